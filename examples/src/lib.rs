@@ -1,0 +1,1 @@
+//! What pglock is for, one scenario at a time.

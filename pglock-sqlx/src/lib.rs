@@ -1,0 +1,1 @@
+//! Distributed read-write locks on PostgreSQL advisory locks, over sqlx.

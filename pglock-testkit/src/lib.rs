@@ -1,0 +1,1 @@
+//! A test PostgreSQL, and the checks that every pglock backend runs.

@@ -1,0 +1,319 @@
+//! What a lock is taken on: [`LockKey`], and how a name becomes one.
+//!
+//! PostgreSQL knows no names: an advisory lock is identified by one `bigint` or by two `int4`. The
+//! two spaces are separate: `(0,5)` is not `5`, and `(5,7)` is not `5 << 32 | 7`. A [`LockKey`] is
+//! a point in either, made from
+//!
+//! * a name, through the derivation below: `"reports/daily".into()` or [`LockKey::from_name`],
+//! * a name within a namespace, so that services sharing a database cannot meet by accident:
+//!   [`LockKey::in_namespace`],
+//! * the number itself: `42.into()` or `(5, 7).into()`,
+//! * a name as another system hashes it, to meet programs that already run: [`interop`].
+//!
+//! ```
+//! use pglock_core::key::LockKey;
+//!
+//! fn lock(key: impl Into<LockKey>) -> LockKey {
+//!     key.into()
+//! }
+//!
+//! assert_eq!(lock("invoice/42"), LockKey::from_name("invoice/42"));
+//! assert_ne!(lock("invoice/42"), LockKey::in_namespace("billing", "invoice/42"));
+//! assert_eq!(lock(42).as_bigint(), Some(42));
+//! assert_eq!(lock((5, 7)).as_pair(), Some((5, 7)));
+//! ```
+//!
+//! # A string is a name, never a number
+//!
+//! Every conversion from a string hashes it, whatever it looks like. Only
+//! [`FromStr`](std::str::FromStr) reads numbers: it takes the text that [`Display`](fmt::Display)
+//! prints, and nothing else.
+//!
+//! ```
+//! use pglock_core::key::LockKey;
+//!
+//! let name = LockKey::from("42");
+//! let number: LockKey = "42".parse()?;
+//! assert_eq!(name.to_string(), "-4574206303282847939");
+//! assert_eq!(number.to_string(), "42");
+//! # Ok::<(), pglock_core::key::ParseKeyError>(())
+//! ```
+//!
+//! # The derivation
+//!
+//! ```text
+//! key = first 8 bytes, big-endian, as a signed integer, of
+//!       SHA-256("pglock-key-v1" ++ len(namespace) ++ namespace ++ len(name) ++ name)
+//! len = the number of bytes, as 8 bytes big-endian
+//! ```
+//!
+//! The result is a `bigint`, the same in every version of this library and on every machine. The
+//! lengths keep the two parts apart: `("ab", "c")` and `("a", "bc")` hash different bytes. No
+//! namespace is the empty namespace: `from_name(name)` equals `in_namespace("", name)`.
+//!
+//! **Text is taken as its UTF-8 bytes.** Nothing is normalised, folded or trimmed: `é` in one code
+//! point and in two are two names, so are `Job` and `job`. A name may be empty, may contain NUL,
+//! and has no maximal length. Deriving is local: a name is never sent to the server.
+//!
+//! **64 bits are not many.** Whoever can choose names freely finds *some* two that share a key with
+//! about 2^32 hashes, which is minutes of work; a name that shares the key of one *given* name
+//! takes about 2^64. By accident, a million names contain a shared key with a chance of 3 in 10^8.
+//! Names that share a key are one lock: they exclude each other although they need not, and a task
+//! that holds one and waits for the other waits for itself. If strangers choose your names, hash
+//! them with a secret of your own and lock the resulting `i64`.
+//!
+//! ## In SQL
+//!
+//! PostgreSQL 11 and later computes the same number, `$1` being the namespace and `$2` the name,
+//! whatever the encoding of the database. This is [`LockKey::DERIVATION_SQL`], broken into lines:
+//!
+//! ```sql
+//! SELECT ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(
+//!          pg_catalog.convert_to('pglock-key-v1', 'UTF8')
+//!          || pg_catalog.int8send(pg_catalog.octet_length(pg_catalog.convert_to($1, 'UTF8')))
+//!          || pg_catalog.convert_to($1, 'UTF8')
+//!          || pg_catalog.int8send(pg_catalog.octet_length(pg_catalog.convert_to($2, 'UTF8')))
+//!          || pg_catalog.convert_to($2, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+//! ```
+//!
+//! There is no such equivalent for a name that contains NUL, which a PostgreSQL `text` cannot hold.
+//!
+//! ## Test vectors
+//!
+//! | namespace | name | key |
+//! |---|---|---|
+//! | | (empty) | -5146302996040386709 |
+//! | | `my-lock` | 2807504845085682 |
+//! | | `漢字🔒` | -4277497818187498101 |
+//! | | `café` (U+00E9) | 7572748900570967944 |
+//! | | `café` (U+0065 U+0301) | 7142890271568362149 |
+//! | | `a`, NUL, `b` | 3762738053769225636 |
+//! | | `a`, 1 048 576 times | 7530009446741409716 |
+//! | `billing` | `invoice/42` | -7937927551151249308 |
+//! | `billing` | (empty) | 7826246815271422905 |
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+pub use self::text::ParseKeyError;
+
+pub mod interop;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+/// What a lock is taken on: one `bigint`, or two `int4`.
+///
+/// Two locks with equal keys in one database are the same lock. See the [module
+/// documentation](self) for how names become keys.
+///
+/// Keys are ordered: all bigints before all pairs, each by number. The order is the same in every
+/// process and version, so tasks that take several keys in ascending order cannot deadlock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LockKey(Space);
+
+// The order of the variants is the order of keys, on which processes of different versions must
+// agree: never change it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Space {
+    Bigint(i64),
+    Pair(i32, i32),
+}
+
+impl LockKey {
+    /// The derivation of a key from a name, as a PostgreSQL statement (version 11 and later).
+    ///
+    /// `$1` is the namespace (an empty string for none) and `$2` the name, both `text`; the one
+    /// column of the one row is the `bigint`. Use it to find out which key a name has from psql or
+    /// from a program in another language; this library never runs it. See [the module
+    /// documentation](self#in-sql).
+    pub const DERIVATION_SQL: &'static str = "\
+        SELECT ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(\
+        pg_catalog.convert_to('pglock-key-v1', 'UTF8') \
+        || pg_catalog.int8send(pg_catalog.octet_length(pg_catalog.convert_to($1, 'UTF8'))) \
+        || pg_catalog.convert_to($1, 'UTF8') \
+        || pg_catalog.int8send(pg_catalog.octet_length(pg_catalog.convert_to($2, 'UTF8'))) \
+        || pg_catalog.convert_to($2, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint";
+
+    /// The key of a name, through [the derivation](self#the-derivation).
+    ///
+    /// The same as [`in_namespace`](Self::in_namespace) with an empty namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// assert_eq!(LockKey::from_name("my-lock").as_bigint(), Some(2807504845085682));
+    /// assert_eq!(LockKey::from_name("my-lock"), "my-lock".into());
+    /// ```
+    pub fn from_name(name: &str) -> Self {
+        Self::in_namespace("", name)
+    }
+
+    /// The key of a name within a namespace, through [the derivation](self#the-derivation).
+    ///
+    /// Equal names in different namespaces have different keys. A namespace is typically the name
+    /// of a service.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// let key = LockKey::in_namespace("billing", "invoice/42");
+    /// assert_eq!(key.as_bigint(), Some(-7937927551151249308));
+    /// assert_ne!(key, LockKey::in_namespace("shipping", "invoice/42"));
+    /// ```
+    pub fn in_namespace(namespace: &str, name: &str) -> Self {
+        Self(Space::Bigint(derive(namespace.as_bytes(), name.as_bytes())))
+    }
+
+    /// The number, if this key is one `bigint`.
+    pub const fn as_bigint(self) -> Option<i64> {
+        match self.0 {
+            Space::Bigint(key) => Some(key),
+            Space::Pair(..) => None,
+        }
+    }
+
+    /// The two numbers, if this key is a pair of `int4`.
+    pub const fn as_pair(self) -> Option<(i32, i32)> {
+        match self.0 {
+            Space::Bigint(_) => None,
+            Space::Pair(first, second) => Some((first, second)),
+        }
+    }
+
+    /// This key as the two columns that statements over many keys bind: whether it is a pair, and
+    /// its 64 bits.
+    ///
+    /// A bigint is its own 64 bits; a pair has its first number in the upper half and its second in
+    /// the lower. Only both values together identify a key: `(5,7)` and `5 << 32 | 7` have the same
+    /// bits. [`unpack`](Self::unpack) is the inverse.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// assert_eq!(LockKey::from((5, -1)).pack(), (true, 0x5_ffff_ffff));
+    /// assert_eq!(LockKey::from(0x5_ffff_ffff).pack(), (false, 0x5_ffff_ffff));
+    /// ```
+    pub const fn pack(self) -> (bool, i64) {
+        match self.0 {
+            Space::Bigint(key) => (false, key),
+            // By way of u32, or the sign of the second number would overwrite the first.
+            Space::Pair(first, second) => (true, ((first as i64) << 32) | (second as u32 as i64)),
+        }
+    }
+
+    /// The key that [`pack`](Self::pack) gave these two values for.
+    pub const fn unpack(is_pair: bool, bits: i64) -> Self {
+        if is_pair {
+            Self(Space::Pair((bits >> 32) as i32, bits as i32))
+        } else {
+            Self(Space::Bigint(bits))
+        }
+    }
+
+    /// The columns `(classid, objid, objsubid)` under which `pg_locks` shows this key.
+    ///
+    /// The first two are of type `oid`, which is unsigned; `objsubid` tells the two spaces apart.
+    /// [`from_pg_locks`](Self::from_pg_locks) is the inverse.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// assert_eq!(LockKey::from(-1).to_pg_locks(), (u32::MAX, u32::MAX, 1));
+    /// assert_eq!(LockKey::from((5, 7)).to_pg_locks(), (5, 7, 2));
+    /// ```
+    pub const fn to_pg_locks(self) -> (u32, u32, i16) {
+        let (is_pair, bits) = self.pack();
+        (
+            (bits >> 32) as u32,
+            bits as u32,
+            if is_pair { 2 } else { 1 },
+        )
+    }
+
+    /// The key that a row of `pg_locks` with `locktype = 'advisory'` is about.
+    ///
+    /// `None` if `objsubid` is neither 1 nor 2: then the row is not about an advisory lock. Mind
+    /// that the view lists the locks of all databases of the server, and a key means something else
+    /// in each.
+    pub const fn from_pg_locks(classid: u32, objid: u32, objsubid: i16) -> Option<Self> {
+        let bits = ((classid as i64) << 32) | (objid as i64);
+        match objsubid {
+            1 => Some(Self::unpack(false, bits)),
+            2 => Some(Self::unpack(true, bits)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for LockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Space::Bigint(key) => f.debug_tuple("LockKey").field(&key).finish(),
+            Space::Pair(first, second) => f
+                .debug_tuple("LockKey")
+                .field(&first)
+                .field(&second)
+                .finish(),
+        }
+    }
+}
+
+/// The bigint itself, not hashed.
+impl From<i64> for LockKey {
+    fn from(key: i64) -> Self {
+        Self(Space::Bigint(key))
+    }
+}
+
+/// The pair itself, not hashed.
+impl From<(i32, i32)> for LockKey {
+    fn from((first, second): (i32, i32)) -> Self {
+        Self(Space::Pair(first, second))
+    }
+}
+
+/// The key of a name: [`LockKey::from_name`].
+impl From<&str> for LockKey {
+    fn from(name: &str) -> Self {
+        Self::from_name(name)
+    }
+}
+
+/// The key of a name: [`LockKey::from_name`].
+impl From<&String> for LockKey {
+    fn from(name: &String) -> Self {
+        Self::from_name(name)
+    }
+}
+
+/// The key of a name: [`LockKey::from_name`].
+impl From<String> for LockKey {
+    fn from(name: String) -> Self {
+        Self::from_name(&name)
+    }
+}
+
+/// Frozen: programs of different versions meet on these numbers, so never change it (`tests.rs`
+/// holds golden values).
+fn derive(namespace: &[u8], name: &[u8]) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(b"pglock-key-v1");
+    for part in [namespace, name] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

@@ -1,0 +1,191 @@
+//! What a backend implements: how to open a session and run a statement in it.
+//!
+//! The engine decides *what* to say to the server and when; a driver only knows *how*. An adapter over an SQL client
+//! binds [`Request::params`] to [`Request::sql`] and hands back the rows; it holds no SQL and no lock logic. A backend that is not
+//! PostgreSQL reads the [`Request`] itself and answers the same rows.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+
+pub use request::{Fact, Holding, Operation, Param, Request, Row};
+
+use crate::error::{Error, ErrorKind};
+
+mod request;
+
+/// Opens sessions.
+///
+/// # Behavior
+///
+/// - Opens each session for the engine alone: it takes nothing from a pool that the application uses.
+/// - Keeps what the user configured for connections: TLS, credentials, set-up hooks.
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// A connection to one server session.
+    type Session: Session;
+
+    /// Connects.
+    ///
+    /// # Behavior
+    ///
+    /// - Connects once: the engine retries, one attempt at a time, with back-off.
+    /// - Reports the server's own reason: an authentication failure or a full server is not a time-out.
+    /// - Leaves no connection behind when its future is dropped.
+    fn connect(&self) -> impl Future<Output = Result<Self::Session, DriverError>> + Send;
+}
+
+/// One server session. Locks belong to it: they end when it ends.
+///
+/// The engine calls one method at a time and never drops a [`run`](Self::run) future that has begun, except when the whole runtime shuts down.
+/// Dropping a session closes its connection at once, without a farewell, from any thread.
+pub trait Session: Send + 'static {
+    /// Runs one request in one round trip and answers all its rows.
+    ///
+    /// # Behavior
+    ///
+    /// - Prepares each text once and binds the parameters in their order.
+    /// - Runs outside any transaction block, so that the statement commits by itself.
+    /// - Never retries and never reconnects: a statement that reached another session would speak of locks that are not there.
+    /// - Waits as long as the server does: a request to wait for a lock may take for ever. The engine ends it by cancelling it at the server.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::statement`] if the server refused the statement and the session goes on; [`DriverError::connection`] in every other case.
+    fn run(
+        &mut self,
+        request: &Request,
+    ) -> impl Future<Output = Result<Vec<Row>, DriverError>> + Send;
+
+    /// Completes when the connection has ended, with the reason.
+    ///
+    /// # Behavior
+    ///
+    /// - Reads the idle socket, so that an end at the server is told within milliseconds. A client that cannot do this may stay pending
+    ///   for ever; losses are then noticed at the next request.
+    /// - Is cancel safe: the engine drops this future whenever it has a request to run.
+    fn closed(&mut self) -> impl Future<Output = DriverError> + Send;
+
+    /// Says farewell to the server and closes the connection.
+    ///
+    /// # Behavior
+    ///
+    /// - Returns when the connection is closed; failures on the way are of no interest.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What went wrong in a driver, and whether the session survived it.
+///
+/// Carries the client's own error; connection settings must not appear in it.
+#[derive(Debug)]
+pub struct DriverError {
+    what: What,
+    sqlstate: Option<String>,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    Statement,
+    Connection,
+    Configuration,
+}
+
+impl DriverError {
+    /// The server refused the statement; the session goes on and keeps what it held.
+    pub fn statement(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            what: What::Statement,
+            sqlstate: None,
+            source: source.into(),
+        }
+    }
+
+    /// The connection could not be made, has ended, or is in doubt: the session is over.
+    pub fn connection(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            what: What::Connection,
+            sqlstate: None,
+            source: source.into(),
+        }
+    }
+
+    /// The connection settings cannot work: trying again is of no use.
+    pub fn configuration(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            what: What::Configuration,
+            sqlstate: None,
+            source: source.into(),
+        }
+    }
+
+    /// With the SQLSTATE code, where the client shows it.
+    #[must_use]
+    pub fn with_sqlstate(self, code: impl Into<String>) -> Self {
+        Self {
+            sqlstate: Some(code.into()),
+            ..self
+        }
+    }
+
+    /// Whether the session may be used further.
+    pub(crate) fn session_goes_on(&self) -> bool {
+        self.what == What::Statement
+    }
+
+    /// What the user gets to see.
+    pub(crate) fn into_error(self) -> Error {
+        let (kind, message) = self.classify();
+        Error::with_source(kind, message, self.source)
+    }
+
+    fn classify(&self) -> (ErrorKind, &'static str) {
+        let code = self.sqlstate.as_deref().unwrap_or_default();
+        match (code, self.what) {
+            ("53200", _) => (
+                ErrorKind::LockTableFull,
+                "the server's shared lock table is full: hold fewer keys or raise max_locks_per_transaction",
+            ),
+            ("53300", _) => (
+                ErrorKind::TooManyConnections,
+                "the server accepts no more connections: raise max_connections or the role's CONNECTION LIMIT",
+            ),
+            ("40P01", _) => (
+                ErrorKind::Deadlock,
+                "the server ended the wait because it was part of a deadlock",
+            ),
+            ("42501", _) => (
+                ErrorKind::PermissionDenied,
+                "the role may not call the advisory lock functions: grant it EXECUTE on them",
+            ),
+            (_, _) if code.starts_with("28") => (
+                ErrorKind::PermissionDenied,
+                "the server refused the log-in: check user, password and pg_hba.conf",
+            ),
+            ("3D000", _) => (
+                ErrorKind::InvalidOptions,
+                "the database does not exist: create it or name another one",
+            ),
+            (_, What::Configuration) => (
+                ErrorKind::InvalidOptions,
+                "the connection settings cannot work: check the URL and the TLS settings",
+            ),
+            (_, What::Connection) => (
+                ErrorKind::Connection,
+                "the connection to the PostgreSQL server could not be made or broke: check that the server runs and can be reached",
+            ),
+            (_, What::Statement) => (ErrorKind::Driver, "the server refused the statement"),
+        }
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.source, f)
+    }
+}
+
+impl StdError for DriverError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.source()
+    }
+}

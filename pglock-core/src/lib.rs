@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod key;
 
+mod engine;
 mod error;
 mod mode;
 mod sql;

@@ -1,0 +1,123 @@
+//! What goes into the state machine and what comes out.
+
+use std::time::Duration;
+
+use crate::driver::{Operation, Row};
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// Time since the engine was made. The machine has no clock: time comes in with each event.
+pub(crate) type Moment = Duration;
+
+/// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or abandoned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct WaiterId(pub(crate) usize);
+
+/// A session of this engine, counted up and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct SessionId(pub(crate) u32);
+
+/// A lock that the server granted to this process, counted up and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct HoldId(pub(crate) u64);
+
+/// Whether a caller waits for a lock that is not free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Patience {
+    Try,
+    Wait,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or [`Outcome::Failed`].
+    Acquire {
+        waiter: WaiterId,
+        key: LockKey,
+        mode: Mode,
+        patience: Patience,
+    },
+    /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
+    Abandon { waiter: WaiterId, key: LockKey },
+    /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
+    Release {
+        key: LockKey,
+        hold: HoldId,
+        confirm: Option<WaiterId>,
+    },
+    /// The session is connected and set up.
+    Opened { session: SessionId, pid: i32 },
+    /// The session could not be connected. `permanent`: nor will another one.
+    OpenFailed {
+        session: SessionId,
+        error: Error,
+        permanent: bool,
+    },
+    /// The rows for the last job of the session.
+    Answered { session: SessionId, rows: Vec<Row> },
+    /// The server refused the last job of the session, which goes on.
+    Refused { session: SessionId, error: Error },
+    /// The session has ended, whatever it was doing.
+    Ended { session: SessionId, error: Error },
+    /// The time of [`State::alarm`](super::State::alarm) has come.
+    Tick,
+    /// No more acquires; everything is to be released.
+    Close,
+}
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Resolve {
+        waiter: WaiterId,
+        outcome: Outcome,
+    },
+    /// Connect this session.
+    Open(SessionId),
+    /// The session has something to do: ask [`State::next`](super::State::next).
+    Kick(SessionId),
+    /// Every guard of the session has lost its lock. Comes before anybody else is granted one of them.
+    Lost {
+        session: SessionId,
+        error: Error,
+    },
+    /// Drop the session, whatever it is doing.
+    Abort(SessionId),
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Granted { hold: HoldId, session: SessionId },
+    Busy,
+    Released,
+    Failed(Error),
+}
+
+/// What a session is to do next.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Run(Vec<Operation>),
+    /// Ask which locks the session holds.
+    Holdings,
+    /// Nothing: watch the connection until kicked.
+    Idle,
+    Close,
+}
+
+/// Effects in the order in which they are to happen.
+#[derive(Debug, Default)]
+pub(crate) struct Effects(pub(crate) Vec<Effect>);
+
+impl Effects {
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    pub(super) fn resolve(&mut self, waiter: WaiterId, outcome: Outcome) {
+        self.push(Effect::Resolve { waiter, outcome });
+    }
+
+    pub(super) fn fail(&mut self, waiter: WaiterId, key: LockKey, error: &Error) {
+        self.resolve(waiter, Outcome::Failed(error.clone().for_key(key)));
+    }
+}

@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+/// How a lock that another process holds is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// In the server's queue: first come, first served, among all processes.
+    ///
+    /// A session that waits pins the server's `xmin`, which holds back vacuum, and a `CREATE INDEX CONCURRENTLY` that the
+    /// holder of the lock runs cannot finish while somebody waits like this: PostgreSQL sees a deadlock or hangs.
+    #[default]
+    Queue,
+    /// By trying again and again, from `interval` up to 16 times as long between tries.
+    ///
+    /// For migrations: nothing waits inside the server. In exchange there is no queue among processes, and a writer
+    /// can starve behind readers that overlap.
+    Poll {
+        /// The first pause between two tries.
+        interval: Duration,
+    },
+}
+
+/// The bounds the machine keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Sessions that hold any number of keys and never wait.
+    pub(crate) shared_sessions: usize,
+    /// Held keys per shared session before another one is opened: every statement pays for the locks of its session.
+    pub(crate) keys_per_session: usize,
+    /// Sessions that wait for one key each in the server's queue.
+    pub(crate) waiting_sessions: usize,
+    pub(crate) wait: WaitStrategy,
+    /// How often and for how long a lock passes from caller to caller in this process before other processes get their turn.
+    pub(crate) hand_over_count: u32,
+    pub(crate) hand_over_age: Duration,
+    /// First pause between tries for a key that finds no waiting session.
+    pub(crate) poll_interval: Duration,
+    /// Operations in one statement.
+    pub(crate) batch: usize,
+    /// How long a waiting session may be idle before it is closed.
+    pub(crate) idle_timeout: Duration,
+    /// Pause before the second attempt to connect; doubles up to 16 times as long.
+    pub(crate) reconnect_pause: Duration,
+    /// How long waiting callers survive without a connection.
+    pub(crate) reconnect_timeout: Duration,
+    /// How long a cancelled wait may go on before its session is dropped.
+    pub(crate) cancel_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            shared_sessions: 4,
+            keys_per_session: 1000,
+            waiting_sessions: 4,
+            wait: WaitStrategy::default(),
+            hand_over_count: 100_000,
+            hand_over_age: Duration::from_millis(50),
+            poll_interval: Duration::from_millis(20),
+            batch: 1000,
+            idle_timeout: Duration::from_secs(30),
+            reconnect_pause: Duration::from_millis(50),
+            reconnect_timeout: Duration::from_secs(30),
+            cancel_timeout: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+use std::collections::VecDeque;
+
+use super::event::{Patience, WaiterId};
+use crate::mode::Mode;
+
+/// Callers in order of arrival.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiters: VecDeque<Waiter>,
+    /// How many would not wait: they are looked for only if there are any.
+    tries: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) id: WaiterId,
+    pub(super) mode: Mode,
+    pub(super) patience: Patience,
+    /// Counts arrivals: an answer of the server speaks to those who came before it was asked.
+    pub(super) arrival: u64,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(super) fn front(&self) -> Option<&Waiter> {
+        self.waiters.front()
+    }
+
+    pub(super) fn push_back(&mut self, waiter: Waiter) {
+        self.tries += usize::from(waiter.patience == Patience::Try);
+        self.waiters.push_back(waiter);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Waiter> {
+        let waiter = self.waiters.pop_front()?;
+        self.tries -= usize::from(waiter.patience == Patience::Try);
+        Some(waiter)
+    }
+
+    pub(super) fn pop_front_if(&mut self, wanted: impl Fn(&Waiter) -> bool) -> Option<Waiter> {
+        if wanted(self.front()?) {
+            self.pop_front()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
+        let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
+        let waiter = self.waiters.remove(at)?;
+        self.tries -= usize::from(waiter.patience == Patience::Try);
+        Some(waiter)
+    }
+
+    /// Removes those who would not wait. True if there were any.
+    pub(super) fn take_tries(&mut self, mut taken: impl FnMut(Waiter)) -> bool {
+        if self.tries == 0 {
+            return false;
+        }
+        self.tries = 0;
+        for waiter in std::mem::take(&mut self.waiters) {
+            match waiter.patience {
+                Patience::Try => taken(waiter),
+                Patience::Wait => self.waiters.push_back(waiter),
+            }
+        }
+        true
+    }
+}

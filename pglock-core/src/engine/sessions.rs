@@ -1,0 +1,469 @@
+//! The sessions of the machine: what each is doing, and which one to use for what.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::event::{Effect, Effects, HoldId, Moment, SessionId};
+use super::limits::{Limits, WaitStrategy};
+use crate::driver::Operation;
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// Between two cancels of the same wait.
+const CANCEL_PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub(super) limits: Limits,
+    table: BTreeMap<SessionId, Session>,
+    next_id: u32,
+    /// Keys that want a waiting session, first come first served. An entry is stale if its key does not want one any more.
+    pub(super) wanting: VecDeque<LockKey>,
+    alarms: BinaryHeap<Reverse<(Moment, Alarm)>>,
+    /// Attempts to connect, or sessions without one good answer, since the last good answer.
+    failures: u32,
+    not_before: Moment,
+    /// Since when there is no connection, if there was one before.
+    pub(super) down_since: Option<Moment>,
+    pub(super) ever_connected: bool,
+    random: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) role: Role,
+    pub(super) phase: Phase,
+    pub(super) pid: i32,
+    pub(super) outbox: VecDeque<Op>,
+    /// Locks the server has granted to it.
+    pub(super) held: usize,
+    /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
+    pub(super) cancels: u32,
+    /// Since when its wait is being cancelled.
+    pub(super) cancel_since: Option<Moment>,
+    /// A cancel aimed at it may still come: it must not be used again.
+    pub(super) doomed: bool,
+    pub(super) answered: bool,
+    idle_since: Moment,
+}
+
+/// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it holds nothing, then holds that key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Shared,
+    Waiting,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// To be connected when its turn comes: one attempt at a time.
+    Planned,
+    Opening,
+    Idle,
+    Running(Vec<Op>),
+    /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is running.
+    CleanUp {
+        failed: Op,
+        error: Error,
+        running: bool,
+    },
+    /// Some of these operations may have been done: ask what is held.
+    Reconcile {
+        failed: Vec<Op>,
+        error: Error,
+        running: bool,
+    },
+    Closing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Op {
+    Try {
+        key: LockKey,
+        mode: Mode,
+    },
+    Probe {
+        key: LockKey,
+    },
+    Lock {
+        key: LockKey,
+        mode: Mode,
+    },
+    Unlock {
+        key: LockKey,
+        mode: Mode,
+        hold: HoldId,
+    },
+    /// Gives back what no hold accounts for.
+    Forget {
+        key: LockKey,
+        mode: Mode,
+    },
+    Cancel {
+        target: SessionId,
+        pid: i32,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Alarm {
+    Poll(LockKey),
+    CancelAgain(SessionId),
+    Connect,
+    CloseIdle(SessionId),
+}
+
+impl Sessions {
+    pub(super) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            table: BTreeMap::new(),
+            next_id: 0,
+            wanting: VecDeque::new(),
+            alarms: BinaryHeap::new(),
+            failures: 0,
+            not_before: Moment::ZERO,
+            down_since: None,
+            ever_connected: false,
+            random: seed | 1,
+        }
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.table.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.table.iter().map(|(id, session)| (*id, session))
+    }
+
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.table.keys().copied().collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The session for operations that answer at once; plans one if there is none.
+    pub(super) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
+        let shared = || {
+            self.table
+                .iter()
+                .filter(|(_, s)| s.role == Role::Shared && s.is_usable())
+        };
+        // The first one with room, so that few keys stay on one session and travel in one statement.
+        let roomy = shared().find(|(_, s)| s.load() < self.limits.keys_per_session);
+        let full = shared().count() >= self.limits.shared_sessions;
+        let chosen = roomy.or_else(|| {
+            full.then(|| shared().min_by_key(|(_, s)| s.load()))
+                .flatten()
+        });
+        match chosen {
+            Some((id, _)) => *id,
+            None => self.plan(Role::Shared, now, fx),
+        }
+    }
+
+    /// A session, open now, on which the probe for a key held by `holders` means something.
+    pub(super) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
+        let open = |s: &Session| {
+            s.role == Role::Shared && matches!(s.phase, Phase::Idle | Phase::Running(_))
+        };
+        self.table
+            .iter()
+            .find(|(id, s)| open(s) && !holders(**id))
+            .map(|(id, _)| *id)
+    }
+
+    /// An open waiting session that does and holds nothing.
+    pub(super) fn free_waiting(&self) -> Option<SessionId> {
+        self.table
+            .iter()
+            .find(|(_, s)| s.is_free_to_wait())
+            .map(|(id, _)| *id)
+    }
+
+    /// Whether a waiting session is free, or will be once it is connected.
+    pub(super) fn may_wait(&self) -> bool {
+        let connecting = self
+            .waiting()
+            .filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening))
+            .count();
+        self.waiting().any(Session::is_free_to_wait)
+            || connecting > self.wanting.len()
+            || self.waiting().count() < self.limits.waiting_sessions
+    }
+
+    /// Puts the key in line for a waiting session.
+    pub(super) fn want_waiting(&mut self, key: LockKey, now: Moment, fx: &mut Effects) {
+        if self.limits.wait == WaitStrategy::Queue {
+            self.wanting.push_back(key);
+            self.grow_waiting(now, fx);
+        }
+    }
+
+    /// Plans waiting sessions for the keys that want one, within the bound.
+    fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
+        let connecting = self
+            .waiting()
+            .filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening))
+            .count();
+        let room = self
+            .limits
+            .waiting_sessions
+            .saturating_sub(self.waiting().count());
+        for _ in 0..room.min(self.wanting.len().saturating_sub(connecting)) {
+            self.plan(Role::Waiting, now, fx);
+        }
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Session> {
+        self.table.values().filter(|s| s.role == Role::Waiting)
+    }
+
+    fn plan(&mut self, role: Role, now: Moment, fx: &mut Effects) -> SessionId {
+        let id = SessionId(self.next_id);
+        self.next_id += 1;
+        self.table.insert(id, Session::planned(role, now));
+        self.connect_next(now, fx);
+        id
+    }
+
+    /// Connects the next planned session, if none is being connected and the pause after a failure is over.
+    pub(super) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
+        if self
+            .table
+            .values()
+            .any(|s| matches!(s.phase, Phase::Opening))
+        {
+            return;
+        }
+        // A session for tries first: without one nothing goes on.
+        let planned = self
+            .table
+            .iter_mut()
+            .filter(|(_, s)| matches!(s.phase, Phase::Planned));
+        let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
+            return;
+        };
+        if now < self.not_before {
+            return self.alarm_at(self.not_before, Alarm::Connect);
+        }
+        session.phase = Phase::Opening;
+        fx.push(Effect::Open(*id));
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.table.remove(&id)
+    }
+
+    /// Queues an operation; the session is told that it has something to do.
+    pub(super) fn push(&mut self, id: SessionId, op: Op, fx: &mut Effects) {
+        let session = self
+            .table
+            .get_mut(&id)
+            .expect("operations go to sessions of the table");
+        session.outbox.push_back(op);
+        // A running session asks for its next job by itself.
+        if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
+            fx.push(Effect::Kick(id));
+        }
+    }
+
+    /// Cancels at the server what the session is doing.
+    pub(super) fn cancel(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        let via = self.shared(now, fx);
+        let timeout = self.limits.cancel_timeout;
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels += 1;
+        if session.cancel_since.is_none() {
+            session.cancel_since = Some(now);
+            self.alarms
+                .push(Reverse((now + timeout, Alarm::CancelAgain(target))));
+        }
+        let pid = session.pid;
+        self.push(via, Op::Cancel { target, pid }, fx);
+    }
+
+    pub(super) fn cancel_answered(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels -= 1;
+        if session.is_being_cancelled() {
+            // It may have come before the wait had begun, and is forgotten then.
+            self.alarm_at(now + CANCEL_PAUSE, Alarm::CancelAgain(target));
+        } else {
+            fx.push(Effect::Kick(target));
+        }
+    }
+
+    pub(super) fn cancel_again(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        let timeout = self.limits.cancel_timeout;
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        match session.cancel_since {
+            Some(since) if session.is_being_cancelled() && now >= since + timeout => {
+                fx.push(Effect::Abort(target));
+            }
+            Some(_) if session.is_being_cancelled() && session.cancels == 0 => {
+                self.cancel(target, now, fx);
+            }
+            _ => {}
+        }
+    }
+
+    /// The session that was to cancel this one has gone.
+    pub(super) fn cancel_vanished(
+        &mut self,
+        target: SessionId,
+        was_sent: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels -= 1;
+        session.doomed |= was_sent;
+        if session.is_being_cancelled() {
+            self.cancel(target, now, fx);
+        } else {
+            fx.push(Effect::Kick(target));
+        }
+    }
+
+    pub(super) fn kick_all(&self, fx: &mut Effects) {
+        for (id, session) in &self.table {
+            if matches!(session.phase, Phase::Idle) {
+                fx.push(Effect::Kick(*id));
+            }
+        }
+    }
+
+    pub(super) fn note_opened(&mut self) {
+        self.ever_connected = true;
+        self.down_since = None;
+    }
+
+    pub(super) fn note_answer(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not come in step.
+    pub(super) fn note_failure(&mut self, now: Moment) {
+        let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
+        self.failures += 1;
+        self.not_before = now + self.jitter(pause);
+        self.down_since.get_or_insert(now);
+    }
+
+    /// Between half of it and all of it.
+    pub(super) fn jitter(&mut self, pause: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        pause / 2 + pause.mul_f64((self.random >> 11) as f64 / (1_u64 << 54) as f64)
+    }
+
+    pub(super) fn alarm_at(&mut self, at: Moment, alarm: Alarm) {
+        self.alarms.push(Reverse((at, alarm)));
+    }
+
+    pub(super) fn next_alarm(&self) -> Option<Moment> {
+        self.alarms.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn due_alarm(&mut self, now: Moment) -> Option<(Moment, Alarm)> {
+        let Reverse((at, _)) = self.alarms.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.alarms.pop().map(|Reverse(alarm)| alarm)
+    }
+
+    /// A session has become idle: a waiting one is closed after a while.
+    pub(super) fn rest(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.phase = Phase::Idle;
+        session.idle_since = now;
+        if session.role == Role::Waiting && session.held == 0 {
+            self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
+        }
+    }
+
+    pub(super) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let idle_timeout = self.limits.idle_timeout;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        if session.is_free_to_wait() && now >= session.idle_since + idle_timeout {
+            session.phase = Phase::Closing;
+            fx.push(Effect::Kick(id));
+        }
+    }
+}
+
+impl Session {
+    fn planned(role: Role, now: Moment) -> Self {
+        Self {
+            role,
+            phase: Phase::Planned,
+            pid: 0,
+            outbox: VecDeque::new(),
+            held: 0,
+            cancels: 0,
+            cancel_since: None,
+            doomed: false,
+            answered: false,
+            idle_since: now,
+        }
+    }
+
+    fn is_being_cancelled(&self) -> bool {
+        self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.doomed && !matches!(self.phase, Phase::Closing)
+    }
+
+    fn load(&self) -> usize {
+        self.held + self.outbox.len()
+    }
+
+    fn is_free_to_wait(&self) -> bool {
+        self.role == Role::Waiting
+            && matches!(self.phase, Phase::Idle)
+            && self.held == 0
+            && self.outbox.is_empty()
+            && self.cancels == 0
+            && !self.doomed
+    }
+}
+
+impl Op {
+    pub(super) fn to_operation(self) -> Operation {
+        match self {
+            Self::Try { key, mode } => Operation::TryLock(key, mode),
+            Self::Probe { key } => Operation::Probe(key),
+            Self::Lock { key, mode } => Operation::Lock(key, mode),
+            Self::Unlock { key, mode, .. } | Self::Forget { key, mode } => {
+                Operation::Unlock(key, mode)
+            }
+            Self::Cancel { pid, .. } => Operation::Cancel(pid),
+        }
+    }
+}

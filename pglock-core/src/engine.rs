@@ -1,10 +1,20 @@
-//! The engine.
+//! The engine: one for all backends.
 
+mod client;
 mod entry;
 mod event;
+mod life;
 mod limits;
 mod queue;
 mod sessions;
+mod shared;
 mod state;
+mod stats;
+mod tasks;
 
+pub(crate) use client::{Client, Held};
+pub(crate) use event::Patience;
+pub(crate) use limits::Limits;
 pub use limits::WaitStrategy;
+pub use stats::Stats;
+pub(crate) use tasks::Settings;

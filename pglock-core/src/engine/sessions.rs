@@ -436,6 +436,10 @@ impl Session {
         self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Planned | Phase::Opening)
+    }
+
     fn is_usable(&self) -> bool {
         !self.doomed && !matches!(self.phase, Phase::Closing)
     }

@@ -1,0 +1,344 @@
+//! The machine behind its mutex, and the carrying out of its effects.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::event::{Effect, Effects, Event, HoldId, Job, Moment, Outcome, SessionId, WaiterId};
+use super::life::Life;
+use super::limits::Limits;
+use super::state::State;
+use super::stats::Stats;
+use crate::error::Error;
+
+/// What callers, guards and tasks share.
+///
+/// Callers step the machine themselves, under the mutex, so that a lock passes between tasks of this process without a detour. What
+/// has to be awaited is done by tasks: one manager, and one per session, which owns the connection.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
+    manager: Notify,
+    finished: Notify,
+    start: Instant,
+}
+
+struct Core {
+    state: State,
+    fx: Effects,
+    slots: Slab<Slot>,
+    sessions: HashMap<SessionId, Running>,
+    to_open: Vec<SessionId>,
+    has_manager: bool,
+    armed: Option<Moment>,
+}
+
+/// One caller's place to find its answer.
+enum Slot {
+    Waiting(Option<Waker>),
+    Answered(Reply),
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Granted { hold: HoldId, life: Arc<Life> },
+    Busy,
+    Released,
+    Failed(Error),
+}
+
+struct Running {
+    life: Arc<Life>,
+    kick: Arc<Notify>,
+    abort: Option<AbortHandle>,
+}
+
+/// What the manager is to do.
+pub(crate) struct Chores {
+    pub(crate) open: Vec<SessionId>,
+    pub(crate) alarm: Option<Moment>,
+    pub(crate) finished: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            core: Mutex::new(Core {
+                state: State::new(limits, seed),
+                fx: Effects::default(),
+                slots: Slab::new(),
+                sessions: HashMap::new(),
+                to_open: Vec::new(),
+                has_manager: false,
+                armed: None,
+            }),
+            manager: Notify::new(),
+            finished: Notify::new(),
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn step(&self, event: Event) {
+        self.with(|core, now, wakers| core.step(event, now, wakers));
+    }
+
+    /// Steps with an event that will be answered, and gives the place of the answer.
+    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event) -> WaiterId {
+        self.with(|core, now, wakers| {
+            let waiter = WaiterId(core.slots.insert(Slot::Waiting(None)));
+            core.step(event(waiter), now, wakers);
+            waiter
+        })
+    }
+
+    /// Takes the answer if it is there; the place is free then.
+    pub(crate) fn poll_reply(&self, waiter: WaiterId, cx: &Context<'_>) -> Poll<Reply> {
+        let mut core = self.lock();
+        if let Some(Slot::Waiting(waker)) = core.slots.get_mut(waiter.0) {
+            match waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *waker = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        match core.slots.try_remove(waiter.0) {
+            Some(Slot::Answered(reply)) => Poll::Ready(reply),
+            Some(Slot::Waiting(_)) | None => Poll::Pending,
+        }
+    }
+
+    /// Gives up the place. An answer that is there already is returned; otherwise the machine is told.
+    pub(crate) fn forget(&self, waiter: WaiterId, abandon: Event) -> Option<Reply> {
+        self.with(|core, now, wakers| {
+            if let Some(Slot::Waiting(_)) = core.slots.get(waiter.0) {
+                core.step(abandon, now, wakers);
+            }
+            match core.slots.try_remove(waiter.0)? {
+                Slot::Answered(reply) => Some(reply),
+                Slot::Waiting(_) => None,
+            }
+        })
+    }
+
+    /// True for the one caller who has to start the manager.
+    pub(crate) fn claim_manager(&self) -> bool {
+        !std::mem::replace(&mut self.lock().has_manager, true)
+    }
+
+    pub(crate) fn has_manager(&self) -> bool {
+        self.lock().has_manager
+    }
+
+    pub(crate) fn manager_gone(&self) {
+        self.lock().has_manager = false;
+    }
+
+    pub(crate) fn chores(&self) -> Chores {
+        self.with(|core, now, wakers| {
+            if core.state.alarm().is_some_and(|at| at <= now) {
+                core.step(Event::Tick, now, wakers);
+            }
+            core.armed = core.state.alarm();
+            Chores {
+                open: std::mem::take(&mut core.to_open),
+                alarm: core.armed,
+                finished: core.state.is_finished(),
+            }
+        })
+    }
+
+    /// Completes when there may be other chores.
+    pub(crate) async fn called(&self, alarm: Option<Moment>) {
+        let called = self.manager.notified();
+        match alarm {
+            Some(at) => {
+                // That it is time and that something else came up mean the same: look again.
+                let _ = tokio::time::timeout_at(self.start + at, called).await;
+            }
+            None => called.await,
+        }
+    }
+
+    pub(crate) fn session_starts(&self, id: SessionId) -> (Arc<Life>, Arc<Notify>) {
+        let running = Running {
+            life: Arc::default(),
+            kick: Arc::default(),
+            abort: None,
+        };
+        let parts = (running.life.clone(), running.kick.clone());
+        self.lock().sessions.insert(id, running);
+        parts
+    }
+
+    pub(crate) fn session_spawned(&self, id: SessionId, abort: AbortHandle) {
+        if let Some(running) = self.lock().sessions.get_mut(&id) {
+            running.abort = Some(abort);
+        }
+    }
+
+    /// Tells the machine what the session has to say, and asks what it is to do next.
+    pub(crate) fn turn(&self, id: SessionId, event: Option<Event>) -> Job {
+        self.with(|core, now, wakers| {
+            if let Some(event) = event {
+                core.step(event, now, wakers);
+            }
+            core.state.next(id)
+        })
+    }
+
+    pub(crate) fn session_gone(&self, id: SessionId, event: Event) {
+        self.with(|core, now, wakers| {
+            core.step(event, now, wakers);
+            core.sessions.remove(&id);
+        });
+        self.finished.notify_waiters();
+        self.manager.notify_one();
+    }
+
+    /// Completes when the machine is closed and all sessions are gone.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let mut finished = std::pin::pin!(self.finished.notified());
+            finished.as_mut().enable();
+            if self.lock().is_finished() {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    pub(crate) fn abort_all(&self) {
+        let handles: Vec<_> = self
+            .lock()
+            .sessions
+            .values_mut()
+            .filter_map(|running| running.abort.take())
+            .collect();
+        for handle in handles {
+            handle.abort();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.lock().state.stats()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // No invariant spans a panic: the machine does not panic between two changes that belong together.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers) -> T) -> T {
+        let mut wakers = Wakers::default();
+        let mut core = self.lock();
+        let result = act(&mut core, self.start.elapsed(), &mut wakers);
+        let call_manager = !core.to_open.is_empty()
+            || core
+                .state
+                .alarm()
+                .is_some_and(|at| core.armed.is_none_or(|armed| at < armed));
+        drop(core);
+        if call_manager {
+            self.manager.notify_one();
+        }
+        wakers.wake();
+        result
+    }
+}
+
+impl Core {
+    fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers) {
+        let mut fx = std::mem::take(&mut self.fx);
+        self.state.step(event, now, &mut fx);
+        for effect in fx.0.drain(..) {
+            self.carry_out(effect, wakers);
+        }
+        self.fx = fx;
+    }
+
+    fn carry_out(&mut self, effect: Effect, wakers: &mut Wakers) {
+        match effect {
+            Effect::Resolve { waiter, outcome } => {
+                let reply = self.reply(outcome);
+                if let Some(slot) = self.slots.get_mut(waiter.0)
+                    && let Slot::Waiting(Some(waker)) =
+                        std::mem::replace(slot, Slot::Answered(reply))
+                {
+                    wakers.push(waker);
+                }
+            }
+            Effect::Open(id) => self.to_open.push(id),
+            Effect::Kick(id) => {
+                if let Some(running) = self.sessions.get(&id) {
+                    running.kick.notify_one();
+                }
+            }
+            Effect::Lost { session, error } => {
+                if let Some(running) = self.sessions.get(&session) {
+                    running.life.end(error);
+                }
+            }
+            Effect::Abort(id) => {
+                if let Some(abort) = self.sessions.get_mut(&id).and_then(|r| r.abort.take()) {
+                    abort.abort();
+                }
+            }
+        }
+    }
+
+    fn reply(&self, outcome: Outcome) -> Reply {
+        match outcome {
+            Outcome::Granted { hold, session } => match self.sessions.get(&session) {
+                Some(running) => Reply::Granted {
+                    hold,
+                    life: running.life.clone(),
+                },
+                None => Reply::Failed(Error::lost()),
+            },
+            Outcome::Busy => Reply::Busy,
+            Outcome::Released => Reply::Released,
+            Outcome::Failed(error) => Reply::Failed(error),
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.is_finished() && self.sessions.is_empty()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tasks to wake once the mutex is free again.
+#[derive(Default)]
+struct Wakers {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakers {
+    fn push(&mut self, waker: Waker) {
+        match self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.others.push(waker),
+        }
+    }
+
+    fn wake(self) {
+        self.first
+            .into_iter()
+            .chain(self.others)
+            .for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,241 @@
+//! The tasks: the manager opens sessions and keeps time, each session task owns a connection.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::event::{Event, Job, SessionId};
+use super::life::Life;
+use super::shared::Shared;
+use crate::driver::{Driver, DriverError, Fact, Request, Row, Session};
+use crate::error::{Error, ErrorKind};
+
+/// What a session needs to know to be opened.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) application_name: Arc<str>,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Starts the manager on the current runtime. It ends when the machine is closed, or with the runtime.
+pub(crate) fn start_manager<D: Driver>(
+    shared: &Arc<Shared>,
+    driver: &Arc<D>,
+    settings: &Arc<Settings>,
+) {
+    // Made here, so that it acts even if the runtime drops the task before it has begun.
+    let gone = OnDrop(Some({
+        let shared = shared.clone();
+        move || shared.manager_gone()
+    }));
+    let (shared, driver, settings) = (shared.clone(), driver.clone(), settings.clone());
+    tokio::spawn(async move {
+        let _gone = gone;
+        loop {
+            let chores = shared.chores();
+            for id in chores.open {
+                start_session(&shared, &driver, &settings, id);
+            }
+            if chores.finished {
+                return;
+            }
+            shared.called(chores.alarm).await;
+        }
+    });
+}
+
+fn start_session<D: Driver>(
+    shared: &Arc<Shared>,
+    driver: &Arc<D>,
+    settings: &Arc<Settings>,
+    id: SessionId,
+) {
+    let (life, kick) = shared.session_starts(id);
+    let gone = OnDrop(Some({
+        let shared = shared.clone();
+        move || {
+            let error = Error::new(ErrorKind::Connection, "the session's task was stopped");
+            shared.session_gone(id, Event::Ended { session: id, error });
+        }
+    }));
+    let task = SessionTask {
+        shared: shared.clone(),
+        settings: settings.clone(),
+        id,
+        life,
+        kick,
+        nonce: nonce(id),
+    };
+    let driver = driver.clone();
+    let spawned = tokio::spawn(async move {
+        let gone = gone;
+        let event = task.run(&*driver).await;
+        gone.disarm();
+        task.shared.session_gone(id, event);
+    });
+    shared.session_spawned(id, spawned.abort_handle());
+}
+
+struct SessionTask {
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    id: SessionId,
+    life: Arc<Life>,
+    kick: Arc<Notify>,
+    nonce: Arc<str>,
+}
+
+impl SessionTask {
+    /// Runs the session to its end and returns what to tell the machine.
+    async fn run<D: Driver>(&self, driver: &D) -> Event {
+        let session = self.id;
+        match self.open(driver).await {
+            Ok((connection, pid)) => {
+                self.life.set_pid(pid);
+                tracing::debug!(pid, "lock session opened");
+                let error = self.serve(connection, pid).await;
+                tracing::debug!(pid, %error, "lock session ended");
+                Event::Ended { session, error }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "lock session could not be opened");
+                let permanent = matches!(
+                    error.kind(),
+                    ErrorKind::InvalidOptions
+                        | ErrorKind::PermissionDenied
+                        | ErrorKind::UnsupportedServer
+                );
+                Event::OpenFailed {
+                    session,
+                    error,
+                    permanent,
+                }
+            }
+        }
+    }
+
+    async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, i32), Error> {
+        let connect = async {
+            let mut connection = driver.connect().await.map_err(DriverError::into_error)?;
+            let application_name = self.settings.application_name.clone();
+            let open = Request::open(self.nonce.clone(), application_name);
+            let facts = connection
+                .run(&open)
+                .await
+                .map_err(DriverError::into_error)?;
+            match check(&facts) {
+                Ok(pid) => Ok((connection, pid)),
+                Err(error) => {
+                    connection.close().await;
+                    Err(error)
+                }
+            }
+        };
+        let timeout = self.settings.connect_timeout;
+        tokio::time::timeout(timeout, connect)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Connection,
+                    "the server did not answer within the time allowed for connecting",
+                ))
+            })
+    }
+
+    async fn serve(&self, mut connection: impl Session, pid: i32) -> Error {
+        let mut event = Some(Event::Opened {
+            session: self.id,
+            pid,
+        });
+        loop {
+            let request = match self.shared.turn(self.id, event.take()) {
+                Job::Run(operations) => {
+                    Request::operations(self.nonce.clone(), pid, operations.into_iter())
+                }
+                Job::Holdings => Request::holdings(self.nonce.clone(), pid),
+                Job::Idle => {
+                    tokio::select! {
+                        biased;
+                        () = self.kick.notified() => continue,
+                        error = connection.closed() => return error.into_error(),
+                    }
+                }
+                Job::Close => {
+                    connection.close().await;
+                    return Error::closed();
+                }
+            };
+            event = Some(match connection.run(&request).await {
+                Ok(rows) => Event::Answered {
+                    session: self.id,
+                    rows,
+                },
+                Err(error) if error.session_goes_on() => Event::Refused {
+                    session: self.id,
+                    error: error.into_error(),
+                },
+                Err(error) => return error.into_error(),
+            });
+        }
+    }
+}
+
+/// Whether locks mean anything in this session; its backend pid.
+fn check(facts: &[Row]) -> Result<i32, Error> {
+    let fact = |wanted: Fact| {
+        facts
+            .iter()
+            .find(|(fact, _)| *fact == wanted as i64)
+            .and_then(|(_, value)| *value)
+    };
+    if fact(Fact::InRecovery) != Some(0) {
+        return Err(Error::new(
+            ErrorKind::UnsupportedServer,
+            "the server is a standby, whose locks exclude nobody on the primary: connect to the primary",
+        ));
+    }
+    if fact(Fact::EarlierSession) != Some(0) {
+        return Err(Error::new(
+            ErrorKind::UnsupportedServer,
+            "another lock session uses the same server session: \
+             connect to PostgreSQL directly or through a pooler in session mode",
+        ));
+    }
+    fact(Fact::Pid)
+        .and_then(|pid| i32::try_from(pid).ok())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::UnsupportedServer,
+                "the server does not tell its backend pid",
+            )
+        })
+}
+
+/// Tells this session from all others. It need not be secret.
+fn nonce(id: SessionId) -> Arc<str> {
+    let random = RandomState::new();
+    format!(
+        "{:016x}{:016x}",
+        random.hash_one(id),
+        random.hash_one(std::process::id())
+    )
+    .into()
+}
+
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::engine;
+use crate::error::Result;
+use crate::key::LockKey;
+
+/// What a guard of another backend is made of.
+///
+/// Implement this to build guards outside this crate: a [`DistributedRwLock`](crate::DistributedRwLock) that is not PostgreSQL
+/// gives its own type to [`ReadGuard::new`] and [`WriteGuard::new`].
+///
+/// # Contract
+///
+/// - Dropping the value releases the lock. `Drop` does not block, panic or do I/O: it tells whoever can release.
+/// - [`is_held`](Self::is_held) is false from the moment on at which the holder can know that the lock is lost, and never turns true again.
+#[async_trait]
+pub trait Hold: fmt::Debug + Send + Sync + 'static {
+    /// What is locked.
+    fn key(&self) -> LockKey;
+
+    /// Whether the lock is still held, as far as this process knows. Does no I/O.
+    fn is_held(&self) -> bool;
+
+    /// Completes when the lock is lost: at once if it was lost before, never if it is released.
+    async fn lost(&self);
+
+    /// Releases the lock and confirms it.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before.
+    async fn release(self: Box<Self>) -> Result<()>;
+}
+
+/// The engine's own guards need no box.
+enum Inner {
+    Engine(engine::Held),
+    Other(Box<dyn Hold>),
+}
+
+macro_rules! guard {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[must_use = "dropping the guard releases the lock at once"]
+        #[clippy::has_significant_drop]
+        pub struct $name {
+            inner: Inner,
+        }
+
+        impl $name {
+            /// A guard of a backend outside this crate.
+            pub fn new(hold: impl Hold) -> Self {
+                Self { inner: Inner::Other(Box::new(hold)) }
+            }
+
+            pub(crate) fn from_engine(held: engine::Held) -> Self {
+                Self { inner: Inner::Engine(held) }
+            }
+
+            /// What is locked.
+            pub fn key(&self) -> LockKey {
+                match &self.inner {
+                    Inner::Engine(held) => held.key(),
+                    Inner::Other(hold) => hold.key(),
+                }
+            }
+
+            /// Whether the lock is still held, as far as this process knows.
+            ///
+            /// False once the session that holds the lock has ended, and never true again. Does no I/O. There is always a
+            /// gap between this answer and what is done with it: only a resource that checks by itself can close it.
+            pub fn is_held(&self) -> bool {
+                match &self.inner {
+                    Inner::Engine(held) => held.is_held(),
+                    Inner::Other(hold) => hold.is_held(),
+                }
+            }
+
+            /// Completes when the lock is lost: at once if it was lost before, never while it is held.
+            ///
+            /// # Cancel safety
+            ///
+            /// Nothing is lost when this future is dropped; whoever asks later is told as well.
+            pub async fn lost(&self) {
+                match &self.inner {
+                    Inner::Engine(held) => held.lost().await,
+                    Inner::Other(hold) => hold.lost().await,
+                }
+            }
+
+            /// Releases the lock and waits for the confirmation.
+            ///
+            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, the lock has been held without
+            /// interruption until now, and others can have it.
+            ///
+            /// # Cancel safety
+            ///
+            /// The lock is released all the same when this future is dropped; what is lost is the confirmation.
+            ///
+            /// # Errors
+            ///
+            /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before, [`Closed`](crate::ErrorKind::Closed) if the lock manager was
+            /// closed, which released it.
+            pub async fn release(self) -> Result<()> {
+                match self.inner {
+                    Inner::Engine(held) => held.release().await,
+                    Inner::Other(hold) => hold.release().await,
+                }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let hold: &dyn fmt::Debug = match &self.inner {
+                    Inner::Engine(held) => held,
+                    Inner::Other(hold) => hold,
+                };
+                f.debug_tuple(stringify!($name)).field(hold).finish()
+            }
+        }
+    };
+}
+
+guard! {
+    /// A read lock, shared with other readers. Released when dropped.
+    ReadGuard
+}
+
+guard! {
+    /// A write lock, held alone. Released when dropped.
+    WriteGuard
+}

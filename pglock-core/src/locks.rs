@@ -1,0 +1,182 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::driver::Driver;
+use crate::engine::{Client, Limits, Settings, Stats, WaitStrategy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::LockKey;
+use crate::rwlock::RwLock;
+
+/// A lock manager: gives out locks on one database and owns the few sessions that hold them.
+///
+/// Make one per process and database and share it; cloning is cheap and gives the same manager. Its sessions are its own connections,
+/// opened when first needed: it takes nothing from a pool that the application uses.
+///
+/// When the last clone, lock and guard are gone, the connections are closed. The guards of a manager must be used where its
+/// tokio runtime runs: when the runtime shuts down, its connections close and the locks are free.
+pub struct Locks<D> {
+    client: Arc<Client>,
+    driver: PhantomData<fn() -> D>,
+}
+
+impl<D: Driver> Locks<D> {
+    /// A manager with the default options. Connects when the first lock is asked for.
+    pub fn new(source: impl Into<D>) -> Self {
+        Self::from_parts(source.into(), Limits::default(), DEFAULT_NAME.into())
+    }
+
+    /// A manager for the server and database of a connection URL.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if the URL cannot be understood. The text does not repeat it.
+    pub fn from_url(url: &str) -> Result<Self>
+    where
+        D: FromStr<Err = Error>,
+    {
+        url.parse::<D>().map(Self::new)
+    }
+
+    /// Options other than the default.
+    pub fn builder(source: impl Into<D>) -> LocksBuilder<D> {
+        LocksBuilder {
+            driver: source.into(),
+            limits: Limits::default(),
+            application_name: DEFAULT_NAME.to_owned(),
+        }
+    }
+
+    fn from_parts(driver: D, limits: Limits, application_name: Arc<str>) -> Self {
+        let settings = Settings {
+            application_name,
+            connect_timeout: CONNECT_TIMEOUT,
+        };
+        let seed = RandomState::new().hash_one(std::process::id());
+        Self {
+            client: Arc::new(Client::new(driver, limits, settings, seed)),
+            driver: PhantomData,
+        }
+    }
+}
+
+const DEFAULT_NAME: &str = "pglock";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl<D> Locks<D> {
+    /// The lock on this key. Does no I/O; two locks on one key exclude each other like those of two processes.
+    pub fn rwlock(&self, key: impl Into<LockKey>) -> RwLock {
+        RwLock::new(self.client.clone(), key.into())
+    }
+
+    /// Releases every lock, ends every wait and closes the connections.
+    ///
+    /// Whoever waits gets [`Closed`](ErrorKind::Closed), and so does every later call. Guards that still exist have lost their locks.
+    /// Returns when the server has confirmed the end of the sessions, or after 5 seconds without an answer, when the connections are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// The manager is closed all the same when this future is dropped; what is lost is the confirmation.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRuntime`](ErrorKind::NoRuntime) if called outside a tokio runtime.
+    pub async fn close(&self) -> Result<()> {
+        self.client.close().await
+    }
+
+    /// What the manager is doing now.
+    pub fn stats(&self) -> Stats {
+        self.client.stats()
+    }
+}
+
+impl<D> Clone for Locks<D> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            driver: PhantomData,
+        }
+    }
+}
+
+impl<D> fmt::Debug for Locks<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locks")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options of a lock manager, from [`Locks::builder`].
+#[derive(Debug)]
+#[must_use = "nothing is made before `build`"]
+pub struct LocksBuilder<D> {
+    driver: D,
+    limits: Limits,
+    application_name: String,
+}
+
+impl<D: Driver> LocksBuilder<D> {
+    /// At most this many sessions that hold locks without waiting, default 4.
+    ///
+    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session.
+    pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
+        self.limits.shared_sessions = sessions;
+        self
+    }
+
+    /// At most this many sessions that wait in the server's queue for a lock that another process holds, default 4.
+    ///
+    /// Keys for which no such session is free are tried again and again, with growing pauses of up to a third of a second. Zero makes this the rule.
+    pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
+        self.limits.waiting_sessions = sessions;
+        self
+    }
+
+    /// How locks that other processes hold are waited for, default [`WaitStrategy::Queue`].
+    pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.limits.wait = strategy;
+        self
+    }
+
+    /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII characters.
+    pub fn application_name(mut self, name: impl Into<String>) -> Self {
+        self.application_name = name.into();
+        self
+    }
+
+    /// The manager. Connects when the first lock is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if an option is out of range.
+    pub fn build(self) -> Result<Locks<D>> {
+        let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidOptions, message));
+        if self.limits.shared_sessions == 0 {
+            return invalid(
+                "max_shared_sessions must be at least 1: without a session nothing can be locked",
+            );
+        }
+        if let WaitStrategy::Poll { interval } = self.limits.wait
+            && interval < Duration::from_millis(1)
+        {
+            return invalid("the polling interval must be at least one millisecond");
+        }
+        let printable = self
+            .application_name
+            .bytes()
+            .all(|byte| (b' '..=b'~').contains(&byte));
+        if self.application_name.len() > 63 || !printable {
+            return invalid("application_name must be at most 63 printable ASCII characters");
+        }
+        Ok(Locks::from_parts(
+            self.driver,
+            self.limits,
+            self.application_name.into(),
+        ))
+    }
+}

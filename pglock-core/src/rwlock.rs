@@ -1,0 +1,243 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::engine::{Client, Held, Patience};
+use crate::error::{Error, Result};
+use crate::guard::{ReadGuard, WriteGuard};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// A read-write lock that excludes other tasks, processes and machines.
+///
+/// The trait is object-safe: applications hold an `Arc<dyn DistributedRwLock>` and need not know the backend.
+///
+/// # Contract
+///
+/// What callers may rely on, and an implementation must keep; `pglock-testkit` checks it.
+///
+/// - Any number of [`ReadGuard`]s, or one [`WriteGuard`], exist for a key at a time, among all processes that use the same backend.
+/// - `read` and `write` wait in line: nobody who asks later for a conflicting lock through the same lock manager is served first.
+/// - A call that fails, times out or is dropped leaves nothing behind: no lock, and nobody in the line.
+/// - A lock that is held elsewhere is not an error: `try_read` and `try_write` answer `Ok(None)`.
+/// - Locks are not re-entrant: a task that holds the write lock and asks for it again waits for itself.
+/// - All methods may be called at the same time on the same value.
+#[async_trait]
+pub trait DistributedRwLock: fmt::Debug + Send + Sync {
+    /// What this locks.
+    fn key(&self) -> LockKey;
+
+    /// Takes the read lock if no writer holds or awaits it; `None` if one does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    async fn try_read(&self) -> Result<Option<ReadGuard>>;
+
+    /// Waits for the read lock.
+    ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind).
+    async fn read(&self) -> Result<ReadGuard>;
+
+    /// Waits for the read lock, but no longer than `timeout`. Zero does not wait: it tries once.
+    ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`read`](Self::read).
+    async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard>;
+
+    /// Takes the write lock if nobody holds it; `None` if somebody does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    async fn try_write(&self) -> Result<Option<WriteGuard>>;
+
+    /// Waits for the write lock.
+    ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind).
+    async fn write(&self) -> Result<WriteGuard>;
+
+    /// Waits for the write lock, but no longer than `timeout`. Zero does not wait: it tries once.
+    ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`write`](Self::write).
+    async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard>;
+}
+
+/// A lock on one key, from [`Locks::rwlock`](crate::Locks::rwlock). Cheap to make and to clone.
+///
+/// Has the methods of [`DistributedRwLock`] as its own, so that the trait need not be imported.
+#[derive(Clone)]
+pub struct RwLock {
+    client: Arc<Client>,
+    key: LockKey,
+}
+
+impl RwLock {
+    pub(crate) fn new(client: Arc<Client>, key: LockKey) -> Self {
+        Self { client, key }
+    }
+
+    /// What this locks.
+    pub fn key(&self) -> LockKey {
+        self.key
+    }
+
+    /// See [`DistributedRwLock::try_read`].
+    ///
+    /// # Errors
+    ///
+    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    pub async fn try_read(&self) -> Result<Option<ReadGuard>> {
+        let held = self.acquire(Mode::Read, Patience::Try).await?;
+        Ok(held.map(ReadGuard::from_engine))
+    }
+
+    /// See [`DistributedRwLock::read`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind).
+    pub async fn read(&self) -> Result<ReadGuard> {
+        self.wait(Mode::Read).await.map(ReadGuard::from_engine)
+    }
+
+    /// See [`DistributedRwLock::try_read_for`].
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`read`](Self::read).
+    pub async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
+        self.wait_for(Mode::Read, timeout)
+            .await
+            .map(ReadGuard::from_engine)
+    }
+
+    /// See [`DistributedRwLock::try_write`].
+    ///
+    /// # Errors
+    ///
+    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    pub async fn try_write(&self) -> Result<Option<WriteGuard>> {
+        let held = self.acquire(Mode::Write, Patience::Try).await?;
+        Ok(held.map(WriteGuard::from_engine))
+    }
+
+    /// See [`DistributedRwLock::write`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind).
+    pub async fn write(&self) -> Result<WriteGuard> {
+        self.wait(Mode::Write).await.map(WriteGuard::from_engine)
+    }
+
+    /// See [`DistributedRwLock::try_write_for`].
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`write`](Self::write).
+    pub async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
+        self.wait_for(Mode::Write, timeout)
+            .await
+            .map(WriteGuard::from_engine)
+    }
+
+    async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
+        let held = if timeout.is_zero() {
+            self.acquire(mode, Patience::Try).await?
+        } else {
+            // Before the timer is made, which would panic outside a runtime.
+            self.client.ensure_manager()?;
+            match tokio::time::timeout(timeout, self.wait(mode)).await {
+                Ok(held) => Some(held?),
+                Err(_) => None,
+            }
+        };
+        held.ok_or_else(|| Error::timeout().for_key(self.key))
+    }
+
+    async fn wait(&self, mode: Mode) -> Result<Held> {
+        loop {
+            if let Some(held) = self.acquire(mode, Patience::Wait).await? {
+                return Ok(held);
+            }
+        }
+    }
+
+    async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
+        self.client.acquire(self.key, mode, patience).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl DistributedRwLock for RwLock {
+    fn key(&self) -> LockKey {
+        self.key()
+    }
+
+    async fn try_read(&self) -> Result<Option<ReadGuard>> {
+        self.try_read().await
+    }
+
+    async fn read(&self) -> Result<ReadGuard> {
+        self.read().await
+    }
+
+    async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
+        self.try_read_for(timeout).await
+    }
+
+    async fn try_write(&self) -> Result<Option<WriteGuard>> {
+        self.try_write().await
+    }
+
+    async fn write(&self) -> Result<WriteGuard> {
+        self.write().await
+    }
+
+    async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
+        self.try_write_for(timeout).await
+    }
+}
+
+impl fmt::Debug for RwLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RwLock")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

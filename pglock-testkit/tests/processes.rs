@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use tempfile::TempDir;
 type TestResult = Result<(), Box<dyn Error>>;
 
 const ROLE: &str = "PGLOCK_TESTKIT_ROLE";
+/// Nobody listens there.
+const NO_SERVER: &str = "postgres://127.0.0.1:1/";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a process does that a test below starts; on its own it has nothing to do.
@@ -26,18 +28,9 @@ async fn child() -> TestResult {
     let Ok(role) = env::var(ROLE) else {
         return Ok(());
     };
-    let url = match role.as_str() {
-        "private" => TestServer::private()
-            .await
-            .map(Box::new)
-            .map(|server| Box::leak(server).url().to_owned()),
-        "database" => database_url().await,
-        _ => TestServer::shared()
-            .await
-            .map(|server| server.url().to_owned()),
-    };
-    match url {
-        Ok(url) => println!("\n@{url}"),
+    let server = start(&role).await;
+    match &server {
+        Ok(server) => println!("\n@{}", server.url()),
         Err(error) => println!("\n@{error} {error:?}"),
     }
     // Until the test closes it.
@@ -45,9 +38,15 @@ async fn child() -> TestResult {
     Ok(())
 }
 
-async fn database_url() -> Result<String, TestServerError> {
-    let database = TestServer::shared().await?.database().await?;
-    Ok(database.url().to_owned())
+async fn start(role: &str) -> Result<TestServer, TestServerError> {
+    if role == "private" {
+        return TestServer::private().await;
+    }
+    let server = TestServer::shared().await?;
+    if role == "database" {
+        server.database().await?.close().await?;
+    }
+    Ok(server)
 }
 
 /// Servers of their own for the processes of one test.
@@ -85,11 +84,30 @@ impl Terminals {
         Terminal::new(self.command(role)?.spawn()?)
     }
 
+    /// Kills a process that starts a server when the server's folder has got that far.
+    fn kill_at(&self, step: &str) -> TestResult {
+        let mut process = self.command("private")?.spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self
+            .folders()
+            .iter()
+            .any(|server| server.join(step).exists())
+        {
+            if Instant::now() > deadline {
+                return Err(format!("never got to {step}").into());
+            }
+            std::thread::yield_now();
+        }
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
     /// Waits until no server and none of its files are left.
     fn until_empty(&self, url: &str) -> TestResult {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let servers = self.servers()?;
+            let servers = self.folders();
             if servers.is_empty() && TcpStream::connect(address(url)).is_err() {
                 return Ok(());
             }
@@ -100,15 +118,19 @@ impl Terminals {
         }
     }
 
-    fn servers(&self) -> io::Result<Vec<String>> {
-        let mut servers = Vec::new();
-        for home in fs::read_dir(self.temporary.path())? {
-            for entry in fs::read_dir(home?.path())? {
-                servers.push(entry?.file_name().to_string_lossy().into_owned());
-            }
-        }
-        servers.retain(|name| name != "lock");
-        Ok(servers)
+    /// Of the servers.
+    fn folders(&self) -> Vec<PathBuf> {
+        let below = |path: &Path| {
+            fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+        };
+        below(self.temporary.path())
+            .flat_map(|home| below(&home))
+            .filter(|path| path.is_dir())
+            .collect()
     }
 }
 
@@ -149,7 +171,11 @@ impl Terminal {
 }
 
 fn address(url: &str) -> &str {
-    url.split(['@', '/']).nth(3).unwrap_or(url)
+    url.trim_start_matches("postgres://test:test@")
+        .trim_start_matches("postgres://")
+        .split('/')
+        .next()
+        .unwrap_or(url)
 }
 
 fn is_up(url: &str) -> bool {
@@ -169,7 +195,7 @@ fn processes_that_start_at_once_meet_on_one_server() -> TestResult {
         .collect::<Result<Vec<_>, _>>()?;
     let url = processes[0].url.clone();
     assert!(processes.iter().all(|process| process.url == url));
-    assert_eq!(terminals.servers()?.len(), 1);
+    assert_eq!(terminals.folders().len(), 1);
     for process in processes {
         assert!(is_up(&url));
         process.close()?;
@@ -207,29 +233,19 @@ fn a_private_server_does_not_outlive_a_killed_test() -> TestResult {
 #[test]
 fn a_process_killed_while_it_starts_a_server_leaves_nothing() -> TestResult {
     let terminals = Terminals::new()?;
-    for step in ["users", "data", "data/base", "data/postmaster.pid"] {
-        let mut process = terminals.command("private")?.spawn()?;
-        let deadline = Instant::now() + PATIENCE;
-        while !exists(&terminals, step) && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-        process.kill()?;
-        process.wait()?;
-        terminals.until_empty("-@127.0.0.1:1/-")?;
+    for step in ["data", "data/base", "data/postmaster.pid"] {
+        terminals.kill_at(step)?;
+        terminals.until_empty(NO_SERVER)?;
     }
     Ok(())
 }
 
-fn exists(terminals: &Terminals, step: &str) -> bool {
-    let folders = |path: &Path| {
-        fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    folders(terminals.temporary.path())
-        .any(|home| folders(&home).any(|server| server.join(step).exists()))
+#[test]
+fn a_process_killed_before_it_is_watched_is_cleaned_up_by_the_next() -> TestResult {
+    let terminals = Terminals::new()?;
+    terminals.kill_at("users")?;
+    terminals.open("private")?.close()?;
+    terminals.until_empty(NO_SERVER)
 }
 
 #[test]

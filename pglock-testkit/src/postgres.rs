@@ -136,9 +136,9 @@ impl TestServer {
         self.as_private()?.stop(mode).await
     }
 
-    /// Kills the first process of a [private](Self::private) server with `kill -9`.
+    /// Kills the postmaster of a [private](Self::private) server with `kill -9`.
     ///
-    /// The sessions notice soon, but not at once.
+    /// Its sessions notice soon, but not at once.
     ///
     /// # Errors
     ///

@@ -3,16 +3,22 @@
 //! An adapter under test could believe in a lock that the server does not know. So the tests ask a [`Witness`], which
 //! looks into `pg_locks` over a connection of its own and another driver.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
 
-use crate::postgres::{TestServerError, connect};
+use crate::postgres::connect;
 
+mod error;
+mod lock;
+
+pub use self::error::WitnessError;
+pub use self::lock::{AdvisoryKey, LockMode, LockRow};
+
+/// How long what a test waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -27,54 +33,6 @@ const SESSIONS: &str = "\
     WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
         AND application_name OPERATOR(pg_catalog.=) $1 \
     ORDER BY pid";
-
-/// The key of an advisory lock. The two kinds never meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(clippy::exhaustive_enums, reason = "PostgreSQL has these two")]
-pub enum AdvisoryKey {
-    /// One `bigint`.
-    Big(i64),
-    /// Two `integer`.
-    Pair(i32, i32),
-}
-
-impl From<i64> for AdvisoryKey {
-    fn from(key: i64) -> Self {
-        Self::Big(key)
-    }
-}
-
-impl From<(i32, i32)> for AdvisoryKey {
-    fn from((first, second): (i32, i32)) -> Self {
-        Self::Pair(first, second)
-    }
-}
-
-/// What an advisory lock allows others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "PostgreSQL has these two")]
-pub enum LockMode {
-    /// Other readers: `ShareLock`.
-    Read,
-    /// Nobody: `ExclusiveLock`.
-    Write,
-}
-
-/// An advisory lock that a session holds or waits for.
-///
-/// A session that took the same lock in the same mode several times has one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct LockRow {
-    /// Of the lock.
-    pub key: AdvisoryKey,
-    /// Of the lock.
-    pub mode: LockMode,
-    /// Whether the session holds it; otherwise it waits.
-    pub granted: bool,
-    /// The session's server process.
-    pub pid: i32,
-}
 
 /// A session that sees all advisory locks of its database.
 pub struct Witness {
@@ -318,77 +276,5 @@ impl Witness {
 impl fmt::Debug for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Witness").finish_non_exhaustive()
-    }
-}
-
-impl LockRow {
-    fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        let (high, low): (u32, u32) = (row.try_get(0)?, row.try_get(1)?);
-        // 1 says bigint, 2 says a pair.
-        let key = if row.try_get::<_, i16>(2)? == 1 {
-            AdvisoryKey::Big(((u64::from(high) << 32) | u64::from(low)).cast_signed())
-        } else {
-            AdvisoryKey::Pair(high.cast_signed(), low.cast_signed())
-        };
-        let mode = if row.try_get::<_, &str>(3)? == "ShareLock" {
-            LockMode::Read
-        } else {
-            LockMode::Write
-        };
-        Ok(Self {
-            key,
-            mode,
-            granted: row.try_get(4)?,
-            pid: row.try_get(5)?,
-        })
-    }
-}
-
-/// Why a [`Witness`] cannot tell.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum WitnessError {
-    /// It cannot connect.
-    Connect(TestServerError),
-    /// A statement failed.
-    Query(tokio_postgres::Error),
-    /// What it waited for did not happen.
-    TimedOut {
-        /// What it waited for.
-        awaited: String,
-        /// The locks there were at the end.
-        locks: Vec<LockRow>,
-    },
-}
-
-impl fmt::Display for WitnessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(_) => f.write_str("the witness cannot connect"),
-            Self::Query(_) => f.write_str("the witness cannot ask the server"),
-            Self::TimedOut { awaited, locks } => {
-                write!(
-                    f,
-                    "still not {awaited} after {} s; the locks are {locks:?}",
-                    PATIENCE.as_secs()
-                )
-            }
-        }
-    }
-}
-
-impl Error for WitnessError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Connect(source) => Some(source),
-            Self::Query(source) => Some(source),
-            Self::TimedOut { .. } => None,
-        }
-    }
-}
-
-impl From<tokio_postgres::Error> for WitnessError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Query(error)
     }
 }

@@ -16,13 +16,15 @@ use super::account::Account;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "max_connections=200",
     "fsync=off",
     "log_destination=stderr",
     "logging_collector=off",
     "lc_messages=C",
+    // In files of the data directory, so that a killed server leaves nothing in /dev/shm.
+    "dynamic_shared_memory_type=mmap",
 ];
 
 /// Below the range that systems take ports of outgoing connections from, so that a stopped server's port stays free.
@@ -119,6 +121,16 @@ impl Cluster {
                 Err(failure) => return Err(self.give_up(failure)),
             }
         }
+    }
+
+    /// The System V segment of the running server, which a killed one leaves behind.
+    pub(super) fn segment(&self) -> Option<String> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines()
+            .nth(6)?
+            .split_whitespace()
+            .nth(1)
+            .map(str::to_owned)
     }
 
     pub(super) fn log(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -89,6 +89,8 @@ struct Running {
     cluster: Cluster,
     /// `None` while stopped.
     postmaster: Option<Child>,
+    /// Shared memory that a killed server left; the next start takes it over.
+    segment: Option<String>,
     watchdog: Child,
     /// `None` only while dropped.
     membership: Option<Membership>,
@@ -116,6 +118,7 @@ impl Private {
             let running = Running {
                 cluster,
                 postmaster: Some(postmaster),
+                segment: None,
                 watchdog,
                 membership: Some(membership),
             };
@@ -160,6 +163,7 @@ impl Private {
         self.with(move |running| {
             if running.postmaster.is_none() {
                 running.postmaster = Some(running.cluster.start_again(port)?);
+                running.segment = None;
             }
             Ok(())
         })
@@ -171,6 +175,7 @@ impl Private {
             let Some(postmaster) = &mut running.postmaster else {
                 return Ok(());
             };
+            running.segment = running.cluster.segment();
             postmaster
                 .kill()
                 .and_then(|()| postmaster.wait())
@@ -202,6 +207,12 @@ impl Drop for Running {
             let _ = postmaster.wait();
         }
         let _ = self.watchdog.wait();
+        if let Some(segment) = self.segment.take() {
+            let _ = Command::new("ipcrm")
+                .args(["-m", &segment])
+                .stderr(Stdio::null())
+                .status();
+        }
     }
 }
 

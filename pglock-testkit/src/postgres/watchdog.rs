@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 
@@ -61,13 +60,11 @@ impl Membership {
 
     /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for gone.
     fn sign(&self, dir: &Path) -> io::Result<()> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        File::create(users(dir).join(name)).map(drop)
+        // Not the pid, which a newcomer might have from a user that has just gone.
+        let name = tempfile::Builder::new()
+            .prefix("user-")
+            .tempfile_in(users(dir))?;
+        name.keep().map(drop).map_err(|error| error.error)
     }
 }
 

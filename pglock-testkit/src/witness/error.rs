@@ -1,0 +1,54 @@
+use std::error::Error;
+use std::fmt;
+
+use super::{LockRow, PATIENCE};
+use crate::postgres::TestServerError;
+
+/// Why a [`Witness`](super::Witness) cannot tell.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WitnessError {
+    /// It cannot connect.
+    Connect(TestServerError),
+    /// A statement failed.
+    Query(tokio_postgres::Error),
+    /// What it waited for did not happen.
+    TimedOut {
+        /// What it waited for.
+        awaited: String,
+        /// The locks there were at the end.
+        locks: Vec<LockRow>,
+    },
+}
+
+impl fmt::Display for WitnessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(_) => f.write_str("the witness cannot connect"),
+            Self::Query(_) => f.write_str("the witness cannot ask the server"),
+            Self::TimedOut { awaited, locks } => {
+                write!(
+                    f,
+                    "still not {awaited} after {} s; the locks are {locks:?}",
+                    PATIENCE.as_secs()
+                )
+            }
+        }
+    }
+}
+
+impl Error for WitnessError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connect(source) => Some(source),
+            Self::Query(source) => Some(source),
+            Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for WitnessError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Query(error)
+    }
+}

@@ -1,1 +1,7 @@
 //! A test PostgreSQL, and the checks that every pglock backend runs.
+//!
+//! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
+//! * [`witness`]: who holds and who waits, as the server tells a third client.
+
+pub mod postgres;
+pub mod witness;

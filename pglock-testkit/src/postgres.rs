@@ -1,0 +1,208 @@
+//! A PostgreSQL to test against.
+//!
+//! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an installed
+//! PostgreSQL on a port and a data directory of its own, as root too, and all processes of one user that run at the
+//! same time share it. It stops, and its files go, with the last of these processes, even when that is killed.
+//!
+//! PostgreSQL is looked for in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian, Red Hat, Homebrew
+//! and others put it. The feature `download` downloads it if it is in none of them.
+//!
+//! Connections are made without TLS.
+
+use std::env;
+use std::fmt;
+use std::fs;
+
+mod database;
+mod error;
+mod url;
+
+#[cfg(unix)]
+mod account;
+#[cfg(unix)]
+mod binaries;
+#[cfg(unix)]
+mod cluster;
+#[cfg(all(unix, feature = "download"))]
+mod download;
+#[cfg(unix)]
+mod home;
+#[cfg(unix)]
+mod started;
+#[cfg(not(unix))]
+#[path = "postgres/unsupported.rs"]
+mod started;
+#[cfg(unix)]
+mod watchdog;
+
+pub use self::database::TestDatabase;
+pub use self::error::TestServerError;
+pub(crate) use self::url::connect;
+
+use self::started::{Private, Shared};
+
+/// A PostgreSQL to test against.
+pub struct TestServer {
+    url: String,
+    origin: Origin,
+}
+
+enum Origin {
+    DatabaseUrl,
+    Shared(&'static Shared),
+    Private(Private),
+}
+
+/// How [`TestServer::stop`] stops a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopMode {
+    /// Sessions are told and ended, the data is written: what an administrator does.
+    Fast,
+    /// Sessions are cut off, and the next start recovers: what a crash does.
+    Immediate,
+}
+
+impl TestServer {
+    /// The server of `DATABASE_URL`, else the one that all processes of this user share at this time.
+    ///
+    /// The process uses the server it started or joined until it ends, not just until this value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Says what to install or to set if there is no PostgreSQL.
+    pub async fn shared() -> Result<Self, TestServerError> {
+        if let Some(url) = env::var_os("DATABASE_URL").filter(|url| !url.is_empty()) {
+            let url = url.into_string().map_err(|_| TestServerError::InvalidUrl)?;
+            // Better here than in the middle of a test.
+            connect(&url).await?;
+            return Ok(Self {
+                url,
+                origin: Origin::DatabaseUrl,
+            });
+        }
+        let shared = Shared::of_this_process().await?;
+        Ok(Self {
+            url: started_url(shared.port),
+            origin: Origin::Shared(shared),
+        })
+    }
+
+    /// A server of its own, which a test can stop and start; stopped and removed when dropped.
+    ///
+    /// It is started even if `DATABASE_URL` is set.
+    ///
+    /// # Errors
+    ///
+    /// Says what to install if there is no PostgreSQL.
+    pub async fn private() -> Result<Self, TestServerError> {
+        Self::private_with(&[]).await
+    }
+
+    /// A [private](Self::private) server with settings, such as `("max_connections", "20")`.
+    ///
+    /// # Errors
+    ///
+    /// As [`private`](Self::private); and [`TestServerError::Start`] if PostgreSQL refuses a setting.
+    pub async fn private_with(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
+        let private = Private::start_new(settings).await?;
+        Ok(Self {
+            url: started_url(private.port),
+            origin: Origin::Private(private),
+        })
+    }
+
+    /// The URL of a database that all users of the server share: `pglock`, or the one in `DATABASE_URL`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Creates an empty database with a new name.
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::Connect`]; [`TestServerError::Database`] if the role may not create databases.
+    pub async fn database(&self) -> Result<TestDatabase, TestServerError> {
+        TestDatabase::create(&self.url).await
+    }
+
+    /// Stops a [private](Self::private) server, and returns when it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NotPrivate`].
+    pub async fn stop(&self, mode: StopMode) -> Result<(), TestServerError> {
+        self.as_private()?.stop(mode).await
+    }
+
+    /// Kills the first process of a [private](Self::private) server with `kill -9`.
+    ///
+    /// The sessions notice soon, but not at once.
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NotPrivate`].
+    pub async fn kill(&self) -> Result<(), TestServerError> {
+        self.as_private()?.kill().await
+    }
+
+    /// Starts a [private](Self::private) server that was stopped or killed, on the port it had.
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NotPrivate`], and [`TestServerError::Start`] with the end of the server log.
+    pub async fn start(&self) -> Result<(), TestServerError> {
+        self.as_private()?.start().await
+    }
+
+    /// [Stops](Self::stop) and [starts](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// As both.
+    pub async fn restart(&self, mode: StopMode) -> Result<(), TestServerError> {
+        self.stop(mode).await?;
+        self.start().await
+    }
+
+    /// What the server has logged, from its very start.
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NoLog`] for the server of `DATABASE_URL`.
+    pub fn log(&self) -> Result<String, TestServerError> {
+        let log = match &self.origin {
+            Origin::DatabaseUrl => return Err(TestServerError::NoLog),
+            Origin::Shared(shared) => shared.log(),
+            Origin::Private(private) => private.log(),
+        };
+        fs::read(&log)
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .map_err(|source| TestServerError::io(format!("cannot read {}", log.display()), source))
+    }
+
+    fn as_private(&self) -> Result<&Private, TestServerError> {
+        match &self.origin {
+            Origin::Private(private) => Ok(private),
+            Origin::DatabaseUrl | Origin::Shared(_) => Err(TestServerError::NotPrivate),
+        }
+    }
+}
+
+/// Shows where the server comes from: the URL may have a password.
+impl fmt::Debug for TestServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = match &self.origin {
+            Origin::DatabaseUrl => "DATABASE_URL".to_owned(),
+            Origin::Shared(shared) => format!("shared, port {}", shared.port),
+            Origin::Private(private) => format!("private, port {}", private.port),
+        };
+        f.debug_tuple("TestServer").field(&origin).finish()
+    }
+}
+
+/// Every role may do everything there, whatever the password, which is that of `compose.yaml`.
+fn started_url(port: u16) -> String {
+    format!("postgres://test:test@127.0.0.1:{port}/pglock")
+}

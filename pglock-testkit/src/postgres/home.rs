@@ -1,0 +1,113 @@
+//! The folder of this user's servers, one folder per server.
+
+use std::env;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::account::{self, Account};
+use super::{TestServerError, watchdog};
+
+/// The path of a Unix socket must fit into 103 bytes on macOS; this much of it comes below the folder.
+const SOCKET_PATH: usize = 100 - "/private-123456/socket/.s.PGSQL.12345".len();
+
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    path: PathBuf,
+    pub(super) account: Option<Account>,
+}
+
+impl Home {
+    pub(super) fn open() -> Result<Self, TestServerError> {
+        let caller = account::caller()
+            .map_err(|source| TestServerError::io("cannot make a temporary file", source))?;
+        let account = Account::for_server(caller)?;
+        // Another account has to get through.
+        let mode = if account.is_some() { 0o711 } else { 0o700 };
+        let name = format!("pglock-{caller}");
+        let path = parent(&name, account.is_some()).join(name);
+        let unusable = |source| {
+            TestServerError::io(format!("cannot use the folder {}", path.display()), source)
+        };
+
+        match DirBuilder::new().mode(mode).create(&path) {
+            // The umask may have taken a bit.
+            Ok(()) => fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(unusable)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unusable(error)),
+        }
+        let found = fs::symlink_metadata(&path).map_err(unusable)?;
+        // In a folder of others, they could have us run and remove what they like.
+        if !found.is_dir() || found.uid() != caller || found.mode() & 0o022 != 0 {
+            return Err(unusable(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it belongs to somebody else",
+            )));
+        }
+        Ok(Self { path, account })
+    }
+
+    /// Held by whoever starts or joins a server. Blocks.
+    pub(super) fn lock(&self) -> Result<File, TestServerError> {
+        let failed =
+            |source| TestServerError::io("cannot lock the folder of the test servers", source);
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(self.path.join("lock"))
+            .map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok(lock)
+    }
+
+    /// Has every server that lost its watchdog watched again: one that nobody uses is removed. Only under the lock.
+    pub(super) fn sweep(&self) {
+        for dir in self.servers("") {
+            // A folder that cannot be swept now is in nobody's way.
+            let _ = watchdog::watch(&dir);
+        }
+    }
+
+    pub(super) fn servers(&self, prefix: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    }
+
+    /// A new folder for a server. It stays until the watchdog removes it.
+    pub(super) fn new_server(&self, prefix: &str) -> Result<PathBuf, TestServerError> {
+        let mode = if self.account.is_some() { 0o711 } else { 0o700 };
+        tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(&self.path)
+            .map(tempfile::TempDir::keep)
+            .and_then(|dir| fs::set_permissions(&dir, Permissions::from_mode(mode)).map(|()| dir))
+            .map_err(|source| {
+                TestServerError::io("cannot make a folder for the test server", source)
+            })
+    }
+}
+
+/// The temporary folder, if a socket below it is not too long and the server's account can get there.
+fn parent(name: &str, other_account: bool) -> PathBuf {
+    let temporary = env::temp_dir();
+    let short = temporary.as_os_str().len() + 1 + name.len() <= SOCKET_PATH;
+    let open = !other_account || temporary.ancestors().all(is_open);
+    if short && open && temporary.is_absolute() {
+        temporary
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
+
+fn is_open(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0)
+}

@@ -1,0 +1,265 @@
+//! Servers that this crate starts: one for all processes of a user, or one for a test.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use super::cluster::{self, Cluster};
+use super::home::Home;
+use super::watchdog::Membership;
+use super::{StopMode, TestServerError, binaries, url};
+
+/// What a process holds of the server that all processes share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) port: u16,
+    dir: PathBuf,
+    _membership: Membership,
+}
+
+impl Shared {
+    /// Held until the process ends, by whatever means: tests come and go, and each has its own runtime.
+    pub(super) async fn of_this_process() -> Result<&'static Self, TestServerError> {
+        static SHARED: OnceCell<Shared> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::join_or_start).await
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        cluster::log(&self.dir)
+    }
+
+    async fn join_or_start() -> Result<Self, TestServerError> {
+        // Until the end: the process that comes second finds a server that is ready.
+        let (home, _lock) = lock().await?;
+        let there = home.clone();
+        if let Some(joined) = blocking(move || Ok(Self::join(&there))).await? {
+            return Ok(joined);
+        }
+        let binaries = find_binaries(&home).await?;
+        let (dir, membership, port) = blocking(move || {
+            let dir = home.new_server("shared-")?;
+            let (membership, _watchdog) = found(&dir)?;
+            let (_postmaster, port) =
+                Cluster::create(&dir, binaries, home.account, &[])?.start()?;
+            Ok((dir, membership, port))
+        })
+        .await?;
+        create_database(port).await?;
+        fs::write(dir.join("port"), port.to_string())
+            .map_err(|source| TestServerError::io("cannot announce the test server", source))?;
+        Ok(Self {
+            port,
+            dir,
+            _membership: membership,
+        })
+    }
+
+    fn join(home: &Home) -> Option<Self> {
+        home.servers("shared-").into_iter().find_map(|dir| {
+            let membership = Membership::join(&dir).ok()??;
+            let port = fs::read_to_string(dir.join("port")).ok()?.parse().ok()?;
+            if TcpStream::connect(("127.0.0.1", port)).is_err() {
+                // It crashed, or did not survive a restart of the machine: nobody else shall try.
+                let _ = fs::remove_file(dir.join("port"));
+                return None;
+            }
+            Some(Self {
+                port,
+                dir,
+                _membership: membership,
+            })
+        })
+    }
+}
+
+/// A server of one test.
+#[derive(Debug)]
+pub(super) struct Private {
+    pub(super) port: u16,
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    cluster: Cluster,
+    /// `None` while stopped.
+    postmaster: Option<Child>,
+    watchdog: Child,
+    /// `None` only while dropped.
+    membership: Option<Membership>,
+}
+
+impl Private {
+    pub(super) async fn start_new(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
+        let (home, lock) = lock().await?;
+        let binaries = find_binaries(&home).await?;
+        let settings: Vec<(String, String)> = settings
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let private = blocking(move || {
+            let dir = home.new_server("private-")?;
+            let (membership, watchdog) = found(&dir)?;
+            // It is watched, so nobody sweeps it away; others need not wait for its initdb.
+            drop(lock);
+            let settings: Vec<(&str, &str)> = settings
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let cluster = Cluster::create(&dir, binaries, home.account, &settings)?;
+            let (postmaster, port) = cluster.start()?;
+            let running = Running {
+                cluster,
+                postmaster: Some(postmaster),
+                watchdog,
+                membership: Some(membership),
+            };
+            Ok(Self {
+                port,
+                running: Arc::new(Mutex::new(running)),
+            })
+        })
+        .await?;
+        create_database(private.port).await?;
+        Ok(private)
+    }
+
+    pub(super) async fn stop(&self, mode: StopMode) -> Result<(), TestServerError> {
+        self.with(move |running| {
+            let Some(postmaster) = &mut running.postmaster else {
+                return Ok(());
+            };
+            let signal = match mode {
+                StopMode::Fast => "-INT",
+                StopMode::Immediate => "-QUIT",
+            };
+            Command::new("sh")
+                .args([
+                    "-c",
+                    "kill \"$1\" \"$2\"",
+                    "kill",
+                    signal,
+                    &postmaster.id().to_string(),
+                ])
+                .status()
+                .and_then(|_| postmaster.wait())
+                .map_err(|source| TestServerError::io("cannot stop the test server", source))?;
+            running.postmaster = None;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn start(&self) -> Result<(), TestServerError> {
+        let port = self.port;
+        self.with(move |running| {
+            if running.postmaster.is_none() {
+                running.postmaster = Some(running.cluster.start_again(port)?);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn kill(&self) -> Result<(), TestServerError> {
+        self.with(|running| {
+            let Some(postmaster) = &mut running.postmaster else {
+                return Ok(());
+            };
+            postmaster
+                .kill()
+                .and_then(|()| postmaster.wait())
+                .map_err(|source| TestServerError::io("cannot kill the test server", source))?;
+            running.postmaster = None;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        lock_running(&self.running).cluster.log()
+    }
+
+    async fn with(
+        &self,
+        work: impl FnOnce(&mut Running) -> Result<(), TestServerError> + Send + 'static,
+    ) -> Result<(), TestServerError> {
+        let running = Arc::clone(&self.running);
+        blocking(move || work(&mut lock_running(&running))).await
+    }
+}
+
+impl Drop for Running {
+    /// Waits, so that a test leaves nothing behind that the next one could see.
+    fn drop(&mut self) {
+        self.membership = None;
+        if let Some(postmaster) = &mut self.postmaster {
+            let _ = postmaster.wait();
+        }
+        let _ = self.watchdog.wait();
+    }
+}
+
+async fn lock() -> Result<(Home, File), TestServerError> {
+    blocking(|| {
+        let home = Home::open()?;
+        let lock = home.lock()?;
+        home.sweep();
+        Ok((home, lock))
+    })
+    .await
+}
+
+fn found(dir: &Path) -> Result<(Membership, Child), TestServerError> {
+    Membership::found(dir).map_err(|source| {
+        TestServerError::io("cannot start the watchdog of the test server", source)
+    })
+}
+
+#[cfg_attr(
+    not(feature = "download"),
+    expect(clippy::unused_async, reason = "only a download waits")
+)]
+async fn find_binaries(home: &Home) -> Result<PathBuf, TestServerError> {
+    if let Some(installed) = binaries::installed()? {
+        return Ok(installed);
+    }
+    #[cfg(feature = "download")]
+    return super::download::binaries(home.account.is_some()).await;
+    #[cfg(not(feature = "download"))]
+    {
+        let _ = home;
+        Err(TestServerError::NoPostgres)
+    }
+}
+
+async fn create_database(port: u16) -> Result<(), TestServerError> {
+    let client = url::connect(&format!("postgres://test:test@127.0.0.1:{port}/postgres")).await?;
+    client
+        .batch_execute("CREATE DATABASE pglock")
+        .await
+        .map_err(|source| TestServerError::Database {
+            name: "pglock".to_owned(),
+            source,
+        })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TestServerError> + Send + 'static,
+) -> Result<T, TestServerError> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(TestServerError::io(
+            "starting the test server was interrupted",
+            error.into(),
+        ))
+    })
+}
+
+fn lock_running(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,112 @@
+//! Who uses a server, and what stops it when nobody does.
+//!
+//! A detached shell (`watchdog.sh`) reads a FIFO which every user holds open for writing. The kernel closes it for
+//! a process that ends in any way, so the server goes with its last user even after `kill -9`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const SCRIPT: &str = include_str!("watchdog.sh");
+
+/// Keeps a server running for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// Never written to: the watchdog waits for its end.
+    _fifo: File,
+}
+
+impl Membership {
+    /// Makes the caller the first user of the server directory `dir`, which must be new.
+    pub(super) fn found(dir: &Path) -> io::Result<(Self, Child)> {
+        fs::create_dir(users(dir))?;
+        let made = Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(fifo(dir))
+            .status()?;
+        if !made.success() {
+            return Err(io::Error::other("mkfifo failed"));
+        }
+        let (_reader, membership) = Self::open(dir)?;
+        membership.sign(dir)?;
+        let watchdog =
+            watch(dir)?.ok_or_else(|| io::Error::other("a new directory is watched already"))?;
+        Ok((membership, watchdog))
+    }
+
+    /// Makes the caller one more user, or gives `None` if the server is about to stop.
+    pub(super) fn join(dir: &Path) -> io::Result<Option<Self>> {
+        let joined = Self::open(dir).and_then(|(_reader, membership)| {
+            membership.sign(dir)?;
+            Ok(membership)
+        });
+        match joined {
+            Ok(membership) => Ok(Some(membership)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The read end comes with it because opening one end alone blocks until there is another.
+    fn open(dir: &Path) -> io::Result<(File, Self)> {
+        let both = OpenOptions::new().read(true).write(true).open(fifo(dir))?;
+        let reader = File::open(fifo(dir))?;
+        let writer = OpenOptions::new().write(true).open(fifo(dir))?;
+        drop(both);
+        Ok((reader, Self { _fifo: writer }))
+    }
+
+    /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for gone.
+    fn sign(&self, dir: &Path) -> io::Result<()> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        File::create(users(dir).join(name)).map(drop)
+    }
+}
+
+/// Starts the watchdog of a server directory, or gives `None` if it has one.
+///
+/// A directory whose watchdog was killed gets a new one, which waits for the users that are left, if any.
+pub(super) fn watch(dir: &Path) -> io::Result<Option<Child>> {
+    // The lock lives as long as the watchdog, which inherits the open file.
+    let watched = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("watchdog"))?;
+    match watched.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let stdin = match Membership::open(dir) {
+        Ok((reader, _)) => Stdio::from(reader),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Stdio::null(),
+        Err(error) => return Err(error),
+    };
+    Command::new("sh")
+        .args(["-c", SCRIPT, "pglock-testkit-watchdog"])
+        .arg(dir)
+        .current_dir("/")
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(watched)
+        // Ctrl-C in a terminal goes to the whole process group of the user.
+        .process_group(0)
+        .spawn()
+        .map(Some)
+}
+
+fn fifo(dir: &Path) -> PathBuf {
+    dir.join("fifo")
+}
+
+fn users(dir: &Path) -> PathBuf {
+    dir.join("users")
+}

@@ -1,0 +1,57 @@
+# Stops the server of the directory $1 once its last user has gone, however it went, and removes the directory.
+# Standard input is the FIFO that every user keeps open for writing; the lock on standard error says "watched".
+#
+# A user opens the FIFO first and then puts a file into users/. So when the FIFO ends again after users/ was listed,
+# every user listed has gone, and rmdir decides in one step whether somebody new has come or nobody can any more.
+trap '' HUP INT
+dir=$1
+users=$dir/users
+
+pause() {
+    sleep 0.02 2>/dev/null || sleep 1
+}
+
+# The number in a stale pid file may belong to a stranger by now.
+is_postmaster() {
+    if [ -r "/proc/$1/cmdline" ]; then
+        tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null
+    else
+        ps -p "$1" -o args= 2>/dev/null
+    fi | grep -qF -- "$dir/data"
+}
+
+stop() {
+    pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null)
+    [ -n "$pid" ] || return 0
+    is_postmaster "$pid" || return 0
+    kill -QUIT "$pid" 2>/dev/null
+    # A test may have stopped it.
+    kill -CONT "$pid" 2>/dev/null
+    tries=0
+    while [ $tries -lt 500 ]; do
+        is_postmaster "$pid" || return 0
+        pause
+        tries=$((tries + 1))
+    done
+    kill -KILL "$pid" 2>/dev/null
+}
+
+while [ -d "$users" ]; do
+    cat >/dev/null
+    gone=$(ls "$users")
+    cat >/dev/null
+    for user in $gone; do
+        rm -f "$users/$user"
+    done
+    rmdir "$users" 2>/dev/null && break
+    pause
+done
+
+# Whoever was killed while it started the server may leave an initdb or a postgres behind that still writes here.
+tries=0
+while [ -e "$dir" ] && [ $tries -lt 500 ]; do
+    stop
+    rm -rf "$dir" 2>/dev/null && break
+    pause
+    tries=$((tries + 1))
+done

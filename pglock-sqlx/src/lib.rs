@@ -1,1 +1,10 @@
 //! Distributed read-write locks on PostgreSQL advisory locks, over sqlx.
+//!
+//! TLS is what the application chose: this crate enables none of sqlx's TLS features, and uses the one that the application enables.
+
+mod driver;
+mod error;
+mod session;
+
+pub use driver::SqlxDriver;
+pub use sqlx;

@@ -1,0 +1,112 @@
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use pglock_core::driver::{DriverError, Param, Request, Row, Session};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::timeout;
+
+use crate::error::{driver_error, ends_session};
+
+/// Longest time that the farewell may take, such as on a network that is down.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A runtime that has ended: whatever is spawned on it is dropped at once.
+static ENDED_RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
+    let runtime = Builder::new_current_thread()
+        .build()
+        .expect("a runtime without drivers asks nothing of the system");
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    handle
+});
+
+/// A connection whose idle socket is read.
+#[derive(Debug)]
+pub struct SqlxSession {
+    /// Absent once the session is over.
+    listener: Option<PgListener>,
+    pool: PgPool,
+}
+
+impl SqlxSession {
+    /// The session on the one connection of `pool`.
+    pub(crate) fn new(mut listener: PgListener, pool: PgPool) -> Self {
+        listener.eager_reconnect(false);
+        listener.ignore_pool_close_event(true);
+        // A closed pool opens no further connection, so that a lost one cannot be replaced behind the engine's back.
+        drop(pool.close());
+        Self {
+            listener: Some(listener),
+            pool,
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            // In a live runtime the listener would spawn a farewell, behind a statement that may never end; outside one it would panic.
+            let _ended = ENDED_RUNTIME.enter();
+            drop(listener);
+        }
+    }
+}
+
+impl Session for SqlxSession {
+    async fn run(&mut self, request: &Request) -> Result<Vec<Row>, DriverError> {
+        let Some(listener) = &mut self.listener else {
+            return Err(is_over());
+        };
+        let mut query = sqlx::query_as(request.sql());
+        for param in request.params() {
+            query = match param {
+                Param::Int2(value) => query.bind(value),
+                Param::Int4(value) => query.bind(value),
+                Param::Int8(value) => query.bind(value),
+                Param::Text(value) => query.bind(value),
+                Param::Int2Array(values) => query.bind(values),
+                Param::Int8Array(values) => query.bind(values),
+            };
+        }
+        let answer = query.fetch_all(listener).await;
+        answer.map_err(|error| {
+            if ends_session(&error) {
+                self.end();
+            }
+            driver_error(error)
+        })
+    }
+
+    async fn closed(&mut self) -> DriverError {
+        let Some(listener) = &mut self.listener else {
+            return is_over();
+        };
+        let error = loop {
+            match listener.try_recv().await {
+                // A set-up hook may have subscribed to a channel.
+                Ok(Some(_)) => {}
+                Ok(None) => break io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                Err(error) => break error,
+            }
+        };
+        self.end();
+        driver_error(error)
+    }
+
+    async fn close(mut self) {
+        // The listener spawns the farewell; the pool then waits until its connection is closed.
+        drop(self.listener.take());
+        let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+    }
+}
+
+impl Drop for SqlxSession {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn is_over() -> DriverError {
+    DriverError::connection("the session is over")
+}

@@ -132,12 +132,6 @@ impl DriverError {
         self.what == What::Statement
     }
 
-    /// What the user gets to see.
-    pub(crate) fn into_error(self) -> Error {
-        let (kind, message) = self.classify();
-        Error::with_source(kind, message, self.source)
-    }
-
     fn classify(&self) -> (ErrorKind, &'static str) {
         let code = self.sqlstate.as_deref().unwrap_or_default();
         match (code, self.what) {
@@ -175,6 +169,14 @@ impl DriverError {
             ),
             (_, What::Statement) => (ErrorKind::Driver, "the server refused the statement"),
         }
+    }
+}
+
+/// What the user gets to see.
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        let (kind, message) = error.classify();
+        Self::with_source(kind, message, error.source)
     }
 }
 

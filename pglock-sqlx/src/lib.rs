@@ -4,7 +4,13 @@
 
 mod driver;
 mod error;
+mod locks;
 mod session;
 
 pub use driver::SqlxDriver;
+pub use locks::Locks;
+pub use pglock_core::{
+    DistributedRwLock, Error, ErrorKind, LockKey, LocksBuilder, ReadGuard, Result, RwLock, Stats,
+    WaitStrategy, WriteGuard,
+};
 pub use sqlx;

@@ -359,7 +359,8 @@ impl Entry {
         let busy = match self.request {
             Request::None => self.is_blocked_here(first.mode),
             Request::Slot { why, .. } => why != Why::Probe,
-            Request::Wait { .. } => true,
+            // A wait that is being given up says nothing about the lock.
+            Request::Wait { cancelled, .. } => !cancelled,
             Request::Try { .. } | Request::Probe { .. } => false,
         };
         if !busy {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::event::{Event, Job, SessionId};
 use super::life::Life;
 use super::shared::Shared;
-use crate::driver::{Driver, DriverError, Fact, Request, Row, Session};
+use crate::driver::{Driver, Fact, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
 
 /// What a session needs to know to be opened.
@@ -118,15 +118,12 @@ impl SessionTask {
 
     async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, i32), Error> {
         let connect = async {
-            let mut connection = driver.connect().await.map_err(DriverError::into_error)?;
+            let mut connection = driver.connect().await?;
             let application_name = self.settings.application_name.clone();
             let open = Request::open(self.nonce.clone(), application_name);
-            let facts = connection
-                .run(&open)
-                .await
-                .map_err(DriverError::into_error)?;
+            let facts = connection.run(&open).await?;
             match check(&facts) {
-                Ok(pid) => Ok((connection, pid)),
+                Ok(pid) => Ok::<_, Error>((connection, pid)),
                 Err(error) => {
                     connection.close().await;
                     Err(error)
@@ -159,7 +156,7 @@ impl SessionTask {
                     tokio::select! {
                         biased;
                         () = self.kick.notified() => continue,
-                        error = connection.closed() => return error.into_error(),
+                        error = connection.closed() => return error.into(),
                     }
                 }
                 Job::Close => {
@@ -174,9 +171,9 @@ impl SessionTask {
                 },
                 Err(error) if error.session_goes_on() => Event::Refused {
                     session: self.id,
-                    error: error.into_error(),
+                    error: error.into(),
                 },
-                Err(error) => return error.into_error(),
+                Err(error) => return error.into(),
             });
         }
     }

@@ -67,18 +67,19 @@ impl Cluster {
                 .make(folder)
                 .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
         }
+        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
         let options = [
             "--no-sync",
             "--no-locale",
             "--encoding=UTF8",
             "--auth=trust",
             "--username=test",
-            "-D",
+            "--pgdata=data",
         ];
         let start = cluster.log_length();
         let status = cluster
             .command("initdb")
-            .and_then(|mut initdb| initdb.args(options).arg(cluster.data()).status())
+            .and_then(|mut initdb| initdb.args(options).status())
             .map_err(|source| cluster.not_run("initdb", source))?;
         if !status.success() {
             return Err(cluster.failed("initdb failed", start));
@@ -218,7 +219,7 @@ impl Cluster {
         }
         command
             .env("LC_ALL", "C")
-            .current_dir("/")
+            .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

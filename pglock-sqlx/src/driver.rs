@@ -92,7 +92,7 @@ impl Driver for SqlxDriver {
         };
         timeout(CONNECT_TIMEOUT, connecting)
             .await
-            .unwrap_or_else(|elapsed| Err(DriverError::connection(elapsed)))
+            .unwrap_or_else(|_| Err(DriverError::connection("no connection within 10 seconds")))
     }
 }
 

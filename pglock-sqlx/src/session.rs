@@ -1,10 +1,11 @@
 use std::io;
 use std::sync::LazyLock;
+use std::thread;
 use std::time::Duration;
 
 use pglock_core::driver::{DriverError, Param, Request, Row, Session};
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use sqlx::{Acquire, PgPool};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::timeout;
 
@@ -46,9 +47,7 @@ impl SqlxSession {
 
     fn end(&mut self) {
         if let Some(listener) = self.listener.take() {
-            // In a live runtime the listener would spawn a farewell, behind a statement that may never end; outside one it would panic.
-            let _ended = ENDED_RUNTIME.enter();
-            drop(listener);
+            close_at_once(listener);
         }
     }
 }
@@ -69,7 +68,8 @@ impl Session for SqlxSession {
                 Param::Int8Array(values) => query.bind(values),
             };
         }
-        let answer = query.fetch_all(listener).await;
+        // Straight on the connection: the listener's own executor adds a stream around each answer.
+        let answer = async { query.fetch_all(listener.acquire().await?).await }.await;
         answer.map_err(|error| {
             if ends_session(&error) {
                 self.end();
@@ -104,6 +104,20 @@ impl Session for SqlxSession {
 impl Drop for SqlxSession {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// In a live runtime the listener's own drop would spawn a farewell, behind a statement that may never end; outside one it would panic.
+fn close_at_once(listener: PgListener) {
+    match Handle::try_current() {
+        // The thread is ending and enters no runtime any more.
+        Err(error) if error.is_thread_local_destroyed() => {
+            thread::spawn(|| close_at_once(listener));
+        }
+        _ => {
+            let _ended = ENDED_RUNTIME.enter();
+            drop(listener);
+        }
     }
 }
 

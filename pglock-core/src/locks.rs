@@ -143,6 +143,12 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
+    /// How long a session that waits in the server's queue is kept when nobody needs it, default 30 seconds.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.idle_timeout = timeout;
+        self
+    }
+
     /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII characters.
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();

@@ -1,77 +1,99 @@
-//! Who holds and who waits for an advisory lock, as the server itself tells it.
+//! Who holds and who waits for a lock, as somebody else than the backend under test tells it.
 //!
-//! An adapter under test could believe in a lock that the server does not know. So the tests ask a [`Witness`], which
-//! looks into `pg_locks` over a connection of its own and another driver.
+//! An adapter could believe in a lock that the server does not know. So the checks ask a [`Witness`];
+//! for PostgreSQL, [`PostgresWitness`] looks into `pg_locks` over a connection of its own and another client.
 
-use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use pglock_core::{LockKey, Mode};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
-use tokio_postgres::types::ToSql;
-
-use crate::postgres::connect;
 
 mod error;
-mod lock;
+mod postgres;
 
 pub use self::error::WitnessError;
-pub use self::lock::{AdvisoryKey, LockMode, LockRow};
+pub use self::postgres::PostgresWitness;
 
 /// How long what a test waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
-const LOCKS: &str = "\
-    SELECT classid, objid, objsubid, mode, granted, pid \
-    FROM pg_catalog.pg_locks \
-    WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND database OPERATOR(pg_catalog.=) \
-        (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
-    ORDER BY objsubid, classid, objid, granted DESC, pid";
-const SESSIONS: &str = "\
-    SELECT pid FROM pg_catalog.pg_stat_activity \
-    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-        AND application_name OPERATOR(pg_catalog.=) $1 \
-    ORDER BY pid";
-
-/// A session that sees all advisory locks of its database.
-pub struct Witness {
-    client: Client,
+/// A lock that a session holds or waits for.
+///
+/// A session that took the same lock in the same mode several times has one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "witnesses of other backends build it"
+)]
+pub struct LockRow {
+    /// Of the lock.
+    pub key: LockKey,
+    /// Of the lock.
+    pub mode: Mode,
+    /// Whether the session holds it; otherwise it waits.
+    pub granted: bool,
+    /// The session: for PostgreSQL, its server process.
+    pub pid: i32,
 }
 
-impl Witness {
-    /// Connects to a database, whose locks are then the ones it sees.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Connect`].
-    pub async fn connect(url: &str) -> Result<Self, WitnessError> {
-        let client = connect(url).await.map_err(WitnessError::Connect)?;
-        Ok(Self { client })
-    }
-
-    /// All advisory locks of the database, held and waited for, its own included.
+/// Sees all locks of a lock space, and plays another process in it.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// All locks, held and waited for, its own included.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
-    pub async fn locks(&self) -> Result<Vec<LockRow>, WitnessError> {
-        let rows = self.client.query(LOCKS, &[]).await?;
-        rows.iter()
-            .map(|row| LockRow::read(row).map_err(WitnessError::Query))
-            .collect()
-    }
+    async fn locks(&self) -> Result<Vec<LockRow>, WitnessError>;
+
+    /// The sessions with that `application_name`.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError>;
+
+    /// Ends a session, and tells whether there was one. It may take a moment to end.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    async fn terminate(&self, pid: i32) -> Result<bool, WitnessError>;
+
+    /// Cancels what a session is doing, and tells whether there was a session.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    async fn cancel(&self, pid: i32) -> Result<bool, WitnessError>;
+
+    /// Takes a lock for the witness's own session, waiting if it must: the witness plays another process.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    async fn hold(&self, key: LockKey, mode: Mode) -> Result<(), WitnessError>;
+
+    /// Releases what [`hold`](Self::hold) took, and tells whether the witness held it.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    async fn release(&self, key: LockKey, mode: Mode) -> Result<bool, WitnessError>;
 
     /// Who holds the key.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
-    pub async fn holders(
-        &self,
-        key: impl Into<AdvisoryKey> + Send,
-    ) -> Result<Vec<LockRow>, WitnessError> {
-        self.locks_of(key.into(), true).await
+    async fn holders(&self, key: LockKey) -> Result<Vec<LockRow>, WitnessError> {
+        let locks = self.locks().await?;
+        Ok(locks
+            .into_iter()
+            .filter(|row| row.key == key && row.granted)
+            .collect())
     }
 
     /// Who waits for the key.
@@ -79,11 +101,12 @@ impl Witness {
     /// # Errors
     ///
     /// [`WitnessError::Query`].
-    pub async fn waiters(
-        &self,
-        key: impl Into<AdvisoryKey> + Send,
-    ) -> Result<Vec<LockRow>, WitnessError> {
-        self.locks_of(key.into(), false).await
+    async fn waiters(&self, key: LockKey) -> Result<Vec<LockRow>, WitnessError> {
+        let locks = self.locks().await?;
+        Ok(locks
+            .into_iter()
+            .filter(|row| row.key == key && !row.granted)
+            .collect())
     }
 
     /// Waits until at least `count` sessions wait for the key, and returns them: this proves "blocked".
@@ -91,20 +114,15 @@ impl Witness {
     /// # Errors
     ///
     /// [`WitnessError::TimedOut`] after ten seconds, with the locks there are; [`WitnessError::Query`].
-    pub async fn until_waiting(
+    async fn until_waiting(
         &self,
-        key: impl Into<AdvisoryKey> + Send,
+        key: LockKey,
         count: usize,
     ) -> Result<Vec<LockRow>, WitnessError> {
-        let key = key.into();
-        let waits = |lock: &LockRow| lock.key == key && !lock.granted;
+        let waits = |row: &LockRow| row.key == key && !row.granted;
         let awaited = || format!("{count} waiting for {key:?}");
-        let locks = self
-            .until(
-                |locks| locks.iter().filter(|lock| waits(lock)).count() >= count,
-                awaited,
-            )
-            .await?;
+        let reached = |locks: &[LockRow]| locks.iter().filter(|row| waits(row)).count() >= count;
+        let locks = until(self, reached, awaited).await?;
         Ok(locks.into_iter().filter(waits).collect())
     }
 
@@ -113,168 +131,46 @@ impl Witness {
     /// # Errors
     ///
     /// As [`until_waiting`](Self::until_waiting).
-    pub async fn until_free(&self, key: impl Into<AdvisoryKey> + Send) -> Result<(), WitnessError> {
-        let key = key.into();
+    async fn until_free(&self, key: LockKey) -> Result<(), WitnessError> {
         let awaited = || format!("{key:?} free");
-        self.until(|locks| locks.iter().all(|lock| lock.key != key), awaited)
-            .await
-            .map(drop)
+        until(
+            self,
+            |locks| locks.iter().all(|row| row.key != key),
+            awaited,
+        )
+        .await
+        .map(drop)
     }
 
-    /// Waits until the database has no advisory lock.
+    /// Waits until there is no lock at all.
     ///
     /// # Errors
     ///
     /// As [`until_waiting`](Self::until_waiting).
-    pub async fn until_quiet(&self) -> Result<(), WitnessError> {
-        self.until(<[LockRow]>::is_empty, || "no advisory lock".to_owned())
+    async fn until_quiet(&self) -> Result<(), WitnessError> {
+        until(self, <[LockRow]>::is_empty, || "no lock".to_owned())
             .await
             .map(drop)
     }
-
-    /// The server processes of the sessions of this database with that `application_name`.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Query`].
-    pub async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError> {
-        let rows = self.client.query(SESSIONS, &[&application_name]).await?;
-        rows.iter()
-            .map(|row| row.try_get(0).map_err(WitnessError::Query))
-            .collect()
-    }
-
-    /// Ends a session with `pg_terminate_backend`, and tells whether there was one. It may take a moment to end.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Query`].
-    pub async fn terminate(&self, pid: i32) -> Result<bool, WitnessError> {
-        self.ask("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid])
-            .await
-    }
-
-    /// Ends what a session is doing with `pg_cancel_backend`, and tells whether there was a session.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Query`].
-    pub async fn cancel(&self, pid: i32) -> Result<bool, WitnessError> {
-        self.ask("SELECT pg_catalog.pg_cancel_backend($1)", &[&pid])
-            .await
-    }
-
-    /// Takes a lock for the witness's own session, waiting if it must: the witness plays another process.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Query`].
-    pub async fn hold(
-        &self,
-        key: impl Into<AdvisoryKey> + Send,
-        mode: LockMode,
-    ) -> Result<(), WitnessError> {
-        let statements = match mode {
-            LockMode::Read => (
-                "SELECT pg_catalog.pg_advisory_lock_shared($1)",
-                "SELECT pg_catalog.pg_advisory_lock_shared($1, $2)",
-            ),
-            LockMode::Write => (
-                "SELECT pg_catalog.pg_advisory_lock($1)",
-                "SELECT pg_catalog.pg_advisory_lock($1, $2)",
-            ),
-        };
-        match key.into() {
-            AdvisoryKey::Big(key) => self.client.execute(statements.0, &[&key]).await?,
-            AdvisoryKey::Pair(first, second) => {
-                self.client
-                    .execute(statements.1, &[&first, &second])
-                    .await?
-            }
-        };
-        Ok(())
-    }
-
-    /// Releases what [`hold`](Self::hold) took, and tells whether the witness held it.
-    ///
-    /// # Errors
-    ///
-    /// [`WitnessError::Query`].
-    pub async fn release(
-        &self,
-        key: impl Into<AdvisoryKey> + Send,
-        mode: LockMode,
-    ) -> Result<bool, WitnessError> {
-        let statements = match mode {
-            LockMode::Read => (
-                "SELECT pg_catalog.pg_advisory_unlock_shared($1)",
-                "SELECT pg_catalog.pg_advisory_unlock_shared($1, $2)",
-            ),
-            LockMode::Write => (
-                "SELECT pg_catalog.pg_advisory_unlock($1)",
-                "SELECT pg_catalog.pg_advisory_unlock($1, $2)",
-            ),
-        };
-        match key.into() {
-            AdvisoryKey::Big(key) => self.ask(statements.0, &[&key]).await,
-            AdvisoryKey::Pair(first, second) => self.ask(statements.1, &[&first, &second]).await,
-        }
-    }
-
-    /// The witness's session, for anything else.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    async fn locks_of(
-        &self,
-        key: AdvisoryKey,
-        granted: bool,
-    ) -> Result<Vec<LockRow>, WitnessError> {
-        let locks = self.locks().await?;
-        Ok(locks
-            .into_iter()
-            .filter(|lock| lock.key == key && lock.granted == granted)
-            .collect())
-    }
-
-    async fn until(
-        &self,
-        reached: impl Fn(&[LockRow]) -> bool + Send,
-        awaited: impl FnOnce() -> String + Send,
-    ) -> Result<Vec<LockRow>, WitnessError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let locks = self.locks().await?;
-            if reached(&locks) {
-                return Ok(locks);
-            }
-            if Instant::now() >= deadline {
-                return Err(WitnessError::TimedOut {
-                    awaited: awaited(),
-                    locks,
-                });
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    async fn ask(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<bool, WitnessError> {
-        Ok(self
-            .client
-            .query_one(statement, parameters)
-            .await?
-            .try_get(0)?)
-    }
 }
 
-impl fmt::Debug for Witness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Witness").finish_non_exhaustive()
+async fn until(
+    witness: &(impl Witness + ?Sized),
+    reached: impl Fn(&[LockRow]) -> bool + Send,
+    awaited: impl FnOnce() -> String + Send,
+) -> Result<Vec<LockRow>, WitnessError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let locks = witness.locks().await?;
+        if reached(&locks) {
+            return Ok(locks);
+        }
+        if Instant::now() >= deadline {
+            return Err(WitnessError::TimedOut {
+                awaited: awaited(),
+                locks,
+            });
+        }
+        sleep(POLL).await;
     }
 }

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
+use pglock_core::{LockKey, Mode};
 use pglock_testkit::postgres::TestServer;
-use pglock_testkit::witness::{AdvisoryKey, LockMode, Witness};
+use pglock_testkit::witness::{PostgresWitness, Witness};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -19,33 +20,32 @@ async fn pid(witness: &Witness) -> Result<i32, Box<dyn Error>> {
 async fn a_holder_and_a_blocked_waiter_are_seen() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
-    let witness = Witness::connect(database.url()).await?;
+    let witness = PostgresWitness::connect(database.url()).await?;
     let (holder, waiter) = (
-        Witness::connect(database.url()).await?,
-        Witness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
     );
     let (holder_pid, waiter_pid) = (pid(&holder).await?, pid(&waiter).await?);
 
-    holder.hold(7, LockMode::Write).await?;
-    let waiting =
-        tokio::spawn(async move { waiter.hold(7, LockMode::Read).await.map(|()| waiter) });
+    holder.hold(7, Mode::Write).await?;
+    let waiting = tokio::spawn(async move { waiter.hold(7, Mode::Read).await.map(|()| waiter) });
     let waiters = witness.until_waiting(7, 1).await?;
     assert_eq!(waiters, witness.waiters(7).await?);
     assert_eq!(
         (waiters[0].pid, waiters[0].mode, waiters[0].granted),
-        (waiter_pid, LockMode::Read, false)
+        (waiter_pid, Mode::Read, false)
     );
     let holders = witness.holders(7).await?;
     assert_eq!(holders.len(), 1);
     assert_eq!(
         (holders[0].pid, holders[0].mode, holders[0].granted),
-        (holder_pid, LockMode::Write, true)
+        (holder_pid, Mode::Write, true)
     );
 
-    assert!(holder.release(7, LockMode::Write).await?);
+    assert!(holder.release(7, Mode::Write).await?);
     let waiter = waiting.await??;
     assert_eq!(witness.holders(7).await?[0].pid, waiter_pid);
-    assert!(waiter.release(7, LockMode::Read).await?);
+    assert!(waiter.release(7, Mode::Read).await?);
     witness.until_free(7).await?;
     Ok(())
 }
@@ -54,7 +54,7 @@ async fn a_holder_and_a_blocked_waiter_are_seen() -> TestResult {
 async fn every_key_comes_back_as_it_was() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
-    let witness = Witness::connect(database.url()).await?;
+    let witness = PostgresWitness::connect(database.url()).await?;
     let big = [
         i64::MIN,
         i64::MIN + 1,
@@ -65,10 +65,10 @@ async fn every_key_comes_back_as_it_was() -> TestResult {
         (5 << 32) | 7,
         i64::MAX,
     ]
-    .map(AdvisoryKey::from);
-    let pairs = [(i32::MIN, i32::MAX), (7, -9), (-1, -1), (0, 0), (5, 7)].map(AdvisoryKey::from);
+    .map(LockKey::from);
+    let pairs = [(i32::MIN, i32::MAX), (7, -9), (-1, -1), (0, 0), (5, 7)].map(LockKey::from);
     for key in big.into_iter().chain(pairs) {
-        for mode in [LockMode::Read, LockMode::Write] {
+        for mode in [Mode::Read, Mode::Write] {
             witness.hold(key, mode).await?;
             let locks = witness.locks().await?;
             assert_eq!(locks.len(), 1, "{key:?}");
@@ -85,10 +85,10 @@ async fn a_terminated_session_leaves_nothing() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
     let (witness, victim) = (
-        Witness::connect(database.url()).await?,
-        Witness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
     );
-    victim.hold((1, 2), LockMode::Write).await?;
+    victim.hold((1, 2), Mode::Write).await?;
     let holder = witness.holders((1, 2)).await?[0].pid;
     assert!(witness.terminate(holder).await?);
     witness.until_quiet().await?;
@@ -101,16 +101,15 @@ async fn a_cancelled_waiter_leaves_the_queue() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
     let (witness, waiter) = (
-        Witness::connect(database.url()).await?,
-        Witness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
     );
-    witness.hold(3, LockMode::Read).await?;
-    let waiting =
-        tokio::spawn(async move { waiter.hold(3, LockMode::Write).await.map(|()| waiter) });
+    witness.hold(3, Mode::Read).await?;
+    let waiting = tokio::spawn(async move { waiter.hold(3, Mode::Write).await.map(|()| waiter) });
     let waiter = witness.until_waiting(3, 1).await?[0].pid;
     assert!(witness.cancel(waiter).await?);
     assert!(waiting.await?.is_err());
-    assert!(witness.release(3, LockMode::Read).await?);
+    assert!(witness.release(3, Mode::Read).await?);
     witness.until_free(3).await?;
     Ok(())
 }
@@ -120,8 +119,8 @@ async fn sessions_are_found_by_application_name() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
     let (witness, named) = (
-        Witness::connect(database.url()).await?,
-        Witness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
+        PostgresWitness::connect(database.url()).await?,
     );
     named
         .client()

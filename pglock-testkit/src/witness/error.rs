@@ -12,6 +12,8 @@ pub enum WitnessError {
     Connect(TestServerError),
     /// A statement failed.
     Query(tokio_postgres::Error),
+    /// The server shows an advisory lock of a kind that does not exist.
+    UnknownLock,
     /// What it waited for did not happen.
     TimedOut {
         /// What it waited for.
@@ -26,6 +28,9 @@ impl fmt::Display for WitnessError {
         match self {
             Self::Connect(_) => f.write_str("the witness cannot connect"),
             Self::Query(_) => f.write_str("the witness cannot ask the server"),
+            Self::UnknownLock => {
+                f.write_str("the server shows an advisory lock of an unknown kind")
+            }
             Self::TimedOut { awaited, locks } => {
                 write!(
                     f,
@@ -42,7 +47,7 @@ impl Error for WitnessError {
         match self {
             Self::Connect(source) => Some(source),
             Self::Query(source) => Some(source),
-            Self::TimedOut { .. } => None,
+            Self::UnknownLock | Self::TimedOut { .. } => None,
         }
     }
 }

@@ -1,0 +1,237 @@
+//! Acquires that end without a guard: dropped, timed out, failed.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use pglock_core::{DistributedRwLock, Mode};
+use tokio::time::timeout;
+
+use crate::conformance::{Lab, soon, start};
+
+pub async fn dropped_waiter_leaves_the_servers_queue(lab: &Lab) {
+    let witness = lab.witness();
+    let (a, b, c) = (lab.lock("key"), lab.lock("key"), lab.lock("key"));
+    let reader = a.read().await.unwrap();
+    let wait = start(async move { b.write().await });
+    witness.until_waiting("key".into(), 1).await.unwrap();
+    assert!(c.try_read().await.unwrap().is_none(), "a writer waits");
+    wait.abort();
+    assert!(wait.await.unwrap_err().is_cancelled());
+    let second = soon("the queue moves on", c.read()).await.unwrap();
+    drop((reader, second));
+}
+
+pub async fn dropped_waiter_leaves_the_local_queue(lab: &Lab) {
+    let manager = lab.manager();
+    let lock = manager.rwlock("key".into());
+    let guard = lock.write().await.unwrap();
+    let mut waits = Vec::new();
+    for position in 1..=3 {
+        let lock = lock.clone();
+        waits.push(start(async move { lock.write().await }));
+        lab.until_queued(&manager, position).await;
+    }
+    waits.remove(1).abort();
+    lab.until_queued(&manager, 2).await;
+    drop(guard);
+    for wait in waits {
+        soon("the queue moves on", wait)
+            .await
+            .unwrap()
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+    }
+}
+
+pub async fn timed_out_waiter_leaves_the_servers_queue(lab: &Lab) {
+    let (a, b) = (lab.lock("key"), lab.lock("key"));
+    let guard = a.write().await.unwrap();
+    b.try_write_for(Duration::from_millis(50))
+        .await
+        .unwrap_err();
+    b.try_read_for(Duration::from_millis(50)).await.unwrap_err();
+    let witness = lab.witness();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !witness.waiters("key".into()).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "the waiter is still there");
+    }
+    assert!(guard.is_held());
+}
+
+pub async fn try_succeeds_at_once_after_a_timeout(lab: &Lab) {
+    let (a, b) = (lab.lock("key"), lab.lock("key"));
+    for _ in 0..20 {
+        let guard = a.write().await.unwrap();
+        b.try_write_for(Duration::from_millis(5)).await.unwrap_err();
+        guard.release().await.unwrap();
+        // The wait of before is being given up at the server just now.
+        b.try_write()
+            .await
+            .unwrap()
+            .expect("the lock is free")
+            .release()
+            .await
+            .unwrap();
+    }
+}
+
+/// A wait that fails may have been granted at the same moment: the holder's release is swept around the end of the wait.
+pub async fn failed_acquires_hold_nothing(lab: &Lab) {
+    let manager = lab.manager();
+    let lock = manager.rwlock("key".into());
+    let witness = lab.witness();
+    let (mut failed, mut granted) = (0, 0);
+    for round in 0..240_u64 {
+        witness.hold("key".into(), Mode::Write).await.unwrap();
+        let wait = Duration::from_micros(4000);
+        let release_at =
+            wait + Duration::from_micros(100 * (round % 40)) - Duration::from_micros(2000);
+        let end = Instant::now();
+        let acquire = async {
+            if round % 2 == 0 {
+                lock.try_write_for(wait).await.map(drop).is_ok()
+            } else {
+                timeout(wait, lock.write()).await.is_ok()
+            }
+        };
+        let release = async {
+            while end.elapsed() < release_at {
+                tokio::task::yield_now().await;
+            }
+            assert!(witness.release("key".into(), Mode::Write).await.unwrap());
+        };
+        if tokio::join!(acquire, release).0 {
+            granted += 1;
+        } else {
+            failed += 1;
+        }
+        witness.until_free("key".into()).await.unwrap();
+    }
+    assert!(failed > 20, "{failed} failed, {granted} were granted");
+}
+
+pub async fn acquire_may_be_dropped_at_any_poll_when_free(lab: &Lab) {
+    for polls in 0..30 {
+        let manager = lab.manager();
+        let lock = manager.rwlock("key".into());
+        drop_after(polls, || lock.write()).await;
+        drop_after(polls, || lock.read()).await;
+        drop_after(polls, || lock.try_write()).await;
+        drop_after(polls, || lock.try_write_for(Duration::from_secs(5))).await;
+        lab.witness().until_free("key".into()).await.unwrap();
+        let guard = soon("the lock is free", lock.write()).await.unwrap();
+        guard.release().await.unwrap();
+        assert_eq!(manager.stats().waiting, 0);
+        assert_eq!(manager.stats().held, 0);
+    }
+}
+
+pub async fn acquire_may_be_dropped_at_any_poll_when_contended(lab: &Lab) {
+    let holder = lab.lock("key");
+    for polls in 0..30 {
+        let manager = lab.manager();
+        let lock = manager.rwlock("key".into());
+        let guard = holder.write().await.unwrap();
+        drop_after(polls, || lock.write()).await;
+        let behind = lock.clone();
+        let wait = start(async move { behind.read().await });
+        drop_after(polls, || lock.write()).await;
+        drop_after(polls, || lock.read()).await;
+        drop_after(polls, || lock.try_read()).await;
+        drop_after(polls, || lock.try_read_for(Duration::from_secs(5))).await;
+        guard.release().await.unwrap();
+        soon("the queue moves on", wait)
+            .await
+            .unwrap()
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        lab.witness().until_free("key".into()).await.unwrap();
+        assert_eq!(manager.stats().waiting, 0);
+    }
+}
+
+/// Polls at most so many times, each time when woken or after a short while, and drops.
+async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
+    let mut future = pin!(make());
+    for _ in 0..polls {
+        let mut polled = false;
+        let once = std::future::poll_fn(|cx: &mut Context<'_>| {
+            if polled {
+                return Poll::Ready(false);
+            }
+            polled = true;
+            if future.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            Poll::Pending
+        });
+        // What is not woken within this time is polled again all the same.
+        if timeout(Duration::from_millis(1), once)
+            .await
+            .unwrap_or(false)
+        {
+            return;
+        }
+    }
+}
+
+pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
+    let locks: Vec<Arc<dyn DistributedRwLock>> = (0..2).map(|_| lab.lock("key")).collect();
+    let mut tasks = Vec::new();
+    for task in 0..16_u64 {
+        let lock = locks[task as usize % 2].clone();
+        tasks.push(start(async move {
+            // Any spread will do: a multiplicative generator.
+            let mut random = task + 1;
+            for _ in 0..60 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let patience = Duration::from_micros((random >> 33) % 3000);
+                if (random >> 20) % 2 == 0 {
+                    let _ = timeout(patience, lock.write()).await;
+                } else {
+                    let _ = timeout(patience, lock.read()).await;
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        soon("dropped acquires block others", task).await.unwrap();
+    }
+    lab.witness().until_quiet().await.unwrap();
+    for lock in locks {
+        soon("the lock is free", lock.write())
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+    }
+}
+
+pub async fn wait_cancelled_by_the_server_fails_and_holds_nothing(lab: &Lab) {
+    let witness = lab.witness();
+    let lock = lab.lock("key");
+    witness.hold("key".into(), Mode::Write).await.unwrap();
+    let waiter = lock.clone();
+    let wait = start(async move { waiter.write().await });
+    let pid = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
+    assert!(witness.cancel(pid).await.unwrap());
+    soon("the wait has ended", wait).await.unwrap().unwrap_err();
+    assert!(witness.waiters("key".into()).await.unwrap().is_empty());
+    assert!(witness.release("key".into(), Mode::Write).await.unwrap());
+    soon("the session is in order", lock.write())
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+}

@@ -1,0 +1,158 @@
+//! The sessions behind the locks: how many there are, and what happens when one ends.
+
+use std::time::Duration;
+
+use pglock_core::{ErrorKind, Mode};
+
+use crate::conformance::{Lab, Options, soon, start};
+
+pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
+    let witness = lab.witness();
+    let manager = lab.manager();
+    witness.hold("busy".into(), Mode::Write).await.unwrap();
+    let mut takes = Vec::new();
+    for key in 0..1000 {
+        let lock = manager.rwlock(key.into());
+        takes.push(start(async move { lock.write().await }));
+    }
+    let mut waits = Vec::new();
+    for _ in 0..1000 {
+        let lock = manager.rwlock("busy".into());
+        waits.push(start(
+            async move { lock.write().await.unwrap().release().await },
+        ));
+    }
+    let mut held = Vec::new();
+    for take in takes {
+        held.push(soon("the key is free", take).await.unwrap().unwrap());
+    }
+    lab.until_queued(&manager, 1000).await;
+    witness.until_waiting("busy".into(), 1).await.unwrap();
+    let sessions = witness.sessions("pglock").await.unwrap();
+    assert!(sessions.len() <= 4, "{} sessions", sessions.len());
+    let ours = |pid| sessions.contains(&pid);
+    let locks = witness.locks().await.unwrap();
+    assert_eq!(
+        locks
+            .iter()
+            .filter(|row| row.granted && ours(row.pid))
+            .count(),
+        1000
+    );
+    witness.release("busy".into(), Mode::Write).await.unwrap();
+    for wait in waits {
+        soon("a waiter is forgotten", wait).await.unwrap().unwrap();
+    }
+    assert!(held.iter().all(|guard| guard.is_held()));
+}
+
+pub async fn ended_session_is_told_to_its_guards(lab: &Lab) {
+    let manager = lab.manager();
+    let write = manager.rwlock("one".into()).write().await.unwrap();
+    let read = manager.rwlock("two".into()).read().await.unwrap();
+    end_sessions(lab).await;
+    soon("the loss is told", write.lost()).await;
+    soon("the loss is told", read.lost()).await;
+    assert!(!write.is_held() && !read.is_held());
+    // Also to those who ask again.
+    soon("the loss is told", write.lost()).await;
+}
+
+pub async fn release_of_a_lost_lock_says_so(lab: &Lab) {
+    let lock = lab.lock("key");
+    let guard = lock.write().await.unwrap();
+    end_sessions(lab).await;
+    soon("the loss is told", guard.lost()).await;
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+    // Not yet noticed when it is released.
+    let guard = lock.write().await.unwrap();
+    end_sessions(lab).await;
+    assert_eq!(
+        soon("release", guard.release()).await.unwrap_err().kind(),
+        ErrorKind::Lost
+    );
+}
+
+pub async fn lost_lock_does_not_disturb_others(lab: &Lab) {
+    let lock = lab.lock("key");
+    let lost = lock.write().await.unwrap();
+    end_sessions(lab).await;
+    soon("the loss is told", lost.lost()).await;
+    let guard = soon("the lock is free", lock.write()).await.unwrap();
+    // The end of the lost one must not release what another caller holds now.
+    drop(lost);
+    assert!(lab.lock("key").try_write().await.unwrap().is_none());
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+}
+
+pub async fn waiter_survives_the_end_of_its_session(lab: &Lab) {
+    let witness = lab.witness();
+    let lock = lab.lock("key");
+    witness.hold("key".into(), Mode::Write).await.unwrap();
+    let wait = start(async move { lock.write().await });
+    let pid = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
+    witness.terminate(pid).await.unwrap();
+    soon("it waits again", async {
+        while witness
+            .waiters("key".into())
+            .await
+            .unwrap()
+            .iter()
+            .all(|row| row.pid == pid)
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    witness.release("key".into(), Mode::Write).await.unwrap();
+    soon("the lock is free", wait)
+        .await
+        .unwrap()
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+}
+
+pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
+    let lock = lab.lock("key");
+    for _ in 0..10 {
+        let guard = soon("a new session", lock.write()).await.unwrap();
+        end_sessions(lab).await;
+        soon("the loss is told", guard.lost()).await;
+    }
+    let guard = soon("a new session", lock.try_write()).await.unwrap();
+    guard.expect("the lock is free").release().await.unwrap();
+}
+
+pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
+    let witness = lab.witness();
+    let idle_timeout = Duration::from_millis(100);
+    let manager = lab.manager_with(&Options {
+        idle_timeout,
+        ..Options::default()
+    });
+    let lock = manager.rwlock("key".into());
+    witness.hold("key".into(), Mode::Write).await.unwrap();
+    let wait = start({
+        let lock = lock.clone();
+        async move { lock.write().await }
+    });
+    witness.until_waiting("key".into(), 1).await.unwrap();
+    assert_eq!(witness.sessions("pglock").await.unwrap().len(), 2);
+    witness.release("key".into(), Mode::Write).await.unwrap();
+    drop(soon("the lock is free", wait).await.unwrap().unwrap());
+    soon("the idle session is closed", async {
+        while witness.sessions("pglock").await.unwrap().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+async fn end_sessions(lab: &Lab) {
+    for pid in lab.witness().sessions("pglock").await.unwrap() {
+        lab.witness().terminate(pid).await.unwrap();
+    }
+}

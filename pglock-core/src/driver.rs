@@ -93,38 +93,23 @@ enum What {
 impl DriverError {
     /// The server refused the statement; the session goes on and keeps what it held.
     pub fn statement(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            what: What::Statement,
-            sqlstate: None,
-            source: source.into(),
-        }
+        Self { what: What::Statement, sqlstate: None, source: source.into() }
     }
 
     /// The connection could not be made, has ended, or is in doubt: the session is over.
     pub fn connection(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            what: What::Connection,
-            sqlstate: None,
-            source: source.into(),
-        }
+        Self { what: What::Connection, sqlstate: None, source: source.into() }
     }
 
     /// The connection settings cannot work: trying again is of no use.
     pub fn configuration(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            what: What::Configuration,
-            sqlstate: None,
-            source: source.into(),
-        }
+        Self { what: What::Configuration, sqlstate: None, source: source.into() }
     }
 
     /// With the SQLSTATE code, where the client shows it.
     #[must_use]
     pub fn with_sqlstate(self, code: impl Into<String>) -> Self {
-        Self {
-            sqlstate: Some(code.into()),
-            ..self
-        }
+        Self { sqlstate: Some(code.into()), ..self }
     }
 
     /// Whether the session may be used further.
@@ -143,10 +128,9 @@ impl DriverError {
                 ErrorKind::TooManyConnections,
                 "the server accepts no more connections: raise max_connections or the role's CONNECTION LIMIT",
             ),
-            ("40P01", _) => (
-                ErrorKind::Deadlock,
-                "the server ended the wait because it was part of a deadlock",
-            ),
+            ("40P01", _) => {
+                (ErrorKind::Deadlock, "the server ended the wait because it was part of a deadlock")
+            }
             ("42501", _) => (
                 ErrorKind::PermissionDenied,
                 "the role may not call the advisory lock functions: grant it EXECUTE on them",

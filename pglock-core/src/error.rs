@@ -59,14 +59,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind, with a text that says what happened and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            key: None,
-            cause: Arc::new(Cause {
-                message: message.into(),
-                source: None,
-            }),
-        }
+        Self { kind, key: None, cause: Arc::new(Cause { message: message.into(), source: None }) }
     }
 
     /// An error that another one caused.
@@ -78,20 +71,14 @@ impl Error {
         Self {
             kind,
             key: None,
-            cause: Arc::new(Cause {
-                message: message.into(),
-                source: Some(source.into()),
-            }),
+            cause: Arc::new(Cause { message: message.into(), source: Some(source.into()) }),
         }
     }
 
     /// The same error, about this key.
     #[must_use]
     pub fn for_key(self, key: LockKey) -> Self {
-        Self {
-            key: Some(key),
-            ..self
-        }
+        Self { key: Some(key), ..self }
     }
 
     /// What a program branches on.
@@ -105,10 +92,7 @@ impl Error {
     }
 
     pub(crate) fn timeout() -> Self {
-        Self::new(
-            ErrorKind::Timeout,
-            "the lock was not free within the given time",
-        )
+        Self::new(ErrorKind::Timeout, "the lock was not free within the given time")
     }
 
     pub(crate) fn closed() -> Self {
@@ -149,9 +133,6 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.cause.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }

@@ -234,11 +234,7 @@ impl LockKey {
     /// ```
     pub const fn to_pg_locks(self) -> (u32, u32, i16) {
         let (is_pair, bits) = self.pack();
-        (
-            (bits >> 32) as u32,
-            bits as u32,
-            if is_pair { 2 } else { 1 },
-        )
+        ((bits >> 32) as u32, bits as u32, if is_pair { 2 } else { 1 })
     }
 
     /// The key that a row of `pg_locks` with `locktype = 'advisory'` is about.
@@ -260,11 +256,9 @@ impl fmt::Debug for LockKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Space::Bigint(key) => f.debug_tuple("LockKey").field(&key).finish(),
-            Space::Pair(first, second) => f
-                .debug_tuple("LockKey")
-                .field(&first)
-                .field(&second)
-                .finish(),
+            Space::Pair(first, second) => {
+                f.debug_tuple("LockKey").field(&first).field(&second).finish()
+            }
         }
     }
 }

@@ -51,15 +51,9 @@ impl<D: Driver> Locks<D> {
     }
 
     fn from_parts(driver: D, limits: Limits, application_name: Arc<str>) -> Self {
-        let settings = Settings {
-            application_name,
-            connect_timeout: CONNECT_TIMEOUT,
-        };
+        let settings = Settings { application_name, connect_timeout: CONNECT_TIMEOUT };
         let seed = RandomState::new().hash_one(std::process::id());
-        Self {
-            client: Arc::new(Client::new(driver, limits, settings, seed)),
-            driver: PhantomData,
-        }
+        Self { client: Arc::new(Client::new(driver, limits, settings, seed)), driver: PhantomData }
     }
 }
 
@@ -96,18 +90,13 @@ impl<D> Locks<D> {
 
 impl<D> Clone for Locks<D> {
     fn clone(&self) -> Self {
-        Self {
-            client: self.client.clone(),
-            driver: PhantomData,
-        }
+        Self { client: self.client.clone(), driver: PhantomData }
     }
 }
 
 impl<D> fmt::Debug for Locks<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locks")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Locks").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -172,17 +161,10 @@ impl<D: Driver> LocksBuilder<D> {
         {
             return invalid("the polling interval must be at least one millisecond");
         }
-        let printable = self
-            .application_name
-            .bytes()
-            .all(|byte| (b' '..=b'~').contains(&byte));
+        let printable = self.application_name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if self.application_name.len() > 63 || !printable {
             return invalid("application_name must be at most 63 printable ASCII characters");
         }
-        Ok(Locks::from_parts(
-            self.driver,
-            self.limits,
-            self.application_name.into(),
-        ))
+        Ok(Locks::from_parts(self.driver, self.limits, self.application_name.into()))
     }
 }

@@ -5,10 +5,7 @@ use std::fmt;
 /// Any number of readers may hold a key together; a writer holds it alone. PostgreSQL calls the two `ShareLock` and
 /// `ExclusiveLock`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a read-write lock has these two modes"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a read-write lock has these two modes")]
 pub enum Mode {
     /// Shared with other readers.
     Read,

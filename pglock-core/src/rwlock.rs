@@ -140,9 +140,7 @@ impl RwLock {
     ///
     /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`read`](Self::read).
     pub async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
-        self.wait_for(Mode::Read, timeout)
-            .await
-            .map(ReadGuard::from_engine)
+        self.wait_for(Mode::Read, timeout).await.map(ReadGuard::from_engine)
     }
 
     /// See [`DistributedRwLock::try_write`].
@@ -170,9 +168,7 @@ impl RwLock {
     ///
     /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`write`](Self::write).
     pub async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
-        self.wait_for(Mode::Write, timeout)
-            .await
-            .map(WriteGuard::from_engine)
+        self.wait_for(Mode::Write, timeout).await.map(WriteGuard::from_engine)
     }
 
     async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
@@ -236,8 +232,6 @@ impl DistributedRwLock for RwLock {
 
 impl fmt::Debug for RwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLock")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("RwLock").field("key", &self.key).finish_non_exhaustive()
     }
 }

@@ -6,49 +6,70 @@
 //!
 //! All statements answer rows of two columns, `int8 NOT NULL, int8`.
 
-/// The two halves of a packed pair, as `int4, int4`. `bit(32)` keeps the low bits and their sign.
-macro_rules! pair {
-    ($operand:literal) => {
-        concat!(
-            "(",
-            $operand,
-            " >> 32)::int4, ",
-            $operand,
-            "::bit(32)::int4"
-        )
+/// Whether this is the session that the statement is meant for.
+///
+/// A transaction pooler may run a statement in any of its server sessions; backend pid and nonce together tell.
+macro_rules! in_session {
+    () => {
+        "pg_catalog.pg_backend_pid() = $1::int4 AND pg_catalog.current_setting('pglock.session', true) = $2::text"
     };
 }
 
-/// The operation, if the statement runs in the session it is meant for: 1 (yes), 0 (no), or NULL where it is another session and nothing was done.
+/// What an operation code means, as a boolean expression over `o.operand`.
 ///
-/// A transaction pooler may run a statement in any of its server sessions; backend pid and nonce together tell. The probe takes and gives back
-/// a read lock: it succeeds if no writer holds the key or waits for it. The codes are those of `Operation::code`.
-macro_rules! guarded {
-    ($operation:literal, $operand:literal) => {
-        concat!(
-            "CASE WHEN pg_catalog.pg_backend_pid() = $1::int4 AND pg_catalog.current_setting('pglock.session', true) = $2::text THEN (CASE ", $operation,
-            " WHEN 0 THEN pg_catalog.pg_try_advisory_lock(", $operand, ")",
-            " WHEN 1 THEN pg_catalog.pg_try_advisory_lock_shared(", $operand, ")",
-            " WHEN 2 THEN pg_catalog.pg_advisory_unlock(", $operand, ")",
-            " WHEN 3 THEN pg_catalog.pg_advisory_unlock_shared(", $operand, ")",
-            " WHEN 4 THEN pg_catalog.pg_advisory_lock(", $operand, ") IS NOT NULL",
-            " WHEN 5 THEN pg_catalog.pg_advisory_lock_shared(", $operand, ") IS NOT NULL",
-            " WHEN 6 THEN CASE WHEN pg_catalog.pg_try_advisory_lock_shared(", $operand, ")",
-            " THEN pg_catalog.pg_advisory_unlock_shared(", $operand, ") ELSE false END",
-            " WHEN 8 THEN pg_catalog.pg_try_advisory_lock(", pair!($operand), ")",
-            " WHEN 9 THEN pg_catalog.pg_try_advisory_lock_shared(", pair!($operand), ")",
-            " WHEN 10 THEN pg_catalog.pg_advisory_unlock(", pair!($operand), ")",
-            " WHEN 11 THEN pg_catalog.pg_advisory_unlock_shared(", pair!($operand), ")",
-            " WHEN 12 THEN pg_catalog.pg_advisory_lock(", pair!($operand), ") IS NOT NULL",
-            " WHEN 13 THEN pg_catalog.pg_advisory_lock_shared(", pair!($operand), ") IS NOT NULL",
-            " WHEN 14 THEN CASE WHEN pg_catalog.pg_try_advisory_lock_shared(", pair!($operand), ")",
-            " THEN pg_catalog.pg_advisory_unlock_shared(", pair!($operand), ") ELSE false END",
-            " WHEN 16 THEN pg_catalog.pg_cancel_backend(", $operand, "::int4)",
-            " WHEN 17 THEN pg_catalog.pg_advisory_unlock_all() IS NOT NULL",
-            " END)::int4::int8 END"
-        )
+/// `bit(32)` keeps the low half of a packed pair, and its sign. A probe takes a read lock and gives it back: it succeeds if no writer
+/// holds the key or waits for it.
+macro_rules! operation {
+    (0) => { "pg_catalog.pg_try_advisory_lock(o.operand)" };
+    (1) => { "pg_catalog.pg_try_advisory_lock_shared(o.operand)" };
+    (2) => { "pg_catalog.pg_advisory_unlock(o.operand)" };
+    (3) => { "pg_catalog.pg_advisory_unlock_shared(o.operand)" };
+    (4) => { "pg_catalog.pg_advisory_lock(o.operand) IS NOT NULL" };
+    (5) => { "pg_catalog.pg_advisory_lock_shared(o.operand) IS NOT NULL" };
+    (6) => { "CASE WHEN pg_catalog.pg_try_advisory_lock_shared(o.operand) THEN pg_catalog.pg_advisory_unlock_shared(o.operand) ELSE false END" };
+    (8) => { "pg_catalog.pg_try_advisory_lock((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
+    (9) => { "pg_catalog.pg_try_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
+    (10) => { "pg_catalog.pg_advisory_unlock((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
+    (11) => { "pg_catalog.pg_advisory_unlock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
+    (12) => { "pg_catalog.pg_advisory_lock((o.operand >> 32)::int4, o.operand::bit(32)::int4) IS NOT NULL" };
+    (13) => { "pg_catalog.pg_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) IS NOT NULL" };
+    (14) => { "CASE WHEN pg_catalog.pg_try_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) THEN pg_catalog.pg_advisory_unlock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) ELSE false END" };
+    (16) => { "pg_catalog.pg_cancel_backend(o.operand::int4)" };
+    (17) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
+}
+
+/// A text for each operation code, or one text for all of them.
+macro_rules! operations {
+    ($($code:tt)*) => {
+        /// One operation, chosen by its code: `$1` backend pid, `$2` nonce, `$3` operand. Answers one row `(1, result)`.
+        ///
+        /// A text for each code, because the executor prepares every branch of a `CASE` for each execution, which costs more than the lock.
+        /// The planner folds the one row of `VALUES` away.
+        pub(crate) fn one(code: i16) -> Option<&'static str> {
+            match code {
+                $($code => Some(concat!(
+                    "SELECT 1::int8, CASE WHEN ", in_session!(), " THEN (", operation!($code), ")::int4::int8 END",
+                    " FROM (VALUES ($3::int8)) AS o(operand)"
+                )),)*
+                _ => None,
+            }
+        }
+
+        /// Several operations, in the order of the arrays: `$1` backend pid, `$2` nonce, `$3` codes, `$4` operands.
+        ///
+        /// Answers a row (place in the arrays from 1, result) each. A result is 1 (yes), 0 (no), or NULL where the statement runs in
+        /// another session, and nothing was done.
+        pub(crate) const MANY: &str = concat!(
+            "SELECT o.place, CASE WHEN ", in_session!(), " THEN (CASE o.code",
+            $(" WHEN ", $code, " THEN ", operation!($code),)*
+            " END)::int4::int8 END",
+            " FROM ROWS FROM (pg_catalog.unnest($3::int2[]), pg_catalog.unnest($4::int8[]))",
+            " WITH ORDINALITY AS o(code, operand, place)"
+        );
     };
 }
+
+operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17);
 
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///
@@ -81,33 +102,17 @@ SELECT f.fact, f.value FROM (SELECT \
  (4, coalesce(s.earlier, 0)::int8)\
  ) AS f(fact, value)";
 
-/// One lock operation: `$1` backend pid, `$2` nonce, `$3` operation, `$4` operand.
-///
-/// The planner folds the one row of `VALUES` away; a function scan, as below, would cost more than the lock.
-pub(crate) const ONE: &str = concat!(
-    "SELECT 1::int8, ",
-    guarded!("o.operation", "o.operand"),
-    " FROM (VALUES ($3::int2, $4::int8)) AS o(operation, operand)"
-);
-
-/// Several lock operations, in the order of the arrays: `$1` backend pid, `$2` nonce, `$3` operations, `$4` operands.
-///
-/// The first column is the place in the arrays, from 1.
-pub(crate) const MANY: &str = concat!(
-    "SELECT o.place, ",
-    guarded!("o.operation", "o.operand"),
-    " FROM ROWS FROM (pg_catalog.unnest($3::int2[]), pg_catalog.unnest($4::int8[]))",
-    " WITH ORDINALITY AS o(operation, operand, place)"
-);
-
 /// What the session holds: `$1` backend pid, `$2` nonce.
 ///
 /// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind).
-pub(crate) const HOLDINGS: &str = "\
-SELECT (pg_catalog.pg_backend_pid() = $1::int4 AND pg_catalog.current_setting('pglock.session', true) = $2::text)::int4::int8, NULL::int8 \
+pub(crate) const HOLDINGS: &str = concat!(
+    "SELECT (",
+    in_session!(),
+    ")::int4::int8, NULL::int8 \
 UNION ALL \
 SELECT (l.classid::int8 << 32) | l.objid::int8,\
  (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::int8 \
 FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()\
- AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())";
+ AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())"
+);

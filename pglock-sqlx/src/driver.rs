@@ -1,21 +1,20 @@
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pglock_core::driver::{Driver, DriverError};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
-use tokio::time::timeout;
 
 use crate::error::driver_error;
 use crate::session::SqlxSession;
 
-/// Longest time that one connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the private pool may go on trying, where a plain connection has just worked.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// More than the texts of this library and of a set-up hook. 0 must not be used: sqlx then leaves a prepared statement behind at every execution.
+/// More than the texts of this library and of a set-up hook. 0 must not be used: sqlx then leaves a
+/// prepared statement behind at every execution.
 const STATEMENT_CACHE_CAPACITY: usize = 100;
 
 /// Opens lock sessions over sqlx.
@@ -30,24 +29,22 @@ const STATEMENT_CACHE_CAPACITY: usize = 100;
 pub struct SqlxDriver {
     /// Tells how to connect; no connection is ever taken from it.
     template: PgPool,
+    /// Whether the last connection worked.
+    proven: Arc<AtomicBool>,
 }
 
 impl SqlxDriver {
     /// Connects as this pool does.
     pub fn from_pool(pool: &PgPool) -> Self {
-        Self {
-            template: pool.clone(),
-        }
+        Self { template: pool.clone(), proven: Arc::default() }
     }
 
     /// Connects with these options.
     pub fn from_options(options: PgConnectOptions) -> Self {
         // Without the two limits no task needs to be spawned, so that this can be called outside a runtime.
-        let template = PgPoolOptions::new()
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(options);
-        Self { template }
+        let template =
+            PgPoolOptions::new().idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
+        Self { template, proven: Arc::default() }
     }
 
     /// Connects with the options in this URL.
@@ -71,28 +68,35 @@ impl Driver for SqlxDriver {
 
     async fn connect(&self) -> Result<SqlxSession, DriverError> {
         let options = self.connect_options();
-        // A pool of its own for each session, because only a pool runs the hooks and only a listener, which needs a pool, reads an idle socket.
+        if !self.proven.swap(false, Ordering::Relaxed) {
+            try_out(&options).await?;
+        }
+        // A pool of its own for each session, because only a pool runs the hooks, and only a
+        // listener, which needs a pool, reads an idle socket.
         let pool = self
             .template
             .options()
             .clone()
-            .acquire_timeout(2 * CONNECT_TIMEOUT)
+            .acquire_timeout(POOL_TIMEOUT)
             .idle_timeout(None)
             .max_connections(1)
             .max_lifetime(None)
             .min_connections(0)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        let connecting = async {
-            match listen_once(&pool).await {
-                Ok(listener) => Ok(SqlxSession::new(listener, pool)),
-                Err(sqlx::Error::Io(_)) => Err(reason(&options).await),
-                Err(error) => Err(driver_error(error)),
+        match PgListener::connect_with(&pool).await {
+            Ok(listener) => {
+                self.proven.store(true, Ordering::Relaxed);
+                Ok(SqlxSession::new(listener, pool))
             }
-        };
-        timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .unwrap_or_else(|_| Err(DriverError::connection("no connection within 10 seconds")))
+            Err(sqlx::Error::PoolTimedOut) => {
+                try_out(&options).await?;
+                Err(DriverError::connection(
+                    "the pool's after_connect failed (sqlx logs its error), or the server refused a connection for a while",
+                ))
+            }
+            Err(error) => Err(driver_error(error)),
+        }
     }
 }
 
@@ -108,34 +112,12 @@ impl fmt::Debug for SqlxDriver {
     }
 }
 
-/// Opens the connection of a one-slot pool in a single attempt.
+/// Makes a plain connection, to learn the server's own reason if that fails.
 ///
-/// The pool itself would go on trying where the server refuses the connection, is full, is starting, or where a hook fails, and would forget why. So, once
-/// the first attempt has begun, the pool gets options for the next one that lead nowhere and end it with [`sqlx::Error::Io`].
-async fn listen_once(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let options = pool.connect_options();
-    let mut listening = pin!(PgListener::connect_with(pool));
-    poll_fn(|context| {
-        let polled = listening.as_mut().poll(context);
-        // The pool has one reference and this function another: the third is an attempt's.
-        if Arc::strong_count(&options) > 2 {
-            pool.set_connect_options(PgConnectOptions::clone(&options).socket("/dev/null"));
-        }
-        polled
-    })
-    .await
-}
-
-/// Why an attempt failed whose reason the pool has kept to itself, as a connection made without the pool tells it.
-async fn reason(options: &PgConnectOptions) -> DriverError {
-    match PgConnection::connect_with(options).await {
-        Ok(connection) => {
-            // Nothing depends on a clean farewell.
-            let _ = connection.close().await;
-            DriverError::connection(
-                "the server refused a connection, or the pool's after_connect failed (sqlx logs its error)",
-            )
-        }
-        Err(error) => driver_error(error),
-    }
+/// A pool retries where the server refuses the connection, is full or is starting, and keeps the reason to itself.
+async fn try_out(options: &PgConnectOptions) -> Result<(), DriverError> {
+    let connection = PgConnection::connect_with(options).await.map_err(driver_error)?;
+    // Nothing depends on a clean farewell.
+    let _ = connection.close().await;
+    Ok(())
 }

@@ -8,10 +8,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// The one place that decides what an error of sqlx means.
 pub(crate) fn driver_error(error: Error) -> DriverError {
-    let sqlstate = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .map(Cow::into_owned);
+    let sqlstate = error.as_database_error().and_then(|error| error.code()).map(Cow::into_owned);
     let error = if !ends_session(&error) {
         DriverError::statement(error)
     } else if cannot_work(&error) {
@@ -27,9 +24,8 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
 
 /// Whether the session is over, or in doubt. Only an error that the server reported about a statement leaves it in order.
 pub(crate) fn ends_session(error: &Error) -> bool {
-    let Some(error) = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+    let Some(error) =
+        error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
     else {
         return true;
     };

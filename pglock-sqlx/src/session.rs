@@ -39,10 +39,7 @@ impl SqlxSession {
         listener.ignore_pool_close_event(true);
         // A closed pool opens no further connection, so that a lost one cannot be replaced behind the engine's back.
         drop(pool.close());
-        Self {
-            listener: Some(listener),
-            pool,
-        }
+        Self { listener: Some(listener), pool }
     }
 
     fn end(&mut self) {
@@ -60,7 +57,6 @@ impl Session for SqlxSession {
         let mut query = sqlx::query_as(request.sql());
         for param in request.params() {
             query = match param {
-                Param::Int2(value) => query.bind(value),
                 Param::Int4(value) => query.bind(value),
                 Param::Int8(value) => query.bind(value),
                 Param::Text(value) => query.bind(value),

@@ -16,9 +16,7 @@ struct SqlxFixture {
 #[async_trait]
 impl Fixture for SqlxFixture {
     async fn start() -> Self {
-        let server = TestServer::shared()
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+        let server = TestServer::shared().await.unwrap_or_else(|error| panic!("{error}"));
         let database = server.database().await.unwrap();
         let witness = PostgresWitness::connect(database.url()).await.unwrap();
         Self { database, witness }

@@ -156,10 +156,8 @@ impl Lab {
 
     /// Waits until this many callers wait in the manager.
     pub async fn until_queued(&self, manager: &Arc<dyn Manager>, callers: usize) {
-        self.until(&format!("{callers} callers waiting"), || {
-            manager.stats().waiting == callers
-        })
-        .await;
+        self.until(&format!("{callers} callers waiting"), || manager.stats().waiting == callers)
+            .await;
     }
 }
 
@@ -187,21 +185,11 @@ pub type Body = for<'a> fn(&'a Lab) -> Pin<Box<dyn Future<Output = ()> + Send + 
 
 /// Runs one case in a fixture and a runtime of its own.
 pub fn run<F: Fixture>(body: Body) {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
-        let lab = Lab {
-            fixture: Arc::new(F::start().await),
-        };
-        timeout(Duration::from_secs(120), body(&lab))
-            .await
-            .expect("the case should end");
-        lab.witness()
-            .until_quiet()
-            .await
-            .expect("nothing should be left");
+        let lab = Lab { fixture: Arc::new(F::start().await) };
+        timeout(Duration::from_secs(120), body(&lab)).await.expect("the case should end");
+        lab.witness().until_quiet().await.expect("nothing should be left");
     });
 }
 

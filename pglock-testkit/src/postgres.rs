@@ -76,16 +76,10 @@ impl TestServer {
             let url = url.into_string().map_err(|_| TestServerError::InvalidUrl)?;
             // Better here than in the middle of a test.
             connect(&url).await?;
-            return Ok(Self {
-                url,
-                origin: Origin::DatabaseUrl,
-            });
+            return Ok(Self { url, origin: Origin::DatabaseUrl });
         }
         let shared = Shared::of_this_process().await?;
-        Ok(Self {
-            url: started_url(shared.port),
-            origin: Origin::Shared(shared),
-        })
+        Ok(Self { url: started_url(shared.port), origin: Origin::Shared(shared) })
     }
 
     /// A server of its own, which a test can stop and start; stopped and removed when dropped.
@@ -106,10 +100,7 @@ impl TestServer {
     /// As [`private`](Self::private); and [`TestServerError::Start`] if PostgreSQL refuses a setting.
     pub async fn private_with(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
         let private = Private::start_new(settings).await?;
-        Ok(Self {
-            url: started_url(private.port),
-            origin: Origin::Private(private),
-        })
+        Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
     }
 
     /// The URL of a database that all users of the server share: `pglock`, or the one in `DATABASE_URL`.

@@ -23,10 +23,7 @@ const POLL: Duration = Duration::from_millis(5);
 ///
 /// A session that took the same lock in the same mode several times has one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "witnesses of other backends build it"
-)]
+#[expect(clippy::exhaustive_structs, reason = "witnesses of other backends build it")]
 pub struct LockRow {
     /// Of the lock.
     pub key: LockKey,
@@ -90,10 +87,7 @@ pub trait Witness: Send + Sync {
     /// [`WitnessError::Query`].
     async fn holders(&self, key: LockKey) -> Result<Vec<LockRow>, WitnessError> {
         let locks = self.locks().await?;
-        Ok(locks
-            .into_iter()
-            .filter(|row| row.key == key && row.granted)
-            .collect())
+        Ok(locks.into_iter().filter(|row| row.key == key && row.granted).collect())
     }
 
     /// Who waits for the key.
@@ -103,10 +97,7 @@ pub trait Witness: Send + Sync {
     /// [`WitnessError::Query`].
     async fn waiters(&self, key: LockKey) -> Result<Vec<LockRow>, WitnessError> {
         let locks = self.locks().await?;
-        Ok(locks
-            .into_iter()
-            .filter(|row| row.key == key && !row.granted)
-            .collect())
+        Ok(locks.into_iter().filter(|row| row.key == key && !row.granted).collect())
     }
 
     /// Waits until at least `count` sessions wait for the key, and returns them: this proves "blocked".
@@ -133,13 +124,7 @@ pub trait Witness: Send + Sync {
     /// As [`until_waiting`](Self::until_waiting).
     async fn until_free(&self, key: LockKey) -> Result<(), WitnessError> {
         let awaited = || format!("{key:?} free");
-        until(
-            self,
-            |locks| locks.iter().all(|row| row.key != key),
-            awaited,
-        )
-        .await
-        .map(drop)
+        until(self, |locks| locks.iter().all(|row| row.key != key), awaited).await.map(drop)
     }
 
     /// Waits until there is no lock at all.
@@ -148,9 +133,7 @@ pub trait Witness: Send + Sync {
     ///
     /// As [`until_waiting`](Self::until_waiting).
     async fn until_quiet(&self) -> Result<(), WitnessError> {
-        until(self, <[LockRow]>::is_empty, || "no lock".to_owned())
-            .await
-            .map(drop)
+        until(self, <[LockRow]>::is_empty, || "no lock".to_owned()).await.map(drop)
     }
 }
 
@@ -166,10 +149,7 @@ async fn until(
             return Ok(locks);
         }
         if Instant::now() >= deadline {
-            return Err(WitnessError::TimedOut {
-                awaited: awaited(),
-                locks,
-            });
+            return Err(WitnessError::TimedOut { awaited: awaited(), locks });
         }
         sleep(POLL).await;
     }

@@ -9,22 +9,14 @@ type TestResult = Result<(), Box<dyn Error>>;
 
 async fn current_database(database: &TestDatabase) -> Result<String, Box<dyn Error>> {
     let witness = Witness::connect(database.url()).await?;
-    Ok(witness
-        .client()
-        .query_one("SELECT current_database()::text", &[])
-        .await?
-        .try_get(0)?)
+    Ok(witness.client().query_one("SELECT current_database()::text", &[]).await?.try_get(0)?)
 }
 
 #[tokio::test]
 async fn a_server_is_there() -> TestResult {
     let server = TestServer::shared().await?;
     let witness = Witness::connect(server.url()).await?;
-    let one: i32 = witness
-        .client()
-        .query_one("SELECT 1", &[])
-        .await?
-        .try_get(0)?;
+    let one: i32 = witness.client().query_one("SELECT 1", &[]).await?.try_get(0)?;
     assert_eq!(one, 1);
     Ok(())
 }
@@ -50,10 +42,8 @@ async fn every_database_is_new_and_empty() -> TestResult {
 async fn databases_do_not_see_each_others_locks() -> TestResult {
     let server = TestServer::shared().await?;
     let (first, second) = tokio::try_join!(server.database(), server.database())?;
-    let (here, there) = (
-        Witness::connect(first.url()).await?,
-        Witness::connect(second.url()).await?,
-    );
+    let (here, there) =
+        (Witness::connect(first.url()).await?, Witness::connect(second.url()).await?);
     here.hold(1, LockMode::Write).await?;
     there.hold(1, LockMode::Write).await?;
     assert_eq!(there.locks().await?.len(), 1);
@@ -89,18 +79,9 @@ async fn a_dropped_database_is_gone_with_its_sessions() -> TestResult {
 #[tokio::test]
 async fn others_server_does_not_stop() -> TestResult {
     let server = TestServer::shared().await?;
-    assert!(matches!(
-        server.stop(StopMode::Fast).await,
-        Err(TestServerError::NotPrivate)
-    ));
-    assert!(matches!(
-        server.start().await,
-        Err(TestServerError::NotPrivate)
-    ));
-    assert!(matches!(
-        server.kill().await,
-        Err(TestServerError::NotPrivate)
-    ));
+    assert!(matches!(server.stop(StopMode::Fast).await, Err(TestServerError::NotPrivate)));
+    assert!(matches!(server.start().await, Err(TestServerError::NotPrivate)));
+    assert!(matches!(server.kill().await, Err(TestServerError::NotPrivate)));
     Ok(())
 }
 
@@ -139,11 +120,7 @@ async fn a_private_server_is_gone_when_dropped() -> TestResult {
     let server = TestServer::private().await?;
     let url = server.url().to_owned();
     let witness = Witness::connect(&url).await?;
-    let data: String = witness
-        .client()
-        .query_one("SHOW data_directory", &[])
-        .await?
-        .try_get(0)?;
+    let data: String = witness.client().query_one("SHOW data_directory", &[]).await?.try_get(0)?;
     let data = std::path::PathBuf::from(data);
     assert!(data.exists());
     drop(server);
@@ -157,11 +134,8 @@ async fn a_private_server_is_gone_when_dropped() -> TestResult {
 async fn a_private_server_takes_settings() -> TestResult {
     let server = TestServer::private_with(&[("max_connections", "17")]).await?;
     let witness = Witness::connect(server.url()).await?;
-    let connections: String = witness
-        .client()
-        .query_one("SHOW max_connections", &[])
-        .await?
-        .try_get(0)?;
+    let connections: String =
+        witness.client().query_one("SHOW max_connections", &[]).await?.try_get(0)?;
     assert_eq!(connections, "17");
     Ok(())
 }
@@ -169,16 +143,9 @@ async fn a_private_server_takes_settings() -> TestResult {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_bad_setting_is_told_in_the_servers_words() {
-    let error = TestServer::private_with(&[("no_such_setting", "1")])
-        .await
-        .unwrap_err();
+    let error = TestServer::private_with(&[("no_such_setting", "1")]).await.unwrap_err();
     assert!(matches!(error, TestServerError::Start { .. }));
-    assert!(
-        error
-            .to_string()
-            .contains("unrecognized configuration parameter"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("unrecognized configuration parameter"), "{error}");
 }
 
 #[cfg(unix)]
@@ -187,10 +154,6 @@ async fn the_log_can_be_read() -> TestResult {
     let server = TestServer::private().await?;
     let witness = Witness::connect(server.url()).await?;
     assert!(!witness.release(-42, LockMode::Write).await?);
-    assert!(
-        server
-            .log()?
-            .contains("you don't own a lock of type ExclusiveLock")
-    );
+    assert!(server.log()?.contains("you don't own a lock of type ExclusiveLock"));
     Ok(())
 }

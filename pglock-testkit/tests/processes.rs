@@ -88,11 +88,7 @@ impl Terminals {
     fn kill_at(&self, step: &str) -> TestResult {
         let mut process = self.command("private")?.spawn()?;
         let deadline = Instant::now() + PATIENCE;
-        while !self
-            .folders()
-            .iter()
-            .any(|server| server.join(step).exists())
-        {
+        while !self.folders().iter().any(|server| server.join(step).exists()) {
             if Instant::now() > deadline {
                 return Err(format!("never got to {step}").into());
             }
@@ -121,11 +117,7 @@ impl Terminals {
     /// Of the servers.
     fn folders(&self) -> Vec<PathBuf> {
         let below = |path: &Path| {
-            fs::read_dir(path)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path())
+            fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path())
         };
         below(self.temporary.path())
             .flat_map(|home| below(&home))
@@ -146,11 +138,7 @@ impl Terminal {
             }
         }
         let url = line.trim_start_matches('@').trim().to_owned();
-        Ok(Self {
-            process,
-            output,
-            url,
-        })
+        Ok(Self { process, output, url })
     }
 
     fn kill(mut self) -> io::Result<()> {
@@ -189,10 +177,7 @@ fn processes_that_start_at_once_meet_on_one_server() -> TestResult {
     for _ in 0..4 {
         processes.push(terminals.command("shared")?.spawn()?);
     }
-    let processes = processes
-        .into_iter()
-        .map(Terminal::new)
-        .collect::<Result<Vec<_>, _>>()?;
+    let processes = processes.into_iter().map(Terminal::new).collect::<Result<Vec<_>, _>>()?;
     let url = processes[0].url.clone();
     assert!(processes.iter().all(|process| process.url == url));
     assert_eq!(terminals.folders().len(), 1);
@@ -281,29 +266,20 @@ fn a_server_whose_watchdog_was_killed_is_removed_by_the_next_process() -> TestRe
 
 /// Kills the shells that watch the servers below the folder, and what they wait with.
 fn kill_watchdogs(folder: &Path) -> TestResult {
-    let listing = Command::new("ps")
-        .args(["-A", "-o", "pid=,pgid=,args="])
-        .output()?;
+    let listing = Command::new("ps").args(["-A", "-o", "pid=,pgid=,args="]).output()?;
     let listing = String::from_utf8(listing.stdout)?;
     let mine = listing.lines().find(|line| {
         line.contains("pglock-testkit-watchdog") && line.contains(&folder.display().to_string())
     });
-    let group = mine
-        .and_then(|line| line.split_whitespace().nth(1))
-        .ok_or("no watchdog")?;
-    let killed = Command::new("sh")
-        .args(["-c", "kill -KILL \"-$1\"", "kill", group])
-        .status()?;
+    let group = mine.and_then(|line| line.split_whitespace().nth(1)).ok_or("no watchdog")?;
+    let killed = Command::new("sh").args(["-c", "kill -KILL \"-$1\"", "kill", group]).status()?;
     assert!(killed.success());
     Ok(())
 }
 
 fn answer(terminals: &Terminals, variables: &[(&str, &str)]) -> Result<String, Box<dyn Error>> {
     let mut command = terminals.command("shared")?;
-    let output = command
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()?;
+    let output = command.envs(variables.iter().copied()).stdin(Stdio::null()).output()?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -327,32 +303,21 @@ fn a_database_url_that_does_not_work_is_told_without_its_password() -> TestResul
 #[test]
 fn a_wrong_binary_folder_is_named() -> TestResult {
     let answer = answer(&Terminals::new()?, &[("PGLOCK_PG_BIN", "/nowhere")])?;
-    assert!(
-        answer.contains("PGLOCK_PG_BIN=/nowhere has no initdb"),
-        "{answer}"
-    );
+    assert!(answer.contains("PGLOCK_PG_BIN=/nowhere has no initdb"), "{answer}");
     Ok(())
 }
 
 #[test]
 fn a_role_that_may_not_create_databases_is_told_what_it_needs() -> TestResult {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = TestServer::private().await?;
         let witness = Witness::connect(server.url()).await?;
-        witness
-            .client()
-            .batch_execute("CREATE ROLE poor LOGIN")
-            .await?;
+        witness.client().batch_execute("CREATE ROLE poor LOGIN").await?;
         let url = server.url().replace("test:test", "poor:canary");
         let terminals = Terminals::new()?;
         let mut command = terminals.command("database")?;
-        let output = command
-            .env("DATABASE_URL", url)
-            .stdin(Stdio::null())
-            .output()?;
+        let output = command.env("DATABASE_URL", url).stdin(Stdio::null()).output()?;
         let answer = String::from_utf8(output.stdout)?;
         assert!(answer.contains("CREATEDB"), "{answer}");
         assert!(!answer.contains("canary"), "{answer}");

@@ -9,11 +9,7 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 type TestResult = Result<(), Box<dyn Error>>;
 
 async fn pid(witness: &Witness) -> Result<i32, Box<dyn Error>> {
-    Ok(witness
-        .client()
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await?
-        .try_get(0)?)
+    Ok(witness.client().query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?)
 }
 
 #[tokio::test]
@@ -55,17 +51,7 @@ async fn every_key_comes_back_as_it_was() -> TestResult {
     let server = TestServer::shared().await?;
     let database = server.database().await?;
     let witness = PostgresWitness::connect(database.url()).await?;
-    let big = [
-        i64::MIN,
-        i64::MIN + 1,
-        -42,
-        -1,
-        0,
-        1,
-        (5 << 32) | 7,
-        i64::MAX,
-    ]
-    .map(LockKey::from);
+    let big = [i64::MIN, i64::MIN + 1, -42, -1, 0, 1, (5 << 32) | 7, i64::MAX].map(LockKey::from);
     let pairs = [(i32::MIN, i32::MAX), (7, -9), (-1, -1), (0, 0), (5, 7)].map(LockKey::from);
     for key in big.into_iter().chain(pairs) {
         for mode in [Mode::Read, Mode::Write] {
@@ -122,10 +108,7 @@ async fn sessions_are_found_by_application_name() -> TestResult {
         PostgresWitness::connect(database.url()).await?,
         PostgresWitness::connect(database.url()).await?,
     );
-    named
-        .client()
-        .batch_execute("SET application_name = 'somebody'")
-        .await?;
+    named.client().batch_execute("SET application_name = 'somebody'").await?;
     assert_eq!(witness.sessions("somebody").await?, [pid(&named).await?]);
     assert!(witness.sessions("nobody").await?.is_empty());
     Ok(())

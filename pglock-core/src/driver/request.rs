@@ -1,3 +1,4 @@
+use std::slice;
 use std::sync::Arc;
 
 use crate::key::LockKey;
@@ -18,19 +19,15 @@ pub struct Request {
 #[derive(Clone, Debug)]
 enum Body {
     Open { application_name: Arc<str> },
-    Operations { codes: Vec<i16>, operands: Vec<i64> },
+    One { sql: &'static str, code: i16, operand: i64 },
+    Many { codes: Vec<i16>, operands: Vec<i64> },
     Holdings,
 }
 
 /// A value to bind.
 #[derive(Clone, Copy, PartialEq, Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "an adapter must bind every type there is"
-)]
+#[expect(clippy::exhaustive_enums, reason = "an adapter must bind every type there is")]
 pub enum Param<'a> {
-    /// `int2`
-    Int2(i16),
     /// `int4`
     Int4(i32),
     /// `int8`
@@ -45,10 +42,7 @@ pub enum Param<'a> {
 
 /// A thing to do in a session. All answer at once, but for [`Lock`](Self::Lock).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a backend must do every operation there is"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a backend must do every operation there is")]
 pub enum Operation {
     /// Takes the lock if nobody else holds it or waits for it in a conflicting mode: 1 if taken, else 0.
     TryLock(LockKey, Mode),
@@ -80,10 +74,7 @@ pub enum Fact {
 
 /// A lock that a session holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "PostgreSQL shows these two of a held advisory lock"
-)]
+#[expect(clippy::exhaustive_structs, reason = "PostgreSQL shows these two of a held advisory lock")]
 pub struct Holding {
     /// What is locked.
     pub key: LockKey,
@@ -93,11 +84,7 @@ pub struct Holding {
 
 impl Request {
     pub(crate) fn open(nonce: Arc<str>, application_name: Arc<str>) -> Self {
-        Self {
-            body: Body::Open { application_name },
-            nonce,
-            pid: 0,
-        }
+        Self { body: Body::Open { application_name }, nonce, pid: 0 }
     }
 
     pub(crate) fn operations(
@@ -105,28 +92,26 @@ impl Request {
         pid: i32,
         operations: impl Iterator<Item = Operation>,
     ) -> Self {
-        let (codes, operands) = operations.map(Operation::encode).unzip();
-        Self {
-            body: Body::Operations { codes, operands },
-            nonce,
-            pid,
-        }
+        let (codes, operands): (Vec<_>, Vec<_>) = operations.map(Operation::encode).unzip();
+        let body = match (&codes[..], &operands[..]) {
+            (&[code], &[operand]) if let Some(sql) = sql::one(code) => {
+                Body::One { sql, code, operand }
+            }
+            _ => Body::Many { codes, operands },
+        };
+        Self { body, nonce, pid }
     }
 
     pub(crate) fn holdings(nonce: Arc<str>, pid: i32) -> Self {
-        Self {
-            body: Body::Holdings,
-            nonce,
-            pid,
-        }
+        Self { body: Body::Holdings, nonce, pid }
     }
 
     /// The statement's text. It is one of a handful of constants, so that it can be prepared once per session.
     pub fn sql(&self) -> &'static str {
         match &self.body {
             Body::Open { .. } => sql::OPEN,
-            Body::Operations { codes, .. } if codes.len() == 1 => sql::ONE,
-            Body::Operations { .. } => sql::MANY,
+            Body::One { sql, .. } => sql,
+            Body::Many { .. } => sql::MANY,
             Body::Holdings => sql::HOLDINGS,
         }
     }
@@ -139,20 +124,15 @@ impl Request {
             Body::Open { application_name } => {
                 [Some(nonce), Some(Param::Text(application_name)), None, None]
             }
-            Body::Operations { codes, operands } => match (&codes[..], &operands[..]) {
-                ([code], [operand]) => [
-                    Some(pid),
-                    Some(nonce),
-                    Some(Param::Int2(*code)),
-                    Some(Param::Int8(*operand)),
-                ],
-                (codes, operands) => [
-                    Some(pid),
-                    Some(nonce),
-                    Some(Param::Int2Array(codes)),
-                    Some(Param::Int8Array(operands)),
-                ],
-            },
+            Body::One { operand, .. } => {
+                [Some(pid), Some(nonce), Some(Param::Int8(*operand)), None]
+            }
+            Body::Many { codes, operands } => [
+                Some(pid),
+                Some(nonce),
+                Some(Param::Int2Array(codes)),
+                Some(Param::Int8Array(operands)),
+            ],
             Body::Holdings => [Some(pid), Some(nonce), None, None],
         };
         params.into_iter().flatten()
@@ -174,13 +154,11 @@ impl Request {
     /// The operations to do in this order, to be answered by one row `(place, result)` each, places counted from 1.
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {
-            Body::Operations { codes, operands } => (&codes[..], &operands[..]),
+            Body::One { code, operand, .. } => (slice::from_ref(code), slice::from_ref(operand)),
+            Body::Many { codes, operands } => (&codes[..], &operands[..]),
             Body::Open { .. } | Body::Holdings => (&[][..], &[][..]),
         };
-        codes
-            .iter()
-            .zip(operands)
-            .filter_map(|(code, operand)| Operation::decode(*code, *operand))
+        codes.iter().zip(operands).filter_map(|(code, operand)| Operation::decode(*code, *operand))
     }
 }
 
@@ -204,10 +182,7 @@ impl Operation {
             Self::UnlockAll => return (UNLOCK_ALL, 0),
         };
         let (is_pair, operand) = key.pack();
-        (
-            base + (mode == Mode::Read) as i16 + if is_pair { PAIR } else { 0 },
-            operand,
-        )
+        (base + (mode == Mode::Read) as i16 + if is_pair { PAIR } else { 0 }, operand)
     }
 
     fn decode(code: i16, operand: i64) -> Option<Self> {
@@ -217,11 +192,7 @@ impl Operation {
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
-        let mode = if code & 1 == 1 {
-            Mode::Read
-        } else {
-            Mode::Write
-        };
+        let mode = if code & 1 == 1 { Mode::Read } else { Mode::Write };
         match code & !PAIR & !1 {
             TRY_LOCK => Some(Self::TryLock(key, mode)),
             UNLOCK => Some(Self::Unlock(key, mode)),
@@ -236,10 +207,7 @@ impl Holding {
     /// As a row of an answer.
     pub fn to_row(self) -> Row {
         let (is_pair, operand) = self.key.pack();
-        (
-            operand,
-            Some(i64::from(is_pair) * 2 + i64::from(self.mode == Mode::Read)),
-        )
+        (operand, Some(i64::from(is_pair) * 2 + i64::from(self.mode == Mode::Read)))
     }
 
     pub(crate) fn from_row((operand, kind): Row) -> Option<Self> {
@@ -250,10 +218,7 @@ impl Holding {
             3 => (true, Mode::Read),
             _ => return None,
         };
-        Some(Self {
-            key: LockKey::unpack(is_pair, operand),
-            mode,
-        })
+        Some(Self { key: LockKey::unpack(is_pair, operand), mode })
     }
 }
 
@@ -276,16 +241,14 @@ mod tests {
                     Operation::Lock(key, mode),
                 ] {
                     let (code, operand) = operation.encode();
+                    assert!(sql::one(code).is_some());
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
                 let holding = Holding { key, mode };
                 assert_eq!(Holding::from_row(holding.to_row()), Some(holding));
             }
             let (code, operand) = Operation::Probe(key).encode();
-            assert_eq!(
-                Operation::decode(code, operand),
-                Some(Operation::Probe(key))
-            );
+            assert_eq!(Operation::decode(code, operand), Some(Operation::Probe(key)));
         }
         for operation in [Operation::Cancel(4711), Operation::UnlockAll] {
             let (code, operand) = operation.encode();
@@ -295,16 +258,9 @@ mod tests {
 
     #[test]
     fn parameters_appear_once_each_and_in_order() {
-        for (text, count) in [
-            (sql::OPEN, 2),
-            (sql::ONE, 4),
-            (sql::MANY, 4),
-            (sql::HOLDINGS, 2),
-        ] {
-            let places: Vec<_> = text
-                .match_indices('$')
-                .map(|(at, _)| &text[at..at + 2])
-                .collect();
+        let one = sql::one(TRY_LOCK).unwrap();
+        for (text, count) in [(sql::OPEN, 2), (one, 3), (sql::MANY, 4), (sql::HOLDINGS, 2)] {
+            let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4"][..count]);
         }
     }

@@ -47,28 +47,13 @@ impl Client {
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
-            let waiter = self.shared.ask(|waiter| Event::Acquire {
-                waiter,
-                key,
-                mode,
-                patience,
-            });
-            return match (Asked {
-                client: self,
-                key,
-                waiter: Some(waiter),
-            })
-            .await
-            {
+            let waiter = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
+            return match (Asked { client: self, key, waiter: Some(waiter) }).await {
                 // The session ended before the caller could look: nobody has believed in this grant.
                 Reply::Granted { life, .. } if life.has_ended() => continue,
-                Reply::Granted { hold, life } => Ok(Some(Held {
-                    client: self.clone(),
-                    life,
-                    key,
-                    mode,
-                    hold: Some(hold),
-                })),
+                Reply::Granted { hold, life } => {
+                    Ok(Some(Held { client: self.clone(), life, key, mode, hold: Some(hold) }))
+                }
                 Reply::Busy | Reply::Released => Ok(None),
                 Reply::Failed(error) => Err(error),
             };
@@ -78,10 +63,7 @@ impl Client {
     pub(crate) async fn close(&self) -> Result<()> {
         self.shared.step(Event::Close);
         self.ensure_manager()?;
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.finished())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.finished()).await.is_err() {
             self.shared.abort_all();
         }
         Ok(())
@@ -147,18 +129,9 @@ impl Held {
             return Ok(());
         };
         let (client, key) = (&self.client, self.key);
-        let confirm = client.shared.ask(|waiter| Event::Release {
-            key,
-            hold,
-            confirm: Some(waiter),
-        });
-        match (Asked {
-            client,
-            key,
-            waiter: Some(confirm),
-        })
-        .await
-        {
+        let confirm =
+            client.shared.ask(|waiter| Event::Release { key, hold, confirm: Some(waiter) });
+        match (Asked { client, key, waiter: Some(confirm) }).await {
             Reply::Failed(error) => Err(error),
             Reply::Released | Reply::Busy | Reply::Granted { .. } => Ok(()),
         }
@@ -168,11 +141,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
-            self.client.shared.step(Event::Release {
-                key: self.key,
-                hold,
-                confirm: None,
-            });
+            self.client.shared.step(Event::Release { key: self.key, hold, confirm: None });
         }
     }
 }
@@ -211,16 +180,9 @@ impl Future for Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter else { return };
-        let abandon = Event::Abandon {
-            waiter,
-            key: self.key,
-        };
+        let abandon = Event::Abandon { waiter, key: self.key };
         if let Some(Reply::Granted { hold, .. }) = self.client.shared.forget(waiter, abandon) {
-            let release = Event::Release {
-                key: self.key,
-                hold,
-                confirm: None,
-            };
+            let release = Event::Release { key: self.key, hold, confirm: None };
             self.client.shared.step(release);
         }
     }

@@ -45,29 +45,13 @@ pub(super) enum Request {
     #[default]
     None,
     /// Asks for the lock as it is now. `pause`: this was one of many tries.
-    Try {
-        session: SessionId,
-        mode: Mode,
-        asked: Option<u64>,
-        pause: Option<Duration>,
-    },
+    Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
-    Probe {
-        session: SessionId,
-        asked: Option<u64>,
-    },
+    Probe { session: SessionId, asked: Option<u64> },
     /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at` if none is found.
-    Slot {
-        poll_at: Moment,
-        pause: Duration,
-        why: Why,
-    },
+    Slot { poll_at: Moment, pause: Duration, why: Why },
     /// In the server's queue.
-    Wait {
-        session: SessionId,
-        mode: Mode,
-        cancelled: bool,
-    },
+    Wait { session: SessionId, mode: Mode, cancelled: bool },
 }
 
 /// Why a waiting session is wanted.
@@ -134,10 +118,7 @@ impl Entry {
             if let Some(confirm) = hold.confirm.take() {
                 cx.fx.resolve(confirm, Outcome::Released);
             }
-            let outcome = Outcome::Granted {
-                hold: hold.id,
-                session: hold.session,
-            };
+            let outcome = Outcome::Granted { hold: hold.id, session: hold.session };
             cx.fx.resolve(first.id, outcome);
             self.queue.pop_front();
         }
@@ -148,11 +129,7 @@ impl Entry {
         for hold in &mut self.holds {
             if hold.guards == 0 && hold.release == Release::No {
                 hold.release = Release::Queued;
-                let op = Op::Unlock {
-                    key: cx.key,
-                    mode: hold.mode,
-                    hold: hold.id,
-                };
+                let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: hold.id };
                 cx.sessions.push(hold.session, op, cx.fx);
             }
         }
@@ -162,14 +139,7 @@ impl Entry {
     fn ask(&mut self, cx: &mut Context<'_>) {
         let first = self.queue.front().map(|waiter| waiter.mode);
         match (self.request, first) {
-            (
-                Request::Wait {
-                    session,
-                    mode,
-                    cancelled: false,
-                },
-                first,
-            ) if first != Some(mode) => {
+            (Request::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
                 self.cancel_wait(session, cx);
                 if self.request == Request::None {
                     self.ask(cx);
@@ -189,9 +159,7 @@ impl Entry {
 
     /// Whether a caller here holds the lock in a conflicting mode.
     fn is_blocked_here(&self, mode: Mode) -> bool {
-        self.holds
-            .iter()
-            .any(|hold| hold.guards > 0 && !hold.mode.is_compatible_with(mode))
+        self.holds.iter().any(|hold| hold.guards > 0 && !hold.mode.is_compatible_with(mode))
     }
 
     fn has_guards(&self) -> bool {
@@ -220,14 +188,8 @@ impl Entry {
         pause: Option<Duration>,
         cx: &mut Context<'_>,
     ) {
-        self.request = Request::Try {
-            session,
-            mode,
-            asked: None,
-            pause,
-        };
-        cx.sessions
-            .push(session, Op::Try { key: cx.key, mode }, cx.fx);
+        self.request = Request::Try { session, mode, asked: None, pause };
+        cx.sessions.push(session, Op::Try { key: cx.key, mode }, cx.fx);
     }
 
     /// A session that holds the key would be let past a writer that waits, so another one has to ask.
@@ -243,10 +205,7 @@ impl Entry {
     }
 
     fn ask_probe(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        self.request = Request::Probe {
-            session,
-            asked: None,
-        };
+        self.request = Request::Probe { session, asked: None };
         cx.sessions.push(session, Op::Probe { key: cx.key }, cx.fx);
     }
 
@@ -274,11 +233,7 @@ impl Entry {
         };
         let poll_at = cx.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
-        self.request = Request::Slot {
-            poll_at,
-            pause,
-            why,
-        };
+        self.request = Request::Slot { poll_at, pause, why };
     }
 
     /// A waiting session is free for this key, if it wants one still.
@@ -290,26 +245,15 @@ impl Entry {
             self.ask_probe(session, cx);
         } else {
             let mode = first.mode;
-            self.request = Request::Wait {
-                session,
-                mode,
-                cancelled: false,
-            };
-            cx.sessions
-                .push(session, Op::Lock { key: cx.key, mode }, cx.fx);
+            self.request = Request::Wait { session, mode, cancelled: false };
+            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, cx.fx);
         }
     }
 
     /// No waiting session was free for this key in time.
     pub(super) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
-        let (
-            Request::Slot {
-                poll_at,
-                pause,
-                why,
-            },
-            Some(first),
-        ) = (self.request, self.queue.front())
+        let (Request::Slot { poll_at, pause, why }, Some(first)) =
+            (self.request, self.queue.front())
         else {
             return;
         };
@@ -366,20 +310,13 @@ impl Entry {
         if !busy {
             return false;
         }
-        self.queue
-            .take_tries(|waiter| fx.resolve(waiter.id, Outcome::Busy))
+        self.queue.take_tries(|waiter| fx.resolve(waiter.id, Outcome::Busy))
     }
 
     // What the server answered.
 
     pub(super) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
-        let Request::Try {
-            session: by,
-            mode,
-            asked,
-            pause,
-        } = self.request
-        else {
+        let Request::Try { session: by, mode, asked, pause } = self.request else {
             return;
         };
         if by != session {
@@ -426,12 +363,7 @@ impl Entry {
         failed: Option<&Error>,
         cx: &mut Context<'_>,
     ) {
-        let Request::Wait {
-            session: by,
-            mode,
-            cancelled,
-        } = self.request
-        else {
+        let Request::Wait { session: by, mode, cancelled } = self.request else {
             return;
         };
         if by != session {
@@ -490,11 +422,7 @@ impl Entry {
             return;
         };
         hold.release = Release::Queued;
-        let op = Op::Unlock {
-            key: cx.key,
-            mode: hold.mode,
-            hold: id,
-        };
+        let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: id };
         cx.sessions.push(hold.session, op, cx.fx);
     }
 
@@ -505,10 +433,8 @@ impl Entry {
         error: &Error,
         cx: &mut Context<'_>,
     ) {
-        let (Request::Try {
-            session: by, asked, ..
-        }
-        | Request::Probe { session: by, asked }) = self.request
+        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked }) =
+            self.request
         else {
             return;
         };

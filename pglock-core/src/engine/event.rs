@@ -32,28 +32,15 @@ pub(crate) enum Patience {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or [`Outcome::Failed`].
-    Acquire {
-        waiter: WaiterId,
-        key: LockKey,
-        mode: Mode,
-        patience: Patience,
-    },
+    Acquire { waiter: WaiterId, key: LockKey, mode: Mode, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { waiter: WaiterId, key: LockKey },
     /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
-    Release {
-        key: LockKey,
-        hold: HoldId,
-        confirm: Option<WaiterId>,
-    },
+    Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
     /// The session is connected and set up.
     Opened { session: SessionId, pid: i32 },
     /// The session could not be connected. `permanent`: nor will another one.
-    OpenFailed {
-        session: SessionId,
-        error: Error,
-        permanent: bool,
-    },
+    OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// The rows for the last job of the session.
     Answered { session: SessionId, rows: Vec<Row> },
     /// The server refused the last job of the session, which goes on.

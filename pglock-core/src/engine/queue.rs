@@ -45,11 +45,7 @@ impl Queue {
     }
 
     pub(super) fn pop_front_if(&mut self, wanted: impl Fn(&Waiter) -> bool) -> Option<Waiter> {
-        if wanted(self.front()?) {
-            self.pop_front()
-        } else {
-            None
-        }
+        if wanted(self.front()?) { self.pop_front() } else { None }
     }
 
     pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {

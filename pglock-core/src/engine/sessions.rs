@@ -153,18 +153,12 @@ impl Sessions {
 
     /// The session for operations that answer at once; plans one if there is none.
     pub(super) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
-        let shared = || {
-            self.table
-                .iter()
-                .filter(|(_, s)| s.role == Role::Shared && s.is_usable())
-        };
+        let shared = || self.table.iter().filter(|(_, s)| s.role == Role::Shared && s.is_usable());
         // The first one with room, so that few keys stay on one session and travel in one statement.
         let roomy = shared().find(|(_, s)| s.load() < self.limits.keys_per_session);
         let full = shared().count() >= self.limits.shared_sessions;
-        let chosen = roomy.or_else(|| {
-            full.then(|| shared().min_by_key(|(_, s)| s.load()))
-                .flatten()
-        });
+        let chosen =
+            roomy.or_else(|| full.then(|| shared().min_by_key(|(_, s)| s.load())).flatten());
         match chosen {
             Some((id, _)) => *id,
             None => self.plan(Role::Shared, now, fx),
@@ -176,26 +170,18 @@ impl Sessions {
         let open = |s: &Session| {
             s.role == Role::Shared && matches!(s.phase, Phase::Idle | Phase::Running(_))
         };
-        self.table
-            .iter()
-            .find(|(id, s)| open(s) && !holders(**id))
-            .map(|(id, _)| *id)
+        self.table.iter().find(|(id, s)| open(s) && !holders(**id)).map(|(id, _)| *id)
     }
 
     /// An open waiting session that does and holds nothing.
     pub(super) fn free_waiting(&self) -> Option<SessionId> {
-        self.table
-            .iter()
-            .find(|(_, s)| s.is_free_to_wait())
-            .map(|(id, _)| *id)
+        self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
     }
 
     /// Whether a waiting session is free, or will be once it is connected.
     pub(super) fn may_wait(&self) -> bool {
-        let connecting = self
-            .waiting()
-            .filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening))
-            .count();
+        let connecting =
+            self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
         self.waiting().any(Session::is_free_to_wait)
             || connecting > self.wanting.len()
             || self.waiting().count() < self.limits.waiting_sessions
@@ -211,14 +197,9 @@ impl Sessions {
 
     /// Plans waiting sessions for the keys that want one, within the bound.
     fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
-        let connecting = self
-            .waiting()
-            .filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening))
-            .count();
-        let room = self
-            .limits
-            .waiting_sessions
-            .saturating_sub(self.waiting().count());
+        let connecting =
+            self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
+        let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
         for _ in 0..room.min(self.wanting.len().saturating_sub(connecting)) {
             self.plan(Role::Waiting, now, fx);
         }
@@ -238,18 +219,11 @@ impl Sessions {
 
     /// Connects the next planned session, if none is being connected and the pause after a failure is over.
     pub(super) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
-        if self
-            .table
-            .values()
-            .any(|s| matches!(s.phase, Phase::Opening))
-        {
+        if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
             return;
         }
         // A session for tries first: without one nothing goes on.
-        let planned = self
-            .table
-            .iter_mut()
-            .filter(|(_, s)| matches!(s.phase, Phase::Planned));
+        let planned = self.table.iter_mut().filter(|(_, s)| matches!(s.phase, Phase::Planned));
         let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
             return;
         };
@@ -266,10 +240,7 @@ impl Sessions {
 
     /// Queues an operation; the session is told that it has something to do.
     pub(super) fn push(&mut self, id: SessionId, op: Op, fx: &mut Effects) {
-        let session = self
-            .table
-            .get_mut(&id)
-            .expect("operations go to sessions of the table");
+        let session = self.table.get_mut(&id).expect("operations go to sessions of the table");
         session.outbox.push_back(op);
         // A running session asks for its next job by itself.
         if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
@@ -287,8 +258,7 @@ impl Sessions {
         session.cancels += 1;
         if session.cancel_since.is_none() {
             session.cancel_since = Some(now);
-            self.alarms
-                .push(Reverse((now + timeout, Alarm::CancelAgain(target))));
+            self.alarms.push(Reverse((now + timeout, Alarm::CancelAgain(target))));
         }
         let pid = session.pid;
         self.push(via, Op::Cancel { target, pid }, fx);

@@ -166,11 +166,7 @@ impl Shared {
     }
 
     pub(crate) fn session_starts(&self, id: SessionId) -> (Arc<Life>, Arc<Notify>) {
-        let running = Running {
-            life: Arc::default(),
-            kick: Arc::default(),
-            abort: None,
-        };
+        let running = Running { life: Arc::default(), kick: Arc::default(), abort: None };
         let parts = (running.life.clone(), running.kick.clone());
         self.lock().sessions.insert(id, running);
         parts
@@ -214,12 +210,8 @@ impl Shared {
     }
 
     pub(crate) fn abort_all(&self) {
-        let handles: Vec<_> = self
-            .lock()
-            .sessions
-            .values_mut()
-            .filter_map(|running| running.abort.take())
-            .collect();
+        let handles: Vec<_> =
+            self.lock().sessions.values_mut().filter_map(|running| running.abort.take()).collect();
         for handle in handles {
             handle.abort();
         }
@@ -239,10 +231,7 @@ impl Shared {
         let mut core = self.lock();
         let result = act(&mut core, self.start.elapsed(), &mut wakers);
         let call_manager = !core.to_open.is_empty()
-            || core
-                .state
-                .alarm()
-                .is_some_and(|at| core.armed.is_none_or(|armed| at < armed));
+            || core.state.alarm().is_some_and(|at| core.armed.is_none_or(|armed| at < armed));
         drop(core);
         if call_manager {
             self.manager.notify_one();
@@ -295,10 +284,7 @@ impl Core {
     fn reply(&self, outcome: Outcome) -> Reply {
         match outcome {
             Outcome::Granted { hold, session } => match self.sessions.get(&session) {
-                Some(running) => Reply::Granted {
-                    hold,
-                    life: running.life.clone(),
-                },
+                Some(running) => Reply::Granted { hold, life: running.life.clone() },
                 None => Reply::Failed(Error::lost()),
             },
             Outcome::Busy => Reply::Busy,
@@ -314,9 +300,7 @@ impl Core {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -336,9 +320,6 @@ impl Wakers {
     }
 
     fn wake(self) {
-        self.first
-            .into_iter()
-            .chain(self.others)
-            .for_each(Waker::wake);
+        self.first.into_iter().chain(self.others).for_each(Waker::wake);
     }
 }

@@ -36,22 +36,12 @@ impl State {
     /// The one transition function: no I/O, no clock, the same effects for the same history.
     pub(crate) fn step(&mut self, event: Event, now: Moment, fx: &mut Effects) {
         match event {
-            Event::Acquire {
-                waiter,
-                key,
-                mode,
-                patience,
-            } => {
+            Event::Acquire { waiter, key, mode, patience } => {
                 if self.closed {
                     return fx.fail(waiter, key, &Error::closed());
                 }
                 self.arrivals += 1;
-                let waiter = Waiter {
-                    id: waiter,
-                    mode,
-                    patience,
-                    arrival: self.arrivals,
-                };
+                let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
                 self.entries.entry(key).or_default().queue.push_back(waiter);
                 self.with(key, now, fx, |entry, cx| entry.settle(cx));
             }
@@ -66,11 +56,7 @@ impl State {
             }),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
             Event::Opened { session, pid } => self.opened(session, pid, now, fx),
-            Event::OpenFailed {
-                session,
-                error,
-                permanent,
-            } => {
+            Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, now, fx);
             }
             Event::Answered { session, rows } => self.answered(session, &rows, now, fx),
@@ -103,13 +89,8 @@ impl State {
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return;
         };
-        let cx = &mut Context {
-            key,
-            now,
-            sessions: &mut self.sessions,
-            holds: &mut self.holds,
-            fx,
-        };
+        let cx =
+            &mut Context { key, now, sessions: &mut self.sessions, holds: &mut self.holds, fx };
         act(entry.get_mut(), cx);
         if entry.get().is_unused() {
             entry.remove();
@@ -124,17 +105,10 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        let hold = self
-            .entries
-            .get_mut(&key)
-            .and_then(|e| e.holds.iter_mut().find(|h| h.id == id));
+        let hold = self.entries.get_mut(&key).and_then(|e| e.holds.iter_mut().find(|h| h.id == id));
         let Some(hold) = hold.filter(|hold| hold.guards > 0) else {
             if let Some(confirm) = confirm {
-                let error = if self.closed {
-                    Error::closed()
-                } else {
-                    Error::lost()
-                };
+                let error = if self.closed { Error::closed() } else { Error::lost() };
                 fx.fail(confirm, key, &error);
             }
             return;
@@ -189,10 +163,7 @@ impl State {
             if matches!(session.phase, Phase::Planned) {
                 self.sessions.remove(id);
             } else if session.held > 0 {
-                fx.push(Effect::Lost {
-                    session: id,
-                    error: Error::closed(),
-                });
+                fx.push(Effect::Lost { session: id, error: Error::closed() });
             }
         }
         let keys: Vec<_> = self.entries.keys().copied().collect();
@@ -356,9 +327,7 @@ impl State {
                 if !entry.session_ended(id, cx.fx, key) {
                     return;
                 }
-                entry
-                    .queue
-                    .take_tries(|waiter| cx.fx.fail(waiter.id, key, error));
+                entry.queue.take_tries(|waiter| cx.fx.fail(waiter.id, key, error));
                 while all && let Some(waiter) = entry.queue.pop_front() {
                     cx.fx.fail(waiter.id, key, error);
                 }
@@ -390,11 +359,7 @@ impl State {
                 }
                 self.sessions.rest(id, now);
             }
-            Phase::CleanUp {
-                failed,
-                error,
-                running: true,
-            } => {
+            Phase::CleanUp { failed, error, running: true } => {
                 session.cancel_since = None;
                 if session.doomed || results(rows, 1).is_none() {
                     return self.drop_session(id, now, fx);
@@ -404,11 +369,7 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&error), cx));
                 }
             }
-            Phase::Reconcile {
-                failed,
-                error,
-                running: true,
-            } => {
+            Phase::Reconcile { failed, error, running: true } => {
                 self.reconcile(id, &failed, &error, rows, now, fx);
             }
             other => session.phase = other,
@@ -433,16 +394,10 @@ impl State {
             return;
         };
         session.phase = match std::mem::replace(&mut session.phase, Phase::Idle) {
-            Phase::Running(mut ops) if matches!(ops[..], [Op::Lock { .. }]) => Phase::CleanUp {
-                failed: ops.remove(0),
-                error,
-                running: false,
-            },
-            Phase::Running(failed) => Phase::Reconcile {
-                failed,
-                error,
-                running: false,
-            },
+            Phase::Running(mut ops) if matches!(ops[..], [Op::Lock { .. }]) => {
+                Phase::CleanUp { failed: ops.remove(0), error, running: false }
+            }
+            Phase::Running(failed) => Phase::Reconcile { failed, error, running: false },
             // Not even the clean-up works: when in doubt, close.
             _ => return self.drop_session(id, now, fx),
         };
@@ -461,10 +416,7 @@ impl State {
         let Some(((1, _), rows)) = rows.split_first() else {
             return self.ended(id, &moved(), now, fx);
         };
-        let mut found: Vec<_> = rows
-            .iter()
-            .filter_map(|row| Holding::from_row(*row))
-            .collect();
+        let mut found: Vec<_> = rows.iter().filter_map(|row| Holding::from_row(*row)).collect();
         let mut take = |key: LockKey, mode: Mode| {
             let at = found.iter().position(|h| h.key == key && h.mode == mode);
             at.map(|at| found.swap_remove(at)).is_some()
@@ -483,9 +435,7 @@ impl State {
             .collect();
         let stray = std::mem::take(&mut found);
         let held = |key, mode| {
-            rows.iter()
-                .filter_map(|r| Holding::from_row(*r))
-                .any(|h| h == Holding { key, mode })
+            rows.iter().filter_map(|r| Holding::from_row(*r)).any(|h| h == Holding { key, mode })
         };
         if let Some(session) = self.sessions.get_mut(id) {
             session.phase = Phase::Running(Vec::new());
@@ -496,9 +446,7 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.tried(id, true, cx))
                 }
                 Op::Try { key, .. } | Op::Probe { key } => {
-                    self.with(key, now, fx, |entry, cx| {
-                        entry.request_failed(id, error, cx)
-                    });
+                    self.with(key, now, fx, |entry, cx| entry.request_failed(id, error, cx));
                 }
                 Op::Unlock { key, mode, .. } if !held(key, mode) => {
                     self.done(id, *op, true, now, fx);
@@ -534,10 +482,7 @@ impl State {
         let Some(session) = self.sessions.remove(id) else {
             return;
         };
-        fx.push(Effect::Lost {
-            session: id,
-            error: error.clone(),
-        });
+        fx.push(Effect::Lost { session: id, error: error.clone() });
         if !session.answered && !matches!(session.phase, Phase::Closing) {
             self.sessions.note_failure(now);
         }
@@ -566,10 +511,8 @@ impl State {
             Phase::Running(ops) | Phase::Reconcile { failed: ops, .. } => &ops[..],
             _ => &[],
         };
-        for (op, was_sent) in sent
-            .iter()
-            .map(|op| (op, true))
-            .chain(gone.outbox.iter().map(|op| (op, false)))
+        for (op, was_sent) in
+            sent.iter().map(|op| (op, true)).chain(gone.outbox.iter().map(|op| (op, false)))
         {
             if let Op::Cancel { target, .. } = *op {
                 self.sessions.cancel_vanished(target, was_sent, now, fx);
@@ -585,10 +528,7 @@ fn results(rows: &[Row], expected: usize) -> Option<Vec<bool>> {
         let place = usize::try_from(*place).ok()?.checked_sub(1)?;
         *results.get_mut(place)? = *result;
     }
-    results
-        .into_iter()
-        .map(|result| result.map(|result| result == 1))
-        .collect()
+    results.into_iter().map(|result| result.map(|result| result == 1)).collect()
 }
 
 fn moved() -> Error {

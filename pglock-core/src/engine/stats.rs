@@ -14,10 +14,7 @@ pub struct Stats {
 
 impl State {
     pub(crate) fn stats(&self) -> Stats {
-        let open = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.is_open());
+        let open = self.sessions.iter().filter(|(_, session)| session.is_open());
         Stats {
             sessions: open.count(),
             held: self.sessions.iter().map(|(_, session)| session.held).sum(),

@@ -107,11 +107,7 @@ impl SessionTask {
                         | ErrorKind::PermissionDenied
                         | ErrorKind::UnsupportedServer
                 );
-                Event::OpenFailed {
-                    session,
-                    error,
-                    permanent,
-                }
+                Event::OpenFailed { session, error, permanent }
             }
         }
     }
@@ -131,21 +127,16 @@ impl SessionTask {
             }
         };
         let timeout = self.settings.connect_timeout;
-        tokio::time::timeout(timeout, connect)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Connection,
-                    "the server did not answer within the time allowed for connecting",
-                ))
-            })
+        tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Connection,
+                "the server did not answer within the time allowed for connecting",
+            ))
+        })
     }
 
     async fn serve(&self, mut connection: impl Session, pid: i32) -> Error {
-        let mut event = Some(Event::Opened {
-            session: self.id,
-            pid,
-        });
+        let mut event = Some(Event::Opened { session: self.id, pid });
         loop {
             let request = match self.shared.turn(self.id, event.take()) {
                 Job::Run(operations) => {
@@ -165,14 +156,10 @@ impl SessionTask {
                 }
             };
             event = Some(match connection.run(&request).await {
-                Ok(rows) => Event::Answered {
-                    session: self.id,
-                    rows,
-                },
-                Err(error) if error.session_goes_on() => Event::Refused {
-                    session: self.id,
-                    error: error.into(),
-                },
+                Ok(rows) => Event::Answered { session: self.id, rows },
+                Err(error) if error.session_goes_on() => {
+                    Event::Refused { session: self.id, error: error.into() }
+                }
                 Err(error) => return error.into(),
             });
         }
@@ -182,10 +169,7 @@ impl SessionTask {
 /// Whether locks mean anything in this session; its backend pid.
 fn check(facts: &[Row]) -> Result<i32, Error> {
     let fact = |wanted: Fact| {
-        facts
-            .iter()
-            .find(|(fact, _)| *fact == wanted as i64)
-            .and_then(|(_, value)| *value)
+        facts.iter().find(|(fact, _)| *fact == wanted as i64).and_then(|(_, value)| *value)
     };
     if fact(Fact::InRecovery) != Some(0) {
         return Err(Error::new(
@@ -200,25 +184,15 @@ fn check(facts: &[Row]) -> Result<i32, Error> {
              connect to PostgreSQL directly or through a pooler in session mode",
         ));
     }
-    fact(Fact::Pid)
-        .and_then(|pid| i32::try_from(pid).ok())
-        .ok_or_else(|| {
-            Error::new(
-                ErrorKind::UnsupportedServer,
-                "the server does not tell its backend pid",
-            )
-        })
+    fact(Fact::Pid).and_then(|pid| i32::try_from(pid).ok()).ok_or_else(|| {
+        Error::new(ErrorKind::UnsupportedServer, "the server does not tell its backend pid")
+    })
 }
 
 /// Tells this session from all others. It need not be secret.
 fn nonce(id: SessionId) -> Arc<str> {
     let random = RandomState::new();
-    format!(
-        "{:016x}{:016x}",
-        random.hash_one(id),
-        random.hash_one(std::process::id())
-    )
-    .into()
+    format!("{:016x}{:016x}", random.hash_one(id), random.hash_one(std::process::id())).into()
 }
 
 struct OnDrop<F: FnOnce()>(Option<F>);

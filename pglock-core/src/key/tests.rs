@@ -70,27 +70,9 @@ fn the_two_spaces_never_alias() {
     ];
     assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
     assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
-    assert_eq!(
-        keys.iter()
-            .map(LockKey::to_string)
-            .collect::<HashSet<_>>()
-            .len(),
-        keys.len()
-    );
-    assert_eq!(
-        keys.iter()
-            .map(|key| key.pack())
-            .collect::<HashSet<_>>()
-            .len(),
-        keys.len()
-    );
-    assert_eq!(
-        keys.iter()
-            .map(|key| key.to_pg_locks())
-            .collect::<HashSet<_>>()
-            .len(),
-        keys.len()
-    );
+    assert_eq!(keys.iter().map(LockKey::to_string).collect::<HashSet<_>>().len(), keys.len());
+    assert_eq!(keys.iter().map(|key| key.pack()).collect::<HashSet<_>>().len(), keys.len());
+    assert_eq!(keys.iter().map(|key| key.to_pg_locks()).collect::<HashSet<_>>().len(), keys.len());
 }
 
 #[test]
@@ -112,18 +94,10 @@ fn keys_sort_bigints_before_pairs_and_by_signed_number() {
 #[test]
 fn extreme_keys_look_as_in_pg_locks() {
     let rows = [
-        (
-            LockKey::from(i64::MIN),
-            "-9223372036854775808",
-            (0x8000_0000, 0, 1),
-        ),
+        (LockKey::from(i64::MIN), "-9223372036854775808", (0x8000_0000, 0, 1)),
         (LockKey::from(-1), "-1", (0xffff_ffff, 0xffff_ffff, 1)),
         (LockKey::from(0), "0", (0, 0, 1)),
-        (
-            LockKey::from(i64::MAX),
-            "9223372036854775807",
-            (0x7fff_ffff, 0xffff_ffff, 1),
-        ),
+        (LockKey::from(i64::MAX), "9223372036854775807", (0x7fff_ffff, 0xffff_ffff, 1)),
         (
             LockKey::from((i32::MIN, i32::MAX)),
             "(-2147483648,2147483647)",
@@ -198,10 +172,7 @@ fn only_the_printed_form_is_parsed() {
 #[test]
 fn the_parse_error_says_what_is_accepted_and_not_what_was_given() {
     let message = "hunter2".parse::<LockKey>().unwrap_err().to_string();
-    assert!(
-        message.contains("`42`") && message.contains("`(5,7)`"),
-        "{message}"
-    );
+    assert!(message.contains("`42`") && message.contains("`(5,7)`"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
 }
 
@@ -210,18 +181,13 @@ fn the_documented_sql_is_the_constant() {
     let source = include_str!("../key.rs");
     let (_, block) = source.split_once("//! ```sql\n").unwrap();
     let (block, _) = block.split_once("//! ```\n").unwrap();
-    let lines: Vec<&str> = block
-        .lines()
-        .map(|line| line.trim_start_matches("//!").trim())
-        .collect();
+    let lines: Vec<&str> =
+        block.lines().map(|line| line.trim_start_matches("//!").trim()).collect();
     assert_eq!(lines.join(" ").replace("( ", "("), LockKey::DERIVATION_SQL);
 }
 
 fn any_key() -> impl Strategy<Value = LockKey> {
-    prop_oneof![
-        any::<i64>().prop_map(LockKey::from),
-        any::<(i32, i32)>().prop_map(LockKey::from)
-    ]
+    prop_oneof![any::<i64>().prop_map(LockKey::from), any::<(i32, i32)>().prop_map(LockKey::from)]
 }
 
 proptest! {

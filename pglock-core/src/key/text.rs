@@ -22,9 +22,7 @@ impl FromStr for LockKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Integers parse from more than they print as: `+7`, `007`, `-0`.
-        parse(text)
-            .filter(|key| key.to_string() == text)
-            .ok_or(ParseKeyError(()))
+        parse(text).filter(|key| key.to_string() == text).ok_or(ParseKeyError(()))
     }
 }
 
@@ -46,15 +44,9 @@ impl fmt::Display for ParseKeyError {
 impl std::error::Error for ParseKeyError {}
 
 fn parse(text: &str) -> Option<LockKey> {
-    let Some(pair) = text
-        .strip_prefix('(')
-        .and_then(|rest| rest.strip_suffix(')'))
-    else {
+    let Some(pair) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else {
         return text.parse::<i64>().ok().map(LockKey::from);
     };
     let (first, second) = pair.split_once(',')?;
-    Some(LockKey::from((
-        first.parse::<i32>().ok()?,
-        second.parse::<i32>().ok()?,
-    )))
+    Some(LockKey::from((first.parse::<i32>().ok()?, second.parse::<i32>().ok()?)))
 }

@@ -38,10 +38,7 @@ impl Account {
                 (Some(found), _, Some(uid), Some(gid)) if found == name => (uid, gid),
                 _ => return None,
             };
-            let account = Self {
-                uid: parse_id(uid)?,
-                gid: parse_id(gid)?,
-            };
+            let account = Self { uid: parse_id(uid)?, gid: parse_id(gid)? };
             (account.uid != 0).then_some(account)
         })
     }
@@ -57,9 +54,7 @@ impl Account {
 
 /// macOS writes the ids of `nobody` as -2.
 fn parse_id(id: &str) -> Option<u32> {
-    id.parse()
-        .ok()
-        .or_else(|| id.parse().ok().map(i32::cast_unsigned))
+    id.parse().ok().or_else(|| id.parse().ok().map(i32::cast_unsigned))
 }
 
 /// The caller's effective user id, which std does not tell: whoever makes a file owns it.

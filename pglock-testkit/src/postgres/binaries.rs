@@ -36,9 +36,7 @@ pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
         };
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    Ok(env::split_paths(&path)
-        .find_map(|folder| with_binaries(&folder))
-        .or_else(usual))
+    Ok(env::split_paths(&path).find_map(|folder| with_binaries(&folder)).or_else(usual))
 }
 
 fn usual() -> Option<PathBuf> {
@@ -62,13 +60,7 @@ fn newest(parent: &Path, prefix: &str, bin: &str) -> Option<(u32, PathBuf)> {
 }
 
 fn major(folder: &OsStr, prefix: &str) -> Option<u32> {
-    folder
-        .to_str()?
-        .strip_prefix(prefix)?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    folder.to_str()?.strip_prefix(prefix)?.split('.').next()?.parse().ok()
 }
 
 /// Follows links, such as `/usr/local/bin/initdb`: `initdb` looks for `postgres` and its files next to itself.

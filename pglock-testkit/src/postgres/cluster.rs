@@ -57,10 +57,7 @@ impl Cluster {
             dir: dir.to_owned(),
             binaries,
             account,
-            settings: settings
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
+            settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };
         for folder in ["data", "socket"] {
             cluster
@@ -92,10 +89,7 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         let span = u32::from(PORTS.end - PORTS.start);
         // Processes that start at the same time had better not try the same ports.
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .subsec_nanos();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
         let seed = (now / 1_000) ^ std::process::id().wrapping_mul(31);
         for step in 0..span {
             let port =
@@ -127,11 +121,7 @@ impl Cluster {
     /// The System V segment of the running server, which a killed one leaves behind.
     pub(super) fn segment(&self) -> Option<String> {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
-        file.lines()
-            .nth(6)?
-            .split_whitespace()
-            .nth(1)
-            .map(str::to_owned)
+        file.lines().nth(6)?.split_whitespace().nth(1).map(str::to_owned)
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -143,15 +133,9 @@ impl Cluster {
         let mut postmaster = self
             .command("postgres")
             .and_then(|mut postgres| {
-                postgres
-                    .arg("-D")
-                    .arg(self.data())
-                    .arg("-p")
-                    .arg(port.to_string());
+                postgres.arg("-D").arg(self.data()).arg("-p").arg(port.to_string());
                 postgres.arg("-k").arg(self.dir.join("socket"));
-                for setting in SETTINGS
-                    .into_iter()
-                    .chain(self.settings.iter().map(String::as_str))
+                for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str))
                 {
                     postgres.args(["-c", setting]);
                 }
@@ -166,9 +150,7 @@ impl Cluster {
                 Ok(None) => {
                     let _ = postmaster.kill();
                     let _ = postmaster.wait();
-                    return Err(Launch::Failed(
-                        self.failed("postgres does not get ready", start),
-                    ));
+                    return Err(Launch::Failed(self.failed("postgres does not get ready", start)));
                 }
                 Ok(Some(_)) => return Err(self.explain(start)),
                 Err(source) => return Err(Launch::Failed(self.not_run("postgres", source))),
@@ -207,11 +189,7 @@ impl Cluster {
 
     /// A program of PostgreSQL, apart from the caller's terminal, output, settings and rights.
     fn command(&self, program: &str) -> io::Result<Command> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.log())?;
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(self.log())?;
         let mut command = Command::new(self.binaries.join(program));
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
         {
@@ -242,20 +220,14 @@ impl Cluster {
     }
 
     fn not_run(&self, program: &str, source: io::Error) -> TestServerError {
-        TestServerError::io(
-            format!("cannot run {}", self.binaries.join(program).display()),
-            source,
-        )
+        TestServerError::io(format!("cannot run {}", self.binaries.join(program).display()), source)
     }
 
     fn failed(&self, what: &str, start: u64) -> TestServerError {
         let log = self.log_since(start);
         let tail: Vec<&str> = log.lines().rev().take(20).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        TestServerError::Start {
-            what: what.to_owned(),
-            log: tail.join("\n"),
-        }
+        TestServerError::Start { what: what.to_owned(), log: tail.join("\n") }
     }
 
     fn log_length(&self) -> u64 {

@@ -29,15 +29,8 @@ impl TestDatabase {
         client
             .batch_execute(&statement)
             .await
-            .map_err(|source| TestServerError::Database {
-                name: name.clone(),
-                source,
-            })?;
-        Ok(Self {
-            name,
-            url,
-            server: server.to_owned(),
-        })
+            .map_err(|source| TestServerError::Database { name: name.clone(), source })?;
+        Ok(Self { name, url, server: server.to_owned() })
     }
 
     /// The URL to connect to it.
@@ -68,9 +61,7 @@ impl TestDatabase {
 /// Shows the name only: the URL has a password.
 impl fmt::Debug for TestDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestDatabase")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("TestDatabase").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -82,9 +73,7 @@ impl Drop for TestDatabase {
         let (server, name) = (std::mem::take(&mut self.server), self.name.clone());
         // The runtime of the test cannot wait here, and is about to end.
         let dropper = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // Best effort, and bounded: the test may have stopped the server.
             let _ = runtime.map(|runtime| {
                 runtime.block_on(async { timeout(PATIENCE, drop_database(&server, &name)).await })
@@ -99,19 +88,13 @@ async fn drop_database(server: &str, name: &str) -> Result<(), TestServerError> 
     client
         .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
         .await
-        .map_err(|source| TestServerError::Database {
-            name: name.to_owned(),
-            source,
-        })
+        .map_err(|source| TestServerError::Database { name: name.to_owned(), source })
 }
 
 /// Unique on a server that other processes on other machines test against too.
 fn fresh_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("pglock_test_{now:x}_{}_{next}", std::process::id())
 }

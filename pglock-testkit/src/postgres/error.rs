@@ -56,10 +56,7 @@ pub enum TestServerError {
 
 impl TestServerError {
     pub(super) fn io(what: impl Into<String>, source: io::Error) -> Self {
-        Self::Io {
-            what: what.into(),
-            source,
-        }
+        Self::Io { what: what.into(), source }
     }
 }
 

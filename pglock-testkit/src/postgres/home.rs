@@ -101,11 +101,7 @@ fn parent(name: &str, other_account: bool) -> PathBuf {
     let temporary = env::temp_dir();
     let short = temporary.as_os_str().len() + 1 + name.len() <= SOCKET_PATH;
     let open = !other_account || temporary.ancestors().all(is_open);
-    if short && open && temporary.is_absolute() {
-        temporary
-    } else {
-        PathBuf::from("/tmp")
-    }
+    if short && open && temporary.is_absolute() { temporary } else { PathBuf::from("/tmp") }
 }
 
 fn is_open(folder: &Path) -> bool {

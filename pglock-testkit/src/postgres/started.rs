@@ -52,11 +52,7 @@ impl Shared {
         create_database(port).await?;
         fs::write(dir.join("port"), port.to_string())
             .map_err(|source| TestServerError::io("cannot announce the test server", source))?;
-        Ok(Self {
-            port,
-            dir,
-            _membership: membership,
-        })
+        Ok(Self { port, dir, _membership: membership })
     }
 
     fn join(home: &Home) -> Option<Self> {
@@ -68,11 +64,7 @@ impl Shared {
                 let _ = fs::remove_file(dir.join("port"));
                 return None;
             }
-            Some(Self {
-                port,
-                dir,
-                _membership: membership,
-            })
+            Some(Self { port, dir, _membership: membership })
         })
     }
 }
@@ -100,19 +92,15 @@ impl Private {
     pub(super) async fn start_new(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
         let (home, lock) = lock().await?;
         let binaries = find_binaries(&home).await?;
-        let settings: Vec<(String, String)> = settings
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let settings: Vec<(String, String)> =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let private = blocking(move || {
             let dir = home.new_server("private-")?;
             let (membership, watchdog) = found(&dir)?;
             // It is watched, so nobody sweeps it away; others need not wait for its initdb.
             drop(lock);
-            let settings: Vec<(&str, &str)> = settings
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
+            let settings: Vec<(&str, &str)> =
+                settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let cluster = Cluster::create(&dir, binaries, home.account, &settings)?;
             let (postmaster, port) = cluster.start()?;
             let running = Running {
@@ -122,10 +110,7 @@ impl Private {
                 watchdog,
                 membership: Some(membership),
             };
-            Ok(Self {
-                port,
-                running: Arc::new(Mutex::new(running)),
-            })
+            Ok(Self { port, running: Arc::new(Mutex::new(running)) })
         })
         .await?;
         create_database(private.port).await?;
@@ -142,13 +127,7 @@ impl Private {
                 StopMode::Immediate => "-QUIT",
             };
             Command::new("sh")
-                .args([
-                    "-c",
-                    "kill \"$1\" \"$2\"",
-                    "kill",
-                    signal,
-                    &postmaster.id().to_string(),
-                ])
+                .args(["-c", "kill \"$1\" \"$2\"", "kill", signal, &postmaster.id().to_string()])
                 .status()
                 .and_then(|_| postmaster.wait())
                 .map_err(|source| TestServerError::io("cannot stop the test server", source))?;
@@ -208,10 +187,7 @@ impl Drop for Running {
         }
         let _ = self.watchdog.wait();
         if let Some(segment) = self.segment.take() {
-            let _ = Command::new("ipcrm")
-                .args(["-m", &segment])
-                .stderr(Stdio::null())
-                .status();
+            let _ = Command::new("ipcrm").args(["-m", &segment]).stderr(Stdio::null()).status();
         }
     }
 }
@@ -254,20 +230,14 @@ async fn create_database(port: u16) -> Result<(), TestServerError> {
     client
         .batch_execute("CREATE DATABASE pglock")
         .await
-        .map_err(|source| TestServerError::Database {
-            name: "pglock".to_owned(),
-            source,
-        })
+        .map_err(|source| TestServerError::Database { name: "pglock".to_owned(), source })
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, TestServerError> + Send + 'static,
 ) -> Result<T, TestServerError> {
     spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(TestServerError::io(
-            "starting the test server was interrupted",
-            error.into(),
-        ))
+        Err(TestServerError::io("starting the test server was interrupted", error.into()))
     })
 }
 

@@ -1,9 +1,6 @@
 //! Systems without Unix processes and permissions: only a server that runs already can be used.
 
-#![expect(
-    clippy::unused_async,
-    reason = "the same calls as where servers are started"
-)]
+#![expect(clippy::unused_async, reason = "the same calls as where servers are started")]
 
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -13,36 +13,25 @@ pub(super) fn with_database(url: &str, database: &str) -> Result<String, TestSer
     if !matches!(scheme, "postgres" | "postgresql") {
         return Err(TestServerError::InvalidUrl);
     }
-    let (rest, query) = rest
-        .split_once('?')
-        .map_or((rest, ""), |(rest, query)| (rest, query));
-    let authority = rest
-        .split_once('/')
-        .map_or(rest, |(authority, _)| authority);
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
+    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
     // It would overrule the path.
     let query: Vec<&str> = query
         .split('&')
         .filter(|option| !option.is_empty() && !option.starts_with("dbname="))
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    Ok(format!(
-        "{scheme}://{authority}/{database}{mark}{}",
-        query.join("&")
-    ))
+    Ok(format!("{scheme}://{authority}/{database}{mark}{}", query.join("&")))
 }
 
 /// Connects, and leaves the work of the connection to a task that ends with the client.
 pub(crate) async fn connect(url: &str) -> Result<Client, TestServerError> {
     // The driver's words may quote a part of a password that was not escaped.
     let config = Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)?;
-    let (client, connection) =
-        config
-            .connect(NoTls)
-            .await
-            .map_err(|source| TestServerError::Connect {
-                server: describe(&config),
-                source,
-            })?;
+    let (client, connection) = config
+        .connect(NoTls)
+        .await
+        .map_err(|source| TestServerError::Connect { server: describe(&config), source })?;
     tokio::spawn(async move {
         // The client's own calls report the end of the connection.
         let _ = connection.await;
@@ -62,11 +51,7 @@ pub(super) fn describe(config: &Config) -> String {
         })
         .collect();
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!(
-        "{}:{port} as {}",
-        hosts.join(","),
-        config.get_user().unwrap_or("the current user")
-    )
+    format!("{}:{port} as {}", hosts.join(","), config.get_user().unwrap_or("the current user"))
 }
 
 #[cfg(test)]
@@ -78,14 +63,8 @@ mod tests {
         for (url, expected) in [
             ("postgres://u:p@h:1/a", "postgres://u:p@h:1/b"),
             ("postgres://h", "postgres://h/b"),
-            (
-                "postgresql://h?sslmode=disable",
-                "postgresql://h/b?sslmode=disable",
-            ),
-            (
-                "postgres:///a?dbname=c&host=/run/postgresql",
-                "postgres:///b?host=/run/postgresql",
-            ),
+            ("postgresql://h?sslmode=disable", "postgresql://h/b?sslmode=disable"),
+            ("postgres:///a?dbname=c&host=/run/postgresql", "postgres:///b?host=/run/postgresql"),
         ] {
             assert_eq!(with_database(url, "b").unwrap(), expected);
         }
@@ -93,14 +72,8 @@ mod tests {
 
     #[test]
     fn other_urls_are_refused() {
-        assert!(matches!(
-            with_database("mysql://h/a", "b"),
-            Err(TestServerError::InvalidUrl)
-        ));
-        assert!(matches!(
-            with_database("host=h", "b"),
-            Err(TestServerError::InvalidUrl)
-        ));
+        assert!(matches!(with_database("mysql://h/a", "b"), Err(TestServerError::InvalidUrl)));
+        assert!(matches!(with_database("host=h", "b"), Err(TestServerError::InvalidUrl)));
     }
 
     #[test]

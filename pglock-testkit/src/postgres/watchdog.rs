@@ -22,10 +22,7 @@ impl Membership {
     /// Makes the caller the first user of the server directory `dir`, which must be new.
     pub(super) fn found(dir: &Path) -> io::Result<(Self, Child)> {
         fs::create_dir(users(dir))?;
-        let made = Command::new("mkfifo")
-            .args(["-m", "600"])
-            .arg(fifo(dir))
-            .status()?;
+        let made = Command::new("mkfifo").args(["-m", "600"]).arg(fifo(dir)).status()?;
         if !made.success() {
             return Err(io::Error::other("mkfifo failed"));
         }
@@ -61,9 +58,7 @@ impl Membership {
     /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for gone.
     fn sign(&self, dir: &Path) -> io::Result<()> {
         // Not the pid, which a newcomer might have from a user that has just gone.
-        let name = tempfile::Builder::new()
-            .prefix("user-")
-            .tempfile_in(users(dir))?;
+        let name = tempfile::Builder::new().prefix("user-").tempfile_in(users(dir))?;
         name.keep().map(drop).map_err(|error| error.error)
     }
 }
@@ -73,10 +68,7 @@ impl Membership {
 /// A directory whose watchdog was killed gets a new one, which waits for the users that are left, if any.
 pub(super) fn watch(dir: &Path) -> io::Result<Option<Child>> {
     // The lock lives as long as the watchdog, which inherits the open file.
-    let watched = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("watchdog"))?;
+    let watched = OpenOptions::new().create(true).append(true).open(dir.join("watchdog"))?;
     match watched.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),

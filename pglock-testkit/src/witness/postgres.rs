@@ -47,11 +47,7 @@ impl PostgresWitness {
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<bool, WitnessError> {
-        Ok(self
-            .client
-            .query_one(statement, parameters)
-            .await?
-            .try_get(0)?)
+        Ok(self.client.query_one(statement, parameters).await?.try_get(0)?)
     }
 }
 
@@ -59,26 +55,20 @@ impl PostgresWitness {
 impl Witness for PostgresWitness {
     async fn locks(&self) -> Result<Vec<LockRow>, WitnessError> {
         let rows = self.client.query(LOCKS, &[]).await?;
-        rows.iter()
-            .map(|row| read(row).map_err(WitnessError::from))
-            .collect()
+        rows.iter().map(|row| read(row).map_err(WitnessError::from)).collect()
     }
 
     async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError> {
         let rows = self.client.query(SESSIONS, &[&application_name]).await?;
-        rows.iter()
-            .map(|row| row.try_get(0).map_err(WitnessError::from))
-            .collect()
+        rows.iter().map(|row| row.try_get(0).map_err(WitnessError::from)).collect()
     }
 
     async fn terminate(&self, pid: i32) -> Result<bool, WitnessError> {
-        self.ask("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid])
-            .await
+        self.ask("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid]).await
     }
 
     async fn cancel(&self, pid: i32) -> Result<bool, WitnessError> {
-        self.ask("SELECT pg_catalog.pg_cancel_backend($1)", &[&pid])
-            .await
+        self.ask("SELECT pg_catalog.pg_cancel_backend($1)", &[&pid]).await
     }
 
     async fn hold(&self, key: LockKey, mode: Mode) -> Result<(), WitnessError> {
@@ -125,11 +115,7 @@ impl fmt::Debug for PostgresWitness {
 
 fn read(row: &Row) -> Result<LockRow, WitnessError> {
     let key = LockKey::from_pg_locks(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let mode = if row.try_get::<_, &str>(3)? == "ShareLock" {
-        Mode::Read
-    } else {
-        Mode::Write
-    };
+    let mode = if row.try_get::<_, &str>(3)? == "ShareLock" { Mode::Read } else { Mode::Write };
     Ok(LockRow {
         key: key.ok_or(WitnessError::UnknownLock)?,
         mode,

@@ -38,22 +38,14 @@ pub async fn dropped_waiter_leaves_the_local_queue(lab: &Lab) {
     lab.until_queued(&manager, 2).await;
     drop(guard);
     for wait in waits {
-        soon("the queue moves on", wait)
-            .await
-            .unwrap()
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        soon("the queue moves on", wait).await.unwrap().unwrap().release().await.unwrap();
     }
 }
 
 pub async fn timed_out_waiter_leaves_the_servers_queue(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));
     let guard = a.write().await.unwrap();
-    b.try_write_for(Duration::from_millis(50))
-        .await
-        .unwrap_err();
+    b.try_write_for(Duration::from_millis(50)).await.unwrap_err();
     b.try_read_for(Duration::from_millis(50)).await.unwrap_err();
     let witness = lab.witness();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -70,13 +62,7 @@ pub async fn try_succeeds_at_once_after_a_timeout(lab: &Lab) {
         b.try_write_for(Duration::from_millis(5)).await.unwrap_err();
         guard.release().await.unwrap();
         // The wait of before is being given up at the server just now.
-        b.try_write()
-            .await
-            .unwrap()
-            .expect("the lock is free")
-            .release()
-            .await
-            .unwrap();
+        b.try_write().await.unwrap().expect("the lock is free").release().await.unwrap();
     }
 }
 
@@ -145,13 +131,7 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_contended(lab: &Lab) {
         drop_after(polls, || lock.try_read()).await;
         drop_after(polls, || lock.try_read_for(Duration::from_secs(5))).await;
         guard.release().await.unwrap();
-        soon("the queue moves on", wait)
-            .await
-            .unwrap()
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        soon("the queue moves on", wait).await.unwrap().unwrap().release().await.unwrap();
         lab.witness().until_free("key".into()).await.unwrap();
         assert_eq!(manager.stats().waiting, 0);
     }
@@ -173,10 +153,7 @@ async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
             Poll::Pending
         });
         // What is not woken within this time is polled again all the same.
-        if timeout(Duration::from_millis(1), once)
-            .await
-            .unwrap_or(false)
-        {
+        if timeout(Duration::from_millis(1), once).await.unwrap_or(false) {
             return;
         }
     }
@@ -191,9 +168,7 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
             // Any spread will do: a multiplicative generator.
             let mut random = task + 1;
             for _ in 0..60 {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let patience = Duration::from_micros((random >> 33) % 3000);
                 if (random >> 20) % 2 == 0 {
                     let _ = timeout(patience, lock.write()).await;
@@ -208,12 +183,7 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
     }
     lab.witness().until_quiet().await.unwrap();
     for lock in locks {
-        soon("the lock is free", lock.write())
-            .await
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     }
 }
 
@@ -228,10 +198,5 @@ pub async fn wait_cancelled_by_the_server_fails_and_holds_nothing(lab: &Lab) {
     soon("the wait has ended", wait).await.unwrap().unwrap_err();
     assert!(witness.waiters("key".into()).await.unwrap().is_empty());
     assert!(witness.release("key".into(), Mode::Write).await.unwrap());
-    soon("the session is in order", lock.write())
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("the session is in order", lock.write()).await.unwrap().release().await.unwrap();
 }

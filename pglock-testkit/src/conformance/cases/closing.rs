@@ -12,12 +12,7 @@ pub async fn close_frees_locks_as_others_see(lab: &Lab) {
     soon("close", manager.close()).await.unwrap();
     assert!(lab.witness().locks().await.unwrap().is_empty());
     assert!(lab.witness().sessions("pglock").await.unwrap().is_empty());
-    let other = lab
-        .lock("one")
-        .try_write()
-        .await
-        .unwrap()
-        .expect("the lock is free");
+    let other = lab.lock("one").try_write().await.unwrap().expect("the lock is free");
     assert!(!write.is_held() && !read.is_held());
     assert_eq!(write.release().await.unwrap_err().kind(), ErrorKind::Closed);
     drop(read);
@@ -72,10 +67,7 @@ pub async fn close_twice_is_harmless(lab: &Lab) {
 }
 
 pub async fn dropped_manager_ends_its_sessions(lab: &Lab) {
-    let options = Options {
-        application_name: "short-lived".to_owned(),
-        ..Options::default()
-    };
+    let options = Options { application_name: "short-lived".to_owned(), ..Options::default() };
     let witness = lab.witness();
     let manager = lab.manager_with(&options);
     drop(manager.rwlock("key".into()).write().await.unwrap());

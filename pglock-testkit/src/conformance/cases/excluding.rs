@@ -13,11 +13,7 @@ pub async fn writer_excludes_writers_of_other_processes(lab: &Lab) {
     let guard = a.try_write().await.unwrap().expect("the lock is free");
     assert!(b.try_write().await.unwrap().is_none());
     guard.release().await.unwrap();
-    let guard = b
-        .try_write()
-        .await
-        .unwrap()
-        .expect("the lock is free again");
+    let guard = b.try_write().await.unwrap().expect("the lock is free again");
     guard.release().await.unwrap();
 }
 
@@ -34,10 +30,7 @@ pub async fn readers_of_several_processes_share(lab: &Lab) {
     let first = a.try_read().await.unwrap().expect("the lock is free");
     let second = b.try_read().await.unwrap().expect("readers share");
     let holders = lab.witness().holders("key".into()).await.unwrap();
-    assert_eq!(
-        holders.iter().map(|row| row.mode).collect::<Vec<_>>(),
-        [Mode::Read; 2]
-    );
+    assert_eq!(holders.iter().map(|row| row.mode).collect::<Vec<_>>(), [Mode::Read; 2]);
     drop((first, second));
 }
 
@@ -146,13 +139,7 @@ pub async fn server_counts_one_lock_per_key_and_session(lab: &Lab) {
     for guard in guards {
         guard.release().await.unwrap();
     }
-    assert!(
-        lab.witness()
-            .holders("key".into())
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(lab.witness().holders("key".into()).await.unwrap().is_empty());
 }
 
 /// The server cannot see a deadlock between two sessions of one process.
@@ -173,21 +160,11 @@ pub async fn sessions_that_wait_hold_nothing(lab: &Lab) {
     }
     let locks = witness.locks().await.unwrap();
     for waiter in locks.iter().filter(|row| !row.granted) {
-        assert!(
-            locks
-                .iter()
-                .all(|row| row.pid != waiter.pid || !row.granted),
-            "{locks:?}"
-        );
+        assert!(locks.iter().all(|row| row.pid != waiter.pid || !row.granted), "{locks:?}");
     }
     witness.release("busy".into(), Mode::Write).await.unwrap();
     witness.release("shared".into(), Mode::Read).await.unwrap();
     for wait in waits {
-        drop(
-            soon("a free lock is not granted", wait)
-                .await
-                .unwrap()
-                .unwrap(),
-        );
+        drop(soon("a free lock is not granted", wait).await.unwrap().unwrap());
     }
 }

@@ -19,24 +19,11 @@ pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
     let mut guards = Vec::new();
     for key in keys {
-        guards.push(
-            manager
-                .rwlock(key)
-                .try_write()
-                .await
-                .unwrap()
-                .expect("all keys differ"),
-        );
+        guards.push(manager.rwlock(key).try_write().await.unwrap().expect("all keys differ"));
         assert!(other.rwlock(key).try_write().await.unwrap().is_none());
     }
-    let mut held: Vec<_> = lab
-        .witness()
-        .locks()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|row| row.key)
-        .collect();
+    let mut held: Vec<_> =
+        lab.witness().locks().await.unwrap().into_iter().map(|row| row.key).collect();
     held.sort();
     let mut expected = keys.to_vec();
     expected.sort();
@@ -49,13 +36,7 @@ pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
 pub async fn single_and_pair_keys_never_meet(lab: &Lab) {
     let (a, b) = (lab.manager(), lab.manager());
     let _pair = a.rwlock((5, 7).into()).write().await.unwrap();
-    assert!(
-        b.rwlock((5_i64 << 32 | 7).into())
-            .try_write()
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(b.rwlock((5_i64 << 32 | 7).into()).try_write().await.unwrap().is_some());
     assert!(b.rwlock((5, 7).into()).try_write().await.unwrap().is_none());
 }
 
@@ -87,11 +68,7 @@ pub async fn names_are_taken_as_they_are(lab: &Lab) {
 
 pub async fn equal_names_meet(lab: &Lab) {
     let (a, b) = (lab.manager(), lab.manager());
-    let _guard = a
-        .rwlock(LockKey::from_name("reports/daily"))
-        .write()
-        .await
-        .unwrap();
+    let _guard = a.rwlock(LockKey::from_name("reports/daily")).write().await.unwrap();
     let again = b.rwlock(String::from("reports/daily").into());
     assert!(again.try_write().await.unwrap().is_none());
     let elsewhere = b.rwlock(LockKey::in_namespace("billing", "reports/daily"));

@@ -40,10 +40,7 @@ pub async fn writers_of_several_processes_are_served_in_order(lab: &Lab) {
             served.send(position).unwrap();
             guard.release().await.unwrap();
         });
-        witness
-            .until_waiting("key".into(), position + 1)
-            .await
-            .unwrap();
+        witness.until_waiting("key".into(), position + 1).await.unwrap();
     }
     witness.release("key".into(), Mode::Write).await.unwrap();
     for position in 0..5 {
@@ -66,13 +63,7 @@ pub async fn reader_does_not_pass_a_waiting_writer_of_its_process(lab: &Lab) {
     let writer = soon("the writer is next", write).await.unwrap().unwrap();
     assert!(!read.is_finished());
     writer.release().await.unwrap();
-    soon("the reader is next", read)
-        .await
-        .unwrap()
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("the reader is next", read).await.unwrap().unwrap().release().await.unwrap();
 }
 
 pub async fn reader_does_not_pass_a_waiting_writer_of_another_process(lab: &Lab) {
@@ -88,13 +79,7 @@ pub async fn reader_does_not_pass_a_waiting_writer_of_another_process(lab: &Lab)
     let writer = soon("the writer is next", write).await.unwrap().unwrap();
     assert!(!read.is_finished());
     writer.release().await.unwrap();
-    soon("the reader is next", read)
-        .await
-        .unwrap()
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("the reader is next", read).await.unwrap().unwrap().release().await.unwrap();
 }
 
 /// Readers of one process overlap without end; a writer of another one must get in between.
@@ -115,17 +100,11 @@ pub async fn writer_is_not_starved_by_overlapping_readers(lab: &Lab) {
             }
         }));
     }
-    lab.until("the readers overlap", || reads.load(Ordering::SeqCst) > 100)
-        .await;
+    lab.until("the readers overlap", || reads.load(Ordering::SeqCst) > 100).await;
     let writer = lab.lock("key");
     let begin = Instant::now();
     for _ in 0..5 {
-        soon("the writer starves", writer.write())
-            .await
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+        soon("the writer starves", writer.write()).await.unwrap().release().await.unwrap();
     }
     let took = begin.elapsed();
     stop.store(true, Ordering::SeqCst);
@@ -151,10 +130,7 @@ pub async fn many_callers_wait_on_one_session(lab: &Lab) {
         }));
     }
     lab.until_queued(&manager, 1000).await;
-    assert_eq!(
-        witness.until_waiting("key".into(), 1).await.unwrap().len(),
-        1
-    );
+    assert_eq!(witness.until_waiting("key".into(), 1).await.unwrap().len(), 1);
     assert!(witness.sessions("pglock").await.unwrap().len() <= 4);
     witness.release("key".into(), Mode::Write).await.unwrap();
     for task in tasks {

@@ -21,21 +21,9 @@ pub async fn released_lock_is_free_when_release_returns(lab: &Lab) {
     let lock = lab.lock("key");
     for _ in 0..50 {
         lock.write().await.unwrap().release().await.unwrap();
-        assert!(
-            lab.witness()
-                .holders("key".into())
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(lab.witness().holders("key".into()).await.unwrap().is_empty());
         lock.read().await.unwrap().release().await.unwrap();
-        assert!(
-            lab.witness()
-                .holders("key".into())
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(lab.witness().holders("key".into()).await.unwrap().is_empty());
     }
 }
 
@@ -111,33 +99,20 @@ pub async fn runtime_shutdown_frees_its_locks(lab: &Lab) {
     assert!(!guards.0.is_held() && !guards.1.is_held());
     drop(guards);
     // The manager goes on in the runtime it is used in next.
-    soon("a new runtime", lock.write())
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("a new runtime", lock.write()).await.unwrap().release().await.unwrap();
 }
 
 pub async fn current_thread_runtime_is_enough(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));
     thread::spawn(move || {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let guard = a.write().await.unwrap();
             let wait = start(async move { b.write().await });
             guard.release().await.unwrap();
             drop(soon("the lock is free", wait).await.unwrap().unwrap());
             // The drop has only told the session's task, which must get its turn.
-            soon("the lock is free", a.write())
-                .await
-                .unwrap()
-                .release()
-                .await
-                .unwrap();
+            soon("the lock is free", a.write()).await.unwrap().release().await.unwrap();
         });
     })
     .join()
@@ -151,19 +126,17 @@ pub async fn releases_need_no_other_connection(lab: &Lab) {
     let mut waits = Vec::new();
     for _ in 0..8 {
         let lock = manager.rwlock("busy".into());
-        waits.push(start(async move { lock.write().await }));
+        waits.push(start(async move { lock.write().await.map(drop) }));
     }
     witness.until_waiting("busy".into(), 1).await.unwrap();
     let sessions = manager.stats().sessions;
     for _ in 0..1000 {
         let guard = manager.rwlock("key".into()).write().await.unwrap();
-        soon("release waits for something", guard.release())
-            .await
-            .unwrap();
+        soon("release waits for something", guard.release()).await.unwrap();
     }
     assert_eq!(manager.stats().sessions, sessions);
     witness.release("busy".into(), Mode::Write).await.unwrap();
     for wait in waits {
-        drop(soon("the lock is free", wait).await.unwrap().unwrap());
+        soon("the lock is free", wait).await.unwrap().unwrap();
     }
 }

@@ -18,9 +18,7 @@ pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     let mut waits = Vec::new();
     for _ in 0..1000 {
         let lock = manager.rwlock("busy".into());
-        waits.push(start(
-            async move { lock.write().await.unwrap().release().await },
-        ));
+        waits.push(start(async move { lock.write().await.unwrap().release().await }));
     }
     let mut held = Vec::new();
     for take in takes {
@@ -32,13 +30,7 @@ pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     assert!(sessions.len() <= 4, "{} sessions", sessions.len());
     let ours = |pid| sessions.contains(&pid);
     let locks = witness.locks().await.unwrap();
-    assert_eq!(
-        locks
-            .iter()
-            .filter(|row| row.granted && ours(row.pid))
-            .count(),
-        1000
-    );
+    assert_eq!(locks.iter().filter(|row| row.granted && ours(row.pid)).count(), 1000);
     witness.release("busy".into(), Mode::Write).await.unwrap();
     for wait in waits {
         soon("a waiter is forgotten", wait).await.unwrap().unwrap();
@@ -67,10 +59,7 @@ pub async fn release_of_a_lost_lock_says_so(lab: &Lab) {
     // Not yet noticed when it is released.
     let guard = lock.write().await.unwrap();
     end_sessions(lab).await;
-    assert_eq!(
-        soon("release", guard.release()).await.unwrap_err().kind(),
-        ErrorKind::Lost
-    );
+    assert_eq!(soon("release", guard.release()).await.unwrap_err().kind(), ErrorKind::Lost);
 }
 
 pub async fn lost_lock_does_not_disturb_others(lab: &Lab) {
@@ -94,25 +83,13 @@ pub async fn waiter_survives_the_end_of_its_session(lab: &Lab) {
     let pid = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
     witness.terminate(pid).await.unwrap();
     soon("it waits again", async {
-        while witness
-            .waiters("key".into())
-            .await
-            .unwrap()
-            .iter()
-            .all(|row| row.pid == pid)
-        {
+        while witness.waiters("key".into()).await.unwrap().iter().all(|row| row.pid == pid) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
     .await;
     witness.release("key".into(), Mode::Write).await.unwrap();
-    soon("the lock is free", wait)
-        .await
-        .unwrap()
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
 }
 
 pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
@@ -129,10 +106,7 @@ pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
 pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
     let witness = lab.witness();
     let idle_timeout = Duration::from_millis(100);
-    let manager = lab.manager_with(&Options {
-        idle_timeout,
-        ..Options::default()
-    });
+    let manager = lab.manager_with(&Options { idle_timeout, ..Options::default() });
     let lock = manager.rwlock("key".into());
     witness.hold("key".into(), Mode::Write).await.unwrap();
     let wait = start({

@@ -17,13 +17,13 @@ struct SqlxFixture {
 impl Fixture for SqlxFixture {
     async fn start() -> Self {
         let server = TestServer::shared().await.unwrap_or_else(|error| panic!("{error}"));
-        let database = server.database().await.unwrap();
-        let witness = PostgresWitness::connect(database.url()).await.unwrap();
+        let database = server.database().await.expect("a new database");
+        let witness = PostgresWitness::connect(database.url()).await.expect("a witness");
         Self { database, witness }
     }
 
     fn manager(&self, options: &Options) -> Arc<dyn Manager> {
-        options.build(self.database.url().parse::<SqlxDriver>().unwrap())
+        options.build(self.database.url().parse::<SqlxDriver>().expect("the URL of the database"))
     }
 
     fn witness(&self) -> &dyn Witness {

@@ -2,20 +2,21 @@
 
 use std::error::Error;
 
+use pglock_core::{LockKey, Mode};
 use pglock_testkit::postgres::{StopMode, TestDatabase, TestServer, TestServerError};
-use pglock_testkit::witness::{LockMode, Witness};
+use pglock_testkit::witness::{PostgresWitness, Witness};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
 async fn current_database(database: &TestDatabase) -> Result<String, Box<dyn Error>> {
-    let witness = Witness::connect(database.url()).await?;
+    let witness = PostgresWitness::connect(database.url()).await?;
     Ok(witness.client().query_one("SELECT current_database()::text", &[]).await?.try_get(0)?)
 }
 
 #[tokio::test]
 async fn a_server_is_there() -> TestResult {
     let server = TestServer::shared().await?;
-    let witness = Witness::connect(server.url()).await?;
+    let witness = PostgresWitness::connect(server.url()).await?;
     let one: i32 = witness.client().query_one("SELECT 1", &[]).await?.try_get(0)?;
     assert_eq!(one, 1);
     Ok(())
@@ -42,14 +43,16 @@ async fn every_database_is_new_and_empty() -> TestResult {
 async fn databases_do_not_see_each_others_locks() -> TestResult {
     let server = TestServer::shared().await?;
     let (first, second) = tokio::try_join!(server.database(), server.database())?;
-    let (here, there) =
-        (Witness::connect(first.url()).await?, Witness::connect(second.url()).await?);
-    here.hold(1, LockMode::Write).await?;
-    there.hold(1, LockMode::Write).await?;
+    let (here, there) = (
+        PostgresWitness::connect(first.url()).await?,
+        PostgresWitness::connect(second.url()).await?,
+    );
+    here.hold(LockKey::from(1), Mode::Write).await?;
+    there.hold(LockKey::from(1), Mode::Write).await?;
     assert_eq!(there.locks().await?.len(), 1);
-    assert!(there.release(1, LockMode::Write).await?);
+    assert!(there.release(LockKey::from(1), Mode::Write).await?);
     there.until_quiet().await?;
-    assert_eq!(here.holders(1).await?.len(), 1);
+    assert_eq!(here.holders(LockKey::from(1)).await?.len(), 1);
     Ok(())
 }
 
@@ -59,11 +62,11 @@ async fn a_dropped_database_is_gone_with_its_sessions() -> TestResult {
     let dropped = server.database().await?;
     let closed = server.database().await?;
     let (dropped_name, closed_name) = (dropped.name().to_owned(), closed.name().to_owned());
-    let session = Witness::connect(dropped.url()).await?;
+    let session = PostgresWitness::connect(dropped.url()).await?;
     drop(dropped);
     closed.close().await?;
 
-    let witness = Witness::connect(server.url()).await?;
+    let witness = PostgresWitness::connect(server.url()).await?;
     let left = witness
         .client()
         .query(
@@ -92,12 +95,12 @@ async fn a_private_server_comes_back_on_its_port() -> TestResult {
     let database = server.database().await?;
     for mode in [StopMode::Fast, StopMode::Immediate] {
         server.stop(mode).await?;
-        assert!(Witness::connect(database.url()).await.is_err());
+        assert!(PostgresWitness::connect(database.url()).await.is_err());
         server.start().await?;
         assert_eq!(current_database(&database).await?, database.name());
     }
     server.kill().await?;
-    assert!(Witness::connect(server.url()).await.is_err());
+    assert!(PostgresWitness::connect(server.url()).await.is_err());
     server.start().await?;
     assert_eq!(current_database(&database).await?, database.name());
     Ok(())
@@ -107,10 +110,10 @@ async fn a_private_server_comes_back_on_its_port() -> TestResult {
 #[tokio::test]
 async fn a_restart_ends_every_session() -> TestResult {
     let server = TestServer::private().await?;
-    let witness = Witness::connect(server.url()).await?;
+    let witness = PostgresWitness::connect(server.url()).await?;
     server.restart(StopMode::Fast).await?;
     assert!(witness.locks().await.is_err());
-    Witness::connect(server.url()).await?.until_quiet().await?;
+    PostgresWitness::connect(server.url()).await?.until_quiet().await?;
     Ok(())
 }
 
@@ -119,12 +122,12 @@ async fn a_restart_ends_every_session() -> TestResult {
 async fn a_private_server_is_gone_when_dropped() -> TestResult {
     let server = TestServer::private().await?;
     let url = server.url().to_owned();
-    let witness = Witness::connect(&url).await?;
+    let witness = PostgresWitness::connect(&url).await?;
     let data: String = witness.client().query_one("SHOW data_directory", &[]).await?.try_get(0)?;
     let data = std::path::PathBuf::from(data);
     assert!(data.exists());
     drop(server);
-    assert!(Witness::connect(&url).await.is_err());
+    assert!(PostgresWitness::connect(&url).await.is_err());
     assert!(data.parent().is_some_and(|folder| !folder.exists()));
     Ok(())
 }
@@ -133,7 +136,7 @@ async fn a_private_server_is_gone_when_dropped() -> TestResult {
 #[tokio::test]
 async fn a_private_server_takes_settings() -> TestResult {
     let server = TestServer::private_with(&[("max_connections", "17")]).await?;
-    let witness = Witness::connect(server.url()).await?;
+    let witness = PostgresWitness::connect(server.url()).await?;
     let connections: String =
         witness.client().query_one("SHOW max_connections", &[]).await?.try_get(0)?;
     assert_eq!(connections, "17");
@@ -152,8 +155,8 @@ async fn a_bad_setting_is_told_in_the_servers_words() {
 #[tokio::test]
 async fn the_log_can_be_read() -> TestResult {
     let server = TestServer::private().await?;
-    let witness = Witness::connect(server.url()).await?;
-    assert!(!witness.release(-42, LockMode::Write).await?);
+    let witness = PostgresWitness::connect(server.url()).await?;
+    assert!(!witness.release(LockKey::from(-42), Mode::Write).await?);
     assert!(server.log()?.contains("you don't own a lock of type ExclusiveLock"));
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pglock_testkit::postgres::{TestServer, TestServerError};
-use pglock_testkit::witness::Witness;
+use pglock_testkit::witness::PostgresWitness;
 use tempfile::TempDir;
 
 type TestResult = Result<(), Box<dyn Error>>;
@@ -312,7 +312,7 @@ fn a_role_that_may_not_create_databases_is_told_what_it_needs() -> TestResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = TestServer::private().await?;
-        let witness = Witness::connect(server.url()).await?;
+        let witness = PostgresWitness::connect(server.url()).await?;
         witness.client().batch_execute("CREATE ROLE poor LOGIN").await?;
         let url = server.url().replace("test:test", "poor:canary");
         let terminals = Terminals::new()?;

@@ -8,7 +8,7 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
-async fn pid(witness: &Witness) -> Result<i32, Box<dyn Error>> {
+async fn pid(witness: &PostgresWitness) -> Result<i32, Box<dyn Error>> {
     Ok(witness.client().query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?)
 }
 
@@ -23,26 +23,29 @@ async fn a_holder_and_a_blocked_waiter_are_seen() -> TestResult {
     );
     let (holder_pid, waiter_pid) = (pid(&holder).await?, pid(&waiter).await?);
 
-    holder.hold(7, Mode::Write).await?;
-    let waiting = tokio::spawn(async move { waiter.hold(7, Mode::Read).await.map(|()| waiter) });
-    let waiters = witness.until_waiting(7, 1).await?;
-    assert_eq!(waiters, witness.waiters(7).await?);
+    holder.hold(LockKey::from(7), Mode::Write).await?;
+    let waiting =
+        tokio::spawn(
+            async move { waiter.hold(LockKey::from(7), Mode::Read).await.map(|()| waiter) },
+        );
+    let waiters = witness.until_waiting(LockKey::from(7), 1).await?;
+    assert_eq!(waiters, witness.waiters(LockKey::from(7)).await?);
     assert_eq!(
         (waiters[0].pid, waiters[0].mode, waiters[0].granted),
         (waiter_pid, Mode::Read, false)
     );
-    let holders = witness.holders(7).await?;
+    let holders = witness.holders(LockKey::from(7)).await?;
     assert_eq!(holders.len(), 1);
     assert_eq!(
         (holders[0].pid, holders[0].mode, holders[0].granted),
         (holder_pid, Mode::Write, true)
     );
 
-    assert!(holder.release(7, Mode::Write).await?);
+    assert!(holder.release(LockKey::from(7), Mode::Write).await?);
     let waiter = waiting.await??;
-    assert_eq!(witness.holders(7).await?[0].pid, waiter_pid);
-    assert!(waiter.release(7, Mode::Read).await?);
-    witness.until_free(7).await?;
+    assert_eq!(witness.holders(LockKey::from(7)).await?[0].pid, waiter_pid);
+    assert!(waiter.release(LockKey::from(7), Mode::Read).await?);
+    witness.until_free(LockKey::from(7)).await?;
     Ok(())
 }
 
@@ -74,8 +77,8 @@ async fn a_terminated_session_leaves_nothing() -> TestResult {
         PostgresWitness::connect(database.url()).await?,
         PostgresWitness::connect(database.url()).await?,
     );
-    victim.hold((1, 2), Mode::Write).await?;
-    let holder = witness.holders((1, 2)).await?[0].pid;
+    victim.hold(LockKey::from((1, 2)), Mode::Write).await?;
+    let holder = witness.holders(LockKey::from((1, 2))).await?[0].pid;
     assert!(witness.terminate(holder).await?);
     witness.until_quiet().await?;
     assert!(victim.locks().await.is_err());
@@ -90,13 +93,16 @@ async fn a_cancelled_waiter_leaves_the_queue() -> TestResult {
         PostgresWitness::connect(database.url()).await?,
         PostgresWitness::connect(database.url()).await?,
     );
-    witness.hold(3, Mode::Read).await?;
-    let waiting = tokio::spawn(async move { waiter.hold(3, Mode::Write).await.map(|()| waiter) });
-    let waiter = witness.until_waiting(3, 1).await?[0].pid;
+    witness.hold(LockKey::from(3), Mode::Read).await?;
+    let waiting =
+        tokio::spawn(
+            async move { waiter.hold(LockKey::from(3), Mode::Write).await.map(|()| waiter) },
+        );
+    let waiter = witness.until_waiting(LockKey::from(3), 1).await?[0].pid;
     assert!(witness.cancel(waiter).await?);
     assert!(waiting.await?.is_err());
-    assert!(witness.release(3, Mode::Read).await?);
-    witness.until_free(3).await?;
+    assert!(witness.release(LockKey::from(3), Mode::Read).await?);
+    witness.until_free(LockKey::from(3)).await?;
     Ok(())
 }
 

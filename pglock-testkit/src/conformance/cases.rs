@@ -1,6 +1,6 @@
 //! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends.
 
-#![allow(missing_docs)]
+#![allow(clippy::unused_async, missing_docs)]
 
 pub mod cancelling;
 pub mod closing;

@@ -55,7 +55,7 @@ impl PostgresWitness {
 impl Witness for PostgresWitness {
     async fn locks(&self) -> Result<Vec<LockRow>, WitnessError> {
         let rows = self.client.query(LOCKS, &[]).await?;
-        rows.iter().map(|row| read(row).map_err(WitnessError::from)).collect()
+        rows.iter().map(read).collect()
     }
 
     async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError> {

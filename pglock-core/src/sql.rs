@@ -8,10 +8,10 @@
 
 /// Whether this is the session that the statement is meant for.
 ///
-/// A transaction pooler may run a statement in any of its server sessions; backend pid and nonce together tell.
+/// A transaction pooler may run a statement in any of its server sessions; the nonce, which lives in one of them, tells.
 macro_rules! in_session {
     () => {
-        "pg_catalog.pg_backend_pid() = $1::int4 AND pg_catalog.current_setting('pglock.session', true) = $2::text"
+        "pg_catalog.current_setting('pglock.session', true) = $1::text"
     };
 }
 
@@ -41,7 +41,7 @@ macro_rules! operation {
 /// A text for each operation code, or one text for all of them.
 macro_rules! operations {
     ($($code:tt)*) => {
-        /// One operation, chosen by its code: `$1` backend pid, `$2` nonce, `$3` operand. Answers one row `(1, result)`.
+        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row `(1, result)`.
         ///
         /// A text for each code, because the executor prepares every branch of a `CASE` for each execution, which costs more than the lock.
         /// The planner folds the one row of `VALUES` away.
@@ -49,13 +49,13 @@ macro_rules! operations {
             match code {
                 $($code => Some(concat!(
                     "SELECT 1::int8, CASE WHEN ", in_session!(), " THEN (", operation!($code), ")::int4::int8 END",
-                    " FROM (VALUES ($3::int8)) AS o(operand)"
+                    " FROM (VALUES ($2::int8)) AS o(operand)"
                 )),)*
                 _ => None,
             }
         }
 
-        /// Several operations, in the order of the arrays: `$1` backend pid, `$2` nonce, `$3` codes, `$4` operands.
+        /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands.
         ///
         /// Answers a row (place in the arrays from 1, result) each. A result is 1 (yes), 0 (no), or NULL where the statement runs in
         /// another session, and nothing was done.
@@ -63,7 +63,7 @@ macro_rules! operations {
             "SELECT o.place, CASE WHEN ", in_session!(), " THEN (CASE o.code",
             $(" WHEN ", $code, " THEN ", operation!($code),)*
             " END)::int4::int8 END",
-            " FROM ROWS FROM (pg_catalog.unnest($3::int2[]), pg_catalog.unnest($4::int8[]))",
+            " FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]))",
             " WITH ORDINALITY AS o(code, operand, place)"
         );
     };
@@ -102,7 +102,7 @@ SELECT f.fact, f.value FROM (SELECT \
  (4, coalesce(s.earlier, 0)::int8)\
  ) AS f(fact, value)";
 
-/// What the session holds: `$1` backend pid, `$2` nonce.
+/// What the session holds: `$1` nonce.
 ///
 /// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind).
 pub(crate) const HOLDINGS: &str = concat!(

@@ -57,7 +57,6 @@ impl Session for SqlxSession {
         let mut query = sqlx::query_as(request.sql());
         for param in request.params() {
             query = match param {
-                Param::Int4(value) => query.bind(value),
                 Param::Int8(value) => query.bind(value),
                 Param::Text(value) => query.bind(value),
                 Param::Int2Array(values) => query.bind(values),

@@ -13,7 +13,6 @@ pub type Row = (i64, Option<i64>);
 pub struct Request {
     body: Body,
     nonce: Arc<str>,
-    pid: i32,
 }
 
 #[derive(Clone, Debug)]
@@ -28,8 +27,6 @@ enum Body {
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "an adapter must bind every type there is")]
 pub enum Param<'a> {
-    /// `int4`
-    Int4(i32),
     /// `int8`
     Int8(i64),
     /// `text`
@@ -84,14 +81,10 @@ pub struct Holding {
 
 impl Request {
     pub(crate) fn open(nonce: Arc<str>, application_name: Arc<str>) -> Self {
-        Self { body: Body::Open { application_name }, nonce, pid: 0 }
+        Self { body: Body::Open { application_name }, nonce }
     }
 
-    pub(crate) fn operations(
-        nonce: Arc<str>,
-        pid: i32,
-        operations: impl Iterator<Item = Operation>,
-    ) -> Self {
+    pub(crate) fn operations(nonce: Arc<str>, operations: impl Iterator<Item = Operation>) -> Self {
         let (codes, operands): (Vec<_>, Vec<_>) = operations.map(Operation::encode).unzip();
         let body = match (&codes[..], &operands[..]) {
             (&[code], &[operand]) if let Some(sql) = sql::one(code) => {
@@ -99,11 +92,11 @@ impl Request {
             }
             _ => Body::Many { codes, operands },
         };
-        Self { body, nonce, pid }
+        Self { body, nonce }
     }
 
-    pub(crate) fn holdings(nonce: Arc<str>, pid: i32) -> Self {
-        Self { body: Body::Holdings, nonce, pid }
+    pub(crate) fn holdings(nonce: Arc<str>) -> Self {
+        Self { body: Body::Holdings, nonce }
     }
 
     /// The statement's text. It is one of a handful of constants, so that it can be prepared once per session.
@@ -118,24 +111,15 @@ impl Request {
 
     /// The values of `$1`, `$2` … in the statement's text.
     pub fn params(&self) -> impl Iterator<Item = Param<'_>> {
-        let pid = Param::Int4(self.pid);
-        let nonce = Param::Text(&self.nonce);
-        let params = match &self.body {
-            Body::Open { application_name } => {
-                [Some(nonce), Some(Param::Text(application_name)), None, None]
+        let (second, third) = match &self.body {
+            Body::Open { application_name } => (Some(Param::Text(application_name)), None),
+            Body::One { operand, .. } => (Some(Param::Int8(*operand)), None),
+            Body::Many { codes, operands } => {
+                (Some(Param::Int2Array(codes)), Some(Param::Int8Array(operands)))
             }
-            Body::One { operand, .. } => {
-                [Some(pid), Some(nonce), Some(Param::Int8(*operand)), None]
-            }
-            Body::Many { codes, operands } => [
-                Some(pid),
-                Some(nonce),
-                Some(Param::Int2Array(codes)),
-                Some(Param::Int8Array(operands)),
-            ],
-            Body::Holdings => [Some(pid), Some(nonce), None, None],
+            Body::Holdings => (None, None),
         };
-        params.into_iter().flatten()
+        [Some(Param::Text(&self.nonce)), second, third].into_iter().flatten()
     }
 }
 
@@ -259,9 +243,9 @@ mod tests {
     #[test]
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::one(TRY_LOCK).unwrap();
-        for (text, count) in [(sql::OPEN, 2), (one, 3), (sql::MANY, 4), (sql::HOLDINGS, 2)] {
+        for (text, count) in [(sql::OPEN, 2), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
-            assert_eq!(places, ["$1", "$2", "$3", "$4"][..count]);
+            assert_eq!(places, ["$1", "$2", "$3"][..count]);
         }
     }
 }

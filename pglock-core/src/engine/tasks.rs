@@ -1,7 +1,9 @@
 //! The tasks: the manager opens sessions and keeps time, each session task owns a connection.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -137,12 +139,19 @@ impl SessionTask {
 
     async fn serve(&self, mut connection: impl Session, pid: i32) -> Error {
         let mut event = Some(Event::Opened { session: self.id, pid });
+        let mut rested = false;
         loop {
             let request = match self.shared.turn(self.id, event.take()) {
                 Job::Run(operations) => {
-                    Request::operations(self.nonce.clone(), pid, operations.into_iter())
+                    Request::operations(self.nonce.clone(), operations.into_iter())
                 }
-                Job::Holdings => Request::holdings(self.nonce.clone(), pid),
+                Job::Holdings => Request::holdings(self.nonce.clone()),
+                // Whoever the last answer has woken may want something at once: to watch the socket first would cost more than to look again.
+                Job::Idle if !rested => {
+                    requeue().await;
+                    rested = true;
+                    continue;
+                }
                 Job::Idle => {
                     tokio::select! {
                         biased;
@@ -155,6 +164,7 @@ impl SessionTask {
                     return Error::closed();
                 }
             };
+            rested = false;
             event = Some(match connection.run(&request).await {
                 Ok(rows) => Event::Answered { session: self.id, rows },
                 Err(error) if error.session_goes_on() => {
@@ -164,6 +174,19 @@ impl SessionTask {
             });
         }
     }
+}
+
+/// Lets the tasks run that are ready now, without the look at the clock and the sockets that yielding to the runtime costs.
+async fn requeue() {
+    let mut requeued = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut requeued, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Whether locks mean anything in this session; its backend pid.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::event::{Effects, HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::limits::WaitStrategy;
 use super::queue::{Queue, Waiter};
-use super::sessions::{Alarm, Op, Phase, Sessions};
+use super::sessions::{Alarm, Op, Phase, Place, Sessions};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -17,6 +17,8 @@ pub(super) struct Entry {
     /// Granted by the server. More than one only for readers: an old hold that drains beside a new one.
     pub(super) holds: Vec<Hold>,
     pub(super) request: Request,
+    /// In line for a waiting session.
+    place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(super) enum Request {
     /// Asks for the lock as it is now. `pause`: this was one of many tries.
     Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
-    Probe { session: SessionId, asked: Option<u64> },
+    Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
     /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at` if none is found.
     Slot { poll_at: Moment, pause: Duration, why: Why },
     /// In the server's queue.
@@ -57,8 +59,8 @@ pub(super) enum Request {
 /// Why a waiting session is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
-    /// Somebody else holds the lock.
-    Busy,
+    /// Somebody else holds the lock, so that this mode was refused.
+    Busy(Mode),
     /// Readers here hold it: does a writer elsewhere wait for them?
     Probe,
     /// Readers here hold it, and a writer elsewhere waits for them.
@@ -84,10 +86,13 @@ impl Entry {
         loop {
             self.serve(cx);
             self.drain(cx);
-            self.ask(cx);
-            if !self.refuse_tries(cx.fx) {
-                return;
+            let goes_on = self.ask(cx);
+            if !self.refuse_tries(cx.fx) && !goes_on {
+                break;
             }
+        }
+        if !self.wants_waiting() {
+            self.leave_line(cx.sessions);
         }
     }
 
@@ -135,24 +140,35 @@ impl Entry {
         }
     }
 
-    /// Puts the wish of the first caller to the server, or takes back a wish that nobody has any more.
-    fn ask(&mut self, cx: &mut Context<'_>) {
+    /// Puts the wish of the first caller to the server. True if it can be served from here after all.
+    fn ask(&mut self, cx: &mut Context<'_>) -> bool {
         let first = self.queue.front().map(|waiter| waiter.mode);
+        self.take_back(first, cx);
+        match first {
+            Some(mode) if self.request == Request::None && !self.is_blocked_here(mode) => {
+                self.ask_for(mode, cx)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes back a wish that nobody has any more.
+    fn take_back(&mut self, first: Option<Mode>, cx: &mut Context<'_>) {
         match (self.request, first) {
             (Request::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
-                self.cancel_wait(session, cx);
-                if self.request == Request::None {
-                    self.ask(cx);
-                }
+                self.cancel_wait(session, cx)
             }
             (Request::Slot { .. }, None) => self.request = Request::None,
-            (Request::Slot { why, .. }, Some(mode))
-                if self.is_blocked_here(mode) || (why != Why::Busy && !self.has_guards()) =>
-            {
-                self.request = Request::None;
-                self.ask(cx);
+            (Request::Slot { why, .. }, Some(mode)) => {
+                let holds = match why {
+                    // Where no writer is let in, a reader may be.
+                    Why::Busy(refused) => refused == mode || refused == Mode::Read,
+                    Why::Probe | Why::WriterWaits => self.has_guards(),
+                };
+                if !holds || self.is_blocked_here(mode) {
+                    self.request = Request::None;
+                }
             }
-            (Request::None, Some(mode)) if !self.is_blocked_here(mode) => self.ask_for(mode, cx),
             _ => {}
         }
     }
@@ -166,7 +182,7 @@ impl Entry {
         self.holds.iter().any(|hold| hold.guards > 0)
     }
 
-    fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) {
+    fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
         if self.has_guards() {
             // Readers here hold it, and have for so long that a new one may not simply join them.
             return self.ask_to_join(cx);
@@ -176,9 +192,10 @@ impl Entry {
             // Right behind the unlock, in one statement: whoever waits at the server gets it in between.
             [hold] => hold.session,
             // Of several sessions each must have given back its part.
-            _ => return,
+            _ => return false,
         };
         self.ask_try(session, mode, None, cx);
+        false
     }
 
     fn ask_try(
@@ -192,30 +209,40 @@ impl Entry {
         cx.sessions.push(session, Op::Try { key: cx.key, mode }, cx.fx);
     }
 
-    /// A session that holds the key would be let past a writer that waits, so another one has to ask.
-    fn ask_to_join(&mut self, cx: &mut Context<'_>) {
-        let holds_it = |id| self.holds.iter().any(|hold| hold.session == id);
-        if let Some(session) = cx.sessions.for_probe(holds_it) {
-            self.ask_probe(session, cx);
-        } else if cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait() {
-            self.want_slot(Why::Probe, None, cx);
-        } else {
-            self.join(cx);
+    /// A session that holds the key would be let past a writer that waits, so another one has to ask. True if there is none.
+    fn ask_to_join(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ask_probe(None, cx) {
+            return false;
         }
+        if cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait() {
+            self.want_slot(Why::Probe, None, cx);
+            return false;
+        }
+        self.renew(cx.now);
+        true
     }
 
-    fn ask_probe(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        self.request = Request::Probe { session, asked: None };
+    /// True if there is a session that can ask.
+    fn ask_probe(&mut self, pause: Option<Duration>, cx: &mut Context<'_>) -> bool {
+        let holds_it = |id| self.holds.iter().any(|hold| hold.session == id);
+        let session = cx.sessions.for_probe(holds_it);
+        if let Some(session) = session {
+            self.send_probe(session, pause, cx);
+        }
+        session.is_some()
+    }
+
+    fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
+        self.request = Request::Probe { session, asked: None, pause };
         cx.sessions.push(session, Op::Probe { key: cx.key }, cx.fx);
     }
 
     /// Lets the readers here go on as if they had just been granted the lock.
-    fn join(&mut self, cx: &mut Context<'_>) {
+    fn renew(&mut self, now: Moment) {
         for hold in &mut self.holds {
-            hold.since = cx.now;
+            hold.since = now;
             hold.passes = 0;
         }
-        self.serve(cx);
     }
 
     /// `pause`: the last pause between two tries, unless this is the first.
@@ -224,25 +251,40 @@ impl Entry {
             WaitStrategy::Queue => cx.sessions.limits.poll_interval,
             WaitStrategy::Poll { interval } => interval,
         };
-        let pause = match pause {
-            Some(pause) => (pause * 2).min(first * 16),
-            None => {
-                cx.sessions.want_waiting(cx.key, cx.now, cx.fx);
-                first
-            }
-        };
+        let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
+        if cx.sessions.limits.wait == WaitStrategy::Queue {
+            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
+            cx.sessions.grow_waiting(cx.now, cx.fx);
+        }
         let poll_at = cx.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
         self.request = Request::Slot { poll_at, pause, why };
     }
 
-    /// A waiting session is free for this key, if it wants one still.
+    /// Whether a waiting session is wanted, though something else may be asked just now.
+    fn wants_waiting(&self) -> bool {
+        let wants = match self.request {
+            Request::Slot { .. } => true,
+            Request::Try { pause, .. } | Request::Probe { pause, .. } => pause.is_some(),
+            Request::None | Request::Wait { .. } => false,
+        };
+        wants && !self.queue.is_empty()
+    }
+
+    fn leave_line(&mut self, sessions: &mut Sessions) {
+        if let Some(place) = self.place.take() {
+            sessions.leave_line(place);
+        }
+    }
+
+    /// A waiting session is free for this key.
     pub(super) fn take_slot(&mut self, session: SessionId, cx: &mut Context<'_>) {
         let (Request::Slot { why, .. }, Some(first)) = (self.request, self.queue.front()) else {
             return;
         };
+        self.place = None;
         if why == Why::Probe {
-            self.ask_probe(session, cx);
+            self.send_probe(session, None, cx);
         } else {
             let mode = first.mode;
             self.request = Request::Wait { session, mode, cancelled: false };
@@ -261,18 +303,18 @@ impl Entry {
             return;
         }
         match why {
-            Why::Busy => {
+            Why::Busy(_) => {
                 let mode = first.mode;
                 let session = cx.sessions.shared(cx.now, cx.fx);
                 self.ask_try(session, mode, Some(pause), cx);
             }
+            Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
             // Nobody can be asked. To keep the reader out for want of a session might be a deadlock.
-            Why::Probe => {
+            Why::Probe | Why::WriterWaits => {
                 self.request = Request::None;
-                self.join(cx);
+                self.renew(cx.now);
                 self.settle(cx);
             }
-            Why::WriterWaits => self.want_slot(why, Some(pause), cx),
         }
     }
 
@@ -284,7 +326,7 @@ impl Entry {
             // It has not been sent.
             waiting.outbox.clear();
             self.request = Request::None;
-            return;
+            return cx.sessions.rest(session, cx.now);
         }
         let runs = matches!(waiting.phase, Phase::Running(_));
         if let Request::Wait { cancelled, .. } = &mut self.request {
@@ -310,6 +352,12 @@ impl Entry {
         if !busy {
             return false;
         }
+        // Those behind one who would not wait either may fare better than that one.
+        let only_first = |waiter: &Waiter| waiter.patience == Patience::Try;
+        if let Some(first) = self.queue.pop_front_if(only_first) {
+            fx.resolve(first.id, Outcome::Busy);
+            return true;
+        }
         self.queue.take_tries(|waiter| fx.resolve(waiter.id, Outcome::Busy))
     }
 
@@ -334,14 +382,14 @@ impl Entry {
                 cx.fx.resolve(first.id, Outcome::Busy);
             }
             if self.queue.front().is_some_and(same) {
-                self.want_slot(Why::Busy, pause, cx);
+                self.want_slot(Why::Busy(mode), pause, cx);
             }
         }
         self.settle(cx);
     }
 
     pub(super) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
-        let Request::Probe { session: by, asked } = self.request else {
+        let Request::Probe { session: by, asked, pause } = self.request else {
             return;
         };
         if by != session {
@@ -349,9 +397,9 @@ impl Entry {
         }
         self.request = Request::None;
         if free {
-            self.join(cx);
+            self.renew(cx.now);
         } else if self.queue.front().is_some_and(|w| Some(w.arrival) <= asked) {
-            self.want_slot(Why::WriterWaits, None, cx);
+            self.want_slot(Why::WriterWaits, pause, cx);
         }
         self.settle(cx);
     }
@@ -423,7 +471,8 @@ impl Entry {
         };
         hold.release = Release::Queued;
         let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: id };
-        cx.sessions.push(hold.session, op, cx.fx);
+        // What is asked behind the unlock must stay behind it.
+        cx.sessions.push_first(hold.session, op);
     }
 
     /// What was asked for failed: tells those who asked, and goes on with the others.
@@ -433,7 +482,7 @@ impl Entry {
         error: &Error,
         cx: &mut Context<'_>,
     ) {
-        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked }) =
+        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked, .. }) =
             self.request
         else {
             return;

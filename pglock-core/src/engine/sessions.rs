@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::event::{Effect, Effects, HoldId, Moment, SessionId};
-use super::limits::{Limits, WaitStrategy};
+use super::limits::Limits;
 use crate::driver::Operation;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -19,8 +20,9 @@ pub(super) struct Sessions {
     pub(super) limits: Limits,
     table: BTreeMap<SessionId, Session>,
     next_id: u32,
-    /// Keys that want a waiting session, first come first served. An entry is stale if its key does not want one any more.
-    pub(super) wanting: VecDeque<LockKey>,
+    /// Keys that want a waiting session, first come first served.
+    pub(super) line: BTreeMap<Place, LockKey>,
+    next_place: u64,
     alarms: BinaryHeap<Reverse<(Moment, Alarm)>>,
     /// Attempts to connect, or sessions without one good answer, since the last good answer.
     failures: u32,
@@ -30,6 +32,10 @@ pub(super) struct Sessions {
     pub(super) ever_connected: bool,
     random: u64,
 }
+
+/// Where a key stands in line for a waiting session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Place(u64);
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -45,8 +51,10 @@ pub(super) struct Session {
     pub(super) cancel_since: Option<Moment>,
     /// A cancel aimed at it may still come: it must not be used again.
     pub(super) doomed: bool,
-    pub(super) answered: bool,
+    answered: bool,
     idle_since: Moment,
+    /// An alarm is set to look whether it is idle still.
+    watched: bool,
 }
 
 /// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it holds nothing, then holds that key.
@@ -121,7 +129,8 @@ impl Sessions {
             limits,
             table: BTreeMap::new(),
             next_id: 0,
-            wanting: VecDeque::new(),
+            line: BTreeMap::new(),
+            next_place: 0,
             alarms: BinaryHeap::new(),
             failures: 0,
             not_before: Moment::ZERO,
@@ -183,24 +192,34 @@ impl Sessions {
         let connecting =
             self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
         self.waiting().any(Session::is_free_to_wait)
-            || connecting > self.wanting.len()
+            || connecting > self.line.len()
             || self.waiting().count() < self.limits.waiting_sessions
     }
 
     /// Puts the key in line for a waiting session.
-    pub(super) fn want_waiting(&mut self, key: LockKey, now: Moment, fx: &mut Effects) {
-        if self.limits.wait == WaitStrategy::Queue {
-            self.wanting.push_back(key);
-            self.grow_waiting(now, fx);
-        }
+    pub(super) fn stand_in_line(&mut self, key: LockKey) -> Place {
+        let place = Place(self.next_place);
+        self.next_place += 1;
+        self.line.insert(place, key);
+        place
+    }
+
+    pub(super) fn leave_line(&mut self, place: Place) {
+        self.line.remove(&place);
+    }
+
+    pub(super) fn next_in_line(&self, passed: Option<Place>) -> Option<(Place, LockKey)> {
+        let behind = passed.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut line = self.line.range((behind, Bound::Unbounded));
+        line.next().map(|(place, key)| (*place, *key))
     }
 
     /// Plans waiting sessions for the keys that want one, within the bound.
-    fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
+    pub(super) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
         let connecting =
             self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
         let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
-        for _ in 0..room.min(self.wanting.len().saturating_sub(connecting)) {
+        for _ in 0..room.min(self.line.len().saturating_sub(connecting)) {
             self.plan(Role::Waiting, now, fx);
         }
     }
@@ -245,6 +264,15 @@ impl Sessions {
         // A running session asks for its next job by itself.
         if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
             fx.push(Effect::Kick(id));
+        }
+    }
+
+    /// Queues an operation of a session that is about to ask for its next job.
+    pub(super) fn push_first(&mut self, id: SessionId, op: Op) {
+        let session = self.table.get_mut(&id);
+        let outbox = session.map(|session| &mut session.outbox);
+        if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&op)) {
+            outbox.push_front(op);
         }
     }
 
@@ -326,8 +354,12 @@ impl Sessions {
         self.down_since = None;
     }
 
-    pub(super) fn note_answer(&mut self) {
-        self.failures = 0;
+    /// Only a new session's answer shows that connecting works.
+    pub(super) fn note_answer(&mut self, id: SessionId) {
+        let session = self.table.get_mut(&id);
+        if session.is_some_and(|session| !std::mem::replace(&mut session.answered, true)) {
+            self.failures = 0;
+        }
     }
 
     /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not come in step.
@@ -369,7 +401,8 @@ impl Sessions {
         };
         session.phase = Phase::Idle;
         session.idle_since = now;
-        if session.role == Role::Waiting && session.held == 0 {
+        let is_free = session.role == Role::Waiting && session.held == 0;
+        if is_free && !std::mem::replace(&mut session.watched, true) {
             self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
         }
     }
@@ -379,9 +412,17 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        if session.is_free_to_wait() && now >= session.idle_since + idle_timeout {
+        session.watched = false;
+        if !session.is_free_to_wait() {
+            return;
+        }
+        let due = session.idle_since + idle_timeout;
+        if now >= due {
             session.phase = Phase::Closing;
             fx.push(Effect::Kick(id));
+        } else {
+            session.watched = true;
+            self.alarm_at(due, Alarm::CloseIdle(id));
         }
     }
 }
@@ -399,11 +440,17 @@ impl Session {
             doomed: false,
             answered: false,
             idle_since: now,
+            watched: false,
         }
     }
 
     fn is_being_cancelled(&self) -> bool {
         self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
+    }
+
+    /// Whether it ended before it had been of any use.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.answered && !matches!(self.phase, Phase::Planned | Phase::Closing)
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -126,20 +126,17 @@ impl State {
 
     /// Gives free waiting sessions to the keys that want one, in their order.
     fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
-        let mut at = 0;
-        while at < self.sessions.wanting.len() {
-            let Some(session) = self.sessions.free_waiting() else {
-                return;
-            };
-            let key = self.sessions.wanting[at];
-            let entry = self.entries.get(&key);
-            if entry.is_some_and(|e| matches!(e.request, Request::Try { pause: Some(_), .. })) {
-                // It is trying just now, and wants the session if that fails.
-                at += 1;
-                continue;
+        let mut passed = None;
+        while let Some(session) = self.sessions.free_waiting()
+            && let Some((place, key)) = self.sessions.next_in_line(passed)
+        {
+            passed = Some(place);
+            let request = self.entries.get(&key).map(|entry| entry.request);
+            // It may be trying just now, and wants the session if that fails.
+            if matches!(request, Some(Request::Slot { .. })) {
+                self.sessions.leave_line(place);
+                self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
             }
-            self.sessions.wanting.remove(at);
-            self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
         }
     }
 
@@ -156,18 +153,10 @@ impl State {
 
     fn close(&mut self, now: Moment, fx: &mut Effects) {
         self.closed = true;
-        for id in self.sessions.ids() {
-            let Some(session) = self.sessions.get(id) else {
-                continue;
-            };
-            if matches!(session.phase, Phase::Planned) {
-                self.sessions.remove(id);
-            } else if session.held > 0 {
-                fx.push(Effect::Lost { session: id, error: Error::closed() });
-            }
+        for (session, _) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
+            fx.push(Effect::Lost { session, error: Error::closed() });
         }
-        let keys: Vec<_> = self.entries.keys().copied().collect();
-        for key in keys {
+        for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {
                 while let Some(waiter) = entry.queue.pop_front() {
                     cx.fx.fail(waiter.id, key, &Error::closed());
@@ -178,7 +167,20 @@ impl State {
                 entry.settle(cx);
             });
         }
+        for id in self.sessions.ids() {
+            let session = self.sessions.get(id);
+            if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
+                self.ended(id, &Error::closed(), now, fx);
+            }
+        }
         self.sessions.kick_all(fx);
+    }
+
+    /// In order, so that the same history has the same effects.
+    fn keys(&self) -> Vec<LockKey> {
+        let mut keys: Vec<_> = self.entries.keys().copied().collect();
+        keys.sort_unstable();
+        keys
     }
 
     // Sessions: what they are to do, and what they answer.
@@ -188,7 +190,15 @@ impl State {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
+        // A late cancel may hit whatever it does next.
+        if session.doomed && session.held == 0 && !matches!(session.phase, Phase::Running(_)) {
+            session.phase = Phase::Closing;
+        }
         match &mut session.phase {
+            Phase::Closing => return Job::Close,
+            Phase::Planned | Phase::Opening | Phase::Running(_) => return Job::Idle,
+            // Nothing else may be hit by what is meant for a wait.
+            _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
                 *running = true;
                 return Job::Run(vec![Operation::UnlockAll]);
@@ -197,9 +207,6 @@ impl State {
                 *running = true;
                 return Job::Holdings;
             }
-            Phase::Closing => return Job::Close,
-            Phase::Planned | Phase::Opening | Phase::Running(_) => return Job::Idle,
-            Phase::Idle if session.cancels > 0 => return Job::Idle,
             Phase::Idle => {}
         }
         let ops = self.take_ops(id);
@@ -221,12 +228,9 @@ impl State {
     }
 
     fn take_ops(&mut self, id: SessionId) -> Vec<Op> {
-        let batch = self.sessions.limits.batch;
-        let Some(session) = self.sessions.get_mut(id) else {
-            return Vec::new();
-        };
-        let mut ops = Vec::with_capacity(session.outbox.len().min(batch));
-        while ops.len() < batch
+        let mut ops = Vec::new();
+        while ops.len() < self.sessions.limits.batch
+            && let Some(session) = self.sessions.get_mut(id)
             && let Some(op) = session.outbox.pop_front()
         {
             if let Op::Lock { .. } = op {
@@ -237,7 +241,7 @@ impl State {
                 ops.push(op);
                 break;
             }
-            if Self::is_wanted(&mut self.entries, op, self.arrivals) {
+            if self.is_wanted(op) {
                 ops.push(op);
             }
         }
@@ -245,11 +249,12 @@ impl State {
     }
 
     /// Whether the operation still makes sense; notes that it is sent.
-    fn is_wanted(entries: &mut HashMap<LockKey, Entry>, op: Op, arrivals: u64) -> bool {
+    fn is_wanted(&mut self, op: Op) -> bool {
         let (Op::Try { key, .. } | Op::Probe { key } | Op::Unlock { key, .. }) = op else {
-            return true;
+            // The pid of a session that has gone may be another one's by now.
+            return !matches!(op, Op::Cancel { target, .. } if self.sessions.get(target).is_none());
         };
-        let hash_map::Entry::Occupied(mut entry) = entries.entry(key) else {
+        let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return false;
         };
         if let Op::Unlock { hold: id, .. } = op {
@@ -271,7 +276,7 @@ impl State {
         if let Request::Try { asked, .. } | Request::Probe { asked, .. } =
             &mut entry.get_mut().request
         {
-            *asked = Some(arrivals);
+            *asked = Some(self.arrivals);
         }
         true
     }
@@ -298,18 +303,20 @@ impl State {
         };
         self.sessions.note_failure(now);
         self.sessions.connect_next(now, fx);
-        if session.role == Role::Waiting {
-            // The keys that wanted it go on trying.
-            return;
+        // Without a session to wait in, the keys that wanted it go on trying.
+        if session.role == Role::Shared {
+            let sessions = &self.sessions;
+            let give_up = permanent
+                || !sessions.ever_connected
+                || sessions
+                    .down_since
+                    .is_some_and(|since| now >= since + sessions.limits.reconnect_timeout);
+            self.fail_unserved(id, error, give_up, now, fx);
+            self.reissue_cancels(&session, now, fx);
         }
-        let sessions = &self.sessions;
-        let give_up = permanent
-            || !sessions.ever_connected
-            || sessions
-                .down_since
-                .is_some_and(|since| now >= since + sessions.limits.reconnect_timeout);
-        self.fail_unserved(id, error, give_up, now, fx);
-        self.reissue_cancels(&session, now, fx);
+        if self.closed {
+            self.sessions.kick_all(fx);
+        }
     }
 
     /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also those who would wait.
@@ -321,8 +328,7 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        let keys: Vec<_> = self.entries.keys().copied().collect();
-        for key in keys {
+        for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {
                 if !entry.session_ended(id, cx.fx, key) {
                     return;
@@ -337,42 +343,37 @@ impl State {
     }
 
     fn answered(&mut self, id: SessionId, rows: &[Row], now: Moment, fx: &mut Effects) {
-        self.sessions.note_answer();
+        self.sessions.note_answer(id);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.answered = true;
-        match std::mem::replace(&mut session.phase, Phase::Idle) {
+        match &mut session.phase {
             Phase::Running(ops) => {
                 let Some(results) = results(rows, ops.len()) else {
                     return self.ended(id, &moved(), now, fx);
                 };
+                let ops = std::mem::take(ops);
                 if let [Op::Lock { .. }] = ops[..] {
                     session.cancel_since = None;
                 }
-                if session.doomed {
-                    return self.drop_session(id, now, fx);
-                }
-                session.phase = Phase::Running(Vec::new());
                 for (op, done) in ops.into_iter().zip(results) {
                     self.done(id, op, done, now, fx);
                 }
                 self.sessions.rest(id, now);
             }
             Phase::CleanUp { failed, error, running: true } => {
-                session.cancel_since = None;
-                if session.doomed || results(rows, 1).is_none() {
+                if results(rows, 1).is_none() {
                     return self.drop_session(id, now, fx);
                 }
+                let (failed, error) = (*failed, error.clone());
+                session.cancel_since = None;
                 self.sessions.rest(id, now);
                 if let Op::Lock { key, .. } = failed {
                     self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&error), cx));
                 }
             }
-            Phase::Reconcile { failed, error, running: true } => {
-                self.reconcile(id, &failed, &error, rows, now, fx);
-            }
-            other => session.phase = other,
+            Phase::Reconcile { running: true, .. } => self.reconcile(id, rows, now, fx),
+            _ => {}
         }
     }
 
@@ -393,26 +394,18 @@ impl State {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.phase = match std::mem::replace(&mut session.phase, Phase::Idle) {
-            Phase::Running(mut ops) if matches!(ops[..], [Op::Lock { .. }]) => {
-                Phase::CleanUp { failed: ops.remove(0), error, running: false }
-            }
-            Phase::Running(failed) => Phase::Reconcile { failed, error, running: false },
+        session.phase = match &mut session.phase {
+            Phase::Running(ops) => match std::mem::take(ops)[..] {
+                [failed @ Op::Lock { .. }] => Phase::CleanUp { failed, error, running: false },
+                ref failed => Phase::Reconcile { failed: failed.to_vec(), error, running: false },
+            },
             // Not even the clean-up works: when in doubt, close.
             _ => return self.drop_session(id, now, fx),
         };
     }
 
     /// Settles the operations of a failed statement by what the session turns out to hold.
-    fn reconcile(
-        &mut self,
-        id: SessionId,
-        failed: &[Op],
-        error: &Error,
-        rows: &[Row],
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    fn reconcile(&mut self, id: SessionId, rows: &[Row], now: Moment, fx: &mut Effects) {
         let Some(((1, _), rows)) = rows.split_first() else {
             return self.ended(id, &moved(), now, fx);
         };
@@ -429,6 +422,13 @@ impl State {
                 }
             }
         }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let phase = std::mem::replace(&mut session.phase, Phase::Running(Vec::new()));
+        let Phase::Reconcile { failed, error, .. } = &phase else {
+            return;
+        };
         let taken: Vec<_> = failed
             .iter()
             .map(|op| matches!(op, Op::Try { key, mode } if take(*key, *mode)))
@@ -437,9 +437,6 @@ impl State {
         let held = |key, mode| {
             rows.iter().filter_map(|r| Holding::from_row(*r)).any(|h| h == Holding { key, mode })
         };
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.phase = Phase::Running(Vec::new());
-        }
         for (op, taken) in failed.iter().zip(taken) {
             match *op {
                 Op::Try { key, .. } if taken => {
@@ -459,7 +456,8 @@ impl State {
             }
         }
         for Holding { key, mode } in stray {
-            self.sessions.push(id, Op::Forget { key, mode }, fx);
+            // Before anything else is done with the key.
+            self.sessions.push_first(id, Op::Forget { key, mode });
         }
         self.sessions.rest(id, now);
     }
@@ -483,15 +481,14 @@ impl State {
             return;
         };
         fx.push(Effect::Lost { session: id, error: error.clone() });
-        if !session.answered && !matches!(session.phase, Phase::Closing) {
+        if session.has_failed() {
             self.sessions.note_failure(now);
         }
         self.sessions.connect_next(now, fx);
         if error.kind() == ErrorKind::UnsupportedServer {
             self.fail_unserved(id, error, true, now, fx);
         } else {
-            let keys: Vec<_> = self.entries.keys().copied().collect();
-            for key in keys {
+            for key in self.keys() {
                 self.with(key, now, fx, |entry, cx| {
                     if entry.session_ended(id, cx.fx, key) {
                         entry.settle(cx);

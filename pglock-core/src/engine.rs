@@ -12,6 +12,11 @@ mod state;
 mod stats;
 mod tasks;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
 pub(crate) use client::{Client, Held};
 pub(crate) use event::Patience;
 pub(crate) use limits::Limits;

@@ -1,0 +1,544 @@
+//! The machine among callers, a server and other processes, with the runtime's part played step by step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::super::event::{
+    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, SessionId, WaiterId,
+};
+use super::super::limits::{Limits, WaitStrategy};
+use super::super::sessions::{Phase, Role};
+use super::super::state::State;
+use super::reference::Reference;
+use super::server::{Pid, Server};
+use crate::driver::{Operation, Row};
+use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// Backend pids of sessions of another process; ours are higher.
+pub(crate) const REMOTE: [Pid; 2] = [1, 2];
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    limits: Limits,
+    pub(crate) now: Moment,
+    pub(crate) server: Server,
+    pub(crate) links: BTreeMap<SessionId, Link>,
+    /// Server sessions whose client has gone, with what they had been told to do.
+    orphans: Vec<(Pid, Vec<Operation>)>,
+    pub(crate) reference: Reference,
+    keys: Vec<LockKey>,
+    /// Something went wrong, so that callers may be told failures.
+    pub(crate) faulty: bool,
+    /// What the sessions were told to do, and the answers to callers.
+    pub(crate) sent: Vec<(SessionId, Operation)>,
+    pub(crate) outcomes: BTreeMap<usize, Outcome>,
+    next_pid: Pid,
+    next_waiter: usize,
+}
+
+/// The runtime's task for a session, and its connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) pid: Pid,
+    pub(crate) stage: Stage,
+    kicked: bool,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Stage {
+    Connecting,
+    Idle,
+    /// On its way to the server.
+    Sent(Vec<Operation>),
+    SentHoldings,
+    /// In the server's queue, or granted from there.
+    Waiting,
+    /// On its way back.
+    Answer(Vec<Row>),
+    Refusal,
+    Closing,
+    Broken,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits, keys: Vec<LockKey>, seed: u64) -> Self {
+        Self {
+            state: State::new(limits.clone(), seed),
+            limits,
+            now: Moment::ZERO,
+            server: Server::default(),
+            links: BTreeMap::new(),
+            orphans: Vec::new(),
+            reference: Reference::default(),
+            keys,
+            faulty: false,
+            sent: Vec::new(),
+            outcomes: BTreeMap::new(),
+            next_pid: 100,
+            next_waiter: 0,
+        }
+    }
+
+    // Callers.
+
+    pub(crate) fn acquire(&mut self, key: LockKey, mode: Mode, patience: Patience) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.acquire(waiter, key, mode, patience);
+        self.note_contention();
+        self.step(Event::Acquire { waiter, key, mode, patience });
+        waiter
+    }
+
+    pub(crate) fn abandon(&mut self, waiter: WaiterId, key: LockKey) {
+        self.reference.forget(waiter);
+        self.step(Event::Abandon { waiter, key });
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        key: LockKey,
+        hold: HoldId,
+        confirm: bool,
+    ) -> Option<WaiterId> {
+        let confirm = confirm.then(|| self.new_waiter());
+        self.reference.release(key, hold, confirm);
+        self.step(Event::Release { key, hold, confirm });
+        confirm
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.reference.closed = true;
+        self.step(Event::Close);
+        let waiting = self.reference.keys.values().map(|key| key.waiting.len());
+        assert_eq!(waiting.sum::<usize>(), 0, "closing resolves everybody");
+    }
+
+    pub(crate) fn advance(&mut self, time: Duration) {
+        self.now += time;
+        if self.state.alarm().is_some_and(|at| at <= self.now) {
+            self.step(Event::Tick);
+        }
+    }
+
+    fn new_waiter(&mut self) -> WaiterId {
+        self.next_waiter += 1;
+        WaiterId(self.next_waiter)
+    }
+
+    // The runtime.
+
+    pub(crate) fn step(&mut self, event: Event) {
+        for key in self.probes_answered(&event) {
+            self.reference.probed(key, self.now);
+        }
+        let is_tick = matches!(event, Event::Tick);
+        let before = self.askable(is_tick);
+        let mut fx = Effects::default();
+        self.state.step(event, self.now, &mut fx);
+        let askable = &before & &self.askable(is_tick);
+        let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;
+        for effect in fx.0 {
+            self.carry_out(effect, &nobody_to_ask);
+        }
+        self.note_contention();
+        self.check();
+    }
+
+    fn carry_out(&mut self, effect: Effect, nobody_to_ask: &BTreeSet<LockKey>) {
+        match effect {
+            Effect::Resolve { waiter, outcome } => self.resolve(waiter, outcome, nobody_to_ask),
+            Effect::Open(session) => {
+                let connecting = self.links.values().any(|l| l.stage == Stage::Connecting);
+                assert!(!connecting, "sessions are opened one by one");
+                self.next_pid += 1;
+                let link = Link { pid: self.next_pid, stage: Stage::Connecting, kicked: false };
+                self.links.insert(session, link);
+            }
+            Effect::Kick(session) => {
+                if let Some(link) = self.links.get_mut(&session) {
+                    link.kicked = true;
+                }
+            }
+            Effect::Lost { session, .. } => self.reference.lost(session),
+            Effect::Abort(session) => self.cut(session),
+        }
+    }
+
+    fn resolve(&mut self, waiter: WaiterId, outcome: Outcome, nobody_to_ask: &BTreeSet<LockKey>) {
+        match &outcome {
+            &Outcome::Granted { hold, session } => {
+                assert!(
+                    self.links.contains_key(&session),
+                    "a lock is granted by a session that lives"
+                );
+                self.reference.granted(
+                    waiter,
+                    hold,
+                    session,
+                    self.now,
+                    &self.limits,
+                    nobody_to_ask,
+                );
+            }
+            Outcome::Busy => self.reference.busy(waiter),
+            Outcome::Released => self.reference.released(waiter),
+            Outcome::Failed(error) => {
+                let expected = self.reference.failed(waiter);
+                let excused = match self.reference.closed {
+                    true => error.kind() == ErrorKind::Closed || self.faulty,
+                    false => self.faulty && error.kind() != ErrorKind::Closed,
+                };
+                assert!(expected || excused, "nothing went wrong, but a caller was told: {error}");
+            }
+        }
+        self.outcomes.insert(waiter.0, outcome);
+    }
+
+    /// The sessions that can do something of their own accord.
+    pub(crate) fn movable(&self) -> Vec<SessionId> {
+        let can_move = |link: &Link| match link.stage {
+            Stage::Idle => link.kicked,
+            Stage::Waiting => !self.server.is_waiting(link.pid),
+            _ => true,
+        };
+        let links = self.links.iter().filter(|(_, link)| can_move(link));
+        links.map(|(id, _)| *id).collect()
+    }
+
+    /// One move of one session. With `luck`, a cancel hits what it can hit.
+    pub(crate) fn turn(&mut self, id: SessionId, luck: bool) {
+        let link = self.links.get_mut(&id).expect("only what is there moves");
+        match std::mem::replace(&mut link.stage, Stage::Idle) {
+            Stage::Connecting => {
+                let pid = link.pid;
+                self.step(Event::Opened { session: id, pid });
+                self.ask_next(id);
+            }
+            Stage::Idle => {
+                link.kicked = false;
+                self.ask_next(id);
+            }
+            Stage::Sent(operations) => {
+                let pid = link.pid;
+                link.stage = Stage::Broken;
+                let stage = self.execute(pid, &operations, luck);
+                self.links.get_mut(&id).expect("it was there").stage = stage;
+            }
+            Stage::SentHoldings => {
+                let held = self.server.holdings(link.pid);
+                let held = held.into_iter().map(|holding| holding.to_row());
+                link.stage = Stage::Answer(std::iter::once((1, None)).chain(held).collect());
+            }
+            Stage::Waiting => self.answer(id, vec![(1, Some(1))]),
+            Stage::Answer(rows) => self.answer(id, rows),
+            Stage::Refusal => {
+                let error = refusal();
+                self.step(Event::Refused { session: id, error });
+                self.ask_next(id);
+            }
+            Stage::Closing => {
+                self.server.end(link.pid);
+                self.end(id);
+            }
+            Stage::Broken => self.end(id),
+        }
+    }
+
+    fn answer(&mut self, id: SessionId, rows: Vec<Row>) {
+        self.step(Event::Answered { session: id, rows });
+        self.ask_next(id);
+    }
+
+    fn end(&mut self, id: SessionId) {
+        let error = Error::new(ErrorKind::Connection, "the connection has ended");
+        self.step(Event::Ended { session: id, error });
+        self.links.remove(&id);
+        self.check();
+    }
+
+    fn ask_next(&mut self, id: SessionId) {
+        let job = self.state.next(id);
+        let pid = self.links[&id].pid;
+        if let Job::Run(operations) = &job {
+            self.check_request(pid, operations);
+            self.sent.extend(operations.iter().map(|operation| (id, *operation)));
+        }
+        let link = self.links.get_mut(&id).expect("it was there");
+        link.stage = match job {
+            Job::Run(operations) => Stage::Sent(operations),
+            Job::Holdings => Stage::SentHoldings,
+            Job::Idle => Stage::Idle,
+            Job::Close => Stage::Closing,
+        };
+        self.check();
+    }
+
+    // The server.
+
+    fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
+        let mut rows = Vec::new();
+        for (place, operation) in (1..).zip(operations) {
+            let done = match *operation {
+                Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
+                Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
+                Operation::Lock(key, mode) => {
+                    self.server.lock(pid, key, mode);
+                    return Stage::Waiting;
+                }
+                Operation::Probe(key) => {
+                    let free = self.server.try_lock(pid, key, Mode::Read);
+                    free && self.server.unlock(pid, key, Mode::Read)
+                }
+                Operation::Cancel(target) => self.cancel(target, luck),
+                Operation::UnlockAll => {
+                    self.server.unlock_all(pid);
+                    true
+                }
+            };
+            rows.push((place, Some(i64::from(done))));
+        }
+        Stage::Answer(rows)
+    }
+
+    /// Cancels what the server session is doing, which must be a wait that nobody here wants any more.
+    fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
+        let Some((id, link)) = self.links.iter_mut().find(|(_, link)| link.pid == pid) else {
+            self.server.leave_queue(pid);
+            return false;
+        };
+        let session = self.state.sessions.get(*id);
+        let meant = session.is_none_or(|s| s.doomed || s.cancel_since.is_some());
+        let is_doomed = session.is_none_or(|s| s.doomed);
+        match &link.stage {
+            Stage::Sent(operations) if matches!(operations[..], [Operation::Lock(..)]) => {
+                assert!(meant, "a cancel has hit a later wait");
+                if luck {
+                    link.stage = Stage::Refusal;
+                }
+            }
+            Stage::Sent(_) | Stage::SentHoldings => {
+                assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
+                if luck {
+                    link.stage = Stage::Refusal;
+                }
+            }
+            Stage::Waiting => {
+                assert!(meant, "a cancel has hit a later wait");
+                if luck || self.server.is_waiting(pid) {
+                    link.stage = Stage::Refusal;
+                    self.server.leave_queue(pid);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    // What goes wrong.
+
+    pub(crate) fn connecting(&self) -> Option<SessionId> {
+        self.find(|stage| *stage == Stage::Connecting).first().copied()
+    }
+
+    pub(crate) fn find(&self, wanted: impl Fn(&Stage) -> bool) -> Vec<SessionId> {
+        let links = self.links.iter().filter(|(_, link)| wanted(&link.stage));
+        links.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn open_fails(&mut self, permanent: bool) {
+        let Some(session) = self.connecting() else {
+            return;
+        };
+        self.faulty = true;
+        let error = Error::new(ErrorKind::Connection, "the server cannot be reached");
+        self.step(Event::OpenFailed { session, error, permanent });
+        self.links.remove(&session);
+    }
+
+    /// The server refuses a statement when it has done a part of it. With `half`, a probe ends in its middle.
+    pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
+        self.faulty = true;
+        let link = &self.links[&id];
+        let (pid, stage) = (link.pid, link.stage.clone());
+        if let Stage::Sent(operations) = &stage {
+            let (before, after) = operations.split_at(done.min(operations.len()));
+            self.execute(pid, before, true);
+            if let (true, Some(Operation::Probe(key))) = (half, after.first()) {
+                self.server.try_lock(pid, *key, Mode::Read);
+            }
+        }
+        // A wait may hold the lock all the same.
+        self.server.leave_queue(pid);
+        self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal;
+    }
+
+    /// The server session ends; the client learns of it later.
+    pub(crate) fn kill(&mut self, id: SessionId, executed: bool) {
+        self.faulty = true;
+        let link = self.links.get_mut(&id).expect("only what is there ends");
+        let pid = link.pid;
+        let stage = std::mem::replace(&mut link.stage, Stage::Broken);
+        if let (Stage::Sent(operations), true) = (stage, executed) {
+            self.execute(pid, &operations, true);
+        }
+        self.server.end(pid);
+    }
+
+    /// The connection ends; the server learns of it later.
+    pub(crate) fn cut(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        self.faulty = true;
+        let pid = link.pid;
+        let operations = match std::mem::replace(&mut link.stage, Stage::Broken) {
+            Stage::Sent(operations) => operations,
+            _ => Vec::new(),
+        };
+        self.orphans.push((pid, operations));
+    }
+
+    /// The server notices that a client has gone, maybe when it has done what it was told.
+    pub(crate) fn reap(&mut self, nth: usize, executed: bool) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        let (pid, operations) = self.orphans.remove(nth % self.orphans.len());
+        if executed {
+            self.execute(pid, &operations, true);
+        }
+        self.server.end(pid);
+    }
+
+    // What must hold at any time.
+
+    fn check_request(&self, pid: Pid, operations: &[Operation]) {
+        assert!(operations.len() <= self.limits.batch);
+        for operation in operations {
+            match *operation {
+                Operation::Lock(..) => {
+                    assert_eq!(operations.len(), 1, "a wait comes alone");
+                    assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
+                }
+                Operation::Probe(key) => {
+                    let held = self.server.count(pid, key, Mode::Read) > 0;
+                    assert!(!held || self.faulty, "a holder is let past who waits");
+                }
+                Operation::Cancel(target) => {
+                    let mut sessions = self.state.sessions.iter();
+                    assert!(
+                        sessions.any(|(_, s)| s.pid == target),
+                        "a session that has gone is not cancelled: the pid may be another one's"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check(&self) {
+        for (key, guard) in self.reference.guards() {
+            let Some(link) = self.links.get(&guard.session).filter(|_| !guard.lost) else {
+                assert!(guard.lost, "{guard:?} of {key} has no session");
+                continue;
+            };
+            let held = self.server.count(link.pid, key, guard.mode);
+            assert!(
+                held == 1 || link.stage == Stage::Broken,
+                "{guard:?} of {key} is not held by {link:?}"
+            );
+        }
+        for (pid, holding, count) in self.server.held() {
+            assert_eq!(count, 1, "{pid} holds {holding:?} more than once");
+        }
+        self.check_machine();
+    }
+
+    fn check_machine(&self) {
+        let sessions = &self.state.sessions;
+        let count = |role| sessions.iter().filter(|(_, s)| s.role == role).count();
+        assert!(count(Role::Shared) <= self.limits.shared_sessions);
+        assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
+        for (id, session) in sessions.iter() {
+            let entries = self.state.entries.values();
+            let holds = entries.flat_map(|entry| &entry.holds);
+            assert_eq!(session.held, holds.filter(|h| h.session == id).count());
+        }
+        for (key, entry) in &self.state.entries {
+            assert!(!entry.is_unused(), "{key} is of no use any more");
+        }
+        assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+    }
+
+    /// Notes who is in the way of callers who would not wait.
+    pub(crate) fn note_contention(&mut self) {
+        for (key, model) in &mut self.reference.keys {
+            let mut claims = self.server.claims(*key);
+            claims.retain(|(pid, mode)| !is_ours(&self.state, &self.links, *key, *pid, *mode));
+            let mut earlier_waits = false;
+            let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
+            for caller in &mut model.waiting {
+                let others = claims.iter().map(|(_, mode)| *mode).chain(guards.clone());
+                caller.contended |=
+                    earlier_waits || { others }.any(|mode| !mode.is_compatible_with(caller.mode));
+                earlier_waits |= caller.patience == Patience::Wait;
+            }
+        }
+    }
+
+    fn probes_answered(&self, event: &Event) -> BTreeSet<LockKey> {
+        let Event::Answered { session, rows } = event else {
+            return BTreeSet::new();
+        };
+        let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
+            return BTreeSet::new();
+        };
+        let free = ops.iter().zip(rows).filter(|(_, row)| row.1 == Some(1));
+        free.filter_map(|(op, _)| match op.to_operation() {
+            Operation::Probe(key) => Some(key),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The keys for which another session could be asked whether a writer waits.
+    fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
+        let sessions = &self.state.sessions;
+        let waiting = sessions.iter().filter(|(_, s)| s.role == Role::Waiting);
+        let room = waiting.count() < self.limits.waiting_sessions;
+        let by_waiting = self.limits.wait == WaitStrategy::Queue
+            && (sessions.free_waiting().is_some() || room && !is_tick);
+        let askable = |key: &LockKey| {
+            let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
+            let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
+            by_waiting || sessions.for_probe(holds_it).is_some()
+        };
+        self.keys.iter().copied().filter(askable).collect()
+    }
+}
+
+/// Whether a claim at the server is one that the machine knows and nobody here uses.
+fn is_ours(
+    state: &State,
+    links: &BTreeMap<SessionId, Link>,
+    key: LockKey,
+    pid: Pid,
+    mode: Mode,
+) -> bool {
+    use super::super::entry::Request;
+    let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
+        return false;
+    };
+    state.entries.get(&key).is_some_and(|entry| {
+        entry.holds.iter().any(|h| h.session == *id && h.mode == mode)
+            || matches!(entry.request, Request::Wait { session, .. } if session == *id)
+            || matches!(entry.request, Request::Try { session, .. } if session == *id)
+    })
+}
+
+fn refusal() -> Error {
+    Error::new(ErrorKind::Driver, "the server refused the statement")
+}

@@ -1,0 +1,433 @@
+//! What happens, scenario by scenario. `model` checks the same machine at random.
+
+use std::time::Duration;
+
+use super::event::{HoldId, Outcome, Patience, SessionId, WaiterId};
+use super::limits::Limits;
+use super::model::world::{Link, REMOTE, Stage, World};
+use crate::driver::Operation;
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+const KEY: i64 = 7;
+/// The session that a first acquire opens, and the next one: to wait in, in these tests.
+const SHARED: SessionId = SessionId(0);
+const WAITING: SessionId = SessionId(1);
+const ELSEWHERE: i32 = REMOTE[0];
+
+#[test]
+fn an_uncontended_acquire_is_one_try() {
+    let mut world = world();
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+    assert_eq!(world.sent, [(SHARED, Operation::TryLock(key(), Write))]);
+}
+
+#[test]
+fn a_writer_hands_over_to_the_next_writer_without_a_request() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), hold, false);
+    assert!(is_granted(&world, next));
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
+    let (mut world, mut hold) = holding(Write);
+    let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();
+    for waiter in &waiters[..2] {
+        world.release(key(), hold, false);
+        hold = hold_of(&world, *waiter);
+    }
+    world.release(key(), hold, false);
+    assert!(!is_granted(&world, waiters[2]));
+    world.settle();
+    let there_and_back =
+        [(SHARED, Operation::Unlock(key(), Write)), (SHARED, Operation::TryLock(key(), Write))];
+    assert_eq!(world.sent, there_and_back);
+    assert!(is_granted(&world, waiters[2]));
+}
+
+#[test]
+fn a_busy_lock_is_waited_for_in_the_queue_of_the_server() {
+    let (mut world, waiter) = waiting(Write);
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::Lock(key(), Write))));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn a_caller_who_would_not_wait_is_refused_when_another_process_holds_the_lock() {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    let writer = world.acquire(key(), Write, Patience::Try);
+    let reader = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn an_abandoned_waiter_is_cancelled_at_the_server() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    assert!(!world.server.is_waiting(world.links[&WAITING].pid));
+    assert!(world.state.entries.is_empty());
+}
+
+#[test]
+fn a_wait_that_is_granted_while_it_is_cancelled_is_given_back() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.turn(WAITING, false);
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::Unlock(key(), Write))));
+    world.drain();
+}
+
+#[test]
+fn a_wait_that_fails_though_it_was_granted_is_followed_by_the_release_of_everything() {
+    let (mut world, waiter) = waiting(Write);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.refuse(WAITING, 0, false);
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::UnlockAll)));
+    assert!(matches!(world.outcomes[&waiter.0], Outcome::Failed(_)));
+    assert_eq!(world.server.holdings(world.links[&WAITING].pid), []);
+}
+
+#[test]
+fn a_failed_statement_is_settled_by_what_the_session_holds() {
+    let mut world = world();
+    let done = world.acquire(key(), Write, Patience::Wait);
+    let not_done = world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 1, false);
+    world.turn(SHARED, true);
+    assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+    world.settle();
+    assert!(is_granted(&world, done));
+    assert!(matches!(world.outcomes[&not_done.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
+    let (mut world, hold) = holding(Read);
+    world.release(key(), hold, false);
+    world.turn(SHARED, true);
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.refuse(SHARED, 0, false);
+    world.sent.clear();
+    world.settle();
+    // In the other order the session would take the lock once more, past a writer who waits.
+    let in_order =
+        [(SHARED, Operation::Unlock(key(), Read)), (SHARED, Operation::TryLock(key(), Read))];
+    assert_eq!(world.sent, in_order);
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_asks_whether_a_writer_waits_before_it_joins_an_old_hold() {
+    let (mut world, _) = holding(Read);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    assert_eq!(world.sent, [(WAITING, Operation::Probe(key()))]);
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_waits_behind_a_writer_of_another_process() {
+    let (mut world, hold) = holding(Read);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.release(key(), hold, false);
+    world.settle();
+    assert!(!is_granted(&world, reader));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
+    // No session is left to wait in, so that the reader has to find out by itself.
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 1;
+        limits.waiting_sessions = 0;
+    });
+    for number in [KEY, 8] {
+        world.acquire(LockKey::from(number), Read, Patience::Wait);
+        world.settle();
+    }
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    assert!(!is_granted(&world, reader));
+    world.server.leave_queue(ELSEWHERE);
+    world.advance(Duration::from_millis(20));
+    world.settle();
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn all_readers_join_when_nobody_can_be_asked() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    let readers: Vec<_> = (0..10).map(|_| world.acquire(key(), Read, Patience::Wait)).collect();
+    world.settle();
+    assert!(readers.iter().all(|reader| is_granted(&world, *reader)));
+}
+
+#[test]
+fn a_reader_tries_for_itself_when_the_writer_before_it_goes() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    let waits = world.acquire(key(), Read, Patience::Wait);
+    world.abandon(writer, key());
+    let tries = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(is_granted(&world, waits) && is_granted(&world, tries));
+}
+
+#[test]
+fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
+    let (mut world, _) = holding(Read);
+    world.advance(Duration::from_millis(60));
+    world.acquire(key(), Read, Patience::Wait);
+    let writer = world.acquire(key(), Write, Patience::Try);
+    let reader = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.kill(SHARED, false);
+    world.settle();
+    assert!(world.reference.guards()[0].1.lost);
+    assert!(is_granted(&world, next));
+    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn closing_resolves_everybody() {
+    let (mut world, _) = waiting(Write);
+    world.acquire(LockKey::from(8), Read, Patience::Wait);
+    world.settle();
+    world.close();
+    assert_eq!(world.reference.unresolved(), []);
+    assert!(world.reference.guards().iter().all(|(_, guard)| guard.lost));
+    world.settle();
+    assert!(world.state.is_finished());
+}
+
+#[test]
+fn closing_gives_up_waits_though_their_canceller_is_not_connected() {
+    let (mut world, waiter) = waiting(Write);
+    world.kill(SHARED, false);
+    world.settle();
+    world.advance(Duration::from_secs(1));
+    world.abandon(waiter, key());
+    world.open_fails(false);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.turn(WAITING, false);
+    world.close();
+    world.drain();
+}
+
+#[test]
+fn closing_ends_with_an_attempt_to_connect_that_fails() {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    assert_eq!(world.connecting(), Some(WAITING));
+    world.close();
+    run(&mut world, SHARED);
+    world.open_fails(false);
+    world.settle();
+    assert!(world.state.is_finished());
+}
+
+#[test]
+fn everything_is_given_back_only_when_the_cancel_has_been_answered() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    // The wait has failed by the cancel, whose own answer is still on its way.
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::Idle);
+    world.turn(SHARED, true);
+    world.turn(WAITING, true);
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::UnlockAll)));
+}
+
+#[test]
+fn a_session_that_a_late_cancel_may_hit_makes_room_for_another_one() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    run(&mut world, WAITING);
+    // The cancel was carried out, but that is never told.
+    world.cut(SHARED);
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}
+
+#[test]
+fn a_release_is_confirmed_though_a_late_cancel_may_hit_the_session() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.turn(WAITING, false);
+    world.cut(SHARED);
+    world.turn(SHARED, false);
+    let hold = hold_of(&world, next);
+    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+}
+
+#[test]
+fn a_cancel_is_not_forgotten_when_the_session_that_carries_it_is_dropped() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 1, false);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 0, false);
+    world.settle();
+    assert!(world.state.entries.is_empty());
+    assert!(!world.links.contains_key(&WAITING));
+}
+
+#[test]
+fn a_session_that_has_gone_is_not_cancelled() {
+    let (mut world, waiter) = waiting(Write);
+    // The shared session is busy while the cancel waits in line.
+    world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.abandon(waiter, key());
+    world.kill(WAITING, false);
+    world.turn(WAITING, false);
+    world.sent.clear();
+    world.settle();
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_waiting_session_that_cannot_be_opened_is_tried_again() {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.open_fails(false);
+    for _ in 0..4 {
+        world.advance(Duration::from_millis(100));
+        world.settle();
+    }
+    let is_waiting = |link: &Link| link.stage == Stage::Waiting;
+    assert!(world.links.values().any(is_waiting));
+}
+
+#[test]
+fn a_key_that_wants_no_session_any_more_leaves_the_line() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    for _ in 0..3 {
+        let waiter = world.acquire(key(), Write, Patience::Wait);
+        world.settle();
+        world.abandon(waiter, key());
+        world.settle();
+    }
+    assert!(world.state.sessions.line.is_empty());
+}
+
+#[test]
+fn an_idle_waiting_session_is_closed_after_a_while() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(Duration::from_secs(29));
+    // Wanted once more, but not for long enough to be used.
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.advance(Duration::from_secs(2));
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(Duration::from_secs(31));
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}
+
+fn key() -> LockKey {
+    LockKey::from(KEY)
+}
+
+fn world() -> World {
+    world_with(|_| {})
+}
+
+fn world_with(change: impl FnOnce(&mut Limits)) -> World {
+    let mut limits =
+        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 3, ..Limits::default() };
+    change(&mut limits);
+    World::new(limits, vec![key()], 1)
+}
+
+/// A world in which a caller here holds the lock.
+fn holding(mode: crate::Mode) -> (World, HoldId) {
+    let mut world = world();
+    let waiter = world.acquire(key(), mode, Patience::Wait);
+    world.settle();
+    world.sent.clear();
+    let hold = hold_of(&world, waiter);
+    (world, hold)
+}
+
+/// A world in which a caller here waits at the server for the lock, which a writer of another process holds.
+fn waiting(mode: crate::Mode) -> (World, WaiterId) {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let waiter = world.acquire(key(), mode, Patience::Wait);
+    world.settle();
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    (world, waiter)
+}
+
+/// Lets one session do what it can.
+fn run(world: &mut World, id: SessionId) {
+    while world.movable().contains(&id) {
+        world.turn(id, true);
+    }
+}
+
+fn hold_of(world: &World, waiter: WaiterId) -> HoldId {
+    match &world.outcomes[&waiter.0] {
+        Outcome::Granted { hold, .. } => *hold,
+        other => panic!("not granted but {other:?}"),
+    }
+}
+
+fn is_granted(world: &World, waiter: WaiterId) -> bool {
+    matches!(world.outcomes.get(&waiter.0), Some(Outcome::Granted { .. }))
+}

@@ -1,6 +1,4 @@
-//! Distributed read-write locks on PostgreSQL advisory locks, over sqlx.
-//!
-//! TLS is what the application chose: this crate enables none of sqlx's TLS features, and uses the one that the application enables.
+#![doc = include_str!("../README.md")]
 
 mod driver;
 mod error;
@@ -9,6 +7,7 @@ mod session;
 
 pub use driver::SqlxDriver;
 pub use locks::Locks;
+pub use pglock_core::key;
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockKey, LocksBuilder, ReadGuard, Result, RwLock, Stats,
     WaitStrategy, WriteGuard,

@@ -1,6 +1,6 @@
 //! A test PostgreSQL, and the checks that every pglock backend runs.
 //!
-//! * [`conformance`]: the checks, and how to run them on a backend.
+//! * [`conformance`](mod@conformance): the checks, and how to run them on a backend.
 //! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 

@@ -1,9 +1,11 @@
 //! The sessions of the machine: what each is doing, and which one to use for what.
 
+mod cancels;
+mod connecting;
+mod waiting;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::ops::Bound;
-use std::time::Duration;
 
 use super::event::{Effect, Effects, HoldId, Moment, SessionId};
 use super::limits::Limits;
@@ -11,9 +13,6 @@ use crate::driver::Operation;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
-
-/// Between two cancels of the same wait.
-const CANCEL_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -182,77 +181,6 @@ impl Sessions {
         self.table.iter().find(|(id, s)| open(s) && !holders(**id)).map(|(id, _)| *id)
     }
 
-    /// An open waiting session that does and holds nothing.
-    pub(super) fn free_waiting(&self) -> Option<SessionId> {
-        self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
-    }
-
-    /// Whether a waiting session is free, or will be once it is connected.
-    pub(super) fn may_wait(&self) -> bool {
-        let connecting =
-            self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
-        self.waiting().any(Session::is_free_to_wait)
-            || connecting > self.line.len()
-            || self.waiting().count() < self.limits.waiting_sessions
-    }
-
-    /// Puts the key in line for a waiting session.
-    pub(super) fn stand_in_line(&mut self, key: LockKey) -> Place {
-        let place = Place(self.next_place);
-        self.next_place += 1;
-        self.line.insert(place, key);
-        place
-    }
-
-    pub(super) fn leave_line(&mut self, place: Place) {
-        self.line.remove(&place);
-    }
-
-    pub(super) fn next_in_line(&self, passed: Option<Place>) -> Option<(Place, LockKey)> {
-        let behind = passed.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut line = self.line.range((behind, Bound::Unbounded));
-        line.next().map(|(place, key)| (*place, *key))
-    }
-
-    /// Plans waiting sessions for the keys that want one, within the bound.
-    pub(super) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
-        let connecting =
-            self.waiting().filter(|s| matches!(s.phase, Phase::Planned | Phase::Opening)).count();
-        let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
-        for _ in 0..room.min(self.line.len().saturating_sub(connecting)) {
-            self.plan(Role::Waiting, now, fx);
-        }
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = &Session> {
-        self.table.values().filter(|s| s.role == Role::Waiting)
-    }
-
-    fn plan(&mut self, role: Role, now: Moment, fx: &mut Effects) -> SessionId {
-        let id = SessionId(self.next_id);
-        self.next_id += 1;
-        self.table.insert(id, Session::planned(role, now));
-        self.connect_next(now, fx);
-        id
-    }
-
-    /// Connects the next planned session, if none is being connected and the pause after a failure is over.
-    pub(super) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
-        if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
-            return;
-        }
-        // A session for tries first: without one nothing goes on.
-        let planned = self.table.iter_mut().filter(|(_, s)| matches!(s.phase, Phase::Planned));
-        let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
-            return;
-        };
-        if now < self.not_before {
-            return self.alarm_at(self.not_before, Alarm::Connect);
-        }
-        session.phase = Phase::Opening;
-        fx.push(Effect::Open(*id));
-    }
-
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.table.remove(&id)
     }
@@ -276,106 +204,12 @@ impl Sessions {
         }
     }
 
-    /// Cancels at the server what the session is doing.
-    pub(super) fn cancel(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
-        let via = self.shared(now, fx);
-        let timeout = self.limits.cancel_timeout;
-        let Some(session) = self.table.get_mut(&target) else {
-            return;
-        };
-        session.cancels += 1;
-        if session.cancel_since.is_none() {
-            session.cancel_since = Some(now);
-            self.alarms.push(Reverse((now + timeout, Alarm::CancelAgain(target))));
-        }
-        let pid = session.pid;
-        self.push(via, Op::Cancel { target, pid }, fx);
-    }
-
-    pub(super) fn cancel_answered(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
-        let Some(session) = self.table.get_mut(&target) else {
-            return;
-        };
-        session.cancels -= 1;
-        if session.is_being_cancelled() {
-            // It may have come before the wait had begun, and is forgotten then.
-            self.alarm_at(now + CANCEL_PAUSE, Alarm::CancelAgain(target));
-        } else {
-            fx.push(Effect::Kick(target));
-        }
-    }
-
-    pub(super) fn cancel_again(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
-        let timeout = self.limits.cancel_timeout;
-        let Some(session) = self.table.get_mut(&target) else {
-            return;
-        };
-        match session.cancel_since {
-            Some(since) if session.is_being_cancelled() && now >= since + timeout => {
-                fx.push(Effect::Abort(target));
-            }
-            Some(_) if session.is_being_cancelled() && session.cancels == 0 => {
-                self.cancel(target, now, fx);
-            }
-            _ => {}
-        }
-    }
-
-    /// The session that was to cancel this one has gone.
-    pub(super) fn cancel_vanished(
-        &mut self,
-        target: SessionId,
-        was_sent: bool,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
-        let Some(session) = self.table.get_mut(&target) else {
-            return;
-        };
-        session.cancels -= 1;
-        session.doomed |= was_sent;
-        if session.is_being_cancelled() {
-            self.cancel(target, now, fx);
-        } else {
-            fx.push(Effect::Kick(target));
-        }
-    }
-
     pub(super) fn kick_all(&self, fx: &mut Effects) {
         for (id, session) in &self.table {
             if matches!(session.phase, Phase::Idle) {
                 fx.push(Effect::Kick(*id));
             }
         }
-    }
-
-    pub(super) fn note_opened(&mut self) {
-        self.ever_connected = true;
-        self.down_since = None;
-    }
-
-    /// Only a new session's answer shows that connecting works.
-    pub(super) fn note_answer(&mut self, id: SessionId) {
-        let session = self.table.get_mut(&id);
-        if session.is_some_and(|session| !std::mem::replace(&mut session.answered, true)) {
-            self.failures = 0;
-        }
-    }
-
-    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not come in step.
-    pub(super) fn note_failure(&mut self, now: Moment) {
-        let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
-        self.failures += 1;
-        self.not_before = now + self.jitter(pause);
-        self.down_since.get_or_insert(now);
-    }
-
-    /// Between half of it and all of it.
-    pub(super) fn jitter(&mut self, pause: Duration) -> Duration {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        pause / 2 + pause.mul_f64((self.random >> 11) as f64 / (1_u64 << 54) as f64)
     }
 
     pub(super) fn alarm_at(&mut self, at: Moment, alarm: Alarm) {
@@ -392,38 +226,6 @@ impl Sessions {
             return None;
         }
         self.alarms.pop().map(|Reverse(alarm)| alarm)
-    }
-
-    /// A session has become idle: a waiting one is closed after a while.
-    pub(super) fn rest(&mut self, id: SessionId, now: Moment) {
-        let Some(session) = self.table.get_mut(&id) else {
-            return;
-        };
-        session.phase = Phase::Idle;
-        session.idle_since = now;
-        let is_free = session.role == Role::Waiting && session.held == 0;
-        if is_free && !std::mem::replace(&mut session.watched, true) {
-            self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
-        }
-    }
-
-    pub(super) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
-        let idle_timeout = self.limits.idle_timeout;
-        let Some(session) = self.table.get_mut(&id) else {
-            return;
-        };
-        session.watched = false;
-        if !session.is_free_to_wait() {
-            return;
-        }
-        let due = session.idle_since + idle_timeout;
-        if now >= due {
-            session.phase = Phase::Closing;
-            fx.push(Effect::Kick(id));
-        } else {
-            session.watched = true;
-            self.alarm_at(due, Alarm::CloseIdle(id));
-        }
     }
 }
 

@@ -363,6 +363,19 @@ fn a_key_that_wants_no_session_any_more_leaves_the_line() {
 }
 
 #[test]
+fn a_free_waiting_session_is_used_before_another_one_is_opened() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 2);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    for _ in 0..3 {
+        let waiter = world.acquire(key(), Write, Patience::Wait);
+        world.settle();
+        world.abandon(waiter, key());
+        world.settle();
+    }
+    assert_eq!(world.links.len(), 2);
+}
+
+#[test]
 fn an_idle_waiting_session_is_closed_after_a_while() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());

@@ -1,0 +1,166 @@
+//! What is asked of the server for a key.
+
+use std::time::Duration;
+
+use super::{Context, Entry, Request, Why};
+use crate::engine::event::{Moment, SessionId};
+use crate::engine::limits::WaitStrategy;
+use crate::engine::sessions::{Alarm, Op, Phase, Sessions};
+use crate::mode::Mode;
+
+impl Entry {
+    /// True if the caller can be served from here after all.
+    pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
+        if self.has_guards() {
+            // Readers here hold it, and have for so long that a new one may not simply join them.
+            return self.ask_to_join(cx);
+        }
+        let session = match &self.holds[..] {
+            [] => cx.sessions.shared(cx.now, cx.fx),
+            // Right behind the unlock, in one statement: whoever waits at the server gets it in between.
+            [hold] => hold.session,
+            // Of several sessions each must have given back its part.
+            _ => return false,
+        };
+        self.ask_try(session, mode, None, cx);
+        false
+    }
+
+    fn ask_try(
+        &mut self,
+        session: SessionId,
+        mode: Mode,
+        pause: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) {
+        self.request = Request::Try { session, mode, asked: None, pause };
+        cx.sessions.push(session, Op::Try { key: cx.key, mode }, cx.fx);
+    }
+
+    /// A session that holds the key would be let past a writer that waits, so another one has to ask. True if there is none.
+    fn ask_to_join(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.ask_probe(None, cx) {
+            return false;
+        }
+        if cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait() {
+            self.want_slot(Why::Probe, None, cx);
+            return false;
+        }
+        self.renew(cx.now);
+        true
+    }
+
+    /// True if there is a session that can ask.
+    fn ask_probe(&mut self, pause: Option<Duration>, cx: &mut Context<'_>) -> bool {
+        let holds_it = |id| self.holds.iter().any(|hold| hold.session == id);
+        let session = cx.sessions.for_probe(holds_it);
+        if let Some(session) = session {
+            self.send_probe(session, pause, cx);
+        }
+        session.is_some()
+    }
+
+    fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
+        self.request = Request::Probe { session, asked: None, pause };
+        cx.sessions.push(session, Op::Probe { key: cx.key }, cx.fx);
+    }
+
+    /// Lets the readers here go on as if they had just been granted the lock.
+    pub(super) fn renew(&mut self, now: Moment) {
+        for hold in &mut self.holds {
+            hold.since = now;
+            hold.passes = 0;
+        }
+    }
+
+    /// `pause`: the last pause between two tries, unless this is the first.
+    pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
+        let first = match cx.sessions.limits.wait {
+            WaitStrategy::Queue => cx.sessions.limits.poll_interval,
+            WaitStrategy::Poll { interval } => interval,
+        };
+        let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
+        if cx.sessions.limits.wait == WaitStrategy::Queue {
+            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
+        }
+        let poll_at = cx.now + cx.sessions.jitter(pause);
+        cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
+        self.request = Request::Slot { poll_at, pause, why };
+    }
+
+    /// Whether a waiting session is wanted, though something else may be asked just now.
+    pub(super) fn wants_waiting(&self) -> bool {
+        let wants = match self.request {
+            Request::Slot { .. } => true,
+            Request::Try { pause, .. } | Request::Probe { pause, .. } => pause.is_some(),
+            Request::None | Request::Wait { .. } => false,
+        };
+        wants && !self.queue.is_empty()
+    }
+
+    pub(super) fn leave_line(&mut self, sessions: &mut Sessions) {
+        if let Some(place) = self.place.take() {
+            sessions.leave_line(place);
+        }
+    }
+
+    /// A waiting session is free for this key.
+    pub(crate) fn take_slot(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        let (Request::Slot { why, .. }, Some(first)) = (self.request, self.queue.front()) else {
+            return;
+        };
+        self.place = None;
+        if why == Why::Probe {
+            self.send_probe(session, None, cx);
+        } else {
+            let mode = first.mode;
+            self.request = Request::Wait { session, mode, cancelled: false };
+            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, cx.fx);
+        }
+    }
+
+    /// No waiting session was free for this key in time.
+    pub(crate) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
+        let (Request::Slot { poll_at, pause, why }, Some(first)) =
+            (self.request, self.queue.front())
+        else {
+            return;
+        };
+        if poll_at != at {
+            return;
+        }
+        match why {
+            Why::Busy(_) => {
+                let mode = first.mode;
+                let session = cx.sessions.shared(cx.now, cx.fx);
+                self.ask_try(session, mode, Some(pause), cx);
+            }
+            Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
+            // Nobody can be asked. To keep the reader out for want of a session might be a deadlock.
+            Why::Probe | Why::WriterWaits => {
+                self.request = Request::None;
+                self.renew(cx.now);
+                self.settle(cx);
+            }
+        }
+    }
+
+    pub(super) fn cancel_wait(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        let Some(waiting) = cx.sessions.get_mut(session) else {
+            return;
+        };
+        if matches!(waiting.phase, Phase::Idle) {
+            // It has not been sent.
+            waiting.outbox.clear();
+            self.request = Request::None;
+            return cx.sessions.rest(session, cx.now);
+        }
+        let runs = matches!(waiting.phase, Phase::Running(_));
+        if let Request::Wait { cancelled, .. } = &mut self.request {
+            *cancelled = true;
+        }
+        if runs {
+            cx.sessions.cancel(session, cx.now, cx.fx);
+        }
+    }
+}

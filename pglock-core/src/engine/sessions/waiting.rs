@@ -1,0 +1,91 @@
+//! Sessions that wait for one key each, and the keys in line for them.
+
+use std::ops::Bound;
+
+use super::{Alarm, Phase, Place, Role, Session, Sessions};
+use crate::engine::event::{Effect, Effects, Moment, SessionId};
+use crate::key::LockKey;
+
+impl Sessions {
+    /// An open waiting session that does and holds nothing.
+    pub(crate) fn free_waiting(&self) -> Option<SessionId> {
+        self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
+    }
+
+    /// Whether a waiting session is free, or will be once it is connected.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.waiting().any(Session::is_free_to_wait)
+            || self.at_hand() > self.line.len()
+            || self.waiting().count() < self.limits.waiting_sessions
+    }
+
+    /// Puts the key in line for a waiting session.
+    pub(crate) fn stand_in_line(&mut self, key: LockKey) -> Place {
+        let place = Place(self.next_place);
+        self.next_place += 1;
+        self.line.insert(place, key);
+        place
+    }
+
+    pub(crate) fn leave_line(&mut self, place: Place) {
+        self.line.remove(&place);
+    }
+
+    pub(crate) fn next_in_line(&self, passed: Option<Place>) -> Option<(Place, LockKey)> {
+        let behind = passed.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut line = self.line.range((behind, Bound::Unbounded));
+        line.next().map(|(place, key)| (*place, *key))
+    }
+
+    /// Plans waiting sessions for the keys in line, within the bound.
+    pub(crate) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
+        if self.line.is_empty() {
+            return;
+        }
+        let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
+        for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
+            self.plan(Role::Waiting, now, fx);
+        }
+    }
+
+    /// How many waiting sessions are free, or will be once they are connected.
+    fn at_hand(&self) -> usize {
+        self.waiting().filter(|s| s.is_free_to_wait() || !s.is_open()).count()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Session> {
+        self.table.values().filter(|s| s.role == Role::Waiting)
+    }
+
+    /// A session has become idle: a waiting one is closed after a while.
+    pub(crate) fn rest(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.phase = Phase::Idle;
+        session.idle_since = now;
+        let is_free = session.role == Role::Waiting && session.held == 0;
+        if is_free && !std::mem::replace(&mut session.watched, true) {
+            self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
+        }
+    }
+
+    pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let idle_timeout = self.limits.idle_timeout;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.watched = false;
+        if !session.is_free_to_wait() {
+            return;
+        }
+        let due = session.idle_since + idle_timeout;
+        if now >= due {
+            session.phase = Phase::Closing;
+            fx.push(Effect::Kick(id));
+        } else {
+            session.watched = true;
+            self.alarm_at(due, Alarm::CloseIdle(id));
+        }
+    }
+}

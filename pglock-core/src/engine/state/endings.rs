@@ -1,0 +1,115 @@
+//! Sessions that could not be opened or have ended.
+
+use super::State;
+use crate::engine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::sessions::{Op, Phase, Role, Session};
+use crate::error::{Error, ErrorKind};
+
+impl State {
+    pub(super) fn open_failed(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        permanent: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
+        self.sessions.note_failure(now);
+        self.sessions.connect_next(now, fx);
+        // Without a session to wait in, the keys that wanted it go on trying.
+        if session.role == Role::Shared {
+            let sessions = &self.sessions;
+            let give_up = permanent
+                || !sessions.ever_connected
+                || sessions
+                    .down_since
+                    .is_some_and(|since| now >= since + sessions.limits.reconnect_timeout);
+            self.fail_unserved(id, error, give_up, now, fx);
+            self.reissue_cancels(&session, now, fx);
+        }
+        if self.closed {
+            self.sessions.kick_all(fx);
+        }
+    }
+
+    pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
+        fx.push(Effect::Lost { session: id, error: error.clone() });
+        if session.has_failed() {
+            self.sessions.note_failure(now);
+        }
+        self.sessions.connect_next(now, fx);
+        if error.kind() == ErrorKind::UnsupportedServer {
+            self.fail_unserved(id, error, true, now, fx);
+        } else {
+            for key in self.keys() {
+                self.with(key, now, fx, |entry, cx| {
+                    if entry.session_ended(id, cx.fx, key) {
+                        entry.settle(cx);
+                    }
+                });
+            }
+        }
+        self.reissue_cancels(&session, now, fx);
+        if self.closed {
+            self.sessions.kick_all(fx);
+        }
+    }
+
+    /// Ends the session from here.
+    pub(super) fn drop_session(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        fx.push(Effect::Kick(id));
+        self.ended(
+            id,
+            &Error::new(
+                ErrorKind::Connection,
+                "the session was closed because its state was in doubt",
+            ),
+            now,
+            fx,
+        );
+    }
+
+    /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also those who would wait.
+    fn fail_unserved(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        all: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        for key in self.keys() {
+            self.with(key, now, fx, |entry, cx| {
+                if !entry.session_ended(id, cx.fx, key) {
+                    return;
+                }
+                entry.queue.take_tries(|waiter| cx.fx.fail(waiter.id, key, error));
+                while all && let Some(waiter) = entry.queue.pop_front() {
+                    cx.fx.fail(waiter.id, key, error);
+                }
+                entry.settle(cx);
+            });
+        }
+    }
+
+    /// Cancels that a vanished session was to carry out. They may yet come, so their targets are not to be used again.
+    fn reissue_cancels(&mut self, gone: &Session, now: Moment, fx: &mut Effects) {
+        let sent = match &gone.phase {
+            Phase::Running(ops) | Phase::Reconcile { failed: ops, .. } => &ops[..],
+            _ => &[],
+        };
+        for (op, was_sent) in
+            sent.iter().map(|op| (op, true)).chain(gone.outbox.iter().map(|op| (op, false)))
+        {
+            if let Op::Cancel { target, .. } = *op {
+                self.sessions.cancel_vanished(target, was_sent, now, fx);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a session is to do next.
+
+use std::collections::hash_map;
+
+use super::State;
+use crate::driver::Operation;
+use crate::engine::entry::{Release, Request};
+use crate::engine::event::{Job, SessionId};
+use crate::engine::sessions::{Op, Phase, Role};
+
+impl State {
+    /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
+    pub(crate) fn next(&mut self, id: SessionId) -> Job {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Job::Close;
+        };
+        // A late cancel may hit whatever it does next.
+        if session.doomed && session.held == 0 && !matches!(session.phase, Phase::Running(_)) {
+            session.phase = Phase::Closing;
+        }
+        match &mut session.phase {
+            Phase::Closing => return Job::Close,
+            Phase::Planned | Phase::Opening | Phase::Running(_) => return Job::Idle,
+            // Nothing else may be hit by what is meant for a wait.
+            _ if session.cancels > 0 => return Job::Idle,
+            Phase::CleanUp { running, .. } => {
+                *running = true;
+                return Job::Run(vec![Operation::UnlockAll]);
+            }
+            Phase::Reconcile { running, .. } => {
+                *running = true;
+                return Job::Holdings;
+            }
+            Phase::Idle => {}
+        }
+        let ops = self.take_ops(id);
+        let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Job::Close;
+        };
+        if ops.is_empty() {
+            // Shared sessions go last: waits are cancelled through them.
+            if self.closed && session.outbox.is_empty() && (session.role == Role::Waiting || last) {
+                session.phase = Phase::Closing;
+                return Job::Close;
+            }
+            return Job::Idle;
+        }
+        let operations = ops.iter().map(|op| op.to_operation()).collect();
+        session.phase = Phase::Running(ops);
+        Job::Run(operations)
+    }
+
+    fn take_ops(&mut self, id: SessionId) -> Vec<Op> {
+        let mut ops = Vec::new();
+        while ops.len() < self.sessions.limits.batch
+            && let Some(session) = self.sessions.get_mut(id)
+            && let Some(op) = session.outbox.pop_front()
+        {
+            if let Op::Lock { .. } = op {
+                debug_assert!(
+                    session.held == 0 && ops.is_empty(),
+                    "a session waits while it holds nothing"
+                );
+                ops.push(op);
+                break;
+            }
+            if self.is_wanted(op) {
+                ops.push(op);
+            }
+        }
+        ops
+    }
+
+    /// Whether the operation still makes sense; notes that it is sent.
+    fn is_wanted(&mut self, op: Op) -> bool {
+        let (Op::Try { key, .. } | Op::Probe { key } | Op::Unlock { key, .. }) = op else {
+            // The pid of a session that has gone may be another one's by now.
+            return !matches!(op, Op::Cancel { target, .. } if self.sessions.get(target).is_none());
+        };
+        let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
+            return false;
+        };
+        if let Op::Unlock { hold: id, .. } = op {
+            let hold = entry.get_mut().holds.iter_mut().find(|hold| hold.id == id);
+            // It may have passed to another caller here since.
+            let Some(hold) = hold.filter(|hold| hold.release == Release::Queued) else {
+                return false;
+            };
+            hold.release = Release::Sent;
+            return true;
+        }
+        if entry.get().queue.is_empty() {
+            entry.get_mut().request = Request::None;
+            if entry.get().is_unused() {
+                entry.remove();
+            }
+            return false;
+        }
+        if let Request::Try { asked, .. } | Request::Probe { asked, .. } =
+            &mut entry.get_mut().request
+        {
+            *asked = Some(self.arrivals);
+        }
+        true
+    }
+}

@@ -1,0 +1,126 @@
+//! Failed acquires in great number: none may leave a lock behind.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::{Duration, Instant};
+
+use pglock_core::Mode;
+use pglock_sqlx::{LockKey, Locks};
+use pglock_testkit::conformance::soon;
+use pglock_testkit::postgres::TestServer;
+use pglock_testkit::witness::{PostgresWitness, Witness};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{sleep, timeout};
+
+const LANES: u64 = 6;
+const ROUNDS: u64 = 500;
+/// From the start of the acquire to its failure.
+const PATIENCE: Duration = Duration::from_millis(9);
+
+/// How an acquire is made to fail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    Deadline,
+    Drop,
+    Cancel,
+}
+
+/// A wait that fails may be granted at the same moment: the release is swept from 3 ms before the failure to 3 ms after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_thousand_failed_acquires_hold_nothing() {
+    let server = TestServer::shared().await.unwrap();
+    let database = server.database().await.unwrap();
+    let begin = Instant::now();
+    let mut lanes = JoinSet::new();
+    for lane in 0..LANES {
+        lanes.spawn(run_lane(database.url().to_owned(), lane));
+    }
+    let (mut failed, mut granted) = ([0; 3], [0; 3]);
+    while let Some(counts) = lanes.join_next().await {
+        let counts = counts.unwrap();
+        for kind in 0..3 {
+            failed[kind] += counts.0[kind];
+            granted[kind] += counts.1[kind];
+        }
+    }
+    println!(
+        "of {} acquires (deadline, drop, cancel) {failed:?} failed, {granted:?} were granted, in {:?}",
+        LANES * ROUNDS,
+        begin.elapsed(),
+    );
+    for kind in 0..3 {
+        assert!(failed[kind] > 100 && granted[kind] > 50, "{failed:?} {granted:?}");
+    }
+    let witness = PostgresWitness::connect(database.url()).await.unwrap();
+    witness.until_quiet().await.unwrap();
+}
+
+async fn run_lane(url: String, lane: u64) -> ([u32; 3], [u32; 3]) {
+    let holder = PostgresWitness::connect(&url).await.unwrap();
+    let canceller = PostgresWitness::connect(&url).await.unwrap();
+    let locks = Locks::from_url(&url).unwrap();
+    let key = LockKey::in_namespace("lane", &lane.to_string());
+    let (mut failed, mut granted) = ([0; 3], [0; 3]);
+    for round in 0..ROUNDS {
+        let failure = [Failure::Deadline, Failure::Drop, Failure::Cancel][(round % 3) as usize];
+        // Each kind of failure goes through all 61 steps.
+        let step = Duration::from_micros(100) * ((round / 3 + lane * 10) % 61) as u32;
+        holder.hold(key, Mode::Write).await.unwrap();
+        let outcome = run_round(&holder, &canceller, &locks, key, failure, step);
+        let counts = if soon("the round ends", outcome).await { &mut granted } else { &mut failed };
+        counts[(round % 3) as usize] += 1;
+        canceller.until_free(key).await.unwrap();
+    }
+    // The manager is none the worse for it.
+    soon("the lock is free", locks.rwlock(key).write()).await.unwrap().release().await.unwrap();
+    (failed, granted)
+}
+
+/// Whether the acquire was granted.
+async fn run_round(
+    holder: &PostgresWitness,
+    canceller: &PostgresWitness,
+    locks: &Locks,
+    key: LockKey,
+    failure: Failure,
+    step: Duration,
+) -> bool {
+    let lock = locks.rwlock(key);
+    let begin = Instant::now();
+    let acquire = async {
+        match failure {
+            Failure::Deadline => lock.try_write_for(PATIENCE).await.map(drop).is_ok(),
+            Failure::Drop => timeout(PATIENCE, lock.write()).await.is_ok(),
+            Failure::Cancel => lock.write().await.map(drop).is_ok(),
+        }
+    };
+    let disturb = async {
+        if failure != Failure::Cancel {
+            at(begin + PATIENCE - Duration::from_millis(3) + step).await;
+            assert!(holder.release(key, Mode::Write).await.unwrap());
+            return;
+        }
+        let pid = canceller.until_waiting(key, 1).await.unwrap()[0].pid;
+        let end = Instant::now() + Duration::from_millis(4);
+        let cancel = async {
+            at(end).await;
+            canceller.cancel(pid).await.unwrap();
+        };
+        let release = async {
+            at(end + step - Duration::from_millis(3)).await;
+            assert!(holder.release(key, Mode::Write).await.unwrap());
+        };
+        tokio::join!(cancel, release);
+    };
+    tokio::join!(acquire, disturb).0
+}
+
+async fn at(moment: Instant) {
+    let spin = Duration::from_millis(2);
+    if let Some(rest) = moment.checked_duration_since(Instant::now() + spin) {
+        sleep(rest).await;
+    }
+    while Instant::now() < moment {
+        yield_now().await;
+    }
+}

@@ -1,0 +1,92 @@
+//! Servers that answer, and refuse.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pglock_sqlx::ErrorKind;
+use pglock_testkit::conformance::soon;
+use pglock_testkit::postgres::{StopMode, TestServer};
+
+use crate::{execute, locks, shown, witness};
+
+const SECRET: &str = "Wq4-secret-7Hz";
+
+#[tokio::test]
+async fn wrong_password_is_no_permission() {
+    let rules = std::env::temp_dir().join(format!("pglock-hba-{}", std::process::id()));
+    let text = "host all guarded all scram-sha-256\nhost all all all trust\nlocal all all trust\n";
+    fs::write(&rules, text).unwrap();
+    let settings = [("hba_file", rules.to_str().unwrap()), ("log_connections", "on")];
+    let server = TestServer::private_with(&settings).await.unwrap();
+    execute(&witness(server.url()).await, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
+    let url = server.url().replace("test:test@", &format!("guarded:{SECRET}@"));
+    assert_refused(&server, &url, ErrorKind::PermissionDenied).await;
+    fs::remove_file(rules).unwrap();
+}
+
+#[tokio::test]
+async fn missing_database_is_a_failed_connection() {
+    let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
+    let url = server.url().replace(":test@", &format!(":{SECRET}@"));
+    let url = format!("{}_missing", url);
+    assert_refused(&server, &url, ErrorKind::Connection).await;
+}
+
+#[tokio::test]
+async fn revoked_functions_are_no_permission() {
+    let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
+    let admin = witness(server.url()).await;
+    execute(
+        &admin,
+        "CREATE ROLE plain LOGIN;
+        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) FROM PUBLIC;",
+    )
+    .await;
+    let url = server.url().replace("test:test@", &format!("plain:{SECRET}@"));
+    assert_refused(&server, &url, ErrorKind::PermissionDenied).await;
+    execute(&admin, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) TO plain;")
+        .await;
+    locks(&url).rwlock("key").write().await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn hot_standby_is_no_server_for_locks() {
+    let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
+    let admin = witness(server.url()).await;
+    let row = admin.client().query_one("SHOW data_directory", &[]).await.unwrap();
+    let signal = Path::new(row.get::<_, &str>(0)).join("standby.signal");
+    server.stop(StopMode::Fast).await.unwrap();
+    fs::write(signal, "").unwrap();
+    server.start().await.unwrap();
+    let url = server.url().replace(":test@", &format!(":{SECRET}@"));
+    assert_refused(&server, &url, ErrorKind::UnsupportedServer).await;
+}
+
+/// The kind, at once, after few attempts, and without the password.
+async fn assert_refused(server: &TestServer, url: &str, kind: ErrorKind) {
+    let locks = locks(url);
+    let lock = locks.rwlock("key");
+    let before = attempts(server);
+    let begin = Instant::now();
+    let errors = [
+        soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
+        soon("write", lock.write()).await.map(drop).unwrap_err(),
+        soon("try_write_for", lock.try_write_for(Duration::from_secs(60))).await.unwrap_err(),
+    ];
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    // Were there a loop, it would go on now.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let made = attempts(server) - before;
+    assert!(made <= 9, "{made} connections for 3 calls");
+    println!("{made} connections for 3 calls");
+    for error in errors {
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(!shown(&error).contains(SECRET), "{error:?}");
+    }
+    assert!(!format!("{locks:?}{lock:?}").contains(SECRET));
+}
+
+fn attempts(server: &TestServer) -> usize {
+    server.log().unwrap().matches("connection received").count()
+}

@@ -26,11 +26,11 @@ async fn wrong_password_is_no_permission() {
 }
 
 #[tokio::test]
-async fn missing_database_is_a_failed_connection() {
+async fn missing_database_is_an_invalid_option() {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
-    let url = format!("{}_missing", url);
-    assert_refused(&server, &url, ErrorKind::Connection).await;
+    let url = format!("{url}_missing");
+    assert_refused(&server, &url, ErrorKind::InvalidOptions).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 mod cancels;
 #[path = "postgres/loads.rs"]
 mod loads;
+#[path = "postgres/moving.rs"]
+mod moving;
 #[path = "postgres/outages.rs"]
 mod outages;
 #[path = "postgres/refusals.rs"]

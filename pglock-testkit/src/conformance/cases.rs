@@ -74,6 +74,7 @@ macro_rules! __each_case {
                 reader_does_not_pass_a_waiting_writer_of_another_process,
                 writer_is_not_starved_by_overlapping_readers,
                 many_callers_wait_on_one_session,
+                released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
             ],
             keys: [

@@ -1,7 +1,7 @@
 //! Who comes next.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pglock_core::Mode;
@@ -137,6 +137,31 @@ pub async fn many_callers_wait_on_one_session(lab: &Lab) {
         soon("a waiter is forgotten", task).await.unwrap();
     }
     assert_eq!(served.load(Ordering::SeqCst), 1000);
+}
+
+pub async fn released_lock_reaches_the_next_process_promptly(lab: &Lab) {
+    let released = Arc::new(Mutex::new(None::<Instant>));
+    let took = Arc::new(Mutex::new(Vec::new()));
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let (lock, released, took) = (lab.lock("key"), released.clone(), took.clone());
+        processes.push(start(async move {
+            for _ in 0..100 {
+                let guard = lock.write().await.unwrap();
+                let since = released.lock().unwrap().take();
+                took.lock().unwrap().extend(since.map(|since| since.elapsed()));
+                *released.lock().unwrap() = Some(Instant::now());
+                guard.release().await.unwrap();
+            }
+        }));
+    }
+    for process in processes {
+        soon("the lock is free", process).await.unwrap();
+    }
+    let mut took = std::mem::take(&mut *took.lock().unwrap());
+    took.sort();
+    // The bound for all but the slowest hundredth; one that is late may be the machine's fault.
+    assert!(took[took.len() * 9 / 10] < Duration::from_millis(50), "{took:?}");
 }
 
 pub async fn every_waiter_is_served(lab: &Lab) {

@@ -74,12 +74,13 @@ operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17);
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///
 /// `$1` nonce, `$2` application name. A setting the server does not know (older versions) is passed over. The inner `SELECT` reads the
-/// nonce of an earlier session before it writes its own: a select list is evaluated from left to right.
+/// nonce of an earlier session before it writes its own: a select list is evaluated from left to right. Types are named so that
+/// no schema can shadow them either: `bigint` and `integer` by the grammar, `text` by its schema.
 pub(crate) const OPEN: &str = "\
 SELECT f.fact, f.value FROM (SELECT \
  pg_catalog.length(pg_catalog.current_setting('pglock.session', true)) AS earlier,\
- pg_catalog.set_config('pglock.session', $1::text, false),\
- pg_catalog.set_config('application_name', $2::text, false),\
+ pg_catalog.set_config('pglock.session', $1::pg_catalog.text, false),\
+ pg_catalog.set_config('application_name', $2::pg_catalog.text, false),\
  pg_catalog.set_config('search_path', 'pg_catalog', false),\
  pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),\
  pg_catalog.set_config('statement_timeout', '0', false),\
@@ -96,10 +97,10 @@ SELECT f.fact, f.value FROM (SELECT \
  pg_catalog.current_setting('server_version_num') AS version,\
  pg_catalog.pg_is_in_recovery() AS recovery\
  ) AS s, LATERAL (VALUES \
- (1::int8, s.pid::int8),\
- (2, s.version::int8),\
- (3, s.recovery::int4::int8),\
- (4, coalesce(s.earlier, 0)::int8)\
+ (1::bigint, s.pid::bigint),\
+ (2, s.version::bigint),\
+ (3, s.recovery::integer::bigint),\
+ (4, coalesce(s.earlier, 0)::bigint)\
  ) AS f(fact, value)";
 
 /// What the session holds: `$1` nonce.

@@ -78,7 +78,6 @@ async fn shadow_functions_and_operators_change_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "the statement that sets the path names types without their schema"]
 async fn shadow_types_change_nothing() {
     let database = database().await;
     let name = database.name();

@@ -1,24 +1,49 @@
-//! Takes a lock, works for five seconds, and gives the lock back.
+//! Takes a write lock, works under it for five seconds, and releases it. A second one says that the lock is held elsewhere.
+//!
+//! Run it in two terminals at once:
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-basic
 //! ```
 //!
-//! Run it in two terminals: the second one is told that the lock is held elsewhere. Both use the database of `DATABASE_URL` if that is set,
-//! else a PostgreSQL that the first one starts and the last one stops.
+//! It uses the server of `DATABASE_URL` if that is set, and else starts an installed PostgreSQL, which goes away with the last example.
 
+use std::error::Error;
 use std::process::ExitCode;
 
-use pglock_examples::{basic, database_url, run};
+use pglock_examples::{basic, in_one_line};
 use pglock_sqlx::Locks;
+use pglock_testkit::postgres::TestServer;
+use tokio::signal::ctrl_c;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run(async {
-        let locks = Locks::from_url(&database_url().await?)?;
-        basic::basic(&locks.rwlock("pglock-examples/basic")).await?;
-        locks.close().await?;
-        Ok(())
-    })
-    .await
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", in_one_line(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
+    // Your program has a server, and calls `Locks::new` with the pool it has.
+    let server = TestServer::shared().await?;
+    let locks = Locks::from_url(server.url())?;
+    let lock = locks.rwlock(basic::NAME);
+
+    // Dropping a guard, here by dropping the future that owns it, releases the lock.
+    let outcome = tokio::select! {
+        outcome = basic::run(&lock) => outcome,
+        interrupted = ctrl_c() => {
+            interrupted?;
+            println!("interrupted: releasing what is held");
+            Ok(())
+        }
+    };
+
+    // Optional, too: says farewell to the server instead of hanging up.
+    locks.close().await?;
+    Ok(outcome?)
 }

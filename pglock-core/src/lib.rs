@@ -1,28 +1,34 @@
 //! Distributed read-write locks on PostgreSQL advisory locks: the trait, the guards and the engine.
 //!
-//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports what they need from here.
+//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports what they need from here. This crate knows no SQL client.
 //!
-//! # Tour
+//! # The tour
 //!
-//! - [`Locks`] is a lock manager: one per process and database. It owns the few sessions that hold the locks.
-//! - [`RwLock`] is the lock on one [`LockKey`]: [`try_write`](RwLock::try_write), [`write`](RwLock::write), [`try_write_for`](RwLock::try_write_for), and the same for
-//!   reading.
-//! - [`ReadGuard`] and [`WriteGuard`] are held locks. Dropping one releases it; [`release`](WriteGuard::release) also confirms.
-//! - [`DistributedRwLock`] is the object-safe trait behind which applications hide the backend.
-//! - [`Error`] has a [`kind`](Error::kind) to branch on. A busy lock is not an error.
+//! [`Locks`] is the lock manager of a process: it owns the few sessions that hold locks. [`Locks::rwlock`] gives the [`RwLock`] on a
+//! [`LockKey`], which is made from a name, a number or a pair of numbers (see [`key`]). An acquire gives a [`ReadGuard`] or a
+//! [`WriteGuard`], and the lock is held until the guard is released or dropped.
 //!
-//! ```no_run
+//! Code that uses locks names the trait, [`DistributedRwLock`], and works with every backend:
+//!
+//! ```
 //! use std::time::Duration;
 //!
 //! use pglock_core::{DistributedRwLock, ErrorKind, Result};
 //!
-//! async fn refresh(lock: &dyn DistributedRwLock) -> Result<bool> {
-//!     match lock.try_write_for(Duration::from_secs(3)).await {
-//!         Ok(guard) => {
-//!             // … work, while guard.is_held() …
-//!             guard.release().await?;
-//!             Ok(true)
-//!         }
+//! /// True if this call has rebuilt the index, false if somebody else is doing it.
+//! async fn rebuild(lock: &dyn DistributedRwLock) -> Result<bool> {
+//!     let Some(guard) = lock.try_write().await? else {
+//!         return Ok(false);
+//!     };
+//!     // … the work …
+//!     guard.release().await?;
+//!     Ok(true)
+//! }
+//!
+//! /// True if the index could be searched within a second.
+//! async fn search(lock: &dyn DistributedRwLock) -> Result<bool> {
+//!     match lock.try_read_for(Duration::from_secs(1)).await {
+//!         Ok(_guard) => Ok(true),
 //!         Err(error) if error.kind() == ErrorKind::Timeout => Ok(false),
 //!         Err(error) => Err(error),
 //!     }
@@ -31,15 +37,32 @@
 //!
 //! # Guarantees
 //!
-//! Any number of readers or one writer hold a key, among all tasks and processes that use the same database. An acquire that fails, times out or is dropped leaves
-//! neither a lock nor a waiter behind. Callers of one manager are served in order, and the server's queue decides among processes. A lock ends with
-//! the server session that holds it, of which its guards are told; see [`WriteGuard::is_held`] for what that cannot promise.
+//! * Any number of readers, or one writer, hold a key at a time, among all that use one database of one primary server, as long as
+//!   the sessions of the holders live.
+//! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place in a line.
+//! * Who waits is served in turn: by the server among processes, in order of arrival within one. [`WaitStrategy::Poll`], and keys that find no
+//!   waiting session, have no place in the server's queue while they poll.
+//! * When the session of a guard ends, the guard is told: [`WriteGuard::is_held`] turns false and [`WriteGuard::lost`] completes.
+//! * Dropping a guard never blocks, panics or does I/O, and works outside a runtime.
+//! * No error, log line or `Debug` output of this crate shows a password.
+//!
+//! It is *not* guaranteed that a holder learns of its loss before somebody else is granted the lock: between a look at `is_held` and what
+//! follows from it there is always a gap. Locks do not survive a failover, and there is no lease: a stopped process keeps its locks,
+//! and a network that drops packets silently is noticed late. Locks are not re-entrant.
 //!
 //! # For adapter authors
 //!
-//! A backend implements [`driver::Driver`] and [`driver::Session`]: connect, run a request, notice the end, close. All SQL and all lock logic is here. A
-//! backend that is not PostgreSQL may implement [`DistributedRwLock`] itself and build guards from its own [`Hold`]. Either way
-//! the suite of `pglock-testkit` tells whether it keeps the contract.
+//! There are two ways to add a backend.
+//!
+//! *Another client for PostgreSQL* implements two traits, [`Driver`](driver::Driver), which connects, and [`Session`](driver::Session), which
+//! runs one statement at a time and notices the end of its connection. The engine decides what is said to the server and when; an
+//! adapter binds [`Request::params`](driver::Request::params) to [`Request::sql`](driver::Request::sql), hands back the rows, and says
+//! by the kind of [`DriverError`](driver::DriverError) whether the session survived. `Locks<MyDriver>` is the manager then.
+//!
+//! *Something that is not PostgreSQL* either answers the requests itself, by [`Request::to_operations`](driver::Request::to_operations),
+//! and gets the engine with its queues; or it implements [`DistributedRwLock`] and makes its guards from a [`Hold`].
+//!
+//! Either way, `pglock-testkit` has the cases that prove it: one macro runs them all.
 
 pub mod driver;
 pub mod key;

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pglock_core::{DistributedRwLock, Mode};
+use pglock_core::Mode;
 use tokio::time::timeout;
 
 use crate::conformance::{Lab, soon, start};
@@ -160,14 +159,16 @@ async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
 }
 
 pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
-    let locks: Vec<Arc<dyn DistributedRwLock>> = (0..2).map(|_| lab.lock("key")).collect();
+    const TASKS: u64 = 64;
+    const TURNS: u64 = 100_000 / TASKS + 1;
+    let managers = [lab.manager(), lab.manager()];
     let mut tasks = Vec::new();
-    for task in 0..16_u64 {
-        let lock = locks[task as usize % 2].clone();
+    for task in 0..TASKS {
+        let lock = managers[task as usize % 2].rwlock("key".into());
         tasks.push(start(async move {
             // Any spread will do: a multiplicative generator.
             let mut random = task + 1;
-            for _ in 0..60 {
+            for _ in 0..TURNS {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let patience = Duration::from_micros((random >> 33) % 3000);
                 if (random >> 20) % 2 == 0 {
@@ -182,7 +183,12 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
         soon("dropped acquires block others", task).await.unwrap();
     }
     lab.witness().until_quiet().await.unwrap();
-    for lock in locks {
+    for manager in managers {
+        let stats = manager.stats();
+        assert_eq!((stats.waiting, stats.held), (0, 0));
+        // One that holds and one that waits: there is one key.
+        assert!(stats.sessions <= 2, "{stats:?}");
+        let lock = manager.rwlock("key".into());
         soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     }
 }

@@ -1,0 +1,115 @@
+//! A backend that is not PostgreSQL: locks of one process, behind the same trait and with the same guards.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pglock_core::{
+    DistributedRwLock, Error, ErrorKind, Hold, LockKey, ReadGuard, Result, WriteGuard,
+};
+use tokio::sync::RwLock;
+use tokio::time::timeout;
+
+#[derive(Debug)]
+struct LocalLock {
+    key: LockKey,
+    lock: Arc<RwLock<()>>,
+}
+
+/// Released when dropped, and never lost.
+#[derive(Debug)]
+struct LocalHold<G> {
+    key: LockKey,
+    _guard: G,
+}
+
+#[async_trait]
+impl<G: fmt::Debug + Send + Sync + 'static> Hold for LocalHold<G> {
+    fn key(&self) -> LockKey {
+        self.key
+    }
+
+    fn is_held(&self) -> bool {
+        true
+    }
+
+    async fn lost(&self) {
+        std::future::pending().await
+    }
+
+    async fn release(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LocalLock {
+    fn hold<G>(&self, guard: G) -> LocalHold<G> {
+        LocalHold { key: self.key, _guard: guard }
+    }
+
+    fn timeout(&self) -> Error {
+        Error::new(ErrorKind::Timeout, "not free in time").for_key(self.key)
+    }
+}
+
+#[async_trait]
+impl DistributedRwLock for LocalLock {
+    fn key(&self) -> LockKey {
+        self.key
+    }
+
+    async fn try_read(&self) -> Result<Option<ReadGuard>> {
+        let guard = self.lock.clone().try_read_owned().ok();
+        Ok(guard.map(|guard| ReadGuard::new(self.hold(guard))))
+    }
+
+    async fn read(&self) -> Result<ReadGuard> {
+        Ok(ReadGuard::new(self.hold(self.lock.clone().read_owned().await)))
+    }
+
+    async fn try_read_for(&self, time: Duration) -> Result<ReadGuard> {
+        timeout(time, self.read()).await.map_err(|_| self.timeout())?
+    }
+
+    async fn try_write(&self) -> Result<Option<WriteGuard>> {
+        let guard = self.lock.clone().try_write_owned().ok();
+        Ok(guard.map(|guard| WriteGuard::new(self.hold(guard))))
+    }
+
+    async fn write(&self) -> Result<WriteGuard> {
+        Ok(WriteGuard::new(self.hold(self.lock.clone().write_owned().await)))
+    }
+
+    async fn try_write_for(&self, time: Duration) -> Result<WriteGuard> {
+        timeout(time, self.write()).await.map_err(|_| self.timeout())?
+    }
+}
+
+#[tokio::test]
+async fn guards_can_be_built_by_other_backends() {
+    let lock: Arc<dyn DistributedRwLock> =
+        Arc::new(LocalLock { key: "local".into(), lock: Arc::default() });
+    let guard = lock.try_write().await.unwrap().unwrap();
+    assert!(guard.is_held());
+    assert_eq!(guard.key(), lock.key());
+    assert!(format!("{guard:?}").contains("LocalHold"));
+    assert!(lock.try_read().await.unwrap().is_none());
+    let error = lock.try_read_for(Duration::from_millis(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(lock.key())));
+    guard.release().await.unwrap();
+    let readers = (lock.read().await.unwrap(), lock.read().await.unwrap());
+    assert!(lock.try_write().await.unwrap().is_none());
+    drop(readers);
+    assert!(lock.try_write().await.unwrap().is_some());
+}
+
+#[test]
+fn what_users_hold_may_cross_threads() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<ReadGuard>();
+    check::<WriteGuard>();
+    check::<Error>();
+    check::<pglock_core::RwLock>();
+    check::<Box<dyn DistributedRwLock>>();
+}

@@ -80,6 +80,24 @@ fn an_abandoned_waiter_is_cancelled_at_the_server() {
 }
 
 #[test]
+fn a_cancel_that_comes_before_the_wait_has_begun_is_repeated() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.turn(WAITING, false);
+    world.abandon(waiter, key());
+    world.turn(SHARED, false);
+    world.turn(SHARED, false);
+    world.settle();
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    world.advance(Duration::from_millis(20));
+    world.settle();
+    assert!(!world.server.is_waiting(world.links[&WAITING].pid));
+}
+
+#[test]
 fn a_wait_that_is_granted_while_it_is_cancelled_is_given_back() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());
@@ -129,6 +147,33 @@ fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
         [(SHARED, Operation::Unlock(key(), Read)), (SHARED, Operation::TryLock(key(), Read))];
     assert_eq!(world.sent, in_order);
     assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
+    let (mut world, hold) = holding(Write);
+    world.faulty = true;
+    world.server.unlock_all(world.links[&SHARED].pid);
+    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_writer_asks_when_the_readers_of_every_session_have_given_the_lock_back() {
+    let (mut world, old) = holding(Read);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.server.leave_queue(ELSEWHERE);
+    world.settle();
+    let new = hold_of(&world, reader);
+    world.release(key(), old, false);
+    world.release(key(), new, false);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, writer));
 }
 
 #[test]
@@ -234,6 +279,7 @@ fn closing_resolves_everybody() {
     assert!(world.reference.guards().iter().all(|(_, guard)| guard.lost));
     world.settle();
     assert!(world.state.is_finished());
+    assert_eq!(world.opened(), 2, "nothing is connected only to be closed");
 }
 
 #[test]

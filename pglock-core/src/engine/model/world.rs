@@ -18,6 +18,7 @@ use crate::mode::Mode;
 
 /// Backend pids of sessions of another process; ours are higher.
 pub(crate) const REMOTE: [Pid; 2] = [1, 2];
+const FIRST_PID: Pid = 100;
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -77,7 +78,7 @@ impl World {
             faulty: false,
             sent: Vec::new(),
             outcomes: BTreeMap::new(),
-            next_pid: 100,
+            next_pid: FIRST_PID,
             next_waiter: 0,
         }
     }
@@ -114,6 +115,11 @@ impl World {
         self.step(Event::Close);
         let waiting = self.reference.keys.values().map(|key| key.waiting.len());
         assert_eq!(waiting.sum::<usize>(), 0, "closing resolves everybody");
+    }
+
+    /// How many sessions were opened.
+    pub(crate) fn opened(&self) -> i32 {
+        self.next_pid - FIRST_PID
     }
 
     pub(crate) fn advance(&mut self, time: Duration) {

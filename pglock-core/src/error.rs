@@ -48,7 +48,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// What answers is not a server on which these locks exclude anybody: a standby, or a pooler that moves statements between server sessions.
     UnsupportedServer,
-    /// An option is out of range.
+    /// An option is out of range, or the connection settings cannot work: a URL that cannot be read, a database that does not exist.
     InvalidOptions,
     /// The call was made outside a tokio runtime.
     NoRuntime,

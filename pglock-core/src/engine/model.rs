@@ -1,6 +1,8 @@
 //! The machine against a model: random callers, server, other processes and faults, with everything checked after every step.
 
+mod checks;
 mod drain;
+mod faults;
 mod reference;
 mod server;
 mod transitions;

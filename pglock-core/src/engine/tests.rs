@@ -283,6 +283,26 @@ fn closing_resolves_everybody() {
 }
 
 #[test]
+fn closing_keeps_a_session_to_cancel_waits_with() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.turn(WAITING, false);
+    world.close();
+    // The cancel comes before the wait has begun.
+    for _ in 0..3 {
+        world.turn(SHARED, false);
+    }
+    world.settle();
+    world.advance(Duration::from_millis(20));
+    world.settle();
+    assert!(world.state.is_finished());
+    assert_eq!(world.opened(), 2);
+}
+
+#[test]
 fn closing_gives_up_waits_though_their_canceller_is_not_connected() {
     let (mut world, waiter) = waiting(Write);
     world.kill(SHARED, false);

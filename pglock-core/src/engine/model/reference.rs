@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::super::event::{HoldId, Moment, Patience, SessionId, WaiterId};
-use super::super::limits::Limits;
+use crate::engine::event::{HoldId, Moment, Patience, SessionId, WaiterId};
+use crate::engine::limits::Limits;
 use crate::key::LockKey;
 use crate::mode::Mode;
 

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::event::{
-    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, SessionId, WaiterId,
-};
-use super::super::limits::{Limits, WaitStrategy};
-use super::super::sessions::{Phase, Role};
-use super::super::state::State;
 use super::reference::Reference;
 use super::server::{Pid, Server};
 use crate::driver::{Operation, Row};
+use crate::engine::event::{
+    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, SessionId, WaiterId,
+};
+use crate::engine::limits::Limits;
+use crate::engine::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -23,14 +22,14 @@ const FIRST_PID: Pid = 100;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) state: State,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(crate) now: Moment,
     pub(crate) server: Server,
     pub(crate) links: BTreeMap<SessionId, Link>,
     /// Server sessions whose client has gone, with what they had been told to do.
-    orphans: Vec<(Pid, Vec<Operation>)>,
+    pub(super) orphans: Vec<(Pid, Vec<Operation>)>,
     pub(crate) reference: Reference,
-    keys: Vec<LockKey>,
+    pub(super) keys: Vec<LockKey>,
     /// Something went wrong, so that callers may be told failures.
     pub(crate) faulty: bool,
     /// What the sessions were told to do, and the answers to callers.
@@ -284,7 +283,7 @@ impl World {
 
     // The server.
 
-    fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
+    pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
         let mut rows = Vec::new();
         for (place, operation) in (1..).zip(operations) {
             let done = match *operation {
@@ -342,207 +341,6 @@ impl World {
         }
         true
     }
-
-    // What goes wrong.
-
-    pub(crate) fn connecting(&self) -> Option<SessionId> {
-        self.find(|stage| *stage == Stage::Connecting).first().copied()
-    }
-
-    pub(crate) fn find(&self, wanted: impl Fn(&Stage) -> bool) -> Vec<SessionId> {
-        let links = self.links.iter().filter(|(_, link)| wanted(&link.stage));
-        links.map(|(id, _)| *id).collect()
-    }
-
-    pub(crate) fn open_fails(&mut self, permanent: bool) {
-        let Some(session) = self.connecting() else {
-            return;
-        };
-        self.faulty = true;
-        let error = Error::new(ErrorKind::Connection, "the server cannot be reached");
-        self.step(Event::OpenFailed { session, error, permanent });
-        self.links.remove(&session);
-    }
-
-    /// The server refuses a statement when it has done a part of it. With `half`, a probe ends in its middle.
-    pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
-        self.faulty = true;
-        let link = &self.links[&id];
-        let (pid, stage) = (link.pid, link.stage.clone());
-        if let Stage::Sent(operations) = &stage {
-            let (before, after) = operations.split_at(done.min(operations.len()));
-            self.execute(pid, before, true);
-            if let (true, Some(Operation::Probe(key))) = (half, after.first()) {
-                self.server.try_lock(pid, *key, Mode::Read);
-            }
-        }
-        // A wait may hold the lock all the same.
-        self.server.leave_queue(pid);
-        self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal;
-    }
-
-    /// The server session ends; the client learns of it later.
-    pub(crate) fn kill(&mut self, id: SessionId, executed: bool) {
-        self.faulty = true;
-        let link = self.links.get_mut(&id).expect("only what is there ends");
-        let pid = link.pid;
-        let stage = std::mem::replace(&mut link.stage, Stage::Broken);
-        if let (Stage::Sent(operations), true) = (stage, executed) {
-            self.execute(pid, &operations, true);
-        }
-        self.server.end(pid);
-    }
-
-    /// The connection ends; the server learns of it later.
-    pub(crate) fn cut(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        self.faulty = true;
-        let pid = link.pid;
-        let operations = match std::mem::replace(&mut link.stage, Stage::Broken) {
-            Stage::Sent(operations) => operations,
-            _ => Vec::new(),
-        };
-        self.orphans.push((pid, operations));
-    }
-
-    /// The server notices that a client has gone, maybe when it has done what it was told.
-    pub(crate) fn reap(&mut self, nth: usize, executed: bool) {
-        if self.orphans.is_empty() {
-            return;
-        }
-        let (pid, operations) = self.orphans.remove(nth % self.orphans.len());
-        if executed {
-            self.execute(pid, &operations, true);
-        }
-        self.server.end(pid);
-    }
-
-    // What must hold at any time.
-
-    fn check_request(&self, pid: Pid, operations: &[Operation]) {
-        assert!(operations.len() <= self.limits.batch);
-        for operation in operations {
-            match *operation {
-                Operation::Lock(..) => {
-                    assert_eq!(operations.len(), 1, "a wait comes alone");
-                    assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
-                }
-                Operation::Probe(key) => {
-                    let held = self.server.count(pid, key, Mode::Read) > 0;
-                    assert!(!held || self.faulty, "a holder is let past who waits");
-                }
-                Operation::Cancel(target) => {
-                    let mut sessions = self.state.sessions.iter();
-                    assert!(
-                        sessions.any(|(_, s)| s.pid == target),
-                        "a session that has gone is not cancelled: the pid may be another one's"
-                    );
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn check(&self) {
-        for (key, guard) in self.reference.guards() {
-            let Some(link) = self.links.get(&guard.session).filter(|_| !guard.lost) else {
-                assert!(guard.lost, "{guard:?} of {key} has no session");
-                continue;
-            };
-            let held = self.server.count(link.pid, key, guard.mode);
-            assert!(
-                held == 1 || link.stage == Stage::Broken,
-                "{guard:?} of {key} is not held by {link:?}"
-            );
-        }
-        for (pid, holding, count) in self.server.held() {
-            assert_eq!(count, 1, "{pid} holds {holding:?} more than once");
-        }
-        self.check_machine();
-    }
-
-    fn check_machine(&self) {
-        let sessions = &self.state.sessions;
-        let count = |role| sessions.iter().filter(|(_, s)| s.role == role).count();
-        assert!(count(Role::Shared) <= self.limits.shared_sessions);
-        assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
-        for (id, session) in sessions.iter() {
-            let entries = self.state.entries.values();
-            let holds = entries.flat_map(|entry| &entry.holds);
-            assert_eq!(session.held, holds.filter(|h| h.session == id).count());
-        }
-        for (key, entry) in &self.state.entries {
-            assert!(!entry.is_unused(), "{key} is of no use any more");
-        }
-        assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
-    }
-
-    /// Notes who is in the way of callers who would not wait.
-    pub(crate) fn note_contention(&mut self) {
-        for (key, model) in &mut self.reference.keys {
-            let mut claims = self.server.claims(*key);
-            claims.retain(|(pid, mode)| !is_ours(&self.state, &self.links, *key, *pid, *mode));
-            let mut earlier_waits = false;
-            let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
-            for caller in &mut model.waiting {
-                let others = claims.iter().map(|(_, mode)| *mode).chain(guards.clone());
-                caller.contended |=
-                    earlier_waits || { others }.any(|mode| !mode.is_compatible_with(caller.mode));
-                earlier_waits |= caller.patience == Patience::Wait;
-            }
-        }
-    }
-
-    fn probes_answered(&self, event: &Event) -> BTreeSet<LockKey> {
-        let Event::Answered { session, rows } = event else {
-            return BTreeSet::new();
-        };
-        let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
-            return BTreeSet::new();
-        };
-        let free = ops.iter().zip(rows).filter(|(_, row)| row.1 == Some(1));
-        free.filter_map(|(op, _)| match op.to_operation() {
-            Operation::Probe(key) => Some(key),
-            _ => None,
-        })
-        .collect()
-    }
-
-    /// The keys for which another session could be asked whether a writer waits.
-    fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
-        let sessions = &self.state.sessions;
-        let waiting = sessions.iter().filter(|(_, s)| s.role == Role::Waiting);
-        let room = waiting.count() < self.limits.waiting_sessions;
-        let by_waiting = self.limits.wait == WaitStrategy::Queue
-            && (sessions.free_waiting().is_some() || room && !is_tick);
-        let askable = |key: &LockKey| {
-            let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
-            let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
-            by_waiting || sessions.for_probe(holds_it).is_some()
-        };
-        self.keys.iter().copied().filter(askable).collect()
-    }
-}
-
-/// Whether a claim at the server is one that the machine knows and nobody here uses.
-fn is_ours(
-    state: &State,
-    links: &BTreeMap<SessionId, Link>,
-    key: LockKey,
-    pid: Pid,
-    mode: Mode,
-) -> bool {
-    use super::super::entry::Request;
-    let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
-        return false;
-    };
-    state.entries.get(&key).is_some_and(|entry| {
-        entry.holds.iter().any(|h| h.session == *id && h.mode == mode)
-            || matches!(entry.request, Request::Wait { session, .. } if session == *id)
-            || matches!(entry.request, Request::Try { session, .. } if session == *id)
-    })
 }
 
 fn refusal() -> Error {

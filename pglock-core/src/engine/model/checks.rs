@@ -1,0 +1,138 @@
+//! What must hold at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::server::Pid;
+use super::world::{Link, Stage, World};
+use crate::driver::Operation;
+use crate::engine::entry::Request;
+use crate::engine::event::{Event, Patience, SessionId};
+use crate::engine::limits::WaitStrategy;
+use crate::engine::sessions::{Phase, Role};
+use crate::engine::state::State;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+impl World {
+    pub(super) fn check_request(&self, pid: Pid, operations: &[Operation]) {
+        assert!(operations.len() <= self.limits.batch);
+        for operation in operations {
+            match *operation {
+                Operation::Lock(..) => {
+                    assert_eq!(operations.len(), 1, "a wait comes alone");
+                    assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
+                }
+                Operation::Probe(key) => {
+                    let held = self.server.count(pid, key, Mode::Read) > 0;
+                    assert!(!held || self.faulty, "a holder is let past who waits");
+                }
+                Operation::Cancel(target) => {
+                    let mut sessions = self.state.sessions.iter();
+                    assert!(
+                        sessions.any(|(_, s)| s.pid == target),
+                        "a session that has gone is not cancelled: the pid may be another one's"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn check(&self) {
+        for (key, guard) in self.reference.guards() {
+            let Some(link) = self.links.get(&guard.session).filter(|_| !guard.lost) else {
+                assert!(guard.lost, "{guard:?} of {key} has no session");
+                continue;
+            };
+            let held = self.server.count(link.pid, key, guard.mode);
+            assert!(
+                held == 1 || link.stage == Stage::Broken,
+                "{guard:?} of {key} is not held by {link:?}"
+            );
+        }
+        for (pid, holding, count) in self.server.held() {
+            assert_eq!(count, 1, "{pid} holds {holding:?} more than once");
+        }
+        self.check_machine();
+    }
+
+    fn check_machine(&self) {
+        let sessions = &self.state.sessions;
+        let count = |role| sessions.iter().filter(|(_, s)| s.role == role).count();
+        assert!(count(Role::Shared) <= self.limits.shared_sessions);
+        assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
+        for (id, session) in sessions.iter() {
+            let entries = self.state.entries.values();
+            let holds = entries.flat_map(|entry| &entry.holds);
+            assert_eq!(session.held, holds.filter(|h| h.session == id).count());
+        }
+        for (key, entry) in &self.state.entries {
+            assert!(!entry.is_unused(), "{key} is of no use any more");
+        }
+        assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+    }
+
+    /// Notes who is in the way of callers who would not wait.
+    pub(crate) fn note_contention(&mut self) {
+        for (key, model) in &mut self.reference.keys {
+            let mut claims = self.server.claims(*key);
+            claims.retain(|(pid, mode)| !is_ours(&self.state, &self.links, *key, *pid, *mode));
+            let mut earlier_waits = false;
+            let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
+            for caller in &mut model.waiting {
+                let others = claims.iter().map(|(_, mode)| *mode).chain(guards.clone());
+                caller.contended |=
+                    earlier_waits || { others }.any(|mode| !mode.is_compatible_with(caller.mode));
+                earlier_waits |= caller.patience == Patience::Wait;
+            }
+        }
+    }
+
+    pub(super) fn probes_answered(&self, event: &Event) -> BTreeSet<LockKey> {
+        let Event::Answered { session, rows } = event else {
+            return BTreeSet::new();
+        };
+        let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
+            return BTreeSet::new();
+        };
+        let free = ops.iter().zip(rows).filter(|(_, row)| row.1 == Some(1));
+        free.filter_map(|(op, _)| match op.to_operation() {
+            Operation::Probe(key) => Some(key),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The keys for which another session could be asked whether a writer waits.
+    pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
+        let sessions = &self.state.sessions;
+        let waiting = sessions.iter().filter(|(_, s)| s.role == Role::Waiting);
+        let room = waiting.count() < self.limits.waiting_sessions;
+        let by_waiting = self.limits.wait == WaitStrategy::Queue
+            && (sessions.free_waiting().is_some() || room && !is_tick);
+        let askable = |key: &LockKey| {
+            let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
+            let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
+            by_waiting || sessions.for_probe(holds_it).is_some()
+        };
+        self.keys.iter().copied().filter(askable).collect()
+    }
+}
+
+/// Whether a claim at the server is one that the machine knows and nobody here uses.
+fn is_ours(
+    state: &State,
+    links: &BTreeMap<SessionId, Link>,
+    key: LockKey,
+    pid: Pid,
+    mode: Mode,
+) -> bool {
+    let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
+        return false;
+    };
+    state.entries.get(&key).is_some_and(|entry| {
+        entry.holds.iter().any(|h| h.session == *id && h.mode == mode)
+            || matches!(entry.request, Request::Wait { session, .. } if session == *id)
+            || matches!(entry.request, Request::Try { session, .. } if session == *id)
+    })
+}

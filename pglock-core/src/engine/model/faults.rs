@@ -1,0 +1,83 @@
+//! What goes wrong.
+
+use super::world::{Stage, World};
+use crate::driver::Operation;
+use crate::engine::event::{Event, SessionId};
+use crate::error::{Error, ErrorKind};
+use crate::mode::Mode;
+
+impl World {
+    pub(crate) fn connecting(&self) -> Option<SessionId> {
+        self.find(|stage| *stage == Stage::Connecting).first().copied()
+    }
+
+    pub(crate) fn find(&self, wanted: impl Fn(&Stage) -> bool) -> Vec<SessionId> {
+        let links = self.links.iter().filter(|(_, link)| wanted(&link.stage));
+        links.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn open_fails(&mut self, permanent: bool) {
+        let Some(session) = self.connecting() else {
+            return;
+        };
+        self.faulty = true;
+        let error = Error::new(ErrorKind::Connection, "the server cannot be reached");
+        self.step(Event::OpenFailed { session, error, permanent });
+        self.links.remove(&session);
+    }
+
+    /// The server refuses a statement when it has done a part of it. With `half`, a probe ends in its middle.
+    pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
+        self.faulty = true;
+        let link = &self.links[&id];
+        let (pid, stage) = (link.pid, link.stage.clone());
+        if let Stage::Sent(operations) = &stage {
+            let (before, after) = operations.split_at(done.min(operations.len()));
+            self.execute(pid, before, true);
+            if let (true, Some(Operation::Probe(key))) = (half, after.first()) {
+                self.server.try_lock(pid, *key, Mode::Read);
+            }
+        }
+        // A wait may hold the lock all the same.
+        self.server.leave_queue(pid);
+        self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal;
+    }
+
+    /// The server session ends; the client learns of it later.
+    pub(crate) fn kill(&mut self, id: SessionId, executed: bool) {
+        self.faulty = true;
+        let link = self.links.get_mut(&id).expect("only what is there ends");
+        let pid = link.pid;
+        let stage = std::mem::replace(&mut link.stage, Stage::Broken);
+        if let (Stage::Sent(operations), true) = (stage, executed) {
+            self.execute(pid, &operations, true);
+        }
+        self.server.end(pid);
+    }
+
+    /// The connection ends; the server learns of it later.
+    pub(crate) fn cut(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        self.faulty = true;
+        let pid = link.pid;
+        let operations = match std::mem::replace(&mut link.stage, Stage::Broken) {
+            Stage::Sent(operations) => operations,
+            _ => Vec::new(),
+        };
+        self.orphans.push((pid, operations));
+    }
+
+    /// The server notices that a client has gone, maybe when it has done what it was told.
+    pub(crate) fn reap(&mut self, nth: usize, executed: bool) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        let (pid, operations) = self.orphans.remove(nth % self.orphans.len());
+        if executed {
+            self.execute(pid, &operations, true);
+        }
+        self.server.end(pid);
+    }
+}

@@ -69,7 +69,8 @@ impl<D> Locks<D> {
     /// Releases every lock, ends every wait and closes the connections.
     ///
     /// Whoever waits gets [`Closed`](ErrorKind::Closed), and so does every later call. Guards that still exist have lost their locks.
-    /// Returns when the server has confirmed the end of the sessions, or after 5 seconds without an answer, when the connections are dropped.
+    /// Returns when the server has confirmed that the locks are free and the connections are closed, or after 5 seconds without an
+    /// answer, when the connections are dropped.
     ///
     /// # Cancel safety
     ///

@@ -74,6 +74,12 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How it waits for locks of other processes.
     pub wait_strategy: WaitStrategy,
+    /// Bound on its locks at the server, if not the default.
+    pub max_locks: Option<usize>,
+    /// Bound on callers that wait, if not the default.
+    pub max_waiters: Option<usize>,
+    /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
+    pub lease: Option<(Duration, Duration)>,
 }
 
 impl Default for Options {
@@ -83,6 +89,9 @@ impl Default for Options {
             max_waiting_sessions: 4,
             idle_timeout: Duration::from_secs(30),
             wait_strategy: WaitStrategy::default(),
+            max_locks: None,
+            max_waiters: None,
+            lease: None,
         }
     }
 }
@@ -90,13 +99,21 @@ impl Default for Options {
 impl Options {
     /// A manager of the engine with these options.
     pub fn build<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
-        let locks = Locks::<D>::builder(driver)
+        let mut builder = Locks::<D>::builder(driver)
             .application_name(&*self.application_name)
             .max_waiting_sessions(self.max_waiting_sessions)
             .idle_timeout(self.idle_timeout)
-            .wait_strategy(self.wait_strategy)
-            .build();
-        Arc::new(locks.unwrap())
+            .wait_strategy(self.wait_strategy);
+        if let Some(locks) = self.max_locks {
+            builder = builder.max_locks(locks);
+        }
+        if let Some(waiters) = self.max_waiters {
+            builder = builder.max_waiters(waiters);
+        }
+        if let Some((server, guards)) = self.lease {
+            builder = builder.lease(server, guards).heartbeat(guards / 4);
+        }
+        Arc::new(builder.build().unwrap())
     }
 }
 

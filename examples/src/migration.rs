@@ -52,7 +52,7 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
 }
 
 async fn start(replica: usize, lock: &dyn DistributedRwLock, schema: &Schema) -> Result {
-    println!("replica {replica}: waiting for the lock, {DEADLINE:?} at most");
+    println!("replica {replica}: waiting for the lock for at most {DEADLINE:?}");
     let guard = lock.try_write_for(DEADLINE).await?;
 
     // Under the lock: nobody migrates between this look and what follows from it.
@@ -62,7 +62,7 @@ async fn start(replica: usize, lock: &dyn DistributedRwLock, schema: &Schema) ->
         sleep(Duration::from_millis(500)).await;
         schema.record(migration);
     }
-    println!("replica {replica}: {} to run, starting the service", MIGRATIONS.len() - done);
+    println!("replica {replica}: the schema is up to date, starting the service");
     Ok(guard.release().await?)
 }
 

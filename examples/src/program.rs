@@ -34,7 +34,10 @@ async fn try_run<D: Driver>(
     let mut interrupted = pin!(ctrl_c());
     let server = tokio::select! {
         server = TestServer::shared() => server?,
-        interrupted = &mut interrupted => return Ok(interrupted?),
+        interrupted = &mut interrupted => {
+            println!("interrupted");
+            return Ok(interrupted?);
+        }
     };
     let locks = locks(server.url())?;
 

@@ -20,7 +20,7 @@ const JOBS: usize = 8;
 ///
 /// Those of the locks; and if two jobs have the same slot.
 pub async fn run(locks: &dyn LockSource) -> Result {
-    let pool: Vec<Slot> = (0..SLOTS).map(|number| Slot::new(number, locks)).collect();
+    let pool: Vec<Slot> = (1..=SLOTS).map(|number| Slot::new(number, locks)).collect();
     try_join_all((1..=JOBS).map(|job| work(job, &pool))).await?;
     println!("{JOBS} jobs shared {SLOTS} slots");
     Ok(())

@@ -42,17 +42,19 @@ async fn serve(
     job: &Job,
 ) -> Result {
     for time in (next..).take(times) {
-        sleep(Duration::from_secs(time * PERIOD).saturating_sub(now()?)).await;
+        let due = time * PERIOD;
+        sleep(Duration::from_secs(due).saturating_sub(now()?)).await;
+        let due = format!("the job of second {:02}", due % 60);
         let Some(guard) = lock.try_write().await? else {
-            println!("server {server}: somebody else is running the job");
+            println!("server {server}: {due} is being run elsewhere");
             continue;
         };
         // Under the lock: nobody runs it between this look and what follows from it.
         if job.last_done.load(Ordering::SeqCst) < time {
-            println!("server {server}: running the job");
+            println!("server {server}: running {due}");
             job.run(time).await?;
         } else {
-            println!("server {server}: the job has been run");
+            println!("server {server}: {due} has been run");
         }
         guard.release().await?;
     }

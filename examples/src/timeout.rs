@@ -5,7 +5,7 @@ use std::time::Duration;
 use pglock_core::{DistributedRwLock, ErrorKind};
 use tokio::time::sleep;
 
-use crate::Result;
+use crate::{Result, ensure};
 
 /// What is locked.
 pub const NAME: &str = "pglock-examples/timeout";
@@ -23,14 +23,14 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     let held = lock.write().await?;
     println!("the lock is held");
 
-    println!("waiting for it, {SHORT:?} at most");
+    println!("waiting for it for at most {SHORT:?}");
     match lock.try_write_for(SHORT).await {
         Err(error) if error.kind() == ErrorKind::Timeout => println!("timed out: {error}"),
         Err(error) => return Err(error.into()),
-        Ok(_) => return Err("a lock that is held was given to somebody else".into()),
+        Ok(_) => ensure(false, "a lock that is held is not given to anybody else")?,
     }
 
-    println!("waiting for it, {LONG:?} at most");
+    println!("waiting for it for at most {LONG:?}");
     let release = async {
         sleep(Duration::from_secs(2)).await;
         println!("its holder releases it");

@@ -33,24 +33,31 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
 }
 
 async fn get(request: usize, lock: &dyn DistributedRwLock, reports: &Reports) -> Result<String> {
-    loop {
-        if let Some(guard) = lock.try_write().await? {
-            // Under the lock: nobody builds it between this look and what follows from it.
-            if reports.stored().is_none() {
-                println!("request {request}: building the report");
-                reports.build().await;
-            }
-            guard.release().await?;
-        } else {
+    let guard = match lock.try_write().await? {
+        Some(guard) => guard,
+        None => {
             println!("request {request}: somebody is building it, waiting");
             lock.read().await?.release().await?;
+            if let Some(report) = reports.stored() {
+                println!("request {request}: has the report");
+                return Ok(report);
+            }
+            // Its builder has died, or is another terminal, which stores its reports elsewhere. In line, since any number may
+            // find this at once: tries would only get into each other's way.
+            lock.write().await?
         }
-        // Not there if its builder has died, or is another terminal, which stores its reports elsewhere.
-        if let Some(report) = reports.stored() {
-            println!("request {request}: has the report");
-            return Ok(report);
+    };
+    // Under the lock: nobody builds it between this look and what follows from it.
+    let report = match reports.stored() {
+        Some(report) => report,
+        None => {
+            println!("request {request}: building the report");
+            reports.build().await
         }
-    }
+    };
+    guard.release().await?;
+    println!("request {request}: has the report");
+    Ok(report)
 }
 
 /// Stands for where your reports are stored.
@@ -65,10 +72,11 @@ impl Reports {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn build(&self) {
+    async fn build(&self) -> String {
         sleep(Duration::from_secs(2)).await;
         let edition = self.built.fetch_add(1, Ordering::SeqCst) + 1;
         let report = format!("daily report, edition {edition}");
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+        report
     }
 }

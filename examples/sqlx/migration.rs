@@ -7,11 +7,11 @@
 use std::process::ExitCode;
 
 use pglock_examples::{migration, program};
-use pglock_sqlx::SqlxDriver;
+use pglock_sqlx::Locks;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(migration::locks::<SqlxDriver>, async |locks| {
+    program::run(migration::locks, async |locks: &Locks| {
         migration::run(&locks.rwlock(migration::NAME)).await
     })
     .await

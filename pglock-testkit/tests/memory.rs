@@ -1,4 +1,4 @@
-//! Runs the checks that every backend passes on the server in memory, and checks what it can do to tests.
+//! Runs the checks that every backend passes on the server in memory.
 
 use std::sync::Arc;
 
@@ -29,4 +29,4 @@ impl Fixture for MemoryFixture {
     }
 }
 
-pglock_testkit::conformance!(MemoryFixture);
+pglock_testkit::conformance!(MemoryFixture, lacks: [Postgres, Process]);

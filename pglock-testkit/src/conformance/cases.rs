@@ -1,4 +1,5 @@
-//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends.
+//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends
+//! that have the [power](crate::conformance::Power) which it names, if it needs one.
 
 #![allow(clippy::unused_async, missing_docs)]
 
@@ -14,9 +15,9 @@ pub mod waiting;
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __each_case {
-    ($run:path, $fixture:ty) => {
-        $run! {
-            $fixture,
+    ($define:ident) => {
+        $crate::__cases! {
+            $define
             excluding: [
                 writer_excludes_writers_of_other_processes,
                 writer_excludes_readers_of_other_processes,
@@ -54,7 +55,7 @@ macro_rules! __each_case {
                 acquire_may_be_dropped_at_any_poll_when_free,
                 acquire_may_be_dropped_at_any_poll_when_contended,
                 acquires_dropped_at_random_leave_nothing,
-                wait_cancelled_by_the_server_fails_and_holds_nothing,
+                wait_cancelled_by_the_server_fails_and_holds_nothing: Sessions,
             ],
             releasing: [
                 dropped_guard_frees_the_lock,
@@ -73,7 +74,7 @@ macro_rules! __each_case {
                 reader_does_not_pass_a_waiting_writer_of_its_process,
                 reader_does_not_pass_a_waiting_writer_of_another_process,
                 writer_is_not_starved_by_overlapping_readers,
-                many_callers_wait_on_one_session,
+                many_callers_wait_on_one_session: Sessions,
                 released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
             ],
@@ -84,20 +85,20 @@ macro_rules! __each_case {
                 equal_names_meet,
             ],
             closing: [
-                close_frees_locks_as_others_see,
+                close_frees_locks_as_others_see: Sessions,
                 close_ends_waits,
                 closed_manager_refuses,
                 close_twice_is_harmless,
-                dropped_manager_ends_its_sessions,
+                dropped_manager_ends_its_sessions: Sessions,
             ],
             sessions: [
-                thousand_keys_are_held_on_few_sessions,
-                ended_session_is_told_to_its_guards,
-                release_of_a_lost_lock_says_so,
-                lost_lock_does_not_disturb_others,
-                waiter_survives_the_end_of_its_session,
-                lock_can_be_had_again_after_a_loss,
-                idle_waiting_sessions_are_closed,
+                thousand_keys_are_held_on_few_sessions: Sessions,
+                ended_session_is_told_to_its_guards: Sessions,
+                release_of_a_lost_lock_says_so: Sessions,
+                lost_lock_does_not_disturb_others: Sessions,
+                waiter_survives_the_end_of_its_session: Sessions,
+                lock_can_be_had_again_after_a_loss: Sessions,
+                idle_waiting_sessions_are_closed: Sessions,
             ],
         }
     };

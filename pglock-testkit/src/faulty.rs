@@ -92,6 +92,8 @@ pub enum Fault {
     Slow(Duration),
     /// The request reaches another session of the server, as behind a transaction pooler.
     Moved,
+    /// The request reaches the server twice, and the second answer comes back: that of a lock that had been given back already.
+    Twice,
 }
 
 /// Which faults strike where. Clones are handles to the same script.
@@ -284,7 +286,12 @@ impl<D: Driver> Session for FaultySession<D> {
         let is_here =
             |point| request.to_operations().any(|operation| Point::of(operation) == point);
         let mut strike = self.faults.at(is_here);
-        let answers = self.before(&mut strike).await?.run(request).await?;
+        let twice = strike.fault == Some(Fault::Twice);
+        let session = self.before(&mut strike).await?;
+        if twice {
+            session.run(request).await?;
+        }
+        let answers = session.run(request).await?;
         self.after(&mut strike).await?;
         Ok(answers)
     }

@@ -104,6 +104,11 @@ impl Question {
         }
     }
 
+    /// Tells the session this is meant for from all others: the one that it opened, if it opens one.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// The `application_name` that the session is to have, if this opens one.
     pub fn application_name(&self) -> Option<&str> {
         match &self.body {

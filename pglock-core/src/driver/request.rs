@@ -74,6 +74,11 @@ impl Request {
         }
     }
 
+    /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None` for each operation.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// For a backend that does not speak SQL: the operations to do, in this order, to be answered by one [`Outcome`] each.
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {

@@ -37,7 +37,7 @@ mod watchdog;
 
 pub use self::database::TestDatabase;
 pub use self::error::TestServerError;
-pub(crate) use self::url::connect;
+pub(crate) use self::url::{config, connect, with_address};
 
 use self::started::{Private, Shared};
 

@@ -1,0 +1,21 @@
+//! What can go wrong, made to happen.
+//!
+//! * [`Proxy`]: delays, stalls, holds, cuts and resets what passes between clients and a server.
+//! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
+//! * [`Standby`]: a copy of a private server, which can be promoted.
+//! * [`PgBouncer`]: a pooler in front of a server.
+//! * [`kill`], [`Stopped`]: processes that end or stop.
+//!
+//! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
+//! [`TestServer`](crate::postgres::TestServer).
+
+use std::time::Duration;
+
+mod error;
+mod proxy;
+
+pub use self::error::FaultError;
+pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
+
+/// How long what a tool waits for may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);

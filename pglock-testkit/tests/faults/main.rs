@@ -1,0 +1,8 @@
+//! The fault tools, proven on a real server through another client.
+
+use std::error::Error;
+
+mod proxy;
+mod raw;
+
+type TestResult = Result<(), Box<dyn Error>>;

@@ -9,13 +9,28 @@
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
 //! [`TestServer`](crate::postgres::TestServer).
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 mod error;
+#[cfg(target_os = "linux")]
+mod namespace;
+#[cfg(not(target_os = "linux"))]
+#[path = "faults/no_namespace.rs"]
+mod namespace;
 mod proxy;
 
 pub use self::error::FaultError;
+pub use self::namespace::Namespace;
 pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
 
 /// How long what a tool waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says on standard error that a test was not run, also where the test harness keeps the output of tests to itself.
+///
+/// For [`FaultError::NotAllowed`]: a test that cannot be run must not look as if it had been.
+pub fn not_run(test: &str, why: &FaultError) {
+    // There is nobody to tell that nobody can be told.
+    let _ = writeln!(io::stderr(), "NOT RUN {test}: {why}");
+}

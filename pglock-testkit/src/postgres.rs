@@ -12,6 +12,8 @@
 use std::env;
 use std::fmt;
 use std::fs;
+#[cfg(unix)]
+use std::net::Ipv4Addr;
 
 mod database;
 mod error;
@@ -40,6 +42,10 @@ pub use self::error::TestServerError;
 pub(crate) use self::url::{config, connect, with_address};
 
 use self::started::{Private, Shared};
+
+/// The first address of the 256 from which [`Namespace`](crate::faults::Namespace) takes its own.
+#[cfg(unix)]
+pub(crate) const NAMESPACES: Ipv4Addr = Ipv4Addr::new(10, 77, 77, 0);
 
 /// A PostgreSQL to test against.
 pub struct TestServer {

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::TestServerError;
 use super::account::Account;
+use super::{NAMESPACES, TestServerError};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,6 +81,9 @@ impl Cluster {
         if !status.success() {
             return Err(cluster.failed("initdb failed", start));
         }
+        cluster.trust_namespaces().map_err(|source| {
+            TestServerError::io("cannot write into the data directory", source)
+        })?;
         Ok(cluster)
     }
 
@@ -213,6 +216,13 @@ impl Cluster {
         let path = self.dir.join(folder);
         DirBuilder::new().mode(0o700).create(&path)?;
         self.account.map_or(Ok(()), |account| account.give(&path))
+    }
+
+    /// It is of no effect unless the server listens there.
+    fn trust_namespaces(&self) -> io::Result<()> {
+        let path = self.data().join("pg_hba.conf");
+        let mut rules = OpenOptions::new().append(true).open(path)?;
+        writeln!(rules, "host all all {NAMESPACES}/24 trust")
     }
 
     fn data(&self) -> PathBuf {

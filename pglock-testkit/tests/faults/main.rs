@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+mod namespace;
 mod proxy;
 mod raw;
 

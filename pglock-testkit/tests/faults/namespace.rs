@@ -1,0 +1,178 @@
+use std::error::Error;
+use std::process::Stdio;
+use std::time::Duration;
+
+use pglock_core::{LockKey, Mode};
+use pglock_testkit::faults::{Direction, FaultError, Namespace, not_run};
+use pglock_testkit::postgres::TestServer;
+use pglock_testkit::witness::{PostgresWitness, Witness, WitnessError};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::TestResult;
+
+/// Many times longer than an answer takes over a line that works.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// A namespace and a server that can be reached from it, or `None` and a line that says why the test is not run.
+async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Error>> {
+    let namespace = match Namespace::new() {
+        Ok(namespace) => namespace,
+        Err(why @ FaultError::NotAllowed { .. }) => {
+            not_run(test, &why);
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let server = TestServer::private_with(&[Namespace::LISTEN]).await?;
+    Ok(Some((namespace, server)))
+}
+
+/// A client that says when it is ready, waits to be told to take a lock, and says whether it got no answer.
+struct Client {
+    url: String,
+    ready: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
+    silent: oneshot::Sender<bool>,
+}
+
+/// The other side of a client.
+struct Remote {
+    ready: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+    silent: oneshot::Receiver<bool>,
+}
+
+impl Client {
+    fn new(url: String) -> (Self, Remote) {
+        let (ready, is_ready) = oneshot::channel();
+        let (tell_to_go, go) = oneshot::channel();
+        let (silent, is_silent) = oneshot::channel();
+        let remote = Remote { ready: is_ready, go: tell_to_go, silent: is_silent };
+        (Self { url, ready, go, silent }, remote)
+    }
+
+    async fn run(self) -> Result<(), WitnessError> {
+        let client = PostgresWitness::connect(&self.url).await?;
+        let _ = self.ready.send(());
+        let _ = self.go.await;
+        // One message: a prepared statement would take the first answer to be sent.
+        let mut asking = Box::pin(client.client().batch_execute("SELECT pg_advisory_lock(1)"));
+        let _ = self.silent.send(timeout(SILENCE, &mut asking).await.is_err());
+        asking.await?;
+        client.release(LockKey::from(1), Mode::Write).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_reached_from_inside() -> TestResult {
+    let Some((namespace, server)) = lab("a_server_is_reached_from_inside").await? else {
+        return Ok(());
+    };
+    let url = namespace.url(&server)?;
+    let address: String = namespace
+        .run(move || async move {
+            let client = PostgresWitness::connect(&url).await?;
+            let row = client.client().query_one("SELECT host(inet_client_addr())", &[]).await?;
+            Ok::<_, WitnessError>(row.try_get(0)?)
+        })
+        .await??;
+    let inside = namespace.command("ip").args(["-o", "-4", "address"]).output()?;
+    let inside = String::from_utf8(inside.stdout)?;
+    assert!(inside.contains(&format!("inet {address}/30")), "{address}: {inside}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_can_be_lost() -> TestResult {
+    let Some((namespace, server)) = lab("requests_can_be_lost").await? else {
+        return Ok(());
+    };
+    let witness = PostgresWitness::connect(server.url()).await?;
+    let (client, remote) = Client::new(namespace.url(&server)?);
+    let partition = async {
+        remote.ready.await?;
+        namespace.lose(Direction::ToServer)?;
+        let _ = remote.go.send(());
+        assert!(remote.silent.await?);
+        // Whoever comes later is first.
+        witness.hold(LockKey::from(1), Mode::Write).await?;
+        namespace.heal(Direction::ToServer)?;
+        witness.until_waiting(LockKey::from(1), 1).await?;
+        witness.release(LockKey::from(1), Mode::Write).await?;
+        Ok::<_, Box<dyn Error>>(())
+    };
+    let (client, partition) = tokio::join!(namespace.run(|| client.run()), partition);
+    partition?;
+    Ok(client??)
+}
+
+#[tokio::test]
+async fn answers_can_be_lost() -> TestResult {
+    let Some((namespace, server)) = lab("answers_can_be_lost").await? else {
+        return Ok(());
+    };
+    let witness = PostgresWitness::connect(server.url()).await?;
+    let (client, remote) = Client::new(namespace.url(&server)?);
+    let partition = async {
+        remote.ready.await?;
+        namespace.lose(Direction::ToClient)?;
+        let _ = remote.go.send(());
+        assert!(remote.silent.await?);
+        assert_eq!(witness.holders(LockKey::from(1)).await?.len(), 1);
+        namespace.heal(Direction::ToClient)?;
+        witness.until_free(LockKey::from(1)).await?;
+        Ok::<_, Box<dyn Error>>(())
+    };
+    let (client, partition) = tokio::join!(namespace.run(|| client.run()), partition);
+    partition?;
+    Ok(client??)
+}
+
+#[tokio::test]
+async fn a_partition_leaves_others_alone() -> TestResult {
+    let Some((namespace, server)) = lab("a_partition_leaves_others_alone").await? else {
+        return Ok(());
+    };
+    let other = Namespace::new()?;
+    let (url, other_url) = (namespace.url(&server)?, other.url(&server)?);
+    assert_ne!(url, other_url);
+    for direction in Direction::BOTH {
+        namespace.lose(direction)?;
+    }
+    let connect = |url: String| {
+        move || async move { timeout(SILENCE, PostgresWitness::connect(&url)).await.is_ok() }
+    };
+    assert!(!namespace.run(connect(url.clone())).await?);
+    assert!(other.run(connect(other_url)).await?);
+    assert!(PostgresWitness::connect(server.url()).await.is_ok());
+    for direction in Direction::BOTH {
+        namespace.heal(direction)?;
+    }
+    assert!(namespace.run(connect(url)).await?);
+    Ok(())
+}
+
+/// What `ip` shows of namespaces and links.
+fn shown() -> Result<String, Box<dyn Error>> {
+    let mut shown = String::new();
+    for what in [["netns", "list"], ["link", "show"]] {
+        let output = std::process::Command::new("ip").args(what).stderr(Stdio::null()).output()?;
+        shown += &String::from_utf8(output.stdout)?;
+    }
+    Ok(shown)
+}
+
+#[tokio::test]
+async fn a_dropped_namespace_is_gone() -> TestResult {
+    let Some((namespace, _server)) = lab("a_dropped_namespace_is_gone").await? else {
+        return Ok(());
+    };
+    let inside = namespace.command("ip").args(["netns", "identify"]).output()?;
+    let name = String::from_utf8(inside.stdout)?.trim().to_owned();
+    assert!(name.starts_with("pglock-"), "{name}");
+    assert!(shown()?.contains(&format!("{name}o")));
+    drop(namespace);
+    assert!(!shown()?.contains(&format!("{name}o")));
+    Ok(())
+}

@@ -18,11 +18,19 @@ mod namespace;
 #[cfg(not(target_os = "linux"))]
 #[path = "faults/no_namespace.rs"]
 mod namespace;
+#[cfg(unix)]
+mod process;
 mod proxy;
+#[cfg(unix)]
+mod signals;
 
 pub use self::error::FaultError;
 pub use self::namespace::Namespace;
+#[cfg(unix)]
+pub use self::process::TestProcess;
 pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
+#[cfg(unix)]
+pub use self::signals::{Stopped, kill};
 
 /// How long what a tool waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);

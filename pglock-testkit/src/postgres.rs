@@ -153,6 +153,17 @@ impl TestServer {
         self.as_private()?.start().await
     }
 
+    /// The pid of the postmaster of a [private](Self::private) server, to be stopped by a
+    /// [signal](crate::faults::Stopped).
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NotPrivate`]; [`TestServerError::NotRunning`] if it was stopped.
+    #[cfg(unix)]
+    pub fn postmaster(&self) -> Result<i32, TestServerError> {
+        self.as_private()?.postmaster().ok_or(TestServerError::NotRunning)
+    }
+
     /// [Stops](Self::stop) and [starts](Self::start).
     ///
     /// # Errors

@@ -82,6 +82,12 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Its name, as `ip netns` knows it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        name(self.number)
+    }
+
     /// The URL of a server that [listens](Self::LISTEN) for namespaces, as seen from inside.
     ///
     /// # Errors
@@ -97,7 +103,7 @@ impl Namespace {
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &name(self.number)]).arg(program);
+        command.args(["netns", "exec", &self.name()]).arg(program);
         command
     }
 
@@ -120,7 +126,7 @@ impl Namespace {
         F: Future<Output = T>,
     {
         let failed = |source| FaultError::io("cannot run in the network namespace", source);
-        let path = Path::new(NAMED).join(name(self.number));
+        let path = Path::new(NAMED).join(self.name());
         let (done, result) = tokio::sync::oneshot::channel();
         let work = move || {
             let namespace = File::open(path)?;
@@ -129,7 +135,7 @@ impl Namespace {
             Ok(runtime.block_on(inside()))
         };
         thread::Builder::new()
-            .name(name(self.number))
+            .name(self.name())
             .spawn(move || {
                 // Nobody waits any more if it fails.
                 let _ = done.send(work());
@@ -161,7 +167,7 @@ impl Namespace {
     }
 
     fn build(&mut self) -> Result<(), FaultError> {
-        let (name, [outer, inner]) = (name(self.number), links(self.number));
+        let (name, [outer, inner]) = (self.name(), links(self.number));
         let prefix = |address| format!("{address}/30");
         ip(&["netns", "add", &name])?;
         ip(&["link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", &name])?;
@@ -178,7 +184,7 @@ impl Namespace {
 
     /// The hardware address that packets of that direction are sent to.
     fn address_next(&self, direction: Direction, hardware: &str) -> Result<(), FaultError> {
-        let (name, [outer, inner]) = (name(self.number), links(self.number));
+        let (name, [outer, inner]) = (self.name(), links(self.number));
         let (server, client) = (self.server().to_string(), self.client().to_string());
         let entry = |to: &'_ str, link: &'_ str| {
             ["neighbour", "replace", to, "lladdr", hardware, "nud", "permanent", "dev", link]
@@ -292,7 +298,7 @@ fn name(number: u8) -> String {
     format!("pglock-{number}")
 }
 
-/// Outside and inside.
+/// The ends of the line, outside and inside.
 fn links(number: u8) -> [String; 2] {
     ["o", "i"].map(|end| format!("pglock-{number}{end}"))
 }

@@ -24,6 +24,11 @@ impl Namespace {
         Err(FaultError::NotAllowed { why: "network namespaces need Linux".to_owned() })
     }
 
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.never {}
+    }
+
     pub fn url(&self, _server: &TestServer) -> Result<String, FaultError> {
         match self.never {}
     }

@@ -165,6 +165,10 @@ impl Private {
         .await
     }
 
+    pub(super) fn postmaster(&self) -> Option<i32> {
+        lock_running(&self.running).postmaster.as_ref().map(|child| child.id().cast_signed())
+    }
+
     pub(super) fn log(&self) -> PathBuf {
         lock_running(&self.running).cluster.log()
     }

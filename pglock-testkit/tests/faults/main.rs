@@ -5,5 +5,6 @@ use std::error::Error;
 mod namespace;
 mod proxy;
 mod raw;
+mod signals;
 
 type TestResult = Result<(), Box<dyn Error>>;

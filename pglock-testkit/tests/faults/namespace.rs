@@ -1,9 +1,11 @@
 use std::error::Error;
-use std::process::Stdio;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use pglock_core::{LockKey, Mode};
-use pglock_testkit::faults::{Direction, FaultError, Namespace, not_run};
+use pglock_testkit::faults::{Direction, FaultError, Namespace, TestProcess, not_run};
 use pglock_testkit::postgres::TestServer;
 use pglock_testkit::witness::{PostgresWitness, Witness, WitnessError};
 use tokio::sync::oneshot;
@@ -16,16 +18,22 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 /// A namespace and a server that can be reached from it, or `None` and a line that says why the test is not run.
 async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Error>> {
-    let namespace = match Namespace::new() {
-        Ok(namespace) => namespace,
-        Err(why @ FaultError::NotAllowed { .. }) => {
-            not_run(test, &why);
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+    let Some(namespace) = namespace(test)? else {
+        return Ok(None);
     };
     let server = TestServer::private_with(&[Namespace::LISTEN]).await?;
     Ok(Some((namespace, server)))
+}
+
+fn namespace(test: &str) -> Result<Option<Namespace>, FaultError> {
+    match Namespace::new() {
+        Ok(namespace) => Ok(Some(namespace)),
+        Err(why @ FaultError::NotAllowed { .. }) => {
+            not_run(test, &why);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A client that says when it is ready, waits to be told to take a lock, and says whether it got no answer.
@@ -153,26 +161,49 @@ async fn a_partition_leaves_others_alone() -> TestResult {
     Ok(())
 }
 
-/// What `ip` shows of namespaces and links.
-fn shown() -> Result<String, Box<dyn Error>> {
-    let mut shown = String::new();
-    for what in [["netns", "list"], ["link", "show"]] {
-        let output = std::process::Command::new("ip").args(what).stderr(Stdio::null()).output()?;
-        shown += &String::from_utf8(output.stdout)?;
-    }
-    Ok(shown)
-}
-
 #[tokio::test]
 async fn a_dropped_namespace_is_gone() -> TestResult {
     let Some((namespace, _server)) = lab("a_dropped_namespace_is_gone").await? else {
         return Ok(());
     };
-    let inside = namespace.command("ip").args(["netns", "identify"]).output()?;
-    let name = String::from_utf8(inside.stdout)?.trim().to_owned();
-    assert!(name.starts_with("pglock-"), "{name}");
-    assert!(shown()?.contains(&format!("{name}o")));
+    let name = namespace.name();
+    let before = index(&name).ok_or("no link")?;
+    assert!(Path::new("/run/netns").join(&name).exists());
     drop(namespace);
-    assert!(!shown()?.contains(&format!("{name}o")));
+    assert_ne!(index(&name), Some(before));
     Ok(())
+}
+
+/// What a process does that the test below starts.
+#[tokio::test]
+async fn process() -> TestResult {
+    if TestProcess::role().is_some() {
+        let namespace = Namespace::new()?;
+        TestProcess::tell(&namespace.name());
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_removed_by_the_next() -> TestResult {
+    let test = "what_a_killed_process_left_is_removed_by_the_next";
+    let Some(_) = namespace(test)? else {
+        return Ok(());
+    };
+    let mut process =
+        TestProcess::start(&mut TestProcess::command("namespace::process", "owner")?)?;
+    let name = process.told().await?;
+    let left = index(&name).ok_or("no link")?;
+    // It is killed.
+    drop(process);
+    let _next = Namespace::new()?;
+    assert_ne!(index(&name), Some(left));
+    Ok(())
+}
+
+/// Of a namespace's link outside: no link ever has the index of another.
+fn index(name: &str) -> Option<u32> {
+    let index = fs::read_to_string(format!("/sys/class/net/{name}o/ifindex")).ok()?;
+    index.trim().parse().ok()
 }

@@ -23,6 +23,8 @@ mod process;
 mod proxy;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod standby;
 
 pub use self::error::FaultError;
 pub use self::namespace::Namespace;
@@ -31,9 +33,13 @@ pub use self::process::TestProcess;
 pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
 #[cfg(unix)]
 pub use self::signals::{Stopped, kill};
+#[cfg(unix)]
+pub use self::standby::Standby;
 
 /// How long what a tool waits for may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+#[cfg(unix)]
+const POLL: Duration = Duration::from_millis(1);
 
 /// Says on standard error that a test was not run, also where the test harness keeps the output of tests to itself.
 ///

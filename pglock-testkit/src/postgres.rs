@@ -109,6 +109,13 @@ impl TestServer {
         Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
     }
 
+    /// A [standby](crate::faults::Standby) of a [private](Self::private) server, private too.
+    #[cfg(unix)]
+    pub(crate) async fn start_standby(&self) -> Result<Self, TestServerError> {
+        let private = self.as_private()?.start_standby().await?;
+        Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
+    }
+
     /// The URL of a database that all users of the server share: `pglock`, or the one in `DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -4,13 +4,11 @@ use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{FaultError, PATIENCE};
-
-const POLL: Duration = Duration::from_millis(1);
+use super::{FaultError, PATIENCE, POLL};
 
 /// Sends `SIGKILL` to a process: a server process as `pg_locks` names it, a [postmaster], a [test process].
 ///

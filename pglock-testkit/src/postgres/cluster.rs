@@ -30,7 +30,7 @@ const SETTINGS: [&str; 7] = [
 /// Below the range that systems take ports of outgoing connections from, so that a stopped server's port stays free.
 const PORTS: std::ops::Range<u16> = 16_384..32_768;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cluster {
     dir: PathBuf,
     binaries: PathBuf,
@@ -53,38 +53,34 @@ impl Cluster {
         account: Option<Account>,
         settings: &[(&str, &str)],
     ) -> Result<Self, TestServerError> {
-        let cluster = Self {
-            dir: dir.to_owned(),
-            binaries,
-            account,
-            settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        };
-        for folder in ["data", "socket"] {
-            cluster
-                .make(folder)
-                .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
-        }
-        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
-        let options = [
-            "--no-sync",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--auth=trust",
-            "--username=test",
-            "--pgdata=data",
-        ];
-        let start = cluster.log_length();
-        let status = cluster
-            .command("initdb")
-            .and_then(|mut initdb| initdb.args(options).status())
-            .map_err(|source| cluster.not_run("initdb", source))?;
-        if !status.success() {
-            return Err(cluster.failed("initdb failed", start));
-        }
+        let settings = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cluster = Self { dir: dir.to_owned(), binaries, account, settings };
+        cluster.fill(
+            "initdb",
+            &["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust", "--username=test"],
+        )?;
         cluster.trust_namespaces().map_err(|source| {
             TestServerError::io("cannot write into the data directory", source)
         })?;
         Ok(cluster)
+    }
+
+    /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for a second.
+    pub(super) fn copy(&self, dir: &Path, port: u16) -> Result<Self, TestServerError> {
+        let standby = Self { dir: dir.to_owned(), ..self.clone() };
+        let port = format!("--port={port}");
+        standby.fill(
+            "pg_basebackup",
+            &[
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--host=127.0.0.1",
+                &port,
+                "--username=test",
+            ],
+        )?;
+        Ok(standby)
     }
 
     /// Starts the server on a free port, and waits until it takes connections. Blocks.
@@ -187,6 +183,24 @@ impl Cluster {
             Launch::PortTaken => self.failed("postgres finds its port taken", 0),
             Launch::Occupied => self.failed("the server before does not end", 0),
             Launch::Failed(error) => error,
+        }
+    }
+
+    fn fill(&self, program: &str, options: &[&str]) -> Result<(), TestServerError> {
+        for folder in ["data", "socket"] {
+            self.make(folder)
+                .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
+        }
+        let start = self.log_length();
+        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
+        let status = self
+            .command(program)
+            .and_then(|mut command| command.arg("--pgdata=data").args(options).status())
+            .map_err(|source| self.not_run(program, source))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.failed(&format!("{program} failed"), start))
         }
     }
 

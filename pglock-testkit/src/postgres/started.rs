@@ -94,14 +94,34 @@ impl Private {
         let binaries = find_binaries(&home).await?;
         let settings: Vec<(String, String)> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let private = blocking(move || {
+        let private = Self::start_on(home, lock, move |home, dir| {
+            let settings: Vec<(&str, &str)> =
+                settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            Cluster::create(dir, binaries, home.account, &settings)
+        })
+        .await?;
+        create_database(private.port).await?;
+        Ok(private)
+    }
+
+    /// A copy of this server, which follows it.
+    pub(super) async fn start_standby(&self) -> Result<Self, TestServerError> {
+        let (home, lock) = lock().await?;
+        let (primary, port) = (lock_running(&self.running).cluster.clone(), self.port);
+        Self::start_on(home, lock, move |_, dir| primary.copy(dir, port)).await
+    }
+
+    async fn start_on(
+        home: Home,
+        lock: File,
+        make: impl FnOnce(&Home, &Path) -> Result<Cluster, TestServerError> + Send + 'static,
+    ) -> Result<Self, TestServerError> {
+        blocking(move || {
             let dir = home.new_server("private-")?;
             let (membership, watchdog) = found(&dir)?;
             // It is watched, so nobody sweeps it away; others need not wait for its initdb.
             drop(lock);
-            let settings: Vec<(&str, &str)> =
-                settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let cluster = Cluster::create(&dir, binaries, home.account, &settings)?;
+            let cluster = make(&home, &dir)?;
             let (postmaster, port) = cluster.start()?;
             let running = Running {
                 cluster,
@@ -112,9 +132,7 @@ impl Private {
             };
             Ok(Self { port, running: Arc::new(Mutex::new(running)) })
         })
-        .await?;
-        create_database(private.port).await?;
-        Ok(private)
+        .await
     }
 
     pub(super) async fn stop(&self, mode: StopMode) -> Result<(), TestServerError> {

@@ -6,5 +6,6 @@ mod namespace;
 mod proxy;
 mod raw;
 mod signals;
+mod standby;
 
 type TestResult = Result<(), Box<dyn Error>>;

@@ -19,6 +19,8 @@ mod namespace;
 #[path = "faults/no_namespace.rs"]
 mod namespace;
 #[cfg(unix)]
+mod pgbouncer;
+#[cfg(unix)]
 mod process;
 mod proxy;
 #[cfg(unix)]
@@ -28,6 +30,8 @@ mod standby;
 
 pub use self::error::FaultError;
 pub use self::namespace::Namespace;
+#[cfg(unix)]
+pub use self::pgbouncer::{PgBouncer, PoolMode};
 #[cfg(unix)]
 pub use self::process::TestProcess;
 pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};

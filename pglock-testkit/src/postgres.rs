@@ -30,6 +30,8 @@ mod download;
 #[cfg(unix)]
 mod home;
 #[cfg(unix)]
+mod site;
+#[cfg(unix)]
 mod started;
 #[cfg(not(unix))]
 #[path = "postgres/unsupported.rs"]
@@ -39,6 +41,8 @@ mod watchdog;
 
 pub use self::database::TestDatabase;
 pub use self::error::TestServerError;
+#[cfg(unix)]
+pub(crate) use self::site::{Occupancy, Site, blocking, free_ports, occupy};
 pub(crate) use self::url::{config, connect, with_address};
 
 use self::started::{Private, Shared};

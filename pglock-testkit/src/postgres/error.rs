@@ -57,7 +57,7 @@ pub enum TestServerError {
 }
 
 impl TestServerError {
-    pub(super) fn io(what: impl Into<String>, source: io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }
 }

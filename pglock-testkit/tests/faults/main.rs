@@ -3,6 +3,7 @@
 use std::error::Error;
 
 mod namespace;
+mod pgbouncer;
 mod proxy;
 mod raw;
 mod signals;

@@ -133,7 +133,8 @@ async fn a_url_without_a_host_is_refused() {
     assert!(matches!(Proxy::start("mysql://h/db"), Err(FaultError::Server(_))));
 }
 
-async fn round_trip(client: &PostgresWitness) -> Result<Duration, Box<dyn Error>> {
+/// The quickest of many round trips, and the one in the middle.
+async fn round_trips(client: &PostgresWitness) -> Result<[Duration; 2], Box<dyn Error>> {
     let mut times = Vec::new();
     for _ in 0..200 {
         let start = Instant::now();
@@ -141,22 +142,22 @@ async fn round_trip(client: &PostgresWitness) -> Result<Duration, Box<dyn Error>
         times.push(start.elapsed());
     }
     times.sort();
-    Ok(times[times.len() / 2])
+    Ok([times[0], times[times.len() / 2]])
 }
 
 #[tokio::test]
 async fn a_millisecond_each_way_is_two_in_the_round_trip() -> TestResult {
     let lab = Lab::new().await?;
     let (client, _) = lab.client().await?;
-    let without = round_trip(&client).await?;
+    let without = round_trips(&client).await?;
     for direction in Direction::BOTH {
         lab.proxy.set_delay(direction, Duration::from_millis(1));
     }
-    let added = round_trip(&client).await?.saturating_sub(without);
-    println!("{without:?} without delay, {added:?} added");
-    assert!(added >= Duration::from_millis(2), "{added:?}");
-    // Room for a busy machine: on an idle one it is 2.2 ms.
-    assert!(added < Duration::from_millis(4), "{added:?}");
+    let with = round_trips(&client).await?;
+    println!("quickest and median: {without:?} without delay, {with:?} with");
+    // Other tests disturb the median, but not the quickest.
+    assert!(with[0] >= Duration::from_millis(2), "{with:?}");
+    assert!(with[0] < Duration::from_millis(3), "{with:?}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
 //! * [`Standby`]: a copy of a private server, which can be promoted.
 //! * [`PgBouncer`]: a pooler in front of a server.
-//! * [`kill`], [`Stopped`]: processes that end or stop.
+//! * [`kill`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process of a test, to do that to.
 //!
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
 //! [`TestServer`](crate::postgres::TestServer).
@@ -49,6 +49,6 @@ const POLL: Duration = Duration::from_millis(1);
 ///
 /// For [`FaultError::NotAllowed`]: a test that cannot be run must not look as if it had been.
 pub fn not_run(test: &str, why: &FaultError) {
-    // There is nobody to tell that nobody can be told.
-    let _ = writeln!(io::stderr(), "NOT RUN {test}: {why}");
+    // In one piece, on a line of its own: other tests print too. There is nobody to tell that nobody can be told.
+    let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
 }

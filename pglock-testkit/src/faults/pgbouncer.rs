@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
 use std::time::Instant;
@@ -138,7 +138,7 @@ fn quoted(value: &str) -> String {
 /// Starts it on a free port, and waits until it takes connections. Blocks.
 fn launch(
     site: &Site,
-    program: &std::path::Path,
+    program: &Path,
     configuration: &str,
 ) -> Result<(Child, u16), TestServerError> {
     let not_run = |source| TestServerError::io(format!("cannot run {}", program.display()), source);

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -61,8 +61,8 @@ impl Site {
     /// Writes a file which only the account of the server may read.
     pub(crate) fn write(&self, file: &str, content: &str) -> io::Result<()> {
         let path = self.folder(file);
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-        fs::write(&path, content)?;
+        let mut new = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+        new.write_all(content.as_bytes())?;
         self.give(&path)
     }
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use pglock_core::{ErrorKind, Mode};
+use pglock_core::{ErrorKind, Locks, Mode};
 use pglock_testkit::conformance::{soon, start};
 use pglock_testkit::memory;
-use pglock_testkit::memory::{MemoryServer, MemoryWitness};
+use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
 use pglock_testkit::witness::Witness;
 use tokio::time::Instant;
 
@@ -33,7 +33,8 @@ async fn timeouts_pass_at_once_when_the_clock_is_paused() {
 #[tokio::test]
 async fn ten_thousand_tasks_wait_and_ten_thousand_keys_are_held() {
     let server = MemoryServer::new();
-    let (ours, others) = (server.locks(), server.locks());
+    let ours = Locks::<MemoryDriver>::builder(server.driver()).max_locks(20_000).build().unwrap();
+    let others = server.locks();
     let begin = std::time::Instant::now();
     let busy = others.rwlock("busy").write().await.unwrap();
     let mut held = Vec::new();

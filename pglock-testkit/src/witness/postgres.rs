@@ -42,6 +42,16 @@ impl PostgresWitness {
         &self.client
     }
 
+    /// The server's version, such as 14 for 14.5.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError::Query`].
+    pub async fn major_version(&self) -> Result<i32, WitnessError> {
+        let statement = "SELECT pg_catalog.current_setting('server_version_num')::int4 / 10000";
+        Ok(self.client.query_one(statement, &[]).await?.try_get(0)?)
+    }
+
     async fn ask(
         &self,
         statement: &str,

@@ -62,21 +62,28 @@ pub async fn shadow_types_change_nothing(lab: &Lab) {
     assert_excluding(lab, &admin, database.url()).await;
 }
 
-const TIMEOUTS: [&str; 4] = [
-    "lock_timeout",
-    "statement_timeout",
-    "idle_session_timeout",
-    "idle_in_transaction_session_timeout",
+/// With the first version that has it.
+const TIMEOUTS: [(&str, i32); 5] = [
+    ("lock_timeout", 9),
+    ("statement_timeout", 9),
+    ("idle_in_transaction_session_timeout", 9),
+    ("idle_session_timeout", 14),
+    ("transaction_timeout", 17),
 ];
+
+/// `owner` is what they are set for, such as `ROLE name`.
+async fn set_timeouts(witness: &PostgresWitness, owner: &str) {
+    let version = witness.major_version().await.unwrap();
+    for (setting, _) in TIMEOUTS.iter().filter(|(_, since)| *since <= version) {
+        execute(witness, &format!("ALTER {owner} SET {setting} = '300ms'")).await;
+    }
+}
 
 pub async fn timeouts_of_the_database_shorten_neither_waits_nor_holds(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let database = server.database().await.unwrap();
     let witness = connect(database.url()).await;
-    for setting in TIMEOUTS {
-        let name = database.name();
-        execute(&witness, &format!("ALTER DATABASE {name} SET {setting} = '300ms'")).await;
-    }
+    set_timeouts(&witness, &format!("DATABASE {}", database.name())).await;
     assert_patient(lab, &witness, database.url()).await;
 }
 
@@ -84,14 +91,12 @@ pub async fn timeouts_of_the_role_shorten_neither_waits_nor_holds(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
     execute(&witness, "CREATE ROLE hasty LOGIN").await;
-    for setting in TIMEOUTS {
-        execute(&witness, &format!("ALTER ROLE hasty SET {setting} = '300ms'")).await;
-    }
+    set_timeouts(&witness, "ROLE hasty").await;
     assert_patient(lab, &witness, &server.url().replace("test:test@", "hasty:x@")).await;
 }
 
 /// A guard and a waiter outlive the 300 ms of the settings by far.
-async fn assert_patient(lab: &Lab, witness: &impl Witness, url: &str) {
+async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let check = connect(url).await;
     let key = LockKey::from("key");
     let (holder, other) = two_managers(lab, url);
@@ -105,7 +110,9 @@ async fn assert_patient(lab: &Lab, witness: &impl Witness, url: &str) {
     assert!(begin.elapsed() > Duration::from_millis(700));
     assert!(guard.is_held());
     // The settings do work, for everybody else.
-    check.client().batch_execute("").await.unwrap_err();
+    let may_idle = witness.major_version().await.unwrap() < 14;
+    let statement = if may_idle { "SELECT pg_catalog.pg_sleep(1)" } else { "" };
+    check.client().batch_execute(statement).await.unwrap_err();
     guard.release().await.unwrap();
     let guard = soon("the lock is free", wait).await.unwrap().unwrap();
     sleep(Duration::from_secs(1)).await;

@@ -45,6 +45,7 @@ use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::faults::{self, FaultError};
 use crate::witness::Witness;
 
 pub mod cases;
@@ -94,6 +95,28 @@ impl Lab {
     /// Who holds and who waits.
     pub fn witness(&self) -> &dyn Witness {
         self.fixture.witness()
+    }
+
+    /// Whether the server of the lock space ends sessions that fall silent: PostgreSQL does from version 14 on.
+    pub async fn has_lease(&self) -> bool {
+        self.fixture.has_lease().await
+    }
+
+    /// Says that the case was not run, in plain sight of everybody who runs it.
+    pub fn not_run(&self, why: impl fmt::Display) {
+        faults::not_run(self.path, why);
+    }
+
+    /// What a case works with, or `None` and a line that says why the case was not run.
+    ///
+    /// # Errors
+    ///
+    /// If the tool is allowed but does not work.
+    pub fn allowed<T>(
+        &self,
+        tool: Result<T, FaultError>,
+    ) -> std::result::Result<Option<T>, FaultError> {
+        faults::allowed(self.path, tool)
     }
 
     /// Waits until something is so, and gives up loudly.

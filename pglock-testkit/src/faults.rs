@@ -9,6 +9,7 @@
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
 //! [`TestServer`](crate::postgres::TestServer).
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -47,8 +48,37 @@ const POLL: Duration = Duration::from_millis(1);
 
 /// Says on standard error that a test was not run, also where the test harness keeps the output of tests to itself.
 ///
-/// For [`FaultError::NotAllowed`]: a test that cannot be run must not look as if it had been.
-pub fn not_run(test: &str, why: &FaultError) {
+/// A test that cannot be run must not look as if it had been.
+pub fn not_run(test: &str, why: impl Display) {
     // In one piece, on a line of its own: other tests print too. There is nobody to tell that nobody can be told.
     let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
+}
+
+/// A tool of a test, or `None` and a line that says that the test was [not run](not_run), if it is
+/// [not allowed](FaultError::NotAllowed).
+///
+/// ```no_run
+/// # async fn case() -> Result<(), Box<dyn std::error::Error>> {
+/// use pglock_testkit::faults::{Standby, allowed};
+/// use pglock_testkit::postgres::TestServer;
+///
+/// let primary = TestServer::private().await?;
+/// let Some(standby) = allowed("a_test", Standby::of(&primary).await)? else {
+///     return Ok(());
+/// };
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// Every other [`FaultError`].
+pub fn allowed<T>(test: &str, tool: Result<T, FaultError>) -> Result<Option<T>, FaultError> {
+    match tool {
+        Ok(tool) => Ok(Some(tool)),
+        Err(why @ FaultError::NotAllowed { .. }) => {
+            not_run(test, why);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -28,6 +28,11 @@ pub trait Fixture: Send + Sync + 'static {
     /// Who holds and who waits, told by somebody else than the backend.
     fn witness(&self) -> &dyn Witness;
 
+    /// Whether the server ends sessions that fall silent, and so frees the locks of a client that it cannot reach.
+    async fn has_lease(&self) -> bool {
+        true
+    }
+
     /// Where another process finds this lock space: for PostgreSQL, the URL of the database. Part of [`Power::Process`].
     fn address(&self) -> String {
         lacks(Power::Process)
@@ -196,6 +201,10 @@ impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
 
     fn witness(&self) -> &dyn Witness {
         &self.witness
+    }
+
+    async fn has_lease(&self) -> bool {
+        self.witness.major_version().await.unwrap() >= 14
     }
 
     fn address(&self) -> String {

@@ -9,7 +9,8 @@ use crate::postgres::TestServerError;
 /// `Debug` shows the text too, since that is what a test prints that unwraps it.
 #[non_exhaustive]
 pub enum FaultError {
-    /// This system, or this user, may not use the tool at all.
+    /// This system, this user or this installation of PostgreSQL cannot have the tool at all: see
+    /// [`allowed`](super::allowed).
     NotAllowed {
         /// What is missing.
         why: String,

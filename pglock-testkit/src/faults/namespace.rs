@@ -55,7 +55,7 @@ impl Namespace {
     /// # Errors
     ///
     /// [`FaultError::NotAllowed`] if the system or the user does not allow it, and says what is missing: a test
-    /// should then [say that it was not run](super::not_run). Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
+    /// should then say that it was not run, by [`allowed`](super::allowed). Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
     pub fn new() -> Result<Self, FaultError> {
         may_create()?;
         let (mut number, mut held) = (0, None);

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, sleep};
 
 use super::{FaultError, PATIENCE, POLL};
-use crate::postgres::{TestServer, connect};
+use crate::postgres::{TestServer, TestServerError, connect};
 
 /// A hot standby of a private server: it follows the server, answers questions, and can be promoted.
 ///
@@ -20,9 +20,13 @@ impl Standby {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Server`]: also if `pg_basebackup` is not where `initdb` is, as in some packages.
+    /// [`FaultError::NotAllowed`] if `pg_basebackup` is not where `initdb` is, as in some packages;
+    /// otherwise [`FaultError::Server`].
     pub async fn of(primary: &TestServer) -> Result<Self, FaultError> {
-        let server = primary.start_standby().await?;
+        let server = primary.start_standby().await.map_err(|error| match error {
+            TestServerError::NoBaseBackup(_) => FaultError::NotAllowed { why: error.to_string() },
+            error => error.into(),
+        })?;
         Ok(Self { server, primary: primary.url().to_owned() })
     }
 

@@ -58,6 +58,9 @@ impl Cluster {
 
     /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for a second.
     pub(super) fn copy(&self, site: &Site, port: u16) -> Result<Self, TestServerError> {
+        if !self.binaries.join("pg_basebackup").is_file() {
+            return Err(TestServerError::NoBaseBackup(self.binaries.clone()));
+        }
         let standby = Self { site: site.clone(), ..self.clone() };
         let port = format!("--port={port}");
         standby.fill(

@@ -35,6 +35,8 @@ pub enum TestServerError {
         /// The end of what PostgreSQL printed.
         log: String,
     },
+    /// A standby is made by `pg_basebackup`, which is not in this folder, where `initdb` is.
+    NoBaseBackup(PathBuf),
     /// The caller is root, and there is no other account to run PostgreSQL as.
     NoAccount,
     /// Only a [private](super::TestServer::private) server can be stopped and started.
@@ -110,6 +112,11 @@ impl fmt::Display for TestServerError {
                 Ok(())
             }
             Self::Start { what, log } => write!(f, "{what}:\n{log}"),
+            Self::NoBaseBackup(folder) => write!(
+                f,
+                "a standby needs pg_basebackup of the same version, which is not in {}",
+                folder.display()
+            ),
             Self::NoAccount => f.write_str(
                 "PostgreSQL does not run as root, and /etc/passwd has neither postgres nor nobody: \
                  run as another user, or set DATABASE_URL",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pglock_core::{LockKey, Mode};
-use pglock_testkit::faults::{Direction, FaultError, Namespace, TestProcess, not_run};
+use pglock_testkit::faults::{Direction, Namespace, TestProcess, allowed};
 use pglock_testkit::postgres::TestServer;
 use pglock_testkit::witness::{PostgresWitness, Witness, WitnessError};
 use tokio::sync::oneshot;
@@ -18,22 +18,11 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 /// A namespace and a server that can be reached from it, or `None` and a line that says why the test is not run.
 async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Error>> {
-    let Some(namespace) = namespace(test)? else {
+    let Some(namespace) = allowed(test, Namespace::new())? else {
         return Ok(None);
     };
     let server = TestServer::private_with(&[Namespace::LISTEN]).await?;
     Ok(Some((namespace, server)))
-}
-
-fn namespace(test: &str) -> Result<Option<Namespace>, FaultError> {
-    match Namespace::new() {
-        Ok(namespace) => Ok(Some(namespace)),
-        Err(why @ FaultError::NotAllowed { .. }) => {
-            not_run(test, &why);
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// A client that says when it is ready, waits to be told to take a lock, and says whether it got no answer.
@@ -188,7 +177,7 @@ async fn process() -> TestResult {
 #[tokio::test]
 async fn what_a_killed_process_left_is_removed_by_the_next() -> TestResult {
     let test = "what_a_killed_process_left_is_removed_by_the_next";
-    let Some(_) = namespace(test)? else {
+    let Some(_) = allowed(test, Namespace::new())? else {
         return Ok(());
     };
     let mut process =

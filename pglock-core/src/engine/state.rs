@@ -3,6 +3,7 @@
 mod answers;
 mod endings;
 mod jobs;
+mod looking;
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -54,6 +55,9 @@ impl State {
                 }
             }),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
+            Event::Look { waiter, key } => self.look(waiter, key, now, fx),
+            Event::LookAway { waiter } => self.look_away(waiter),
+            Event::Seen { session, locks } => self.seen(session, &locks, now, fx),
             Event::Opened { session, server } => self.opened(session, server, now, fx),
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, now, fx);
@@ -204,6 +208,9 @@ impl State {
             });
         }
         for id in self.sessions.ids() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                Self::fail_looks(session, &Error::closed(), fx);
+            }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
                 self.ended(id, &Error::closed(), now, fx);

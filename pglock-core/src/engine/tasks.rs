@@ -13,6 +13,7 @@ use super::life::Life;
 use super::shared::Shared;
 use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
+use crate::looking::LockEntry;
 
 /// What a session needs to know to be opened.
 #[derive(Debug)]
@@ -160,6 +161,13 @@ impl SessionTask {
                 Job::Holdings => {
                     let rows = connection.ask(&Question::holdings(self.nonce.clone())).await;
                     rows.map(|rows| Event::Found { session, holdings: Holding::from_answer(&rows) })
+                }
+                Job::Look(key) => {
+                    let rows = connection.ask(&Question::locks(self.nonce.clone(), key)).await;
+                    rows.map(|rows| {
+                        let locks = rows.iter().filter_map(LockEntry::from_row).collect();
+                        Event::Seen { session, locks }
+                    })
                 }
                 // Whoever the last answer has woken may want something at once: to watch the socket first would cost more than to look again.
                 Job::Idle if !rested => {

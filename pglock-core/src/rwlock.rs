@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::field::display;
+use tracing::{Instrument, debug, debug_span, trace};
 
 use crate::engine::{Client, Held, Patience};
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::{LockKey, NamedKey};
 use crate::looking::LockEntry;
 use crate::mode::Mode;
-use crate::names::Name;
+use crate::names::{Name, Shown};
 
 /// A read-write lock that excludes other tasks, processes and machines.
 ///
@@ -232,7 +234,16 @@ impl RwLock {
         if let Some(collision) = &self.collision {
             return Err(collision.clone());
         }
-        let acquired = self.client.acquire(self.key, self.name.as_ref(), mode, patience).await;
+        let acquire = self.client.acquire(self.key, self.name.as_ref(), mode, patience);
+        let name = self.name.as_ref().map(|name| display(Shown(name.text())));
+        let span = debug_span!("pglock_acquire", key = %self.key, name, %mode);
+        let acquired = acquire.instrument(span.clone()).await;
+        let _entered = span.entered();
+        match &acquired {
+            Ok(Some(_)) => trace!("lock acquired"),
+            Ok(None) => trace!("lock busy"),
+            Err(error) => debug!(%error, "lock not acquired"),
+        }
         acquired.map_err(|error| self.about(error))
     }
 }

@@ -96,6 +96,7 @@ pub(crate) enum Effect {
     /// Every guard of the session has lost its lock. Comes before anybody else is granted one of them.
     Lost {
         session: SessionId,
+        held: usize,
         error: Error,
     },
     /// Drop the session, whatever it is doing.

@@ -15,7 +15,7 @@ use super::life::{Life, OnLoss};
 use super::limits::Limits;
 use super::state::State;
 use super::stats::Stats;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::looking::LockEntry;
 
 /// What callers, guards and tasks share.
@@ -279,8 +279,13 @@ impl Core {
                     running.life.confirm(until);
                 }
             }
-            Effect::Lost { session, error } => {
+            Effect::Lost { session, held, error } => {
                 if let Some(running) = self.sessions.get(&session) {
+                    if held > 0 && error.kind() != ErrorKind::Closed {
+                        let (pid, error) = (running.life.pid(), error.clone());
+                        let say = move || tracing::warn!(pid, held, %error, "locks lost: their session has ended");
+                        wakers.told.push(Box::new(say));
+                    }
                     wakers.told.append(&mut running.life.end(error));
                 }
             }
@@ -321,7 +326,7 @@ impl fmt::Debug for Shared {
 struct Wakers {
     first: Option<Waker>,
     others: Vec<Waker>,
-    /// What guards wanted to be done when their lock is lost.
+    /// What is to be said, and what guards wanted to be done, when locks are lost.
     told: Vec<OnLoss>,
 }
 

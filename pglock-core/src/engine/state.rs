@@ -193,8 +193,8 @@ impl State {
 
     fn close(&mut self, now: Moment, fx: &mut Effects) {
         self.closed = true;
-        for (session, _) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
-            fx.push(Effect::Lost { session, error: Error::closed() });
+        for (id, session) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
+            fx.push(Effect::Lost { session: id, held: session.held, error: Error::closed() });
         }
         for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {

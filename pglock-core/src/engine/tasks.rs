@@ -46,6 +46,8 @@ pub(crate) fn start_manager<D: Driver>(
             if chores.finished {
                 return;
             }
+            #[cfg(feature = "metrics")]
+            super::metrics::publish(&shared.stats(), &settings.application_name);
             shared.called(chores.alarm).await;
         }
     });
@@ -101,6 +103,13 @@ impl SessionTask {
                 let pid = server.pid;
                 self.life.set_pid(pid);
                 tracing::debug!(pid, "lock session opened");
+                if !server.has_lease {
+                    tracing::warn!(
+                        pid,
+                        version = server.version,
+                        "the server has no lease: it keeps the locks of a client that is stopped or cut off (PostgreSQL 14 and later have one)"
+                    );
+                }
                 let error = self.serve(connection, server).await;
                 tracing::debug!(pid, %error, "lock session ended");
                 Event::Ended { session, error }

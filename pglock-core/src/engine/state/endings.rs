@@ -40,7 +40,7 @@ impl State {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        fx.push(Effect::Lost { session: id, error: error.clone() });
+        fx.push(Effect::Lost { session: id, held: session.held, error: error.clone() });
         Self::fail_looks(&mut session, error, fx);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;

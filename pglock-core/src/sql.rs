@@ -104,6 +104,7 @@ SELECT f.fact, f.value::pg_catalog.text FROM (SELECT \
 /// What the session holds: `$1` nonce.
 ///
 /// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind).
+/// No shared catalog is read: that would take a place in the lock table, which may be what is full.
 pub(crate) const HOLDINGS: &str = concat!(
     "SELECT (",
     in_session!(),
@@ -112,6 +113,5 @@ UNION ALL \
 SELECT (l.classid::int8 << 32) | l.objid::int8,\
  (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::text \
 FROM pg_catalog.pg_locks AS l \
-WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()\
- AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())"
+WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()"
 );

@@ -1,10 +1,10 @@
 use std::error::Error as StdError;
+use std::io;
 use std::iter;
 
 use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
 use diesel::result::{DatabaseErrorInformation, Error};
 use pglock_core::driver::DriverError;
-use tokio_postgres::tls::NoTlsError;
 
 /// The one place that decides what an error means.
 pub(crate) fn driver_error(
@@ -39,10 +39,16 @@ fn chain<'a>(
     iter::successors(Some(error), |error| (*error).source())
 }
 
-/// Whether the settings, not the circumstances, are at fault: they ask for TLS, or have no password where one is needed.
+/// Whether the settings, not the circumstances, are at fault.
 fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
-    let is_refused = || error.to_string() == "invalid configuration";
-    error.is::<NoTlsError>() || (error.is::<tokio_postgres::Error>() && is_refused())
+    // The kind of these errors shows in their text only.
+    error.is::<tokio_postgres::Error>()
+        && match &*error.to_string() {
+            "invalid configuration" => true,
+            // TLS cannot be had; a handshake that a broken connection ended has an I/O error inside.
+            "error performing TLS handshake" => !chain(error).any(|cause| cause.is::<io::Error>()),
+            _ => false,
+        }
 }
 
 /// The SQLSTATE, as far as it can be known: diesel keeps it to itself.
@@ -58,13 +64,11 @@ fn sqlstate(error: &(dyn StdError + 'static)) -> Option<String> {
     code.or_else(|| by_text(&error.to_string())).map(str::to_owned)
 }
 
-/// Goes by what the server translates into no language: names, and the form of a lock's tag.
+/// Goes by names, which the server translates into no language.
 fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'static str> {
     let has = |text: Option<&str>, part| text.is_some_and(|text| text.contains(part));
     if has(answer.hint(), "max_locks_per_transaction") {
         Some("53200")
-    } else if has(answer.details(), ",1]") || has(answer.details(), ",2]") {
-        Some("40P01")
     } else if has(Some(answer.message()), "_advisory_") && answer.statement_position().is_none() {
         Some("42501")
     } else {

@@ -78,8 +78,6 @@ async fn full_server_is_told_at_once() {
     assert_told(&error, "Connection", Some("53300"));
     first.close().await;
     assert_sessions(&database, 0).await;
-    drop(connect(&url).await);
-    assert_sessions(&database, 0).await;
     admin.client().batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
 }
 
@@ -109,17 +107,7 @@ async fn tls_that_cannot_be_had_is_a_wrong_setting() {
 #[tokio::test]
 async fn failing_function_is_told_and_leaves_no_connection() {
     let database = database().await;
-    let url = named(&database);
-    let driver = DieselDriver::from_fn(move || {
-        let url = url.clone();
-        async move {
-            let mut connection = AsyncPgConnection::establish(&url).await?;
-            let failure = connection.batch_execute("SELECT 1 / 0").await;
-            failure.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            ConnectionResult::Ok(connection)
-        }
-    });
-    let error = refusal_of(driver).await;
+    let error = refusal_of(set_up(named(&database), "SELECT 1 / 0")).await;
     assert_told(&error, "Connection", None);
     assert!(error.to_string().contains("division by zero"), "{error}");
     assert_sessions(&database, 0).await;
@@ -211,17 +199,7 @@ async fn end_at_the_server_is_noticed_and_final() {
 #[tokio::test]
 async fn notifications_do_not_end_a_session() {
     let database = database().await;
-    let url = named(&database);
-    let driver = DieselDriver::from_fn(move || {
-        let url = url.clone();
-        async move {
-            let mut connection = AsyncPgConnection::establish(&url).await?;
-            let listen = connection.batch_execute("LISTEN noise").await;
-            listen.map_err(ConnectionError::CouldntSetupConfiguration)?;
-            ConnectionResult::Ok(connection)
-        }
-    });
-    let mut session = driver.connect().await.unwrap();
+    let mut session = set_up(named(&database), "LISTEN noise").connect().await.unwrap();
     let admin = PostgresWitness::connect(database.url()).await.unwrap();
     let noise = async {
         for _ in 0..10 {
@@ -291,9 +269,19 @@ async fn refusal_of(driver: DieselDriver) -> DriverError {
 
 /// Connects by diesel's own function, which hides the SQLSTATE, as pools do.
 fn establishing(url: String) -> DieselDriver {
+    set_up(url, "")
+}
+
+/// As [`establishing`], and runs this in each connection.
+fn set_up(url: String, sql: &'static str) -> DieselDriver {
     DieselDriver::from_fn(move || {
         let url = url.clone();
-        async move { AsyncPgConnection::establish(&url).await }
+        async move {
+            let mut connection = AsyncPgConnection::establish(&url).await?;
+            let done = connection.batch_execute(sql).await;
+            done.map_err(ConnectionError::CouldntSetupConfiguration)?;
+            ConnectionResult::Ok(connection)
+        }
     })
 }
 

@@ -39,12 +39,12 @@ async fn refused_statement_takes_no_lock_away() {
     let server = TestServer::private().await.unwrap();
     let admin = witness(server.url()).await;
     let revoke = "CREATE ROLE plain LOGIN;
-        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) FROM PUBLIC;";
+        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock_shared(bigint) FROM PUBLIC;";
     admin.client().batch_execute(revoke).await.unwrap();
     let locks = Locks::from_url(&server.url().replace("test:test@", "plain:x@")).unwrap();
     let guard = locks.rwlock((1, 2)).write().await.unwrap();
     let holders = admin.holders((1, 2).into()).await.unwrap();
-    let error = locks.rwlock(3).write().await.unwrap_err();
+    let error = locks.rwlock(3).read().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     assert!(guard.is_held());
     assert_eq!(admin.holders((1, 2).into()).await.unwrap(), holders);

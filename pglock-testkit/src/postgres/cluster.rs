@@ -134,7 +134,7 @@ impl Cluster {
             .command("postgres")
             .and_then(|mut postgres| {
                 postgres.arg("-D").arg(self.data()).arg("-p").arg(port.to_string());
-                postgres.arg("-k").arg(self.dir.join("socket"));
+                postgres.arg("-k").arg(self.socket());
                 for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str))
                 {
                     postgres.args(["-c", setting]);
@@ -215,6 +215,11 @@ impl Cluster {
         self.account.map_or(Ok(()), |account| account.give(&path))
     }
 
+    /// The folder of the server's Unix socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        socket(&self.dir)
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
@@ -249,6 +254,11 @@ impl Cluster {
 /// The server log of a server directory.
 pub(super) fn log(dir: &Path) -> PathBuf {
     dir.join("log")
+}
+
+/// The folder of the Unix socket, below a server directory.
+pub(super) fn socket(dir: &Path) -> PathBuf {
+    dir.join("socket")
 }
 
 fn pause() {

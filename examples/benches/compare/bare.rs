@@ -51,10 +51,7 @@ impl Observer {
     pub(crate) async fn held(&self) -> Result<u64> {
         let row = self
             .client
-            .query_one(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted",
-                &[],
-            )
+            .query_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted", &[])
             .await?;
         Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
     }

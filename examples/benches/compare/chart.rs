@@ -54,11 +54,7 @@ const PANELS: [Panel; 10] = [
     throughput(Workload::OneKeyMillisecond),
     throughput(Workload::Processes),
     throughput(Workload::ReadMostly),
-    Panel {
-        workload: Workload::Hold,
-        unit: "keys",
-        value: |row| row.figures.get("held").copied(),
-    },
+    Panel { workload: Workload::Hold, unit: "keys", value: |row| row.figures.get("held").copied() },
     Panel {
         workload: Workload::WaitersThousand,
         unit: "ms until all had it",
@@ -109,7 +105,8 @@ fn draw(rows: &[&Row], machine: &Machine) -> String {
 
 fn draw_panel(svg: &mut String, panel: &Panel, rows: &[&Row], x: usize, y: usize) {
     let rows: Vec<_> = rows.iter().filter(|row| row.workload == panel.workload).collect();
-    let longest = rows.iter().filter_map(|row| (panel.value)(row)).fold(f64::MIN_POSITIVE, f64::max);
+    let longest =
+        rows.iter().filter_map(|row| (panel.value)(row)).fold(f64::MIN_POSITIVE, f64::max);
     text(svg, x, y + LINE - 5, "title", panel.workload.title());
     text(svg, x, y + 2 * LINE - 6, "soft", panel.unit);
     for (place, row) in rows.iter().enumerate() {

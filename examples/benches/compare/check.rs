@@ -60,7 +60,8 @@ impl Checks {
     }
 
     pub(crate) fn take_runs(&self) -> Vec<Run> {
-        let runs = self.runs.as_ref().map(|runs| runs.lock().unwrap_or_else(PoisonError::into_inner));
+        let runs =
+            self.runs.as_ref().map(|runs| runs.lock().unwrap_or_else(PoisonError::into_inner));
         runs.map(|mut runs| std::mem::take(&mut *runs)).unwrap_or_default()
     }
 }

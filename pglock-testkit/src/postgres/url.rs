@@ -95,10 +95,7 @@ mod tests {
     #[test]
     fn a_socket_is_named_by_its_folder() {
         let url = through_socket(Path::new("/tmp/a b/100%"), 5433, "db");
-        assert_eq!(
-            url,
-            "postgres:///db?host=/tmp/a%20b/100%25&port=5433&user=test&password=test"
-        );
+        assert_eq!(url, "postgres:///db?host=/tmp/a%20b/100%25&port=5433&user=test&password=test");
         let config = Config::from_str(&url).unwrap();
         #[cfg(unix)]
         assert_eq!(config.get_hosts(), [Host::Unix("/tmp/a b/100%".into())]);

@@ -1,10 +1,10 @@
 //! sqlx's own `PgAdvisoryLock`, on connections of a pool with sqlx's defaults but for its size.
 
+use pglock_sqlx::sqlx::Postgres;
 use pglock_sqlx::sqlx::pool::PoolConnection;
 use pglock_sqlx::sqlx::postgres::{
     PgAdvisoryLock, PgAdvisoryLockGuard, PgAdvisoryLockKey, PgPool, PgPoolOptions,
 };
-use pglock_sqlx::sqlx::Postgres;
 
 use super::connection_per_lock::{POOL_SIZE, POOL_TIMEOUT};
 use crate::Result;

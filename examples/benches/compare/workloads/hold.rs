@@ -48,8 +48,7 @@ pub(super) async fn to_the_limit<S: Subject>(slice: &Slice) -> Result<Outcome> {
             break "time".to_owned();
         }
     };
-    let mut outcome =
-        Outcome::new(begin.elapsed().as_secs_f64(), vec![held], Latencies::new());
+    let mut outcome = Outcome::new(begin.elapsed().as_secs_f64(), vec![held], Latencies::new());
     outcome.connections = connections;
     outcome.figure("held", held as f64);
     outcome.limit = Some(limit);
@@ -77,11 +76,7 @@ pub(super) async fn cost<S: Subject>(slice: &Slice, others: usize) -> Result<Out
     Ok(outcome)
 }
 
-async fn hold_more<W: Worker>(
-    worker: &W,
-    count: usize,
-    held: &mut Vec<W::Guard>,
-) -> Result<()> {
+async fn hold_more<W: Worker>(worker: &W, count: usize, held: &mut Vec<W::Guard>) -> Result<()> {
     let mut tasks = JoinSet::new();
     for next in 0..count {
         // Past the keys that the load uses.

@@ -9,7 +9,7 @@ use crate::transport::Transport;
 use crate::workload::Workload;
 
 const USAGE: &str = "usage: cargo bench --bench compare -- [WORKLOAD …] [SUBJECT …] [--transport NAME] [--reps N] [--slice MILLISECONDS]\n\
-                     a workload is named by how its name begins, such as w3 or w3_one_key";
+                     a workload is named by its name or the begin of several names, such as w3_one_key or w3";
 
 pub(crate) struct Options {
     pub(crate) workloads: Vec<Workload>,
@@ -34,10 +34,13 @@ impl Options {
                 "--reps" => repetitions = value()?.parse()?,
                 "--slice" => slice = value()?.parse()?,
                 name if subject::find(name).is_ok() => subjects.push(name.to_owned()),
-                start if Workload::ALL.iter().any(|w| w.name().starts_with(start)) => {
-                    workloads.push(arg);
+                name => {
+                    let named = Workload::named(name);
+                    if named.is_empty() {
+                        return Err(USAGE.into());
+                    }
+                    workloads.extend(named);
                 }
-                _ => return Err(USAGE.into()),
             }
         }
         let mut options = Self {
@@ -47,9 +50,7 @@ impl Options {
             repetitions,
             slice: Duration::from_millis(slice),
         };
-        options.workloads.retain(|workload| {
-            workloads.is_empty() || workloads.iter().any(|start| workload.name().starts_with(start))
-        });
+        options.workloads.retain(|workload| workloads.is_empty() || workloads.contains(workload));
         options.subjects.retain(|subject| {
             subjects.is_empty() || subjects.iter().any(|name| name == subject.name)
         });

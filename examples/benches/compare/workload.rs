@@ -58,6 +58,15 @@ impl Workload {
         }
     }
 
+    /// The one of this name, else all whose names begin like this.
+    pub(crate) fn named(name: &str) -> Vec<Self> {
+        let all = || Self::ALL.into_iter();
+        match all().find(|workload| workload.name() == name) {
+            Some(workload) => vec![workload],
+            None => all().filter(|workload| workload.name().starts_with(name)).collect(),
+        }
+    }
+
     /// For people.
     pub(crate) fn title(self) -> &'static str {
         match self {

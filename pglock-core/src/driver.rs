@@ -1,18 +1,22 @@
 //! What a backend implements: how to open a session and run a statement in it.
 //!
 //! The engine decides *what* to say to the server and when; a driver only knows *how*. An adapter over an SQL client
-//! binds [`Request::params`] to [`Request::sql`] and hands back the rows; it holds no SQL and no lock logic. A backend that is not
-//! PostgreSQL reads the [`Request`] itself and answers the same rows.
+//! binds [`Statement::params`] to [`Statement::sql`] and hands back the rows; it holds no SQL and no lock logic. A backend that is not
+//! PostgreSQL reads [`Request::to_operations`] and [`Question::topic`] and answers the same rows.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 
-pub use request::{Fact, Holding, Operation, Param, Request, Row};
+pub use question::{Fact, Holding, Question, Row, Topic};
+pub use request::{Answer, Operation, Outcome, Request};
+pub use statement::{Param, Statement};
 
 use crate::error::{Error, ErrorKind};
 
+mod question;
 mod request;
+mod statement;
 
 /// Opens sessions.
 ///
@@ -36,7 +40,8 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
 
 /// One server session. Locks belong to it: they end when it ends.
 ///
-/// The engine calls one method at a time and never drops a [`run`](Self::run) future that has begun, except when the whole runtime shuts down.
+/// The engine calls one method at a time and never drops a [`run`](Self::run) or [`ask`](Self::ask) future that has begun, except to
+/// give the session up.
 /// Dropping a session closes its connection at once, without a farewell, from any thread.
 pub trait Session: Send + 'static {
     /// Runs one request in one round trip and answers all its rows.
@@ -54,6 +59,20 @@ pub trait Session: Send + 'static {
     fn run(
         &mut self,
         request: &Request,
+    ) -> impl Future<Output = Result<Vec<Answer>, DriverError>> + Send;
+
+    /// Asks one question in one round trip and answers all its rows.
+    ///
+    /// # Behavior
+    ///
+    /// - As [`run`](Self::run), but for the rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    fn ask(
+        &mut self,
+        question: &Question,
     ) -> impl Future<Output = Result<Vec<Row>, DriverError>> + Send;
 
     /// Completes when the connection has ended, with the reason.

@@ -56,7 +56,7 @@
 //!
 //! *Another client for PostgreSQL* implements two traits, [`Driver`](driver::Driver), which connects, and [`Session`](driver::Session), which
 //! runs one statement at a time and notices the end of its connection. The engine decides what is said to the server and when; an
-//! adapter binds [`Request::params`](driver::Request::params) to [`Request::sql`](driver::Request::sql), hands back the rows, and says
+//! adapter binds the parameters of a [`Statement`](driver::Statement) to its text, hands back the rows, and says
 //! by the kind of [`DriverError`](driver::DriverError) whether the session survived. `Locks<MyDriver>` is the manager then.
 //!
 //! *Something that is not PostgreSQL* either answers the requests itself, by [`Request::to_operations`](driver::Request::to_operations),

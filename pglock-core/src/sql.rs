@@ -4,7 +4,8 @@
 //! their qualified names, because a `search_path` may put another schema before `pg_catalog`; [`OPEN`] then sets the path for the
 //! session's own statements, so that operators cannot be shadowed either.
 //!
-//! All statements answer rows of two columns, `int8 NOT NULL, int8`.
+//! Operations answer rows of one column, `int8`: twice the operation's place, counted from 1, plus its result, which is 1 (yes) or 0
+//! (no); or NULL where the statement runs in another session, and nothing was done. Questions answer rows of two columns, `int8 NOT NULL, text`.
 
 /// Whether this is the session that the statement is meant for.
 ///
@@ -41,26 +42,23 @@ macro_rules! operation {
 /// A text for each operation code, or one text for all of them.
 macro_rules! operations {
     ($($code:tt)*) => {
-        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row `(1, result)`.
+        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row.
         ///
         /// A text for each code, because the executor prepares every branch of a `CASE` for each execution, which costs more than the lock.
         /// The planner folds the one row of `VALUES` away.
         pub(crate) fn one(code: i16) -> Option<&'static str> {
             match code {
                 $($code => Some(concat!(
-                    "SELECT 1::int8, CASE WHEN ", in_session!(), " THEN (", operation!($code), ")::int4::int8 END",
+                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($code), ")::int4)::int8 END",
                     " FROM (VALUES ($2::int8)) AS o(operand)"
                 )),)*
                 _ => None,
             }
         }
 
-        /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands.
-        ///
-        /// Answers a row (place in the arrays from 1, result) each. A result is 1 (yes), 0 (no), or NULL where the statement runs in
-        /// another session, and nothing was done.
+        /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands. Answers a row each.
         pub(crate) const MANY: &str = concat!(
-            "SELECT o.place, CASE WHEN ", in_session!(), " THEN (CASE o.code",
+            "SELECT CASE WHEN ", in_session!(), " THEN o.place * 2 + (CASE o.code",
             $(" WHEN ", $code, " THEN ", operation!($code),)*
             " END)::int4::int8 END",
             " FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]))",
@@ -77,7 +75,7 @@ operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17);
 /// nonce of an earlier session before it writes its own: a select list is evaluated from left to right. Types are named so that
 /// no schema can shadow them either: `bigint` and `integer` by the grammar, `text` by its schema.
 pub(crate) const OPEN: &str = "\
-SELECT f.fact, f.value FROM (SELECT \
+SELECT f.fact, f.value::pg_catalog.text FROM (SELECT \
  pg_catalog.length(pg_catalog.current_setting('pglock.session', true)) AS earlier,\
  pg_catalog.set_config('pglock.session', $1::pg_catalog.text, false),\
  pg_catalog.set_config('application_name', $2::pg_catalog.text, false),\
@@ -109,10 +107,10 @@ SELECT f.fact, f.value FROM (SELECT \
 pub(crate) const HOLDINGS: &str = concat!(
     "SELECT (",
     in_session!(),
-    ")::int4::int8, NULL::int8 \
+    ")::int4::int8, NULL::text \
 UNION ALL \
 SELECT (l.classid::int8 << 32) | l.objid::int8,\
- (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::int8 \
+ (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::text \
 FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()\
  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())"

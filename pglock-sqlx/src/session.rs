@@ -3,9 +3,9 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use pglock_core::driver::{DriverError, Param, Request, Row, Session};
-use sqlx::postgres::PgListener;
-use sqlx::{Acquire, PgPool};
+use pglock_core::driver::{Answer, DriverError, Param, Question, Request, Row, Session, Statement};
+use sqlx::postgres::{PgListener, PgRow};
+use sqlx::{Acquire, FromRow, PgPool};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::timeout;
 
@@ -42,20 +42,15 @@ impl SqlxSession {
         Self { listener: Some(listener), pool }
     }
 
-    fn end(&mut self) {
-        if let Some(listener) = self.listener.take() {
-            close_at_once(listener);
-        }
-    }
-}
-
-impl Session for SqlxSession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Row>, DriverError> {
+    async fn fetch<R>(&mut self, statement: Statement<'_>) -> Result<Vec<R>, DriverError>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let Some(listener) = &mut self.listener else {
             return Err(is_over());
         };
-        let mut query = sqlx::query_as(request.sql());
-        for param in request.params() {
+        let mut query = sqlx::query_as(statement.sql());
+        for param in statement.params() {
             query = match param {
                 Param::Int8(value) => query.bind(value),
                 Param::Text(value) => query.bind(value),
@@ -71,6 +66,23 @@ impl Session for SqlxSession {
             }
             driver_error(error)
         })
+    }
+
+    fn end(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            close_at_once(listener);
+        }
+    }
+}
+
+impl Session for SqlxSession {
+    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+        let rows = self.fetch(request.statement()).await?;
+        Ok(rows.into_iter().map(|(answer,)| answer).collect())
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        self.fetch(question.statement()).await
     }
 
     async fn closed(&mut self) -> DriverError {

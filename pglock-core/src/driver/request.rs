@@ -1,14 +1,15 @@
 use std::slice;
 use std::sync::Arc;
 
+use super::statement::{Param, Statement};
 use crate::key::LockKey;
 use crate::mode::Mode;
 use crate::sql;
 
-/// One row of an answer: every statement answers two columns, `int8 NOT NULL` and `int8`.
-pub type Row = (i64, Option<i64>);
+/// One row of the answer to a [`Request`], of one column, `int8`: made by [`Outcome::to_row`].
+pub type Answer = Option<i64>;
 
-/// One round trip to the server.
+/// Operations to do in one round trip.
 #[derive(Clone, Debug)]
 pub struct Request {
     body: Body,
@@ -17,24 +18,8 @@ pub struct Request {
 
 #[derive(Clone, Debug)]
 enum Body {
-    Open { application_name: Arc<str> },
     One { sql: &'static str, code: i16, operand: i64 },
     Many { codes: Vec<i16>, operands: Vec<i64> },
-    Holdings,
-}
-
-/// A value to bind.
-#[derive(Clone, Copy, PartialEq, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "an adapter must bind every type there is")]
-pub enum Param<'a> {
-    /// `int8`
-    Int8(i64),
-    /// `text`
-    Text(&'a str),
-    /// `int2[]`
-    Int2Array(&'a [i16]),
-    /// `int8[]`
-    Int8Array(&'a [i64]),
 }
 
 /// A thing to do in a session. All answer at once, but for [`Lock`](Self::Lock).
@@ -55,35 +40,17 @@ pub enum Operation {
     UnlockAll,
 }
 
-/// A fact that the server tells when a session is opened, as (fact, value) in the rows.
+/// How one operation went.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Fact {
-    /// Backend pid.
-    Pid = 1,
-    /// `server_version_num`, such as 150018.
-    Version = 2,
-    /// 1 if the server is in recovery, else 0.
-    InRecovery = 3,
-    /// More than 0 if another session of this library has used this server session before.
-    EarlierSession = 4,
-}
-
-/// A lock that a session holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "PostgreSQL shows these two of a held advisory lock")]
-pub struct Holding {
-    /// What is locked.
-    pub key: LockKey,
-    /// How.
-    pub mode: Mode,
+#[expect(clippy::exhaustive_structs, reason = "a backend makes it")]
+pub struct Outcome {
+    /// Which operation of the request, counted from 0.
+    pub place: usize,
+    /// Its result.
+    pub done: bool,
 }
 
 impl Request {
-    pub(crate) fn open(nonce: Arc<str>, application_name: Arc<str>) -> Self {
-        Self { body: Body::Open { application_name }, nonce }
-    }
-
     pub(crate) fn operations(nonce: Arc<str>, operations: impl Iterator<Item = Operation>) -> Self {
         let (codes, operands): (Vec<_>, Vec<_>) = operations.map(Operation::encode).unzip();
         let body = match (&codes[..], &operands[..]) {
@@ -95,54 +62,53 @@ impl Request {
         Self { body, nonce }
     }
 
-    pub(crate) fn holdings(nonce: Arc<str>) -> Self {
-        Self { body: Body::Holdings, nonce }
-    }
-
-    /// The statement's text. It is one of a handful of constants, so that it can be prepared once per session.
-    pub fn sql(&self) -> &'static str {
+    /// For an SQL client.
+    pub fn statement(&self) -> Statement<'_> {
+        let nonce = Param::Text(&self.nonce);
         match &self.body {
-            Body::Open { .. } => sql::OPEN,
-            Body::One { sql, .. } => sql,
-            Body::Many { .. } => sql::MANY,
-            Body::Holdings => sql::HOLDINGS,
+            Body::One { sql, operand, .. } => Statement::new(sql, [nonce, Param::Int8(*operand)]),
+            Body::Many { codes, operands } => {
+                let arrays = [Param::Int2Array(codes), Param::Int8Array(operands)];
+                Statement::new(sql::MANY, [nonce, arrays[0], arrays[1]])
+            }
         }
     }
 
-    /// The values of `$1`, `$2` … in the statement's text.
-    pub fn params(&self) -> impl Iterator<Item = Param<'_>> {
-        let (second, third) = match &self.body {
-            Body::Open { application_name } => (Some(Param::Text(application_name)), None),
-            Body::One { operand, .. } => (Some(Param::Int8(*operand)), None),
-            Body::Many { codes, operands } => {
-                (Some(Param::Int2Array(codes)), Some(Param::Int8Array(operands)))
-            }
-            Body::Holdings => (None, None),
-        };
-        [Some(Param::Text(&self.nonce)), second, third].into_iter().flatten()
-    }
-}
-
-/// For backends that do not speak SQL.
-impl Request {
-    /// Whether this is a session's first request, to be answered by one row per [`Fact`].
-    pub fn is_open(&self) -> bool {
-        matches!(self.body, Body::Open { .. })
-    }
-
-    /// Whether this asks what the session holds, to be answered by a row `(1, None)` and then one [`Holding::to_row`] each.
-    pub fn is_holdings(&self) -> bool {
-        matches!(self.body, Body::Holdings)
-    }
-
-    /// The operations to do in this order, to be answered by one row `(place, result)` each, places counted from 1.
+    /// For a backend that does not speak SQL: the operations to do, in this order, to be answered by one [`Outcome`] each.
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {
             Body::One { code, operand, .. } => (slice::from_ref(code), slice::from_ref(operand)),
             Body::Many { codes, operands } => (&codes[..], &operands[..]),
-            Body::Open { .. } | Body::Holdings => (&[][..], &[][..]),
         };
         codes.iter().zip(operands).filter_map(|(code, operand)| Operation::decode(*code, *operand))
+    }
+}
+
+impl Outcome {
+    /// As a row of an answer: the place counted from 1, and the result in the lowest bit.
+    pub fn to_row(self) -> Answer {
+        i64::try_from(self.place + 1).ok().map(|place| place * 2 + i64::from(self.done))
+    }
+
+    /// `None` if another session has answered.
+    fn from_row(row: Answer) -> Option<Self> {
+        let row = row?;
+        let place = usize::try_from(row / 2).ok()?.checked_sub(1)?;
+        Some(Self { place, done: row % 2 == 1 })
+    }
+
+    /// The results in the order of the operations, or `None` if the answer does not fit the question.
+    pub(crate) fn from_answer(rows: &[Answer], operations: usize) -> Option<Vec<bool>> {
+        // The usual answer, to a lone operation.
+        if let (&[row], 1) = (rows, operations) {
+            return Self::from_row(row).filter(|only| only.place == 0).map(|only| vec![only.done]);
+        }
+        let mut results = vec![None; operations];
+        for row in rows {
+            let Self { place, done } = Self::from_row(*row)?;
+            *results.get_mut(place)? = Some(done);
+        }
+        results.into_iter().collect()
     }
 }
 
@@ -187,25 +153,6 @@ impl Operation {
     }
 }
 
-impl Holding {
-    /// As a row of an answer.
-    pub fn to_row(self) -> Row {
-        let (is_pair, operand) = self.key.pack();
-        (operand, Some(i64::from(is_pair) * 2 + i64::from(self.mode == Mode::Read)))
-    }
-
-    pub(crate) fn from_row((operand, kind): Row) -> Option<Self> {
-        let (is_pair, mode) = match kind? {
-            0 => (false, Mode::Write),
-            1 => (false, Mode::Read),
-            2 => (true, Mode::Write),
-            3 => (true, Mode::Read),
-            _ => return None,
-        };
-        Some(Self { key: LockKey::unpack(is_pair, operand), mode })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,8 +175,6 @@ mod tests {
                     assert!(sql::one(code).is_some());
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
-                let holding = Holding { key, mode };
-                assert_eq!(Holding::from_row(holding.to_row()), Some(holding));
             }
             let (code, operand) = Operation::Probe(key).encode();
             assert_eq!(Operation::decode(code, operand), Some(Operation::Probe(key)));
@@ -238,6 +183,17 @@ mod tests {
             let (code, operand) = operation.encode();
             assert_eq!(Operation::decode(code, operand), Some(operation));
         }
+    }
+
+    #[test]
+    fn outcomes_keep_their_meaning_in_any_order() {
+        let outcomes = [(2, true), (0, false), (1, true)];
+        let rows = outcomes.map(|(place, done)| Outcome { place, done }.to_row());
+        assert_eq!(Outcome::from_answer(&rows, 3), Some(vec![false, true, true]));
+        assert_eq!(Outcome::from_answer(&rows[..1], 1), None);
+        assert_eq!(Outcome::from_answer(&rows[1..2], 1), Some(vec![false]));
+        assert_eq!(Outcome::from_answer(&rows[1..], 3), None);
+        assert_eq!(Outcome::from_answer(&[rows[0], None, rows[2]], 3), None);
     }
 
     #[test]

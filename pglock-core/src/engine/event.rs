@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::driver::{Operation, Row};
+use crate::driver::{Answer, Holding, Operation};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -41,8 +41,10 @@ pub(crate) enum Event {
     Opened { session: SessionId, pid: i32 },
     /// The session could not be connected. `permanent`: nor will another one.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
-    /// The rows for the last job of the session.
-    Answered { session: SessionId, rows: Vec<Row> },
+    /// The rows for the last operations of the session.
+    Answered { session: SessionId, rows: Vec<Answer> },
+    /// What the session holds; `None` if another session has answered.
+    Found { session: SessionId, holdings: Option<Vec<Holding>> },
     /// The server refused the last job of the session, which goes on.
     Refused { session: SessionId, error: Error },
     /// The session has ended, whatever it was doing.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::event::{Event, Job, SessionId};
 use super::life::Life;
 use super::shared::Shared;
-use crate::driver::{Driver, Fact, Request, Row, Session};
+use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
 
 /// What a session needs to know to be opened.
@@ -118,8 +118,8 @@ impl SessionTask {
         let connect = async {
             let mut connection = driver.connect().await?;
             let application_name = self.settings.application_name.clone();
-            let open = Request::open(self.nonce.clone(), application_name);
-            let facts = connection.run(&open).await?;
+            let open = Question::open(self.nonce.clone(), application_name);
+            let facts = connection.ask(&open).await?;
             match check(&facts) {
                 Ok(pid) => Ok::<_, Error>((connection, pid)),
                 Err(error) => {
@@ -138,14 +138,20 @@ impl SessionTask {
     }
 
     async fn serve(&self, mut connection: impl Session, pid: i32) -> Error {
-        let mut event = Some(Event::Opened { session: self.id, pid });
+        let session = self.id;
+        let mut event = Some(Event::Opened { session, pid });
         let mut rested = false;
         loop {
-            let request = match self.shared.turn(self.id, event.take()) {
+            let answer = match self.shared.turn(session, event.take()) {
                 Job::Run(operations) => {
-                    Request::operations(self.nonce.clone(), operations.into_iter())
+                    let request = Request::operations(self.nonce.clone(), operations.into_iter());
+                    let rows = connection.run(&request).await;
+                    rows.map(|rows| Event::Answered { session, rows })
                 }
-                Job::Holdings => Request::holdings(self.nonce.clone()),
+                Job::Holdings => {
+                    let rows = connection.ask(&Question::holdings(self.nonce.clone())).await;
+                    rows.map(|rows| Event::Found { session, holdings: Holding::from_answer(&rows) })
+                }
                 // Whoever the last answer has woken may want something at once: to watch the socket first would cost more than to look again.
                 Job::Idle if !rested => {
                     requeue().await;
@@ -165,10 +171,10 @@ impl SessionTask {
                 }
             };
             rested = false;
-            event = Some(match connection.run(&request).await {
-                Ok(rows) => Event::Answered { session: self.id, rows },
+            event = Some(match answer {
+                Ok(event) => event,
                 Err(error) if error.session_goes_on() => {
-                    Event::Refused { session: self.id, error: error.into() }
+                    Event::Refused { session, error: error.into() }
                 }
                 Err(error) => return error.into(),
             });
@@ -191,23 +197,20 @@ async fn requeue() {
 
 /// Whether locks mean anything in this session; its backend pid.
 fn check(facts: &[Row]) -> Result<i32, Error> {
-    let fact = |wanted: Fact| {
-        facts.iter().find(|(fact, _)| *fact == wanted as i64).and_then(|(_, value)| *value)
-    };
-    if fact(Fact::InRecovery) != Some(0) {
+    if Fact::InRecovery.find(facts) != Some(0) {
         return Err(Error::new(
             ErrorKind::UnsupportedServer,
             "the server is a standby, whose locks exclude nobody on the primary: connect to the primary",
         ));
     }
-    if fact(Fact::EarlierSession) != Some(0) {
+    if Fact::EarlierSession.find(facts) != Some(0) {
         return Err(Error::new(
             ErrorKind::UnsupportedServer,
             "another lock session uses the same server session: \
              connect to PostgreSQL directly or through a pooler in session mode",
         ));
     }
-    fact(Fact::Pid).and_then(|pid| i32::try_from(pid).ok()).ok_or_else(|| {
+    Fact::Pid.find(facts).and_then(|pid| i32::try_from(pid).ok()).ok_or_else(|| {
         Error::new(ErrorKind::UnsupportedServer, "the server does not tell its backend pid")
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pglock_core::driver::{Driver, DriverError, Request, Row, Session};
+use pglock_core::driver::{Answer, Driver, DriverError, Question, Request, Row, Session};
 use pglock_sqlx::{ErrorKind, LockKey, SqlxDriver};
 use pglock_testkit::conformance::soon;
 use pglock_testkit::witness::Witness;
@@ -32,9 +32,14 @@ impl Driver for Pooler {
 }
 
 impl<S: Session + Sync> Session for Pooled<S> {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Row>, DriverError> {
+    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
         let session = usize::from(self.moved.load(Ordering::SeqCst));
         self.sessions[session].run(request).await
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        let session = usize::from(self.moved.load(Ordering::SeqCst));
+        self.sessions[session].ask(question).await
     }
 
     async fn closed(&mut self) -> DriverError {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::server::Pid;
 use super::world::{Link, Stage, World};
-use crate::driver::Operation;
+use crate::driver::{Operation, Outcome};
 use crate::engine::entry::Request;
 use crate::engine::event::{Event, Patience, SessionId};
 use crate::engine::limits::WaitStrategy;
@@ -95,7 +95,8 @@ impl World {
         let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
             return BTreeSet::new();
         };
-        let free = ops.iter().zip(rows).filter(|(_, row)| row.1 == Some(1));
+        let results = Outcome::from_answer(rows, ops.len()).expect("the answer fits");
+        let free = ops.iter().zip(results).filter(|(_, done)| *done);
         free.filter_map(|(op, _)| match op.to_operation() {
             Operation::Probe(key) => Some(key),
             _ => None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reference::Reference;
 use super::server::{Pid, Server};
-use crate::driver::{Operation, Row};
+use crate::driver::{self, Answer, Holding, Operation};
 use crate::engine::event::{
     Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, SessionId, WaiterId,
 };
@@ -57,7 +57,8 @@ pub(crate) enum Stage {
     /// In the server's queue, or granted from there.
     Waiting,
     /// On its way back.
-    Answer(Vec<Row>),
+    Answer(Vec<Answer>),
+    Found(Vec<Holding>),
     Refusal,
     Closing,
     Broken,
@@ -233,11 +234,16 @@ impl World {
                 self.links.get_mut(&id).expect("it was there").stage = stage;
             }
             Stage::SentHoldings => {
-                let held = self.server.holdings(link.pid);
-                let held = held.into_iter().map(|holding| holding.to_row());
-                link.stage = Stage::Answer(std::iter::once((1, None)).chain(held).collect());
+                link.stage = Stage::Found(self.server.holdings(link.pid));
             }
-            Stage::Waiting => self.answer(id, vec![(1, Some(1))]),
+            Stage::Found(holdings) => {
+                self.step(Event::Found { session: id, holdings: Some(holdings) });
+                self.ask_next(id);
+            }
+            Stage::Waiting => {
+                let granted = driver::Outcome { place: 0, done: true };
+                self.answer(id, vec![granted.to_row()]);
+            }
             Stage::Answer(rows) => self.answer(id, rows),
             Stage::Refusal => {
                 let error = refusal();
@@ -252,7 +258,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, id: SessionId, rows: Vec<Row>) {
+    fn answer(&mut self, id: SessionId, rows: Vec<Answer>) {
         self.step(Event::Answered { session: id, rows });
         self.ask_next(id);
     }
@@ -285,7 +291,7 @@ impl World {
 
     pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
         let mut rows = Vec::new();
-        for (place, operation) in (1..).zip(operations) {
+        for (place, operation) in operations.iter().enumerate() {
             let done = match *operation {
                 Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
                 Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
@@ -303,7 +309,7 @@ impl World {
                     true
                 }
             };
-            rows.push((place, Some(i64::from(done))));
+            rows.push(driver::Outcome { place, done }.to_row());
         }
         Stage::Answer(rows)
     }

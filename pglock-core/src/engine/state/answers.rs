@@ -1,7 +1,7 @@
 //! What sessions answer.
 
 use super::State;
-use crate::driver::{Holding, Row};
+use crate::driver::{Answer, Holding, Outcome};
 use crate::engine::entry::Release;
 use crate::engine::event::{Effects, Moment, SessionId};
 use crate::engine::sessions::{Op, Phase};
@@ -19,14 +19,20 @@ impl State {
         self.sessions.connect_next(now, fx);
     }
 
-    pub(super) fn answered(&mut self, id: SessionId, rows: &[Row], now: Moment, fx: &mut Effects) {
+    pub(super) fn answered(
+        &mut self,
+        id: SessionId,
+        rows: &[Answer],
+        now: Moment,
+        fx: &mut Effects,
+    ) {
         self.sessions.note_answer(id);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         match &mut session.phase {
             Phase::Running(ops) => {
-                let Some(results) = results(rows, ops.len()) else {
+                let Some(results) = Outcome::from_answer(rows, ops.len()) else {
                     return self.ended(id, &moved(), now, fx);
                 };
                 let ops = std::mem::take(ops);
@@ -39,7 +45,7 @@ impl State {
                 self.sessions.rest(id, now);
             }
             Phase::CleanUp { failed, error, running: true } => {
-                if results(rows, 1).is_none() {
+                if Outcome::from_answer(rows, 1).is_none() {
                     return self.drop_session(id, now, fx);
                 }
                 let (failed, error) = (*failed, error.clone());
@@ -49,7 +55,23 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&error), cx));
                 }
             }
-            Phase::Reconcile { running: true, .. } => self.reconcile(id, rows, now, fx),
+            _ => {}
+        }
+    }
+
+    pub(super) fn found(
+        &mut self,
+        id: SessionId,
+        holdings: Option<Vec<Holding>>,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        self.sessions.note_answer(id);
+        match (holdings, self.sessions.get(id).map(|session| &session.phase)) {
+            (None, _) => self.ended(id, &moved(), now, fx),
+            (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
+                self.reconcile(id, &holdings, now, fx);
+            }
             _ => {}
         }
     }
@@ -82,11 +104,8 @@ impl State {
     }
 
     /// Settles the operations of a failed statement by what the session turns out to hold.
-    fn reconcile(&mut self, id: SessionId, rows: &[Row], now: Moment, fx: &mut Effects) {
-        let Some(((1, _), rows)) = rows.split_first() else {
-            return self.ended(id, &moved(), now, fx);
-        };
-        let mut found: Vec<_> = rows.iter().filter_map(|row| Holding::from_row(*row)).collect();
+    fn reconcile(&mut self, id: SessionId, held: &[Holding], now: Moment, fx: &mut Effects) {
+        let mut found = held.to_vec();
         let mut take = |key: LockKey, mode: Mode| {
             let at = found.iter().position(|h| h.key == key && h.mode == mode);
             at.map(|at| found.swap_remove(at)).is_some()
@@ -111,9 +130,7 @@ impl State {
             .map(|op| matches!(op, Op::Try { key, mode } if take(*key, *mode)))
             .collect();
         let stray = std::mem::take(&mut found);
-        let held = |key, mode| {
-            rows.iter().filter_map(|r| Holding::from_row(*r)).any(|h| h == Holding { key, mode })
-        };
+        let is_held = |key, mode| held.contains(&Holding { key, mode });
         for (op, taken) in failed.iter().zip(taken) {
             match *op {
                 Op::Try { key, .. } if taken => {
@@ -122,7 +139,7 @@ impl State {
                 Op::Try { key, .. } | Op::Probe { key } => {
                     self.with(key, now, fx, |entry, cx| entry.request_failed(id, error, cx));
                 }
-                Op::Unlock { key, mode, .. } if !held(key, mode) => {
+                Op::Unlock { key, mode, .. } if !is_held(key, mode) => {
                     self.done(id, *op, true, now, fx);
                 }
                 Op::Unlock { key, hold, .. } => {
@@ -138,16 +155,6 @@ impl State {
         }
         self.sessions.rest(id, now);
     }
-}
-
-/// The results in the order of the operations, or nothing if the answer does not fit the question.
-fn results(rows: &[Row], expected: usize) -> Option<Vec<bool>> {
-    let mut results = vec![None; expected];
-    for (place, result) in rows {
-        let place = usize::try_from(*place).ok()?.checked_sub(1)?;
-        *results.get_mut(place)? = *result;
-    }
-    results.into_iter().map(|result| result.map(|result| result == 1)).collect()
 }
 
 fn moved() -> Error {

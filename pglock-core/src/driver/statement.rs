@@ -1,0 +1,46 @@
+/// What an SQL client is to run: a constant text and the values to bind.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement<'a> {
+    sql: &'static str,
+    params: Params<'a>,
+}
+
+/// Enough for every text there is.
+const MOST: usize = 4;
+
+type Params<'a> = [Option<Param<'a>>; MOST];
+
+/// A value to bind.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an adapter must bind every type there is")]
+pub enum Param<'a> {
+    /// `int8`
+    Int8(i64),
+    /// `text`
+    Text(&'a str),
+    /// `int2[]`
+    Int2Array(&'a [i16]),
+    /// `int8[]`
+    Int8Array(&'a [i64]),
+}
+
+impl<'a> Statement<'a> {
+    pub(super) fn new<const N: usize>(sql: &'static str, values: [Param<'a>; N]) -> Self {
+        const { assert!(N <= MOST) };
+        let mut params = [None; MOST];
+        for (param, value) in params.iter_mut().zip(values) {
+            *param = Some(value);
+        }
+        Self { sql, params }
+    }
+
+    /// The text. It is one of a handful of constants, so that it can be prepared once per session.
+    pub fn sql(&self) -> &'static str {
+        self.sql
+    }
+
+    /// The values of `$1`, `$2` … in the text.
+    pub fn params(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
+        self.params.into_iter().flatten()
+    }
+}

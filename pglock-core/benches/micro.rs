@@ -10,7 +10,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
-use pglock_core::driver::{Driver, DriverError, Fact, Request, Row, Session};
+use pglock_core::driver::{
+    Answer, Driver, DriverError, Fact, Outcome, Question, Request, Row, Session, Topic,
+};
 use pglock_core::{DistributedRwLock, LockKey, Locks, Result, RwLock};
 use tokio::runtime::{Builder, Runtime};
 
@@ -116,17 +118,21 @@ impl Driver for Memory {
 }
 
 impl Session for MemorySession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Row>, DriverError> {
-        if request.is_open() {
-            let facts = [
-                (Fact::Pid, 1),
-                (Fact::Version, 150_000),
-                (Fact::InRecovery, 0),
-                (Fact::EarlierSession, 0),
-            ];
-            return Ok(facts.map(|(fact, value)| (fact as i64, Some(value))).to_vec());
-        }
-        Ok((1..).zip(request.to_operations()).map(|(place, _)| (place, Some(1))).collect())
+    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+        let operations = request.to_operations().enumerate();
+        Ok(operations.map(|(place, _)| Outcome { place, done: true }.to_row()).collect())
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        Ok(match question.topic() {
+            Topic::Open => vec![
+                Fact::Pid.to_row(1),
+                Fact::Version.to_row(150_000),
+                Fact::InRecovery.to_row(0),
+                Fact::EarlierSession.to_row(0),
+            ],
+            _ => vec![(1, None)],
+        })
     }
 
     async fn closed(&mut self) -> DriverError {

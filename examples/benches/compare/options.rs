@@ -24,7 +24,7 @@ impl Options {
         let mut args = env::args().skip(1);
         let (mut workloads, mut subjects) = (Vec::new(), Vec::new());
         let mut transport = None;
-        let (mut repetitions, mut slice) = (5, 500);
+        let (mut repetitions, mut slice) = (5, 400);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {

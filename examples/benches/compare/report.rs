@@ -136,9 +136,9 @@ impl Report {
         let elsewhere = merged(outcomes.iter().filter_map(|outcome| outcome.elsewhere.as_ref()));
         if elsewhere.len() > 0 {
             for (name, value) in [
-                ("elsewhere_p50_us", elsewhere.quantile_us(0.5)),
-                ("elsewhere_p99_us", elsewhere.quantile_us(0.99)),
-                ("elsewhere_ops", elsewhere.len() as f64),
+                ("other_writer_p50_us", elsewhere.quantile_us(0.5)),
+                ("other_writer_p99_us", elsewhere.quantile_us(0.99)),
+                ("other_writer_ops", elsewhere.len() as f64),
             ] {
                 row.figures.insert(name.to_owned(), value);
             }

@@ -12,7 +12,7 @@ pub(crate) fn of(rows: &[Row]) -> String {
     };
     let _ = writeln!(
         text,
-        "\n{} over {}: {}\n{:24}{:>12}{:>8}{:>11}{:>11}{:>7}{:>18}{:>10}{:>12}",
+        "\n{} over {}: {}\n{:24}{:>12}{:>8}{:>11}{:>11}{:>11}{:>7}{:>18}{:>10}{:>12}",
         first.workload.name(),
         first.transport,
         first.workload.title(),
@@ -21,6 +21,7 @@ pub(crate) fn of(rows: &[Row]) -> String {
         "spread",
         "p50 us",
         "p99 us",
+        "max us",
         "conns",
         "per task",
         "x floor",
@@ -41,12 +42,13 @@ fn line(row: &Row) -> String {
         _ => String::new(),
     };
     let mut line = format!(
-        "{:24}{:>12}{:>8}{:>11}{:>11}{:>7}{:>18}{:>10}{:>12}",
+        "{:24}{:>12}{:>8}{:>11}{:>11}{:>11}{:>7}{:>18}{:>10}{:>12}",
         row.subject,
         number(row.ops_per_s),
         row.spread.map_or(String::new(), |spread| format!("{:.0} %", spread * 100.0)),
         number(row.p50_us),
         number(row.p99_us),
+        number(row.max_us),
         row.server_connections.map_or(String::new(), |count| count.to_string()),
         tasks,
         ratio(row.ratio_to_floor),

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Taking keys ends here at the latest.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Takes keys until the subject or the server has no more.
 pub(super) async fn to_the_limit<S: Subject>(slice: &Slice) -> Result<Outcome> {

@@ -16,7 +16,7 @@ const PROCESSES: usize = 4;
 const TASKS: usize = 16;
 
 /// Fairness takes a while to show: this many slices.
-const SLICES: u32 = 20;
+const SLICES: u32 = 25;
 
 pub(super) async fn run(slice: &Slice) -> Result<Outcome> {
     let slice = Slice { length: slice.length * SLICES, ..slice.clone() };

@@ -29,7 +29,10 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     // Your program has a server, and calls `Locks::new` with the pool it has.
-    let server = TestServer::shared().await?;
+    let server = tokio::select! {
+        server = TestServer::shared() => server?,
+        interrupted = ctrl_c() => return Ok(interrupted?),
+    };
     let locks = Locks::from_url(server.url())?;
     let lock = locks.rwlock(basic::NAME);
 

@@ -1,6 +1,7 @@
 //! The engine: one for all backends.
 
 mod client;
+mod clock;
 mod entry;
 mod event;
 mod life;

@@ -40,8 +40,10 @@ pub enum ErrorKind {
     Connection,
     /// The server ended the wait because it was part of a deadlock.
     Deadlock,
-    /// The server's shared lock table is full (SQLSTATE 53200).
+    /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it as it may.
     LockTableFull,
+    /// More callers wait in the lock manager than it allows.
+    QueueFull,
     /// The server accepts no more connections (SQLSTATE 53300).
     TooManyConnections,
     /// The role may not log in, or may not call the advisory lock functions (SQLSTATE classes 28 and 42501).
@@ -97,6 +99,35 @@ impl Error {
 
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the lock manager was closed")
+    }
+
+    pub(crate) fn queue_full() -> Self {
+        Self::new(
+            ErrorKind::QueueFull,
+            "as many callers wait for locks of this manager as may: try again later, or raise max_waiters",
+        )
+    }
+
+    pub(crate) fn too_many_locks() -> Self {
+        Self::new(
+            ErrorKind::LockTableFull,
+            "this manager holds as many locks as it may, so that the server's lock table has room for others: \
+             hold fewer keys, or raise max_locks",
+        )
+    }
+
+    pub(crate) fn silent() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "the server has not answered for as long as the lease lasts: the network or the server is down or overloaded",
+        )
+    }
+
+    pub(crate) fn superseded_server() -> Self {
+        Self::new(
+            ErrorKind::UnsupportedServer,
+            "the server has been superseded: another one was promoted, or the address leads to another server or database now",
+        )
     }
 
     pub(crate) fn lost() -> Self {

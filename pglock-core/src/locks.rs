@@ -51,7 +51,8 @@ impl<D: Driver> Locks<D> {
     }
 
     fn from_parts(driver: D, limits: Limits, application_name: Arc<str>) -> Self {
-        let settings = Settings { application_name, connect_timeout: CONNECT_TIMEOUT };
+        let lease = limits.lease.server;
+        let settings = Settings { application_name, connect_timeout: CONNECT_TIMEOUT, lease };
         let seed = RandomState::new().hash_one(std::process::id());
         Self { client: Arc::new(Client::new(driver, limits, settings, seed)), driver: PhantomData }
     }
@@ -139,6 +140,39 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
+    /// At most this many locks at the server, held or asked for, default 15 % of the server's lock table, but not more than 1000.
+    ///
+    /// All users of a PostgreSQL server share its lock table; when it is full, their statements fail, too. So a lock beyond this is
+    /// refused with [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each waiting session.
+    pub fn max_locks(mut self, locks: usize) -> Self {
+        self.limits.locks = Some(locks);
+        self
+    }
+
+    /// At most this many callers that wait, default a million: beyond it, they are refused with [`QueueFull`](ErrorKind::QueueFull).
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.limits.queue = waiters;
+        self
+    }
+
+    /// How long a session is believed in that says nothing, default 15 seconds for the server and 10 seconds for the guards.
+    ///
+    /// After `server`, PostgreSQL (14 or later) ends a session of which it has heard nothing, and its locks are free. After `guards`, guards
+    /// stop believing in their locks if the server has not answered, which must be sooner: they count from the moment at which a question was
+    /// sent, and a hundredth of `guards` and a tenth of `server` are kept in reserve for clocks and delays. The
+    /// server rounds to milliseconds.
+    pub fn lease(mut self, server: Duration, guards: Duration) -> Self {
+        self.limits.lease.server = server;
+        self.limits.lease.client = guards;
+        self
+    }
+
+    /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the lease of the guards.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.limits.lease.heartbeat = interval;
+        self
+    }
+
     /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII characters.
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
@@ -161,6 +195,23 @@ impl<D: Driver> LocksBuilder<D> {
             && interval < Duration::from_millis(1)
         {
             return invalid("the polling interval must be at least one millisecond");
+        }
+        let lease = self.limits.lease;
+        if !lease.is_safe() {
+            return invalid(
+                "the lease of the guards must end before that of the server: by a hundredth of its own, and a tenth of the server's",
+            );
+        }
+        // PostgreSQL counts milliseconds in an int4.
+        let countable = Duration::from_millis(100)..=Duration::from_millis(i32::MAX as u64);
+        if !countable.contains(&lease.server) {
+            return invalid("the server's lease must be between 100 milliseconds and 24 days");
+        }
+        let sensible = Duration::from_millis(10)..=lease.client / 2;
+        if !sensible.contains(&lease.heartbeat) {
+            return invalid(
+                "the heartbeat must be between 10 milliseconds and half of the lease of the guards",
+            );
         }
         let printable = self.application_name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if self.application_name.len() > 63 || !printable {

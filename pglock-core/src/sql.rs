@@ -71,39 +71,62 @@ operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17);
 
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///
-/// `$1` nonce, `$2` application name. A setting the server does not know (older versions) is passed over. The inner `SELECT` reads the
-/// nonce of an earlier session before it writes its own: a select list is evaluated from left to right. Types are named so that
-/// no schema can shadow them either: `bigint` and `integer` by the grammar, `text` by its schema.
+/// `$1` nonce, `$2` application name, `$3` lease in milliseconds, `$4` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
+///
+/// A setting the server does not know (older versions) is passed over. A select list is evaluated from left to right: the nonce of an
+/// earlier session is read before this one's is written, and the trial takes the lock, looks for it and gives it back. Functions
+/// stand for operators, and types are named, so that no schema can shadow them: `bigint` and `integer` by the grammar, `text` by its schema.
 pub(crate) const OPEN: &str = "\
 SELECT f.fact, f.value::pg_catalog.text FROM (SELECT \
  pg_catalog.length(pg_catalog.current_setting('pglock.session', true)) AS earlier,\
- pg_catalog.set_config('pglock.session', $1::pg_catalog.text, false),\
- pg_catalog.set_config('application_name', $2::pg_catalog.text, false),\
+ pg_catalog.set_config('pglock.session', p.nonce, false),\
+ pg_catalog.set_config('application_name', p.name, false),\
  pg_catalog.set_config('search_path', 'pg_catalog', false),\
  pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),\
  pg_catalog.set_config('statement_timeout', '0', false),\
  pg_catalog.set_config('lock_timeout', '0', false),\
  pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),\
- pg_catalog.set_config('tcp_keepalives_idle', '15', false),\
- pg_catalog.set_config('tcp_keepalives_interval', '5', false),\
+ pg_catalog.set_config('tcp_keepalives_idle', '5', false),\
+ pg_catalog.set_config('tcp_keepalives_interval', '2', false),\
  pg_catalog.set_config('tcp_keepalives_count', '3', false),\
- pg_catalog.set_config('tcp_user_timeout', '30000', false),\
+ pg_catalog.set_config('tcp_user_timeout', p.lease, false),\
  CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL THEN pg_catalog.set_config('transaction_timeout', '0', false) END,\
- CASE WHEN pg_catalog.current_setting('idle_session_timeout', true) IS NOT NULL THEN pg_catalog.set_config('idle_session_timeout', '0', false) END,\
  CASE WHEN pg_catalog.current_setting('client_connection_check_interval', true) IS NOT NULL THEN pg_catalog.set_config('client_connection_check_interval', '1000', false) END,\
+ CASE WHEN pg_catalog.current_setting('idle_session_timeout', true) IS NULL THEN 0 \
+ WHEN pg_catalog.set_config('idle_session_timeout', p.lease, false) IS NULL THEN 0 ELSE p.lease::bigint END AS lease,\
+ pg_catalog.pg_try_advisory_lock(p.trial) AS taken,\
+ (SELECT pg_catalog.max(l.database::bigint) FROM pg_catalog.pg_locks AS l \
+ WHERE pg_catalog.texteq(l.locktype, 'advisory') AND pg_catalog.int4eq(l.pid, pg_catalog.pg_backend_pid()) \
+ AND pg_catalog.int2eq(l.objsubid, 1::smallint) AND l.granted \
+ AND pg_catalog.int8eq(l.classid::bigint, pg_catalog.int8shr(p.trial, 32)) \
+ AND pg_catalog.int8eq(l.objid::bigint, pg_catalog.int8and(p.trial, 4294967295))) AS database,\
+ pg_catalog.pg_advisory_unlock(p.trial) AS given_back,\
  pg_catalog.pg_backend_pid() AS pid,\
  pg_catalog.current_setting('server_version_num') AS version,\
- pg_catalog.pg_is_in_recovery() AS recovery\
+ pg_catalog.int8mul(pg_catalog.current_setting('max_locks_per_transaction')::bigint, pg_catalog.int8pl(\
+ pg_catalog.current_setting('max_connections')::bigint, pg_catalog.current_setting('max_prepared_transactions')::bigint)) AS lock_table,\
+ (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c) AS system,\
+ CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE pg_catalog.textcat('x', pg_catalog.substr(\
+ pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline,\
+ pg_catalog.pg_is_in_recovery() AS recovery \
+ FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::bigint)) AS p(nonce, name, lease, trial)\
  ) AS s, LATERAL (VALUES \
  (1::bigint, s.pid::bigint),\
  (2, s.version::bigint),\
  (3, s.recovery::integer::bigint),\
- (4, coalesce(s.earlier, 0)::bigint)\
+ (4, coalesce(s.earlier, 0)::bigint),\
+ (5, (s.taken AND s.database IS NOT NULL AND s.given_back)::integer::bigint),\
+ (6, s.lease),\
+ (7, s.lock_table),\
+ (8, s.system),\
+ (9, s.database),\
+ (10, s.timeline)\
  ) AS f(fact, value)";
 
 /// What the session holds: `$1` nonce.
 ///
-/// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind).
+/// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind). A session
+/// holds advisory locks in its own database only. No catalog of the whole cluster is read, which would take a place in the lock table: this works when that is full.
 pub(crate) const HOLDINGS: &str = concat!(
     "SELECT (",
     in_session!(),
@@ -112,6 +135,5 @@ UNION ALL \
 SELECT (l.classid::int8 << 32) | l.objid::int8,\
  (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::text \
 FROM pg_catalog.pg_locks AS l \
-WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()\
- AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())"
+WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()"
 );

@@ -9,9 +9,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use pglock_core::driver::{Driver, DriverError, Session};
-use pglock_sqlx::SqlxDriver;
 use pglock_sqlx::sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use pglock_sqlx::sqlx::{Connection, Executor, PgConnection, query, query_scalar};
+use pglock_sqlx::{Locks, SqlxDriver};
 use pglock_testkit::postgres::{TestDatabase, TestServer};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
@@ -264,6 +264,7 @@ async fn debug_shows_no_password() {
     let driver = SqlxDriver::from_url(&format!("postgres://user:{SECRET}@host:1/db")).unwrap();
     let shown = format!("{driver:?}");
     assert_eq!(shown, r#"SqlxDriver { host: "host", port: 1, database: Some("db"), .. }"#);
+    assert!(!format!("{:?}", Locks::builder(driver)).contains(SECRET));
 }
 
 #[test]

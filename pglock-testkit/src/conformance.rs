@@ -1,18 +1,35 @@
 //! The checks that every backend passes: one list of cases, run by [`conformance!`](crate::conformance!).
 //!
-//! A backend is tested by five lines in a file `tests/conformance.rs`:
+//! # Testing an adapter
+//!
+//! An adapter for a PostgreSQL client needs a driver that is made from a URL, which [`Locks::from_url`](pglock_core::Locks::from_url) wants as well. Then this is all of its
+//! `tests/conformance.rs`:
+//!
+//! ```ignore
+//! use pglock_testkit::conformance::PostgresFixture;
+//!
+//! pglock_testkit::conformance!(PostgresFixture<MyDriver>);
+//! ```
+//!
+//! Any other backend says how to make a lock space and lock managers on it, and who can look into it, by a [`Fixture`]:
 //!
 //! ```ignore
 //! struct MyFixture { /* a lock space of its own, and a witness */ }
 //!
 //! #[async_trait::async_trait]
-//! impl pglock_testkit::conformance::Fixture for MyFixture { /* … */ }
+//! impl pglock_testkit::conformance::Fixture for MyFixture { /* start, manager, witness */ }
 //!
-//! pglock_testkit::conformance!(MyFixture);
+//! pglock_testkit::conformance!(MyFixture, lacks: [Postgres, Process]);
 //! ```
 //!
 //! Each case becomes a `#[test]` with a fixture and a runtime of its own. When it is over, nothing may be left in the lock space: the
 //! runner waits until the [`Witness`] sees neither a holder nor a waiter.
+//!
+//! # Powers
+//!
+//! Some cases need more than a lock space: a [`Power`] each. A fixture without it says so by name, and the tests of these cases are
+//! ignored, with the reason, in plain sight of everybody who runs them. A fixture that says nothing runs everything: a power that it then turns out
+//! to lack fails the case.
 
 // Cases are tests: they end by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
@@ -23,9 +40,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pglock_core::driver::Driver;
-use pglock_core::{DistributedRwLock, LockKey, Locks, Result, Stats, WaitStrategy};
+use pglock_core::{DistributedRwLock, LockKey, Result};
 use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -33,92 +48,19 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::witness::Witness;
 
 pub mod cases;
+mod fixture;
+mod macros;
+mod process;
 
-/// A lock space under test, and how to make lock managers on it.
-#[async_trait]
-pub trait Fixture: Send + Sync + 'static {
-    /// Makes a lock space that nobody else uses: for PostgreSQL, a new database.
-    async fn start() -> Self
-    where
-        Self: Sized;
-
-    /// Makes a lock manager with connections of its own. To all other managers it is another process.
-    fn manager(&self, options: &Options) -> Arc<dyn Manager>;
-
-    /// Who holds and who waits, told by somebody else than the backend.
-    fn witness(&self) -> &dyn Witness;
-}
-
-/// What the cases need of a lock manager. [`Locks`] has it.
-#[async_trait]
-pub trait Manager: fmt::Debug + Send + Sync {
-    /// The lock on this key.
-    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock>;
-
-    /// Releases everything and ends all waits.
-    async fn close(&self) -> Result<()>;
-
-    /// What the manager is doing.
-    fn stats(&self) -> Stats;
-}
-
-/// Options of a lock manager that cases set.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// `application_name` of its sessions.
-    pub application_name: String,
-    /// Bound on sessions that wait in the server's queue.
-    pub max_waiting_sessions: usize,
-    /// How long sessions that wait are kept idle.
-    pub idle_timeout: Duration,
-    /// How it waits for locks of other processes.
-    pub wait_strategy: WaitStrategy,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            application_name: "pglock".to_owned(),
-            max_waiting_sessions: 4,
-            idle_timeout: Duration::from_secs(30),
-            wait_strategy: WaitStrategy::default(),
-        }
-    }
-}
-
-impl Options {
-    /// A manager of the engine with these options.
-    pub fn build<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
-        let locks = Locks::<D>::builder(driver)
-            .application_name(&*self.application_name)
-            .max_waiting_sessions(self.max_waiting_sessions)
-            .idle_timeout(self.idle_timeout)
-            .wait_strategy(self.wait_strategy)
-            .build();
-        Arc::new(locks.unwrap())
-    }
-}
-
-#[async_trait]
-impl<D: Driver> Manager for Locks<D> {
-    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock> {
-        Arc::new(Self::rwlock(self, key))
-    }
-
-    async fn close(&self) -> Result<()> {
-        Self::close(self).await
-    }
-
-    fn stats(&self) -> Stats {
-        Self::stats(self)
-    }
-}
+pub use self::fixture::{Fixture, Manager, Options, PostgresFixture, Power};
+pub use self::process::Process;
 
 /// What a case works with: a fixture, and the steps that cases have in common.
 #[derive(Clone)]
 pub struct Lab {
     fixture: Arc<dyn Fixture>,
+    path: &'static str,
+    is_child: bool,
 }
 
 /// Longer than anything takes that a case waits for.
@@ -138,6 +80,15 @@ impl Lab {
     /// A lock of a manager of its own.
     pub fn lock(&self, key: impl Into<LockKey>) -> Arc<dyn DistributedRwLock> {
         self.manager().rwlock(key.into())
+    }
+
+    /// A lock manager for the database of a URL.
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be understood.
+    pub fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
+        self.fixture.manager_at(url, options)
     }
 
     /// Who holds and who waits.
@@ -183,40 +134,19 @@ pub fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
 /// A case's body.
 pub type Body = for<'a> fn(&'a Lab) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Runs one case in a fixture and a runtime of its own.
-pub fn run<F: Fixture>(body: Body) {
+/// Runs one case in a fixture and a runtime of its own. `path` is the one of its test.
+pub fn run<F: Fixture>(path: &'static str, body: Body) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
-        let lab = Lab { fixture: Arc::new(F::start().await) };
+        let parent = process::parent();
+        let fixture = match &parent {
+            Some(address) => F::join(address).await,
+            None => F::start().await,
+        };
+        let lab = Lab { fixture: Arc::new(fixture), path, is_child: parent.is_some() };
         timeout(Duration::from_secs(120), body(&lab)).await.expect("the case should end");
-        lab.witness().until_quiet().await.expect("nothing should be left");
+        if !lab.is_child {
+            lab.witness().until_quiet().await.expect("nothing should be left");
+        }
     });
-}
-
-/// Tests a backend, given as a type that implements [`Fixture`].
-///
-/// Makes one `#[test]` of each case there is.
-#[macro_export]
-macro_rules! conformance {
-    ($fixture:ty) => {
-        $crate::__each_case!($crate::__test_case, $fixture);
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __test_case {
-    ($fixture:ty, $($group:ident: [$($case:ident),* $(,)?]),* $(,)?) => {
-        $(mod $group {
-            #[allow(unused_imports)]
-            use super::*;
-
-            $(#[test]
-            fn $case() {
-                $crate::conformance::run::<$fixture>(|lab| {
-                    Box::pin($crate::conformance::cases::$group::$case(lab))
-                });
-            })*
-        })*
-    };
 }

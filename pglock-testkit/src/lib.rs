@@ -1,9 +1,17 @@
-//! A test PostgreSQL, and the checks that every pglock backend runs.
+//! Locks in memory, a test PostgreSQL, and the checks that every pglock backend runs.
 //!
+//! * [`memory`](mod@memory): locks for unit tests without PostgreSQL, in one line.
 //! * [`conformance`](mod@conformance): the checks, and how to run them on a backend.
+//! * [`faults`]: what can go wrong around a server, made to happen.
+//! * [`faulty`]: a driver that fails where a test wants it to.
 //! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 
 pub mod conformance;
+pub mod faults;
+pub mod faulty;
+pub mod memory;
 pub mod postgres;
 pub mod witness;
+
+pub use memory::memory;

@@ -12,6 +12,8 @@
 use std::env;
 use std::fmt;
 use std::fs;
+#[cfg(unix)]
+use std::net::Ipv4Addr;
 
 mod database;
 mod error;
@@ -28,6 +30,8 @@ mod download;
 #[cfg(unix)]
 mod home;
 #[cfg(unix)]
+mod site;
+#[cfg(unix)]
 mod started;
 #[cfg(not(unix))]
 #[path = "postgres/unsupported.rs"]
@@ -37,9 +41,15 @@ mod watchdog;
 
 pub use self::database::TestDatabase;
 pub use self::error::TestServerError;
-pub(crate) use self::url::connect;
+#[cfg(unix)]
+pub(crate) use self::site::{Occupancy, Site, blocking, free_ports, occupy};
+pub(crate) use self::url::{config, connect, with_address};
 
 use self::started::{Private, Shared};
+
+/// The first address of the 256 from which [`Namespace`](crate::faults::Namespace) takes its own.
+#[cfg(unix)]
+pub(crate) const NAMESPACES: Ipv4Addr = Ipv4Addr::new(10, 77, 77, 0);
 
 /// A PostgreSQL to test against.
 pub struct TestServer {
@@ -103,6 +113,13 @@ impl TestServer {
         Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
     }
 
+    /// A [standby](crate::faults::Standby) of a [private](Self::private) server, private too.
+    #[cfg(unix)]
+    pub(crate) async fn start_standby(&self) -> Result<Self, TestServerError> {
+        let private = self.as_private()?.start_standby().await?;
+        Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
+    }
+
     /// The URL of a database that all users of the server share: `pglock`, or the one in `DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -156,6 +173,17 @@ impl TestServer {
     /// [`TestServerError::NotPrivate`], and [`TestServerError::Start`] with the end of the server log.
     pub async fn start(&self) -> Result<(), TestServerError> {
         self.as_private()?.start().await
+    }
+
+    /// The pid of the postmaster of a [private](Self::private) server, to be stopped by a
+    /// [signal](crate::faults::Stopped).
+    ///
+    /// # Errors
+    ///
+    /// [`TestServerError::NotPrivate`]; [`TestServerError::NotRunning`] if it was stopped.
+    #[cfg(unix)]
+    pub fn postmaster(&self) -> Result<i32, TestServerError> {
+        self.as_private()?.postmaster().ok_or(TestServerError::NotRunning)
     }
 
     /// [Stops](Self::stop) and [starts](Self::start).

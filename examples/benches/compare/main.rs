@@ -68,9 +68,10 @@ async fn compare(options: &Options) -> Result<()> {
     let observer = Observer::connect(server.url()).await?;
     let machine = Machine::describe(&observer).await?;
     println!("{machine}");
+    let transports = Transport::all(&server)?;
     let mut report = Report::default();
     for &workload in &options.workloads {
-        for transport in Transport::all(&server)?.iter().filter(|way| options.uses(way, workload)) {
+        for transport in transports.iter().filter(|way| options.uses(way, workload)) {
             for repetition in 0..options.repetitions(workload) {
                 for subject in &options.subjects {
                     let place = (workload, transport.name, subject.name);

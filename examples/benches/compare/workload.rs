@@ -87,6 +87,19 @@ impl Workload {
         }
     }
 
+    /// Whether it is run over a slow line, too.
+    pub(crate) fn depends_on_round_trips(self) -> bool {
+        matches!(
+            self,
+            Self::Uncontended
+                | Self::UncontendedDrop
+                | Self::OwnKeys
+                | Self::OwnKeysDrop
+                | Self::OneKey
+                | Self::OneKeyMillisecond
+        )
+    }
+
     /// Repetitions of what takes long are few.
     pub(crate) fn most_repetitions(self) -> usize {
         match self {

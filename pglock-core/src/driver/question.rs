@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::statement::{Param, Statement};
 use crate::key::LockKey;
@@ -17,7 +18,7 @@ pub struct Question {
 
 #[derive(Clone, Debug)]
 enum Body {
-    Open { application_name: Arc<str> },
+    Open { application_name: Arc<str>, lease: String, trial: i64 },
     Holdings,
 }
 
@@ -43,6 +44,18 @@ pub enum Fact {
     InRecovery = 3,
     /// More than 0 if another session of this library has used this server session before.
     EarlierSession = 4,
+    /// 1 if a lock that was taken for a trial was seen to be held and could be given back just once, else 0.
+    LocksWork = 5,
+    /// The server's lease in milliseconds, after which it ends a session that says nothing; 0 if it has none.
+    Lease = 6,
+    /// Entries of the lock table that all users of the server share.
+    LockTable = 7,
+    /// Identifies the server and its replicas.
+    System = 8,
+    /// Identifies the database within the server.
+    Database = 9,
+    /// Counts promotions of replicas.
+    Timeline = 10,
 }
 
 /// A lock that a session holds.
@@ -56,8 +69,15 @@ pub struct Holding {
 }
 
 impl Question {
-    pub(crate) fn open(nonce: Arc<str>, application_name: Arc<str>) -> Self {
-        Self { body: Body::Open { application_name }, nonce }
+    /// `trial`: a key that nobody else uses at this time.
+    pub(crate) fn open(
+        nonce: Arc<str>,
+        application_name: Arc<str>,
+        lease: Duration,
+        trial: i64,
+    ) -> Self {
+        let lease = lease.as_millis().to_string();
+        Self { body: Body::Open { application_name, lease, trial }, nonce }
     }
 
     pub(crate) fn holdings(nonce: Arc<str>) -> Self {
@@ -68,8 +88,9 @@ impl Question {
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
         match &self.body {
-            Body::Open { application_name } => {
-                Statement::new(sql::OPEN, [nonce, Param::Text(application_name)])
+            Body::Open { application_name, lease, trial } => {
+                let name = Param::Text(application_name);
+                Statement::new(sql::OPEN, [nonce, name, Param::Text(lease), Param::Int8(*trial)])
             }
             Body::Holdings => Statement::new(sql::HOLDINGS, [nonce]),
         }
@@ -83,10 +104,15 @@ impl Question {
         }
     }
 
+    /// Tells the session this is meant for from all others: the one that it opened, if it opens one.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// The `application_name` that the session is to have, if this opens one.
     pub fn application_name(&self) -> Option<&str> {
         match &self.body {
-            Body::Open { application_name } => Some(application_name),
+            Body::Open { application_name, .. } => Some(application_name),
             Body::Holdings => None,
         }
     }

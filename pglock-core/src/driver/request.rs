@@ -74,6 +74,11 @@ impl Request {
         }
     }
 
+    /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None` for each operation.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// For a backend that does not speak SQL: the operations to do, in this order, to be answered by one [`Outcome`] each.
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {
@@ -199,9 +204,9 @@ mod tests {
     #[test]
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::one(TRY_LOCK).unwrap();
-        for (text, count) in [(sql::OPEN, 2), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
+        for (text, count) in [(sql::OPEN, 4), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
-            assert_eq!(places, ["$1", "$2", "$3"][..count]);
+            assert_eq!(places, ["$1", "$2", "$3", "$4"][..count]);
         }
     }
 }

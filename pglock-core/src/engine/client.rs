@@ -49,10 +49,13 @@ impl Client {
             self.ensure_manager()?;
             let waiter = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
             return match (Asked { client: self, key, waiter: Some(waiter) }).await {
-                // The session ended before the caller could look: nobody has believed in this grant.
-                Reply::Granted { life, .. } if life.has_ended() => continue,
                 Reply::Granted { hold, life } => {
-                    Ok(Some(Held { client: self.clone(), life, key, mode, hold: Some(hold) }))
+                    let held = Held { client: self.clone(), life, key, mode, hold: Some(hold) };
+                    // The session has ended or run out before the caller could look: nobody has believed in this grant.
+                    if !held.is_held() {
+                        continue;
+                    }
+                    Ok(Some(held))
                 }
                 Reply::Busy | Reply::Released => Ok(None),
                 Reply::Failed(error) => Err(error),
@@ -117,11 +120,18 @@ impl Held {
     }
 
     pub(crate) fn is_held(&self) -> bool {
+        let shared = &self.client.shared;
+        if !self.life.has_ended() && !self.life.is_confirmed(shared.clock().now()) {
+            // If the lease is over, the session ends here and now, and for all of its guards.
+            shared.step(Event::Tick);
+        }
         !self.life.has_ended()
     }
 
     pub(crate) async fn lost(&self) {
-        self.life.ended().await;
+        if self.is_held() {
+            self.life.ended().await;
+        }
     }
 
     pub(crate) async fn release(mut self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::event::{Effects, HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::queue::{Queue, Waiter};
-use super::sessions::{Op, Place, Sessions};
+use super::sessions::{Claims, Op, Place, Sessions};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -47,6 +47,8 @@ pub(super) enum Release {
 pub(super) enum Request {
     #[default]
     None,
+    /// Asks for the lock when there is room below the cap.
+    Parked,
     /// Asks for the lock as it is now. `pause`: this was one of many tries.
     Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
@@ -80,6 +82,13 @@ pub(super) struct Context<'a> {
 impl Entry {
     pub(super) fn is_unused(&self) -> bool {
         self.queue.is_empty() && self.holds.is_empty() && self.request == Request::None
+    }
+
+    /// Locks at the server that this key has, or asks for.
+    pub(super) fn claims(&self) -> Claims {
+        let waits = matches!(self.request, Request::Wait { .. });
+        let tries = matches!(self.request, Request::Try { .. });
+        Claims { held: self.holds.len() + usize::from(waits), asked: usize::from(tries) }
     }
 
     /// Does everything that can be done now: the only place that grants, releases and asks.
@@ -159,7 +168,7 @@ impl Entry {
             (Request::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
                 self.cancel_wait(session, cx)
             }
-            (Request::Slot { .. }, None) => self.request = Request::None,
+            (Request::Slot { .. } | Request::Parked, None) => self.request = Request::None,
             (Request::Slot { why, .. }, Some(mode)) => {
                 let holds = match why {
                     // Where no writer is let in, a reader may be.
@@ -193,7 +202,7 @@ impl Entry {
             Request::Slot { why, .. } => why != Why::Probe,
             // A wait that is being given up says nothing about the lock.
             Request::Wait { cancelled, .. } => !cancelled,
-            Request::Try { .. } | Request::Probe { .. } => false,
+            Request::Parked | Request::Try { .. } | Request::Probe { .. } => false,
         };
         if !busy {
             return false;

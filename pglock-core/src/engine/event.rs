@@ -29,6 +29,22 @@ pub(crate) enum Patience {
     Wait,
 }
 
+/// What a session has learnt about its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Server {
+    /// The session's backend pid.
+    pub(crate) pid: i32,
+    pub(crate) version: i64,
+    /// Whether the server ends a session that says nothing for a while.
+    pub(crate) has_lease: bool,
+    /// Entries of the lock table that all users share, if the server tells.
+    pub(crate) lock_table: Option<usize>,
+    /// Which server, and which of its databases.
+    pub(crate) identity: (i64, i64),
+    /// Counts promotions.
+    pub(crate) timeline: i64,
+}
+
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or [`Outcome::Failed`].
@@ -38,7 +54,7 @@ pub(crate) enum Event {
     /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
     Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
     /// The session is connected and set up.
-    Opened { session: SessionId, pid: i32 },
+    Opened { session: SessionId, server: Server },
     /// The session could not be connected. `permanent`: nor will another one.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// The rows for the last operations of the session.
@@ -65,6 +81,11 @@ pub(crate) enum Effect {
     Open(SessionId),
     /// The session has something to do: ask [`State::next`](super::State::next).
     Kick(SessionId),
+    /// The guards of the session may believe in their locks until then.
+    Confirmed {
+        session: SessionId,
+        until: Moment,
+    },
     /// Every guard of the session has lost its lock. Comes before anybody else is granted one of them.
     Lost {
         session: SessionId,

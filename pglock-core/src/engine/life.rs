@@ -1,8 +1,10 @@
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::event::Moment;
 use crate::error::Error;
 
 /// Whether a session lives, as its guards see it. Ends once, and says why to everybody who asks, then and later.
@@ -11,6 +13,8 @@ pub(crate) struct Life {
     end: OnceLock<Error>,
     ended: Notify,
     pid: OnceLock<i32>,
+    /// Until when guards may believe in their locks without asking the machine, in nanoseconds of the engine's clock.
+    confirmed: AtomicU64,
 }
 
 impl Life {
@@ -22,6 +26,16 @@ impl Life {
     /// Backend pid at the server, once connected.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.pid.get().copied()
+    }
+
+    pub(crate) fn confirm(&self, until: Moment) {
+        // Beyond 584 years.
+        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        self.confirmed.fetch_max(until, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_confirmed(&self, now: Moment) -> bool {
+        now.as_nanos() < self.confirmed.load(Ordering::Relaxed).into()
     }
 
     pub(crate) fn end(&self, error: Error) {

@@ -45,6 +45,39 @@ pub(crate) struct Limits {
     pub(crate) reconnect_timeout: Duration,
     /// How long a cancelled wait may go on before its session is dropped.
     pub(crate) cancel_timeout: Duration,
+    pub(crate) lease: Lease,
+    /// Locks of this process at the server, held or asked for; `None`: what the server's lock table suggests.
+    pub(crate) locks: Option<usize>,
+    /// Callers that wait.
+    pub(crate) queue: usize,
+}
+
+/// How long a session is believed in without a word from the other side. The client must give up first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    /// After this, the server ends a session that says nothing.
+    pub(crate) server: Duration,
+    /// For so long after a question was sent that has been answered, guards believe in their lock.
+    pub(crate) client: Duration,
+    /// Between two questions whether the session still holds what it should.
+    pub(crate) heartbeat: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self {
+            server: Duration::from_secs(15),
+            client: Duration::from_secs(10),
+            heartbeat: Duration::from_millis(2500),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether the client gives up before the server does, though its clock may run slower by a hundredth, with a tenth of the server's lease to spare.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.client + self.client / 100 + self.server / 10 <= self.server
+    }
 }
 
 impl Default for Limits {
@@ -62,6 +95,9 @@ impl Default for Limits {
             reconnect_pause: Duration::from_millis(50),
             reconnect_timeout: Duration::from_secs(30),
             cancel_timeout: Duration::from_secs(5),
+            lease: Lease::default(),
+            locks: None,
+            queue: 1_000_000,
         }
     }
 }

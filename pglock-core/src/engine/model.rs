@@ -15,7 +15,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 
 use self::transitions::{Transition, transitions};
 use self::world::World;
-use super::limits::{Limits, WaitStrategy};
+use super::limits::{Lease, Limits, WaitStrategy};
 use crate::key::LockKey;
 
 /// Small bounds, so that they are met.
@@ -30,15 +30,19 @@ struct Setup {
     batch: usize,
     keys: usize,
     seed: u64,
+    /// Sessions that say nothing are soon given up.
+    short_lease: bool,
     closed: bool,
 }
 
 impl Setup {
-    fn strategy() -> impl Strategy<Value = Self> {
+    fn strategy(faults: bool) -> impl Strategy<Value = Self> {
         let counts = (1..=2_usize, 0..=2_usize, 1..=3_u32, 1..=3_usize, 1..=3_usize);
         let (polls, reads) = (prop::bool::weighted(0.2), prop::bool::weighted(0.4));
-        (counts, polls, reads, any::<u64>()).prop_map(
-            |((shared, waiting, hand_overs, batch, keys), polls, reads, seed)| Self {
+        let short_lease =
+            if faults { prop::bool::weighted(0.5) } else { prop::bool::weighted(0.0) };
+        (counts, polls, reads, short_lease, any::<u64>()).prop_map(
+            |((shared, waiting, hand_overs, batch, keys), polls, reads, short_lease, seed)| Self {
                 shared,
                 waiting,
                 polls,
@@ -47,6 +51,7 @@ impl Setup {
                 batch,
                 keys,
                 seed,
+                short_lease,
                 closed: false,
             },
         )
@@ -70,6 +75,12 @@ impl Setup {
             reconnect_pause: ms(10),
             reconnect_timeout: ms(300),
             cancel_timeout: ms(100),
+            lease: match self.short_lease {
+                true => Lease { server: ms(150), client: ms(100), heartbeat: ms(40) },
+                false => Lease { server: ms(150_000), client: ms(100_000), heartbeat: ms(1_000) },
+            },
+            locks: None,
+            queue: 1000,
         }
     }
 
@@ -86,7 +97,7 @@ impl<const FAULTS: bool> ReferenceStateMachine for Model<FAULTS> {
     type Transition = Transition;
 
     fn init_state() -> BoxedStrategy<Setup> {
-        Setup::strategy().boxed()
+        Setup::strategy(FAULTS).boxed()
     }
 
     fn transitions(setup: &Setup) -> BoxedStrategy<Transition> {

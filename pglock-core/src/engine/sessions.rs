@@ -2,12 +2,13 @@
 
 mod cancels;
 mod connecting;
+mod lease;
 mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use super::event::{Effect, Effects, HoldId, Moment, SessionId};
+use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId};
 use super::limits::Limits;
 use crate::driver::Operation;
 use crate::error::Error;
@@ -28,7 +29,14 @@ pub(super) struct Sessions {
     not_before: Moment,
     /// Since when there is no connection, if there was one before.
     pub(super) down_since: Option<Moment>,
-    pub(super) ever_connected: bool,
+    /// What the session that was opened last has learnt.
+    pub(super) server: Option<Server>,
+    /// Locks at the server.
+    pub(super) claims: Claims,
+    /// Keys that are asked for once the locks asked for now leave room below the cap.
+    pub(super) parked: VecDeque<LockKey>,
+    /// Callers that wait.
+    pub(super) queued: usize,
     random: u64,
 }
 
@@ -51,6 +59,17 @@ pub(super) struct Session {
     /// A cancel aimed at it may still come: it must not be used again.
     pub(super) doomed: bool,
     answered: bool,
+    /// When what it is doing, or did last, was sent.
+    pub(super) sent: Moment,
+    /// When that was sent which it answered last.
+    confirmed: Moment,
+    /// The part of this that its guards have been told.
+    told: Option<Moment>,
+    /// When it was last asked what it holds, and whether it is to be asked now.
+    pub(super) asked: Moment,
+    pub(super) beat: bool,
+    /// An alarm is set to look at its lease.
+    leased: bool,
     idle_since: Moment,
     /// An alarm is set to look whether it is idle still.
     watched: bool,
@@ -61,6 +80,22 @@ pub(super) struct Session {
 pub(super) enum Role {
     Shared,
     Waiting,
+}
+
+/// Locks that this process has at the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Claims {
+    /// Held, or waited for.
+    pub(super) held: usize,
+    /// Tried: what is not granted will not stay.
+    pub(super) asked: usize,
+}
+
+impl Claims {
+    pub(super) fn change(&mut self, before: Self, after: Self) {
+        self.held = self.held + after.held - before.held;
+        self.asked = self.asked + after.asked - before.asked;
+    }
 }
 
 #[derive(Debug)]
@@ -76,10 +111,10 @@ pub(super) enum Phase {
         error: Error,
         running: bool,
     },
-    /// Some of these operations may have been done: ask what is held.
+    /// Ask what is held. Some of these operations may have been done; with none, this is a heartbeat.
     Reconcile {
-        failed: Vec<Op>,
-        error: Error,
+        doubtful: Vec<Op>,
+        error: Option<Error>,
         running: bool,
     },
     Closing,
@@ -119,8 +154,12 @@ pub(super) enum Alarm {
     Poll(LockKey),
     CancelAgain(SessionId),
     Connect,
+    Lease(SessionId),
     CloseIdle(SessionId),
 }
+
+/// Locks of a process at the server, where no other number is given and the server's table is large.
+const MOST_LOCKS: usize = 1000;
 
 impl Sessions {
     pub(super) fn new(limits: Limits, seed: u64) -> Self {
@@ -134,7 +173,10 @@ impl Sessions {
             failures: 0,
             not_before: Moment::ZERO,
             down_since: None,
-            ever_connected: false,
+            server: None,
+            claims: Claims::default(),
+            parked: VecDeque::new(),
+            queued: 0,
             random: seed | 1,
         }
     }
@@ -171,6 +213,23 @@ impl Sessions {
             Some((id, _)) => *id,
             None => self.plan(Role::Shared, now, fx),
         }
+    }
+
+    /// How many locks this process may hold, so that the table that all users share does not fill up.
+    pub(super) fn cap(&self) -> usize {
+        let table = self.server.and_then(|server| server.lock_table);
+        let share = || table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS));
+        self.limits.locks.unwrap_or_else(share)
+    }
+
+    pub(super) fn is_at_cap(&self) -> bool {
+        self.claims.held + self.claims.asked >= self.cap()
+    }
+
+    /// The next key that may be asked for, or that is to be refused, because the cap is reached by locks that are held.
+    pub(super) fn next_parked(&mut self) -> Option<LockKey> {
+        let waits_for_answers = self.claims.held < self.cap() && self.is_at_cap();
+        if waits_for_answers { None } else { self.parked.pop_front() }
     }
 
     /// A session, open now, on which the probe for a key held by `holders` means something.
@@ -241,6 +300,12 @@ impl Session {
             cancel_since: None,
             doomed: false,
             answered: false,
+            sent: now,
+            confirmed: now,
+            told: None,
+            asked: now,
+            beat: false,
+            leased: false,
             idle_since: now,
             watched: false,
         }
@@ -268,8 +333,17 @@ impl Session {
     }
 
     fn is_free_to_wait(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.has_nothing_to_do()
+    }
+
+    /// Whether it is free to wait, now or once its heartbeat has been answered.
+    fn is_about_to_be_free(&self) -> bool {
+        let beats = matches!(&self.phase, Phase::Reconcile { doubtful, .. } if doubtful.is_empty());
+        self.is_free_to_wait() || beats && self.has_nothing_to_do()
+    }
+
+    fn has_nothing_to_do(&self) -> bool {
         self.role == Role::Waiting
-            && matches!(self.phase, Phase::Idle)
             && self.held == 0
             && self.outbox.is_empty()
             && self.cancels == 0

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::event::{Effect, Effects, Event, HoldId, Job, Moment, Outcome, SessionId, WaiterId};
 use super::life::Life;
 use super::limits::Limits;
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
     finished: Notify,
-    start: Instant,
+    clock: Clock,
 }
 
 struct Core {
@@ -80,8 +80,12 @@ impl Shared {
             }),
             manager: Notify::new(),
             finished: Notify::new(),
-            start: Instant::now(),
+            clock: Clock::start(),
         }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn step(&self, event: Event) {
@@ -159,7 +163,7 @@ impl Shared {
         match alarm {
             Some(at) => {
                 // That it is time and that something else came up mean the same: look again.
-                let _ = tokio::time::timeout_at(self.start + at, called).await;
+                let _ = tokio::time::timeout_at(self.clock.instant(at), called).await;
             }
             None => called.await,
         }
@@ -184,7 +188,7 @@ impl Shared {
             if let Some(event) = event {
                 core.step(event, now, wakers);
             }
-            core.state.next(id)
+            core.state.next(id, now)
         })
     }
 
@@ -229,7 +233,7 @@ impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers) -> T) -> T {
         let mut wakers = Wakers::default();
         let mut core = self.lock();
-        let result = act(&mut core, self.start.elapsed(), &mut wakers);
+        let result = act(&mut core, self.clock.now(), &mut wakers);
         let call_manager = !core.to_open.is_empty()
             || core.state.alarm().is_some_and(|at| core.armed.is_none_or(|armed| at < armed));
         drop(core);
@@ -266,6 +270,11 @@ impl Core {
             Effect::Kick(id) => {
                 if let Some(running) = self.sessions.get(&id) {
                     running.kick.notify_one();
+                }
+            }
+            Effect::Confirmed { session, until } => {
+                if let Some(running) = self.sessions.get(&session) {
+                    running.life.confirm(until);
                 }
             }
             Effect::Lost { session, error } => {

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 
 use super::entry::{Context, Entry, Request};
-use super::event::{Effect, Effects, Event, HoldId, Moment, Outcome, WaiterId};
+use super::event::{Effect, Effects, Event, HoldId, Moment, Outcome, Patience, WaiterId};
 use super::limits::Limits;
 use super::queue::Waiter;
 use super::sessions::{Alarm, Phase, Sessions};
 use crate::error::Error;
 use crate::key::LockKey;
+use crate::mode::Mode;
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -37,15 +38,11 @@ impl State {
 
     /// The one transition function: no I/O, no clock, the same effects for the same history.
     pub(crate) fn step(&mut self, event: Event, now: Moment, fx: &mut Effects) {
+        // What has run out by now must not be given to anybody.
+        self.tick(now, fx);
         match event {
             Event::Acquire { waiter, key, mode, patience } => {
-                if self.closed {
-                    return fx.fail(waiter, key, &Error::closed());
-                }
-                self.arrivals += 1;
-                let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
-                self.entries.entry(key).or_default().queue.push_back(waiter);
-                self.with(key, now, fx, |entry, cx| entry.settle(cx));
+                self.acquire(waiter, key, mode, patience, now, fx);
             }
             Event::Abandon { waiter, key } => self.with(key, now, fx, |entry, cx| {
                 if entry.queue.remove(waiter).is_some() {
@@ -57,7 +54,7 @@ impl State {
                 }
             }),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
-            Event::Opened { session, pid } => self.opened(session, pid, now, fx),
+            Event::Opened { session, server } => self.opened(session, server, now, fx),
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, now, fx);
             }
@@ -65,8 +62,11 @@ impl State {
             Event::Found { session, holdings } => self.found(session, holdings, now, fx),
             Event::Refused { session, error } => self.refused(session, error, now, fx),
             Event::Ended { session, error } => self.ended(session, &error, now, fx),
-            Event::Tick => self.tick(now, fx),
+            Event::Tick => {}
             Event::Close => self.close(now, fx),
+        }
+        while let Some(key) = self.sessions.next_parked() {
+            self.with(key, now, fx, |entry, cx| entry.unpark(cx));
         }
         self.give_slots(now, fx);
     }
@@ -92,12 +92,39 @@ impl State {
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return;
         };
+        let (claims, queued) = (entry.get().claims(), entry.get().queue.len());
         let cx =
             &mut Context { key, now, sessions: &mut self.sessions, holds: &mut self.holds, fx };
         act(entry.get_mut(), cx);
+        cx.sessions.claims.change(claims, entry.get().claims());
+        cx.sessions.queued = cx.sessions.queued + entry.get().queue.len() - queued;
         if entry.get().is_unused() {
             entry.remove();
         }
+    }
+
+    fn acquire(
+        &mut self,
+        waiter: WaiterId,
+        key: LockKey,
+        mode: Mode,
+        patience: Patience,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        if self.closed {
+            return fx.fail(waiter, key, &Error::closed());
+        }
+        if self.sessions.queued >= self.sessions.limits.queue {
+            return fx.fail(waiter, key, &Error::queue_full());
+        }
+        self.arrivals += 1;
+        let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
+        self.entries.entry(key).or_default();
+        self.with(key, now, fx, |entry, cx| {
+            entry.queue.push_back(waiter);
+            entry.settle(cx);
+        });
     }
 
     fn release(
@@ -150,6 +177,11 @@ impl State {
                 Alarm::Poll(key) => self.with(key, now, fx, |entry, cx| entry.poll(at, cx)),
                 Alarm::CancelAgain(session) => self.sessions.cancel_again(session, now, fx),
                 Alarm::Connect => self.sessions.connect_next(now, fx),
+                Alarm::Lease(session) => {
+                    if self.sessions.lease_is_over(session, now, fx) {
+                        self.lease_over(session, now, fx);
+                    }
+                }
                 Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
             }
         }

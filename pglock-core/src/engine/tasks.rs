@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::event::{Event, Job, SessionId};
+use super::event::{Event, Job, Server, SessionId};
 use super::life::Life;
 use super::shared::Shared;
 use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
@@ -19,6 +19,8 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct Settings {
     pub(crate) application_name: Arc<str>,
     pub(crate) connect_timeout: Duration,
+    /// The server's.
+    pub(crate) lease: Duration,
 }
 
 /// Starts the manager on the current runtime. It ends when the machine is closed, or with the runtime.
@@ -94,10 +96,11 @@ impl SessionTask {
     async fn run<D: Driver>(&self, driver: &D) -> Event {
         let session = self.id;
         match self.open(driver).await {
-            Ok((connection, pid)) => {
+            Ok((connection, server)) => {
+                let pid = server.pid;
                 self.life.set_pid(pid);
                 tracing::debug!(pid, "lock session opened");
-                let error = self.serve(connection, pid).await;
+                let error = self.serve(connection, server).await;
                 tracing::debug!(pid, %error, "lock session ended");
                 Event::Ended { session, error }
             }
@@ -114,14 +117,20 @@ impl SessionTask {
         }
     }
 
-    async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, i32), Error> {
+    async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, Server), Error> {
         let connect = async {
             let mut connection = driver.connect().await?;
             let application_name = self.settings.application_name.clone();
-            let open = Question::open(self.nonce.clone(), application_name);
+            let trial = RandomState::new().hash_one(self.id) >> 1;
+            let open = Question::open(
+                self.nonce.clone(),
+                application_name,
+                self.settings.lease,
+                trial.cast_signed(),
+            );
             let facts = connection.ask(&open).await?;
             match check(&facts) {
-                Ok(pid) => Ok::<_, Error>((connection, pid)),
+                Ok(server) => Ok::<_, Error>((connection, server)),
                 Err(error) => {
                     connection.close().await;
                     Err(error)
@@ -137,9 +146,9 @@ impl SessionTask {
         })
     }
 
-    async fn serve(&self, mut connection: impl Session, pid: i32) -> Error {
+    async fn serve(&self, mut connection: impl Session, server: Server) -> Error {
         let session = self.id;
-        let mut event = Some(Event::Opened { session, pid });
+        let mut event = Some(Event::Opened { session, server });
         let mut rested = false;
         loop {
             let answer = match self.shared.turn(session, event.take()) {
@@ -195,23 +204,36 @@ async fn requeue() {
     .await;
 }
 
-/// Whether locks mean anything in this session; its backend pid.
-fn check(facts: &[Row]) -> Result<i32, Error> {
+/// Whether locks mean anything in this session, and what there is to know of its server.
+fn check(facts: &[Row]) -> Result<Server, Error> {
+    let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
     if Fact::InRecovery.find(facts) != Some(0) {
-        return Err(Error::new(
-            ErrorKind::UnsupportedServer,
+        return unsupported(
             "the server is a standby, whose locks exclude nobody on the primary: connect to the primary",
-        ));
+        );
     }
     if Fact::EarlierSession.find(facts) != Some(0) {
-        return Err(Error::new(
-            ErrorKind::UnsupportedServer,
+        return unsupported(
             "another lock session uses the same server session: \
              connect to PostgreSQL directly or through a pooler in session mode",
-        ));
+        );
     }
-    Fact::Pid.find(facts).and_then(|pid| i32::try_from(pid).ok()).ok_or_else(|| {
-        Error::new(ErrorKind::UnsupportedServer, "the server does not tell its backend pid")
+    if Fact::LocksWork.find(facts) == Some(0) {
+        return unsupported(
+            "advisory locks do nothing on this server: use PostgreSQL, or an engine whose session-level advisory locks work",
+        );
+    }
+    let Some(pid) = Fact::Pid.find(facts).and_then(|pid| i32::try_from(pid).ok()) else {
+        return unsupported("the server does not tell its backend pid");
+    };
+    let fact = |fact: Fact| fact.find(facts).unwrap_or_default();
+    Ok(Server {
+        pid,
+        version: fact(Fact::Version),
+        has_lease: fact(Fact::Lease) > 0,
+        lock_table: Fact::LockTable.find(facts).and_then(|entries| usize::try_from(entries).ok()),
+        identity: (fact(Fact::System), fact(Fact::Database)),
+        timeline: fact(Fact::Timeline),
     })
 }
 

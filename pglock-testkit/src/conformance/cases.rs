@@ -1,22 +1,38 @@
-//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends.
+//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends
+//! that have the [power](crate::conformance::Power) which it names, if it needs one.
 
 #![allow(clippy::unused_async, missing_docs)]
 
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+
+use pglock_core::Error;
+
+use crate::postgres::{TestDatabase, TestServer};
+use crate::witness::PostgresWitness;
+
+pub mod answers;
 pub mod cancelling;
 pub mod closing;
 pub mod excluding;
+pub mod failing;
 pub mod keys;
+pub mod loads;
+pub mod outages;
 pub mod queueing;
+pub mod refusals;
 pub mod releasing;
+pub mod secrets;
 pub mod sessions;
+pub mod settings;
 pub mod waiting;
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __each_case {
-    ($run:path, $fixture:ty) => {
-        $run! {
-            $fixture,
+    ($define:ident) => {
+        $crate::__cases! {
+            $define
             excluding: [
                 writer_excludes_writers_of_other_processes,
                 writer_excludes_readers_of_other_processes,
@@ -26,6 +42,7 @@ macro_rules! __each_case {
                 readers_of_one_process_share,
                 reader_excludes_writers_of_its_own_process,
                 two_locks_on_one_key_are_two_callers,
+                one_of_many_tries_succeeds,
                 keys_do_not_interfere,
                 intervals_of_conflicting_guards_never_overlap,
                 server_counts_one_lock_per_key_and_session,
@@ -47,6 +64,7 @@ macro_rules! __each_case {
             ],
             cancelling: [
                 dropped_waiter_leaves_the_servers_queue,
+                dropped_reader_leaves_the_servers_queue,
                 dropped_waiter_leaves_the_local_queue,
                 timed_out_waiter_leaves_the_servers_queue,
                 try_succeeds_at_once_after_a_timeout,
@@ -54,7 +72,11 @@ macro_rules! __each_case {
                 acquire_may_be_dropped_at_any_poll_when_free,
                 acquire_may_be_dropped_at_any_poll_when_contended,
                 acquires_dropped_at_random_leave_nothing,
-                wait_cancelled_by_the_server_fails_and_holds_nothing,
+                wait_cancelled_by_the_server_fails_and_holds_nothing: Sessions,
+                cancelled_waits_hit_no_later_operation,
+            ],
+            failing: [
+                three_thousand_failed_acquires_hold_nothing: Sessions,
             ],
             releasing: [
                 dropped_guard_frees_the_lock,
@@ -73,7 +95,7 @@ macro_rules! __each_case {
                 reader_does_not_pass_a_waiting_writer_of_its_process,
                 reader_does_not_pass_a_waiting_writer_of_another_process,
                 writer_is_not_starved_by_overlapping_readers,
-                many_callers_wait_on_one_session,
+                many_callers_wait_on_one_session: Sessions,
                 released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
             ],
@@ -84,21 +106,80 @@ macro_rules! __each_case {
                 equal_names_meet,
             ],
             closing: [
-                close_frees_locks_as_others_see,
+                close_frees_locks_as_others_see: Sessions,
                 close_ends_waits,
                 closed_manager_refuses,
                 close_twice_is_harmless,
-                dropped_manager_ends_its_sessions,
+                dropped_manager_ends_its_sessions: Sessions,
             ],
             sessions: [
-                thousand_keys_are_held_on_few_sessions,
-                ended_session_is_told_to_its_guards,
-                release_of_a_lost_lock_says_so,
-                lost_lock_does_not_disturb_others,
-                waiter_survives_the_end_of_its_session,
-                lock_can_be_had_again_after_a_loss,
-                idle_waiting_sessions_are_closed,
+                thousand_keys_are_held_on_few_sessions: Sessions,
+                ended_session_is_told_to_its_guards: Sessions,
+                release_of_a_lost_lock_says_so: Sessions,
+                lost_lock_does_not_disturb_others: Sessions,
+                waiter_survives_the_end_of_its_session: Sessions,
+                lock_can_be_had_again_after_a_loss: Sessions,
+                idle_waiting_sessions_are_closed: Sessions,
+            ],
+            answers: [
+                acquire_dropped_between_grant_and_answer_leaves_nothing: Engine,
+                acquire_behind_a_dropped_one_gets_the_lock: Engine,
+                wait_that_fails_though_it_was_granted_holds_nothing: Engine,
+                try_that_fails_though_it_was_granted_takes_nothing_else_away: Engine,
+                release_that_is_refused_is_made_up_for: Engine,
+                release_of_a_lock_that_was_taken_away_says_so: Engine,
+                statement_in_a_foreign_session_locks_nothing_and_is_told: Engine,
+                release_in_a_foreign_session_is_no_silent_success: Engine,
+            ],
+            loads: [
+                many_held_and_awaited_keys_need_few_sessions: Sessions,
+                normal_use_writes_only_cancelled_waits_into_the_servers_log: Postgres,
+            ],
+            outages: [
+                lock_of_a_killed_process_goes_to_the_next: Process,
+                fast_restart_is_told_and_got_over: Postgres,
+                immediate_restart_is_told_and_got_over: Postgres,
+                killed_server_is_told_and_got_over: Postgres,
+                server_that_was_never_there_is_told_at_once: Postgres,
+            ],
+            refusals: [
+                wrong_password_is_no_permission: Postgres,
+                missing_database_is_an_invalid_option: Postgres,
+                revoked_functions_are_no_permission: Postgres,
+                hot_standby_is_no_server_for_locks: Postgres,
+            ],
+            settings: [
+                shadow_functions_and_operators_change_nothing: Postgres,
+                shadow_types_change_nothing: Postgres,
+                timeouts_of_the_database_shorten_neither_waits_nor_holds: Postgres,
+                timeouts_of_the_role_shorten_neither_waits_nor_holds: Postgres,
+            ],
+            secrets: [
+                password_is_shown_nowhere: Postgres,
             ],
         }
     };
+}
+
+async fn database() -> TestDatabase {
+    TestServer::shared().await.unwrap().database().await.unwrap()
+}
+
+async fn connect(url: &str) -> PostgresWitness {
+    PostgresWitness::connect(url).await.unwrap()
+}
+
+async fn execute(witness: &PostgresWitness, sql: &str) {
+    witness.client().batch_execute(sql).await.unwrap();
+}
+
+/// All that an error shows of itself and its causes.
+fn shown(error: &Error) -> String {
+    let mut text = String::new();
+    let mut link: Option<&dyn StdError> = Some(error);
+    while let Some(error) = link {
+        writeln!(text, "{error}\n{error:?}\n{error:#?}").unwrap();
+        link = error.source();
+    }
+    text
 }

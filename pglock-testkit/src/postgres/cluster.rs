@@ -1,18 +1,14 @@
 //! A data directory and the server on it.
 
-use std::env;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use super::TestServerError;
-use super::account::Account;
+use super::site::{self, Site};
+use super::{NAMESPACES, TestServerError};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,14 +23,10 @@ const SETTINGS: [&str; 7] = [
     "dynamic_shared_memory_type=mmap",
 ];
 
-/// Below the range that systems take ports of outgoing connections from, so that a stopped server's port stays free.
-const PORTS: std::ops::Range<u16> = 16_384..32_768;
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cluster {
-    dir: PathBuf,
+    site: Site,
     binaries: PathBuf,
-    account: Option<Account>,
     settings: Vec<String>,
 }
 
@@ -48,55 +40,44 @@ enum Launch {
 impl Cluster {
     /// Makes the data directory. Blocks for half a second.
     pub(super) fn create(
-        dir: &Path,
+        site: &Site,
         binaries: PathBuf,
-        account: Option<Account>,
         settings: &[(&str, &str)],
     ) -> Result<Self, TestServerError> {
-        let cluster = Self {
-            dir: dir.to_owned(),
-            binaries,
-            account,
-            settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        };
-        for folder in ["data", "socket"] {
-            cluster
-                .make(folder)
-                .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
-        }
-        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
-        let options = [
-            "--no-sync",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--auth=trust",
-            "--username=test",
-            "--pgdata=data",
-        ];
-        let start = cluster.log_length();
-        let status = cluster
-            .command("initdb")
-            .and_then(|mut initdb| initdb.args(options).status())
-            .map_err(|source| cluster.not_run("initdb", source))?;
-        if !status.success() {
-            return Err(cluster.failed("initdb failed", start));
-        }
+        let settings = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cluster = Self { site: site.clone(), binaries, settings };
+        cluster.fill(
+            "initdb",
+            &["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust", "--username=test"],
+        )?;
+        cluster.trust_namespaces().map_err(|source| {
+            TestServerError::io("cannot write into the data directory", source)
+        })?;
         Ok(cluster)
+    }
+
+    /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for a second.
+    pub(super) fn copy(&self, site: &Site, port: u16) -> Result<Self, TestServerError> {
+        let standby = Self { site: site.clone(), ..self.clone() };
+        let port = format!("--port={port}");
+        standby.fill(
+            "pg_basebackup",
+            &[
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--host=127.0.0.1",
+                &port,
+                "--username=test",
+            ],
+        )?;
+        Ok(standby)
     }
 
     /// Starts the server on a free port, and waits until it takes connections. Blocks.
     pub(super) fn start(&self) -> Result<(Child, u16), TestServerError> {
         let deadline = Instant::now() + PATIENCE;
-        let span = u32::from(PORTS.end - PORTS.start);
-        // Processes that start at the same time had better not try the same ports.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-        let seed = (now / 1_000) ^ std::process::id().wrapping_mul(31);
-        for step in 0..span {
-            let port =
-                PORTS.start + u16::try_from((seed.wrapping_add(step)) % span).unwrap_or_default();
-            if TcpListener::bind(("127.0.0.1", port)).is_err() {
-                continue;
-            }
+        for port in site::free_ports() {
             match self.launch(port, deadline) {
                 Ok(postmaster) => return Ok((postmaster, port)),
                 Err(Launch::PortTaken) => {}
@@ -125,11 +106,11 @@ impl Cluster {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        log(&self.dir)
+        self.site.log()
     }
 
     fn launch(&self, port: u16, deadline: Instant) -> Result<Child, Launch> {
-        let start = self.log_length();
+        let start = self.site.log_length();
         let mut postmaster = self
             .command("postgres")
             .and_then(|mut postgres| {
@@ -150,7 +131,9 @@ impl Cluster {
                 Ok(None) => {
                     let _ = postmaster.kill();
                     let _ = postmaster.wait();
-                    return Err(Launch::Failed(self.failed("postgres does not get ready", start)));
+                    return Err(Launch::Failed(
+                        self.site.failed("postgres does not get ready", start),
+                    ));
                 }
                 Ok(Some(_)) => return Err(self.explain(start)),
                 Err(source) => return Err(Launch::Failed(self.not_run("postgres", source))),
@@ -169,96 +152,66 @@ impl Cluster {
     }
 
     fn explain(&self, start: u64) -> Launch {
-        let log = self.log_since(start);
+        let log = self.site.log_since(start);
         if log.contains("Address already in use") {
             Launch::PortTaken
         } else if log.contains("is still in use") || log.contains("already exists") {
             Launch::Occupied
         } else {
-            Launch::Failed(self.failed("postgres does not start", start))
+            Launch::Failed(self.site.failed("postgres does not start", start))
         }
     }
 
     fn give_up(&self, failure: Launch) -> TestServerError {
         match failure {
-            Launch::PortTaken => self.failed("postgres finds its port taken", 0),
-            Launch::Occupied => self.failed("the server before does not end", 0),
+            Launch::PortTaken => self.site.failed("postgres finds its port taken", 0),
+            Launch::Occupied => self.site.failed("the server before does not end", 0),
             Launch::Failed(error) => error,
         }
     }
 
-    /// A program of PostgreSQL, apart from the caller's terminal, output, settings and rights.
-    fn command(&self, program: &str) -> io::Result<Command> {
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(self.log())?;
-        let mut command = Command::new(self.binaries.join(program));
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
-        {
-            command.env_remove(name);
+    fn fill(&self, program: &str, options: &[&str]) -> Result<(), TestServerError> {
+        for folder in ["data", "socket"] {
+            self.site
+                .make(folder)
+                .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
         }
-        command
-            .env("LC_ALL", "C")
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Ctrl-C in a terminal goes to the whole process group of the user.
-            .process_group(0);
-        if let Some(account) = self.account {
-            account.run(&mut command);
+        let start = self.site.log_length();
+        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
+        let status = self
+            .command(program)
+            .and_then(|mut command| command.arg("--pgdata=data").args(options).status())
+            .map_err(|source| self.not_run(program, source))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.site.failed(&format!("{program} failed"), start))
         }
-        Ok(command)
     }
 
-    fn make(&self, folder: &str) -> io::Result<()> {
-        let path = self.dir.join(folder);
-        DirBuilder::new().mode(0o700).create(&path)?;
-        self.account.map_or(Ok(()), |account| account.give(&path))
+    fn command(&self, program: &str) -> io::Result<Command> {
+        self.site.command(&self.binaries.join(program))
+    }
+
+    /// It is of no effect unless the server listens there.
+    fn trust_namespaces(&self) -> io::Result<()> {
+        let path = self.data().join("pg_hba.conf");
+        let mut rules = OpenOptions::new().append(true).open(path)?;
+        writeln!(rules, "host all all {NAMESPACES}/24 trust")
     }
 
     /// The folder of the server's Unix socket.
     pub(super) fn socket(&self) -> PathBuf {
-        socket(&self.dir)
+        self.site.folder("socket")
     }
 
     fn data(&self) -> PathBuf {
-        self.dir.join("data")
+        self.site.folder("data")
     }
 
     fn not_run(&self, program: &str, source: io::Error) -> TestServerError {
         TestServerError::io(format!("cannot run {}", self.binaries.join(program).display()), source)
     }
-
-    fn failed(&self, what: &str, start: u64) -> TestServerError {
-        let log = self.log_since(start);
-        let tail: Vec<&str> = log.lines().rev().take(20).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        TestServerError::Start { what: what.to_owned(), log: tail.join("\n") }
-    }
-
-    fn log_length(&self) -> u64 {
-        fs::metadata(self.log()).map_or(0, |log| log.len())
-    }
-
-    fn log_since(&self, start: u64) -> String {
-        let read = || {
-            let mut log = File::open(self.log())?;
-            log.seek(SeekFrom::Start(start))?;
-            let mut text = Vec::new();
-            log.read_to_end(&mut text)?;
-            io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
-        };
-        read().unwrap_or_default()
-    }
-}
-
-/// The server log of a server directory.
-pub(super) fn log(dir: &Path) -> PathBuf {
-    dir.join("log")
-}
-
-/// The folder of the Unix socket, below a server directory.
-pub(super) fn socket(dir: &Path) -> PathBuf {
-    dir.join("socket")
 }
 
 fn pause() {

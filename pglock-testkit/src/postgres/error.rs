@@ -39,6 +39,8 @@ pub enum TestServerError {
     NoAccount,
     /// Only a [private](super::TestServer::private) server can be stopped and started.
     NotPrivate,
+    /// The server was stopped or killed.
+    NotRunning,
     /// The server of `DATABASE_URL` keeps its log to itself.
     NoLog,
     /// This system can only use a server that runs already.
@@ -55,7 +57,7 @@ pub enum TestServerError {
 }
 
 impl TestServerError {
-    pub(super) fn io(what: impl Into<String>, source: io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }
 }
@@ -115,6 +117,7 @@ impl fmt::Display for TestServerError {
             Self::NotPrivate => {
                 f.write_str("others use this server: start one with TestServer::private to stop it")
             }
+            Self::NotRunning => f.write_str("the test server was stopped: start it"),
             Self::NoLog => f.write_str("the log of the server of DATABASE_URL is out of reach"),
             Self::Unsupported => f.write_str(
                 "this system can only test against a server that runs: docker compose up -d, then set \

@@ -2,15 +2,15 @@
 
 use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
-use tokio::task::spawn_blocking;
 
-use super::cluster::{self, Cluster};
+use super::cluster::Cluster;
 use super::home::Home;
+use super::site::{self, Occupancy, Site, blocking, lock};
 use super::watchdog::Membership;
 use super::{StopMode, TestServerError, binaries, url};
 
@@ -30,11 +30,11 @@ impl Shared {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        cluster::log(&self.dir)
+        site::log(&self.dir)
     }
 
     pub(super) fn socket(&self) -> PathBuf {
-        cluster::socket(&self.dir)
+        self.dir.join("socket")
     }
 
     async fn join_or_start() -> Result<Self, TestServerError> {
@@ -46,11 +46,9 @@ impl Shared {
         }
         let binaries = find_binaries(&home).await?;
         let (dir, membership, port) = blocking(move || {
-            let dir = home.new_server("shared-")?;
-            let (membership, _watchdog) = found(&dir)?;
-            let (_postmaster, port) =
-                Cluster::create(&dir, binaries, home.account, &[])?.start()?;
-            Ok((dir, membership, port))
+            let (site, membership, _watchdog) = Site::found(&home, "shared-")?;
+            let (_postmaster, port) = Cluster::create(&site, binaries, &[])?.start()?;
+            Ok((site.dir().to_owned(), membership, port))
         })
         .await?;
         create_database(port).await?;
@@ -87,9 +85,7 @@ struct Running {
     postmaster: Option<Child>,
     /// Shared memory that a killed server left; the next start takes it over.
     segment: Option<String>,
-    watchdog: Child,
-    /// `None` only while dropped.
-    membership: Option<Membership>,
+    occupancy: Occupancy,
 }
 
 impl Private {
@@ -98,27 +94,43 @@ impl Private {
         let binaries = find_binaries(&home).await?;
         let settings: Vec<(String, String)> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let private = blocking(move || {
-            let dir = home.new_server("private-")?;
-            let (membership, watchdog) = found(&dir)?;
-            // It is watched, so nobody sweeps it away; others need not wait for its initdb.
-            drop(lock);
+        let private = Self::start_on(home, lock, move |site| {
             let settings: Vec<(&str, &str)> =
                 settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let cluster = Cluster::create(&dir, binaries, home.account, &settings)?;
+            Cluster::create(site, binaries, &settings)
+        })
+        .await?;
+        create_database(private.port).await?;
+        Ok(private)
+    }
+
+    /// A copy of this server, which follows it.
+    pub(super) async fn start_standby(&self) -> Result<Self, TestServerError> {
+        let (home, lock) = lock().await?;
+        let (primary, port) = (lock_running(&self.running).cluster.clone(), self.port);
+        Self::start_on(home, lock, move |site| primary.copy(site, port)).await
+    }
+
+    async fn start_on(
+        home: Home,
+        lock: File,
+        make: impl FnOnce(&Site) -> Result<Cluster, TestServerError> + Send + 'static,
+    ) -> Result<Self, TestServerError> {
+        blocking(move || {
+            let (site, membership, watchdog) = Site::found(&home, "private-")?;
+            // It is watched, so nobody sweeps it away; others need not wait for its initdb.
+            drop(lock);
+            let cluster = make(&site)?;
             let (postmaster, port) = cluster.start()?;
             let running = Running {
                 cluster,
                 postmaster: Some(postmaster),
                 segment: None,
-                watchdog,
-                membership: Some(membership),
+                occupancy: Occupancy::new(membership, watchdog),
             };
             Ok(Self { port, running: Arc::new(Mutex::new(running)) })
         })
-        .await?;
-        create_database(private.port).await?;
-        Ok(private)
+        .await
     }
 
     pub(super) async fn stop(&self, mode: StopMode) -> Result<(), TestServerError> {
@@ -169,6 +181,10 @@ impl Private {
         .await
     }
 
+    pub(super) fn postmaster(&self) -> Option<i32> {
+        lock_running(&self.running).postmaster.as_ref().map(|child| child.id().cast_signed())
+    }
+
     pub(super) fn log(&self) -> PathBuf {
         lock_running(&self.running).cluster.log()
     }
@@ -187,33 +203,12 @@ impl Private {
 }
 
 impl Drop for Running {
-    /// Waits, so that a test leaves nothing behind that the next one could see.
     fn drop(&mut self) {
-        self.membership = None;
-        if let Some(postmaster) = &mut self.postmaster {
-            let _ = postmaster.wait();
-        }
-        let _ = self.watchdog.wait();
+        self.occupancy.end(self.postmaster.as_mut());
         if let Some(segment) = self.segment.take() {
             let _ = Command::new("ipcrm").args(["-m", &segment]).stderr(Stdio::null()).status();
         }
     }
-}
-
-async fn lock() -> Result<(Home, File), TestServerError> {
-    blocking(|| {
-        let home = Home::open()?;
-        let lock = home.lock()?;
-        home.sweep();
-        Ok((home, lock))
-    })
-    .await
-}
-
-fn found(dir: &Path) -> Result<(Membership, Child), TestServerError> {
-    Membership::found(dir).map_err(|source| {
-        TestServerError::io("cannot start the watchdog of the test server", source)
-    })
 }
 
 #[cfg_attr(
@@ -239,14 +234,6 @@ async fn create_database(port: u16) -> Result<(), TestServerError> {
         .batch_execute("CREATE DATABASE pglock")
         .await
         .map_err(|source| TestServerError::Database { name: "pglock".to_owned(), source })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, TestServerError> + Send + 'static,
-) -> Result<T, TestServerError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(TestServerError::io("starting the test server was interrupted", error.into()))
-    })
 }
 
 fn lock_running(running: &Mutex<Running>) -> MutexGuard<'_, Running> {

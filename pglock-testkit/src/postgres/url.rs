@@ -1,5 +1,7 @@
 //! Connection URLs. tokio-postgres reads them, but does not write them.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -8,21 +10,61 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::TestServerError;
 
+/// A URL in pieces.
+struct Parts<'a> {
+    scheme: &'a str,
+    /// `user:password@host:port`, and what of it there is.
+    authority: &'a str,
+    database: &'a str,
+    query: Vec<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(url: &'a str) -> Result<Self, TestServerError> {
+        let (scheme, rest) = url.split_once("://").ok_or(TestServerError::InvalidUrl)?;
+        if !matches!(scheme, "postgres" | "postgresql") {
+            return Err(TestServerError::InvalidUrl);
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let query = query.split('&').filter(|option| !option.is_empty()).collect();
+        Ok(Self { scheme, authority, database, query })
+    }
+
+    /// Such an option would overrule what comes before the question mark.
+    fn without(mut self, option: &str) -> Self {
+        self.query.retain(|found| found.split('=').next() != Some(option));
+        self
+    }
+}
+
+impl fmt::Display for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.query.is_empty() { "" } else { "?" };
+        let query = self.query.join("&");
+        write!(f, "{}://{}/{}{mark}{query}", self.scheme, self.authority, self.database)
+    }
+}
+
 /// The same server and role, another database.
 pub(super) fn with_database(url: &str, database: &str) -> Result<String, TestServerError> {
-    let (scheme, rest) = url.split_once("://").ok_or(TestServerError::InvalidUrl)?;
-    if !matches!(scheme, "postgres" | "postgresql") {
-        return Err(TestServerError::InvalidUrl);
-    }
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
-    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
-    // It would overrule the path.
-    let query: Vec<&str> = query
-        .split('&')
-        .filter(|option| !option.is_empty() && !option.starts_with("dbname="))
-        .collect();
-    let mark = if query.is_empty() { "" } else { "?" };
-    Ok(format!("{scheme}://{authority}/{database}{mark}{}", query.join("&")))
+    Ok(Parts { database, ..Parts::of(url)?.without("dbname") }.to_string())
+}
+
+/// The same role and database, another server.
+pub(crate) fn with_address(url: &str, address: SocketAddr) -> Result<String, TestServerError> {
+    let parts = ["host", "hostaddr", "port"].into_iter().fold(Parts::of(url)?, Parts::without);
+    let authority = match parts.authority.rsplit_once('@') {
+        Some((user, _)) => format!("{user}@{address}"),
+        None => address.to_string(),
+    };
+    Ok(Parts { authority: &authority, ..parts }.to_string())
+}
+
+/// What the URL says.
+pub(crate) fn config(url: &str) -> Result<Config, TestServerError> {
+    // The driver's words may quote a part of a password that was not escaped.
+    Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)
 }
 
 /// A database of a started server through its socket, in the one spelling that tokio-postgres and sqlx both read.
@@ -42,8 +84,7 @@ pub(super) fn through_socket(folder: &Path, port: u16, database: &str) -> String
 
 /// Connects, and leaves the work of the connection to a task that ends with the client.
 pub(crate) async fn connect(url: &str) -> Result<Client, TestServerError> {
-    // The driver's words may quote a part of a password that was not escaped.
-    let config = Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)?;
+    let config = config(url)?;
     let (client, connection) = config
         .connect(NoTls)
         .await
@@ -83,6 +124,21 @@ mod tests {
             ("postgres:///a?dbname=c&host=/run/postgresql", "postgres:///b?host=/run/postgresql"),
         ] {
             assert_eq!(with_database(url, "b").unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_server_changes() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        for (url, expected) in [
+            ("postgres://u:p@h:1/a", "postgres://u:p@127.0.0.1:9/a"),
+            ("postgres://h", "postgres://127.0.0.1:9/"),
+            (
+                "postgres://u@/a?host=h&sslmode=disable&port=1",
+                "postgres://u@127.0.0.1:9/a?sslmode=disable",
+            ),
+        ] {
+            assert_eq!(with_address(url, address).unwrap(), expected);
         }
     }
 

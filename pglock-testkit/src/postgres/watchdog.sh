@@ -12,7 +12,7 @@ pause() {
 }
 
 # The number in a stale pid file may belong to a stranger by now.
-is_postmaster() {
+is_server() {
     if [ -r "/proc/$1/cmdline" ]; then
         tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null
     else
@@ -21,15 +21,16 @@ is_postmaster() {
 }
 
 stop() {
-    pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null)
+    # postmaster.pid, or pgbouncer.pid.
+    pid=$(head -n 1 "$dir"/data/*.pid 2>/dev/null)
     [ -n "$pid" ] || return 0
-    is_postmaster "$pid" || return 0
+    is_server "$pid" || return 0
     kill -QUIT "$pid" 2>/dev/null
     # A test may have stopped it.
     kill -CONT "$pid" 2>/dev/null
     tries=0
     while [ $tries -lt 500 ]; do
-        is_postmaster "$pid" || return 0
+        is_server "$pid" || return 0
         pause
         tries=$((tries + 1))
     done

@@ -12,6 +12,8 @@ pub enum WitnessError {
     Connect(TestServerError),
     /// A statement failed.
     Query(tokio_postgres::Error),
+    /// Its own session has ended, or could not be had, in a server that is not PostgreSQL.
+    SessionEnded,
     /// The server shows an advisory lock of a kind that does not exist.
     UnknownLock,
     /// What it waited for did not happen.
@@ -28,6 +30,7 @@ impl fmt::Display for WitnessError {
         match self {
             Self::Connect(_) => f.write_str("the witness cannot connect"),
             Self::Query(_) => f.write_str("the witness cannot ask the server"),
+            Self::SessionEnded => f.write_str("the witness has no session any more"),
             Self::UnknownLock => {
                 f.write_str("the server shows an advisory lock of an unknown kind")
             }
@@ -47,7 +50,7 @@ impl Error for WitnessError {
         match self {
             Self::Connect(source) => Some(source),
             Self::Query(source) => Some(source),
-            Self::UnknownLock | Self::TimedOut { .. } => None,
+            Self::SessionEnded | Self::UnknownLock | Self::TimedOut { .. } => None,
         }
     }
 }

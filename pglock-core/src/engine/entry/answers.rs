@@ -121,23 +121,27 @@ impl Entry {
         cx.sessions.push_first(hold.session, op);
     }
 
-    /// What was asked for failed: tells those who asked, and goes on with the others.
+    /// What was asked for came to nothing: tells those who asked, if there is an error, and asks again for the others.
     pub(crate) fn request_failed(
         &mut self,
         session: SessionId,
-        error: &Error,
+        error: Option<&Error>,
         cx: &mut Context<'_>,
     ) {
-        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked, .. }) =
-            self.request
-        else {
-            return;
+        let (by, asked) = match self.request {
+            Request::Try { session, asked, .. } | Request::Probe { session, asked, .. } => {
+                (session, asked)
+            }
+            Request::Wait { session, .. } => (session, None),
+            Request::None | Request::Parked | Request::Slot { .. } => return,
         };
         if by != session {
             return;
         }
         self.request = Request::None;
-        while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
+        while let Some(error) = error
+            && let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked)
+        {
             cx.fx.fail(first.id, cx.key, error);
         }
         self.settle(cx);
@@ -162,7 +166,7 @@ impl Entry {
             Request::Try { session: by, .. }
             | Request::Probe { session: by, .. }
             | Request::Wait { session: by, .. } => by == session,
-            Request::None | Request::Slot { .. } => false,
+            Request::None | Request::Parked | Request::Slot { .. } => false,
         };
         if asked {
             self.request = Request::None;

@@ -6,16 +6,28 @@ use super::{Context, Entry, Request, Why};
 use crate::engine::event::{Moment, SessionId};
 use crate::engine::limits::WaitStrategy;
 use crate::engine::sessions::{Alarm, Op, Phase, Sessions};
+use crate::error::Error;
 use crate::mode::Mode;
 
 impl Entry {
-    /// True if the caller can be served from here after all.
+    /// True if the caller can be served from here after all, or has been told that it cannot be.
     pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
         if self.has_guards() {
             // Readers here hold it, and have for so long that a new one may not simply join them.
             return self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
+            [] if cx.sessions.claims.held >= cx.sessions.cap() => {
+                if let Some(first) = self.queue.pop_front() {
+                    cx.fx.fail(first.id, cx.key, &Error::too_many_locks());
+                }
+                return true;
+            }
+            [] if cx.sessions.is_at_cap() => {
+                self.request = Request::Parked;
+                cx.sessions.parked.push_back(cx.key);
+                return false;
+            }
             [] => cx.sessions.shared(cx.now, cx.fx),
             // Right behind the unlock, in one statement: whoever waits at the server gets it in between.
             [hold] => hold.session,
@@ -93,7 +105,7 @@ impl Entry {
         let wants = match self.request {
             Request::Slot { .. } => true,
             Request::Try { pause, .. } | Request::Probe { pause, .. } => pause.is_some(),
-            Request::None | Request::Wait { .. } => false,
+            Request::None | Request::Parked | Request::Wait { .. } => false,
         };
         wants && !self.queue.is_empty()
     }
@@ -119,6 +131,14 @@ impl Entry {
         }
     }
 
+    /// There may be room below the cap now.
+    pub(crate) fn unpark(&mut self, cx: &mut Context<'_>) {
+        if self.request == Request::Parked {
+            self.request = Request::None;
+            self.settle(cx);
+        }
+    }
+
     /// No waiting session was free for this key in time.
     pub(crate) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
         let (Request::Slot { poll_at, pause, why }, Some(first)) =
@@ -130,6 +150,8 @@ impl Entry {
             return;
         }
         match why {
+            // The next poll may find room.
+            Why::Busy(_) if cx.sessions.is_at_cap() => self.want_slot(why, Some(pause), cx),
             Why::Busy(_) => {
                 let mode = first.mode;
                 let session = cx.sessions.shared(cx.now, cx.fx);

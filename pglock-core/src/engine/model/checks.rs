@@ -49,6 +49,10 @@ impl World {
                 held == 1 || link.stage == Stage::Broken,
                 "{guard:?} of {key} is not held by {link:?}"
             );
+            assert!(
+                !link.lapsed || self.now >= link.believed,
+                "{guard:?} of {key} believes in a lock that the server has given away: {link:?}"
+            );
         }
         for (pid, holding, count) in self.server.held() {
             assert_eq!(count, 1, "{pid} holds {holding:?} more than once");

@@ -69,6 +69,23 @@ impl World {
         self.orphans.push((pid, operations));
     }
 
+    /// Who waits in the server's queue is not silent; once granted, it is.
+    pub(super) fn end_silent_sessions(&mut self) {
+        let lease = self.limits.lease.server;
+        for link in self.links.values_mut() {
+            if self.server.is_waiting(link.pid) {
+                link.heard = self.now;
+            } else if self.now >= link.heard + lease
+                && !matches!(link.stage, Stage::Connecting | Stage::Broken)
+            {
+                self.faulty = true;
+                link.stage = Stage::Broken;
+                link.lapsed = true;
+                self.server.end(link.pid);
+            }
+        }
+    }
+
     /// The server notices that a client has gone, maybe when it has done what it was told.
     pub(crate) fn reap(&mut self, nth: usize, executed: bool) {
         if self.orphans.is_empty() {

@@ -7,7 +7,8 @@ use super::reference::Reference;
 use super::server::{Pid, Server};
 use crate::driver::{self, Answer, Holding, Operation};
 use crate::engine::event::{
-    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, SessionId, WaiterId,
+    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, Server as Facts, SessionId,
+    WaiterId,
 };
 use crate::engine::limits::Limits;
 use crate::engine::state::State;
@@ -45,6 +46,12 @@ pub(crate) struct Link {
     pub(crate) pid: Pid,
     pub(crate) stage: Stage,
     kicked: bool,
+    /// When the server was told something last.
+    pub(super) heard: Moment,
+    /// The server has ended the session because it was told nothing.
+    pub(super) lapsed: bool,
+    /// Until when guards believe.
+    pub(super) believed: Moment,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -124,6 +131,12 @@ impl World {
 
     pub(crate) fn advance(&mut self, time: Duration) {
         self.now += time;
+        self.end_silent_sessions();
+        self.tick();
+    }
+
+    /// The machine does by itself what is due, before anything else: so does the model, to see it.
+    fn tick(&mut self) {
         if self.state.alarm().is_some_and(|at| at <= self.now) {
             self.step(Event::Tick);
         }
@@ -137,6 +150,9 @@ impl World {
     // The runtime.
 
     pub(crate) fn step(&mut self, event: Event) {
+        if !matches!(event, Event::Tick) {
+            self.tick();
+        }
         for key in self.probes_answered(&event) {
             self.reference.probed(key, self.now);
         }
@@ -160,13 +176,24 @@ impl World {
                 let connecting = self.links.values().any(|l| l.stage == Stage::Connecting);
                 assert!(!connecting, "sessions are opened one by one");
                 self.next_pid += 1;
-                let link = Link { pid: self.next_pid, stage: Stage::Connecting, kicked: false };
+                let link = Link {
+                    pid: self.next_pid,
+                    stage: Stage::Connecting,
+                    kicked: false,
+                    heard: self.now,
+                    lapsed: false,
+                    believed: Moment::ZERO,
+                };
                 self.links.insert(session, link);
             }
             Effect::Kick(session) => {
                 if let Some(link) = self.links.get_mut(&session) {
                     link.kicked = true;
                 }
+            }
+            Effect::Confirmed { session, until } => {
+                let link = self.links.get_mut(&session).expect("only what is there is confirmed");
+                link.believed = until;
             }
             Effect::Lost { session, .. } => self.reference.lost(session),
             Effect::Abort(session) => self.cut(session),
@@ -216,11 +243,13 @@ impl World {
 
     /// One move of one session. With `luck`, a cancel hits what it can hit.
     pub(crate) fn turn(&mut self, id: SessionId, luck: bool) {
+        self.tick();
         let link = self.links.get_mut(&id).expect("only what is there moves");
         match std::mem::replace(&mut link.stage, Stage::Idle) {
             Stage::Connecting => {
-                let pid = link.pid;
-                self.step(Event::Opened { session: id, pid });
+                let server = Facts { pid: link.pid, has_lease: true, ..Facts::default() };
+                link.heard = self.now;
+                self.step(Event::Opened { session: id, server });
                 self.ask_next(id);
             }
             Stage::Idle => {
@@ -229,11 +258,13 @@ impl World {
             }
             Stage::Sent(operations) => {
                 let pid = link.pid;
+                link.heard = self.now;
                 link.stage = Stage::Broken;
                 let stage = self.execute(pid, &operations, luck);
                 self.links.get_mut(&id).expect("it was there").stage = stage;
             }
             Stage::SentHoldings => {
+                link.heard = self.now;
                 link.stage = Stage::Found(self.server.holdings(link.pid));
             }
             Stage::Found(holdings) => {
@@ -271,7 +302,7 @@ impl World {
     }
 
     fn ask_next(&mut self, id: SessionId) {
-        let job = self.state.next(id);
+        let job = self.state.next(id, self.now);
         let pid = self.links[&id].pid;
         if let Job::Run(operations) = &job {
             self.check_request(pid, operations);

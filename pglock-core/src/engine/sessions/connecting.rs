@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Alarm, Phase, Role, Session, Sessions};
-use crate::engine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::event::{Effect, Effects, Moment, Server, SessionId};
 
 impl Sessions {
     pub(super) fn plan(&mut self, role: Role, now: Moment, fx: &mut Effects) -> SessionId {
@@ -28,11 +28,12 @@ impl Sessions {
             return self.alarm_at(self.not_before, Alarm::Connect);
         }
         session.phase = Phase::Opening;
+        session.sent = now;
         fx.push(Effect::Open(*id));
     }
 
-    pub(crate) fn note_opened(&mut self) {
-        self.ever_connected = true;
+    pub(crate) fn note_opened(&mut self, server: Server) {
+        self.server = Some(server);
         self.down_since = None;
     }
 

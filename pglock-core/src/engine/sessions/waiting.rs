@@ -14,7 +14,7 @@ impl Sessions {
 
     /// Whether a waiting session is free, or will be once it is connected.
     pub(crate) fn may_wait(&self) -> bool {
-        self.waiting().any(Session::is_free_to_wait)
+        self.waiting().any(Session::is_about_to_be_free)
             || self.at_hand() > self.line.len()
             || self.waiting().count() < self.limits.waiting_sessions
     }
@@ -48,9 +48,9 @@ impl Sessions {
         }
     }
 
-    /// How many waiting sessions are free, or will be once they are connected.
+    /// How many waiting sessions are free, or will be once they are connected or have answered.
     fn at_hand(&self) -> usize {
-        self.waiting().filter(|s| s.is_free_to_wait() || !s.is_open()).count()
+        self.waiting().filter(|s| s.is_about_to_be_free() || !s.is_open()).count()
     }
 
     fn waiting(&self) -> impl Iterator<Item = &Session> {

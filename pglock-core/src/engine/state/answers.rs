@@ -1,22 +1,43 @@
 //! What sessions answer.
 
+use std::collections::HashSet;
+
 use super::State;
 use crate::driver::{Answer, Holding, Outcome};
 use crate::engine::entry::Release;
-use crate::engine::event::{Effects, Moment, SessionId};
-use crate::engine::sessions::{Op, Phase};
+use crate::engine::event::{Effects, Moment, Server, SessionId};
+use crate::engine::sessions::{Op, Phase, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
 impl State {
-    pub(super) fn opened(&mut self, id: SessionId, pid: i32, now: Moment, fx: &mut Effects) {
-        self.sessions.note_opened();
+    pub(super) fn opened(&mut self, id: SessionId, server: Server, now: Moment, fx: &mut Effects) {
+        if let Some(known) = self.sessions.server {
+            if server.identity == known.identity && server.timeline < known.timeline {
+                return self.open_failed(id, &Error::superseded_server(), false, now, fx);
+            }
+            if (server.identity, server.timeline) != (known.identity, known.timeline) {
+                self.end_sessions_of_another_server(id, now, fx);
+            }
+        }
+        self.sessions.note_opened(server);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.pid = pid;
+            session.pid = server.pid;
+            session.asked = session.sent;
         }
         self.sessions.rest(id, now);
+        self.sessions.confirm(id, now, fx);
         self.sessions.connect_next(now, fx);
+    }
+
+    /// There has been a promotion, or the address leads elsewhere now: what older sessions hold excludes nobody there.
+    fn end_sessions_of_another_server(&mut self, new: SessionId, now: Moment, fx: &mut Effects) {
+        for id in self.sessions.ids() {
+            if id != new && self.sessions.get(id).is_some_and(Session::is_open) {
+                self.give_up(id, &Error::superseded_server(), now, fx);
+            }
+        }
     }
 
     pub(super) fn answered(
@@ -27,6 +48,7 @@ impl State {
         fx: &mut Effects,
     ) {
         self.sessions.note_answer(id);
+        let lease = self.sessions.limits.lease;
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -38,7 +60,13 @@ impl State {
                 let ops = std::mem::take(ops);
                 if let [Op::Lock { .. }] = ops[..] {
                     session.cancel_since = None;
+                    if session.is_stale(lease, now) {
+                        session.phase =
+                            Phase::Reconcile { doubtful: ops, error: None, running: false };
+                        return self.sessions.renew_lease(id, now);
+                    }
                 }
+                self.sessions.confirm(id, now, fx);
                 for (op, done) in ops.into_iter().zip(results) {
                     self.done(id, op, done, now, fx);
                 }
@@ -50,6 +78,7 @@ impl State {
                 }
                 let (failed, error) = (*failed, error.clone());
                 session.cancel_since = None;
+                self.sessions.confirm(id, now, fx);
                 self.sessions.rest(id, now);
                 if let Op::Lock { key, .. } = failed {
                     self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&error), cx));
@@ -70,7 +99,8 @@ impl State {
         match (holdings, self.sessions.get(id).map(|session| &session.phase)) {
             (None, _) => self.ended(id, &moved(), now, fx),
             (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
-                self.reconcile(id, &holdings, now, fx);
+                self.sessions.confirm(id, now, fx);
+                self.reconcile(id, holdings, now, fx);
             }
             _ => {}
         }
@@ -95,21 +125,26 @@ impl State {
         };
         session.phase = match &mut session.phase {
             Phase::Running(ops) => match std::mem::take(ops)[..] {
-                [failed @ Op::Lock { .. }] => Phase::CleanUp { failed, error, running: false },
-                ref failed => Phase::Reconcile { failed: failed.to_vec(), error, running: false },
+                [failed @ Op::Lock { .. }] => {
+                    session.phase = Phase::CleanUp { failed, error, running: false };
+                    return self.sessions.renew_lease(id, now);
+                }
+                ref ops => {
+                    let doubtful = ops.to_vec();
+                    Phase::Reconcile { doubtful, error: Some(error), running: false }
+                }
             },
+            // Whether it is in order still is for its lease to tell.
+            Phase::Reconcile { doubtful, .. } if doubtful.is_empty() => Phase::Idle,
             // Not even the clean-up works: when in doubt, close.
             _ => return self.drop_session(id, now, fx),
         };
     }
 
     /// Settles the operations of a failed statement by what the session turns out to hold.
-    fn reconcile(&mut self, id: SessionId, held: &[Holding], now: Moment, fx: &mut Effects) {
-        let mut found = held.to_vec();
-        let mut take = |key: LockKey, mode: Mode| {
-            let at = found.iter().position(|h| h.key == key && h.mode == mode);
-            at.map(|at| found.swap_remove(at)).is_some()
-        };
+    fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, now: Moment, fx: &mut Effects) {
+        let mut found: HashSet<_> = held.iter().copied().collect();
+        let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
         // What it held before it must hold still, but for what it was giving back.
         for (key, entry) in &self.entries {
             for hold in entry.holds.iter().filter(|hold| hold.session == id) {
@@ -122,22 +157,35 @@ impl State {
             return;
         };
         let phase = std::mem::replace(&mut session.phase, Phase::Running(Vec::new()));
-        let Phase::Reconcile { failed, error, .. } = &phase else {
+        let Phase::Reconcile { doubtful, error, .. } = &phase else {
             return;
         };
-        let taken: Vec<_> = failed
+        let is_heartbeat = doubtful.is_empty();
+        let taken: Vec<_> = doubtful
             .iter()
-            .map(|op| matches!(op, Op::Try { key, mode } if take(*key, *mode)))
+            .map(|op| match op {
+                Op::Try { key, mode } | Op::Lock { key, mode } => take(*key, *mode),
+                _ => false,
+            })
             .collect();
-        let stray = std::mem::take(&mut found);
+        let mut strays: Vec<_> = found.into_iter().collect();
+        strays.sort_unstable_by_key(|stray| (stray.key, stray.mode));
         let is_held = |key, mode| held.contains(&Holding { key, mode });
-        for (op, taken) in failed.iter().zip(taken) {
+        for (op, taken) in doubtful.iter().zip(taken) {
             match *op {
                 Op::Try { key, .. } if taken => {
                     self.with(key, now, fx, |entry, cx| entry.tried(id, true, cx))
                 }
                 Op::Try { key, .. } | Op::Probe { key } => {
+                    let error = error.as_ref();
                     self.with(key, now, fx, |entry, cx| entry.request_failed(id, error, cx));
+                }
+                Op::Lock { key, .. } if taken => {
+                    self.with(key, now, fx, |entry, cx| entry.waited(id, None, cx));
+                }
+                // The server took it back while its answer was on the way: ask again.
+                Op::Lock { key, .. } => {
+                    self.with(key, now, fx, |entry, cx| entry.request_failed(id, None, cx));
                 }
                 Op::Unlock { key, mode, .. } if !is_held(key, mode) => {
                     self.done(id, *op, true, now, fx);
@@ -146,14 +194,17 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
                 }
                 Op::Cancel { .. } => self.sessions.push(id, *op, fx),
-                Op::Forget { .. } | Op::Lock { .. } => {}
+                Op::Forget { .. } => {}
             }
         }
-        for Holding { key, mode } in stray {
+        for Holding { key, mode } in strays {
             // Before anything else is done with the key.
             self.sessions.push_first(id, Op::Forget { key, mode });
         }
-        self.sessions.rest(id, now);
+        match self.sessions.get_mut(id) {
+            Some(session) if is_heartbeat => session.phase = Phase::Idle,
+            _ => self.sessions.rest(id, now),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl State {
         if session.role == Role::Shared {
             let sessions = &self.sessions;
             let give_up = permanent
-                || !sessions.ever_connected
+                || sessions.server.is_none()
                 || sessions
                     .down_since
                     .is_some_and(|since| now >= since + sessions.limits.reconnect_timeout);
@@ -59,6 +59,21 @@ impl State {
         if self.closed {
             self.sessions.kick_all(fx);
         }
+    }
+
+    /// The session has not answered for as long as anybody may believe in it.
+    pub(super) fn lease_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        self.give_up(id, &Error::silent(), now, fx);
+        // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and ask again.
+        for id in self.sessions.long_silent(now) {
+            self.give_up(id, &Error::silent(), now, fx);
+        }
+    }
+
+    /// Ends the session whatever it is doing, without a farewell.
+    pub(super) fn give_up(&mut self, id: SessionId, why: &Error, now: Moment, fx: &mut Effects) {
+        fx.push(Effect::Abort(id));
+        self.ended(id, why, now, fx);
     }
 
     /// Ends the session from here.
@@ -101,7 +116,7 @@ impl State {
     /// Cancels that a vanished session was to carry out. They may yet come, so their targets are not to be used again.
     fn reissue_cancels(&mut self, gone: &Session, now: Moment, fx: &mut Effects) {
         let sent = match &gone.phase {
-            Phase::Running(ops) | Phase::Reconcile { failed: ops, .. } => &ops[..],
+            Phase::Running(ops) | Phase::Reconcile { doubtful: ops, .. } => &ops[..],
             _ => &[],
         };
         for (op, was_sent) in

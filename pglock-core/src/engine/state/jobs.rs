@@ -5,12 +5,12 @@ use std::collections::hash_map;
 use super::State;
 use crate::driver::Operation;
 use crate::engine::entry::{Release, Request};
-use crate::engine::event::{Job, SessionId};
+use crate::engine::event::{Job, Moment, SessionId};
 use crate::engine::sessions::{Op, Phase, Role};
 
 impl State {
     /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
-    pub(crate) fn next(&mut self, id: SessionId) -> Job {
+    pub(crate) fn next(&mut self, id: SessionId, now: Moment) -> Job {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
@@ -25,13 +25,21 @@ impl State {
             _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
                 *running = true;
+                session.sent = now;
                 return Job::Run(vec![Operation::UnlockAll]);
             }
-            Phase::Reconcile { running, .. } => {
-                *running = true;
-                return Job::Holdings;
+            Phase::Idle if session.beat && !self.closed => {
+                session.phase =
+                    Phase::Reconcile { doubtful: Vec::new(), error: None, running: false };
             }
-            Phase::Idle => {}
+            Phase::Reconcile { .. } | Phase::Idle => {}
+        }
+        if let Phase::Reconcile { running, .. } = &mut session.phase {
+            *running = true;
+            session.sent = now;
+            session.asked = now;
+            session.beat = false;
+            return Job::Holdings;
         }
         let ops = self.take_ops(id);
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
@@ -48,6 +56,7 @@ impl State {
         }
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         session.phase = Phase::Running(ops);
+        session.sent = now;
         Job::Run(operations)
     }
 
@@ -91,7 +100,9 @@ impl State {
             return true;
         }
         if entry.get().queue.is_empty() {
+            let claims = entry.get().claims();
             entry.get_mut().request = Request::None;
+            self.sessions.claims.change(claims, entry.get().claims());
             if entry.get().is_unused() {
                 entry.remove();
             }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pglock_core::Mode;
+use pglock_core::{LockKey, Mode};
 use tokio::time::timeout;
 
 use crate::conformance::{Lab, soon, start};
@@ -21,6 +21,23 @@ pub async fn dropped_waiter_leaves_the_servers_queue(lab: &Lab) {
     assert!(wait.await.unwrap_err().is_cancelled());
     let second = soon("the queue moves on", c.read()).await.unwrap();
     drop((reader, second));
+}
+
+pub async fn dropped_reader_leaves_the_servers_queue(lab: &Lab) {
+    let witness = lab.witness();
+    let (a, b) = (lab.lock("key"), lab.lock("key"));
+    let writer = a.write().await.unwrap();
+    let wait = start(async move { b.read().await });
+    witness.until_waiting("key".into(), 1).await.unwrap();
+    wait.abort();
+    assert!(wait.await.unwrap_err().is_cancelled());
+    soon("the reader leaves", async {
+        while !witness.waiters("key".into()).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(writer.is_held());
 }
 
 pub async fn dropped_waiter_leaves_the_local_queue(lab: &Lab) {
@@ -205,4 +222,47 @@ pub async fn wait_cancelled_by_the_server_fails_and_holds_nothing(lab: &Lab) {
     assert!(witness.waiters("key".into()).await.unwrap().is_empty());
     assert!(witness.release("key".into(), Mode::Write).await.unwrap());
     soon("the session is in order", lock.write()).await.unwrap().release().await.unwrap();
+}
+
+pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
+    let witness = lab.witness();
+    let manager = lab.manager();
+    let key = LockKey::from("key");
+    let lock = manager.rwlock(key);
+    let mut given_up = 0;
+    for round in 0..300_u64 {
+        witness.hold(key, Mode::Write).await.unwrap();
+        witness.hold("next".into(), Mode::Write).await.unwrap();
+        let begin = Instant::now();
+        let patience = Duration::from_millis(5);
+        // From 3 ms before the cancel to 3 ms after it.
+        let release_at = patience - Duration::from_millis(3) + Duration::from_micros(20 * round);
+        let given = async {
+            if timeout(patience, lock.write()).await.is_err() {
+                given_up += 1;
+            }
+            // At once: the same key, another one, and a wait that takes the session of the cancelled one.
+            let (other, next) = (manager.rwlock("other".into()), manager.rwlock("next".into()));
+            let (same, other, wait) = tokio::join!(
+                lock.try_read(),
+                other.write(),
+                next.try_write_for(Duration::from_secs(10)),
+            );
+            same.map(drop).unwrap();
+            drop(other.unwrap());
+            wait.unwrap().release().await.unwrap();
+            lock.write().await.unwrap().release().await.unwrap();
+        };
+        let release = async {
+            while begin.elapsed() < release_at {
+                tokio::task::yield_now().await;
+            }
+            assert!(witness.release(key, Mode::Write).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            assert!(witness.release("next".into(), Mode::Write).await.unwrap());
+        };
+        soon("the round ends", async { tokio::join!(given, release) }).await;
+    }
+    assert!(given_up > 30, "{given_up}");
+    witness.until_quiet().await.unwrap();
 }

@@ -82,6 +82,25 @@ pub async fn two_locks_on_one_key_are_two_callers(lab: &Lab) {
     assert!(b.try_write().await.unwrap().is_some());
 }
 
+pub async fn one_of_many_tries_succeeds(lab: &Lab) {
+    for _ in 0..20 {
+        let mut tries = Vec::new();
+        for _ in 0..2 {
+            let lock = lab.lock("key");
+            for _ in 0..5 {
+                let lock = lock.clone();
+                tries.push(start(async move { lock.try_write().await }));
+            }
+        }
+        let mut guards = Vec::new();
+        for attempt in tries {
+            guards.extend(attempt.await.unwrap().unwrap());
+        }
+        assert_eq!(guards.len(), 1);
+        guards.remove(0).release().await.unwrap();
+    }
+}
+
 pub async fn keys_do_not_interfere(lab: &Lab) {
     let manager = lab.manager();
     let guard = manager.rwlock("one".into()).write().await.unwrap();

@@ -8,7 +8,7 @@ use crate::conformance::{Lab, Options, soon, start};
 
 pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     let witness = lab.witness();
-    let manager = lab.manager();
+    let manager = lab.manager_with(&Options { max_locks: Some(2000), ..Options::default() });
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let mut takes = Vec::new();
     for key in 0..1000 {

@@ -7,16 +7,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pglock_core::Mode;
-use pglock_sqlx::{Error, Locks, SqlxDriver};
-use pglock_testkit::conformance::soon;
-use pglock_testkit::postgres::TestServer;
-use pglock_testkit::witness::Witness;
+use pglock_core::{Error, Mode};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::{execute, locks, named, shown, witness};
+use super::{connect, execute, shown};
+use crate::conformance::{Lab, Options, soon, start};
+use crate::postgres::TestServer;
+use crate::witness::Witness;
 
 const CANARY: &str = "kanarienvogel-5tJ";
 
@@ -72,8 +71,12 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 }
 
-#[tokio::test]
-async fn password_is_shown_nowhere() {
+/// In a process of its own, because the listener hears all of it.
+pub async fn password_is_shown_nowhere(lab: &Lab) {
+    if !lab.is_child() {
+        drop(lab.start_process());
+        return;
+    }
     tracing::subscriber::set_global_default(Listener).unwrap();
     tracing::trace!("heard");
     assert!(EVENTS.load(Ordering::Relaxed) > 0);
@@ -83,7 +86,7 @@ async fn password_is_shown_nowhere() {
     fs::write(&rules, text).unwrap();
     let settings = [("hba_file", rules.to_str().unwrap())];
     let server = TestServer::private_with(&settings).await.unwrap();
-    let witness = witness(server.url()).await;
+    let witness = connect(server.url()).await;
     execute(&witness, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
     let url = server.url().replace("test:test@", &format!("test:{CANARY}@"));
 
@@ -92,15 +95,16 @@ async fn password_is_shown_nowhere() {
     let mut errors: Vec<Error> = Vec::new();
 
     // Success, busy, timeout, loss.
-    let driver = url.parse::<SqlxDriver>().unwrap();
-    show(&driver);
-    show(&Locks::builder(driver));
-    let (a, b) = (named(&url, "a"), named(&url, "b"));
-    let (lock, other) = (a.rwlock("key"), b.rwlock("key"));
+    let named = |name: &str| {
+        let options = Options { application_name: name.to_owned(), ..Options::default() };
+        lab.manager_at(&url, &options).unwrap()
+    };
+    let (a, b) = (named("a"), named("b"));
+    let (lock, other) = (a.rwlock("key".into()), b.rwlock("key".into()));
     show(&a);
     show(&lock);
     let guard = lock.write().await.unwrap();
-    let reader = a.rwlock("read").read().await.unwrap();
+    let reader = a.rwlock("read".into()).read().await.unwrap();
     show(&guard);
     show(&reader);
     show(&a);
@@ -116,8 +120,8 @@ async fn password_is_shown_nowhere() {
     errors.push(guard.release().await.unwrap_err());
     // A wait that the server cancels.
     witness.hold("held".into(), Mode::Write).await.unwrap();
-    let held = b.rwlock("held");
-    let wait = pglock_testkit::conformance::start(async move { held.write().await });
+    let held = b.rwlock("held".into());
+    let wait = start(async move { held.write().await });
     let pid = witness.until_waiting("held".into(), 1).await.unwrap()[0].pid;
     witness.cancel(pid).await.unwrap();
     errors.push(soon("the wait has ended", wait).await.unwrap().unwrap_err());
@@ -134,23 +138,24 @@ async fn password_is_shown_nowhere() {
         server.url().replace("test:test@", &format!("guarded:{CANARY}@")),
         format!("{url}?sslmode=require"),
     ] {
-        let locks = locks(&url);
-        show(&locks);
-        errors.push(soon("the refusal", locks.rwlock("key").write()).await.unwrap_err());
+        let manager = lab.manager_at(&url, &Options::default()).unwrap();
+        show(&manager);
+        errors.push(soon("the refusal", manager.rwlock("key".into()).write()).await.unwrap_err());
     }
     for url in
         [format!("postgres://u:{CANARY}@h:port/db"), format!("postgres://u:{CANARY}@[::1/db")]
     {
-        errors.push(Locks::from_url(&url).unwrap_err());
+        errors.push(lab.manager_at(&url, &Options::default()).unwrap_err());
     }
 
     for error in &errors {
         debug.push_str(&shown(error));
     }
     assert!(!debug.contains(CANARY), "{debug}");
-    let leaks = LEAKS.lock().unwrap();
+    let leaks = std::mem::take(&mut *LEAKS.lock().unwrap());
     assert!(leaks.is_empty(), "{leaks:#?}");
     assert!(!server.log().unwrap().contains(CANARY));
     println!("{} events, {} errors", EVENTS.load(Ordering::Relaxed), errors.len());
     fs::remove_file(rules).unwrap();
+    lab.ready().await;
 }

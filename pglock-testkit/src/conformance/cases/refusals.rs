@@ -4,39 +4,36 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pglock_sqlx::ErrorKind;
-use pglock_testkit::conformance::soon;
-use pglock_testkit::postgres::{StopMode, TestServer};
+use pglock_core::ErrorKind;
 
-use crate::{execute, locks, shown, witness};
+use super::{connect, execute, shown};
+use crate::conformance::{Lab, Options, soon};
+use crate::postgres::{StopMode, TestServer};
 
 const SECRET: &str = "Wq4-secret-7Hz";
 
-#[tokio::test]
-async fn wrong_password_is_no_permission() {
+pub async fn wrong_password_is_no_permission(lab: &Lab) {
     let rules = std::env::temp_dir().join(format!("pglock-hba-{}", std::process::id()));
     let text = "host all guarded all scram-sha-256\nhost all all all trust\nlocal all all trust\n";
     fs::write(&rules, text).unwrap();
     let settings = [("hba_file", rules.to_str().unwrap()), ("log_connections", "on")];
     let server = TestServer::private_with(&settings).await.unwrap();
-    execute(&witness(server.url()).await, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
+    execute(&connect(server.url()).await, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
     let url = server.url().replace("test:test@", &format!("guarded:{SECRET}@"));
-    assert_refused(&server, &url, ErrorKind::PermissionDenied).await;
+    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied).await;
     fs::remove_file(rules).unwrap();
 }
 
-#[tokio::test]
-async fn missing_database_is_an_invalid_option() {
+pub async fn missing_database_is_an_invalid_option(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
     let url = format!("{url}_missing");
-    assert_refused(&server, &url, ErrorKind::InvalidOptions).await;
+    assert_refused(lab, &server, &url, ErrorKind::InvalidOptions).await;
 }
 
-#[tokio::test]
-async fn revoked_functions_are_no_permission() {
+pub async fn revoked_functions_are_no_permission(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
-    let admin = witness(server.url()).await;
+    let admin = connect(server.url()).await;
     execute(
         &admin,
         "CREATE ROLE plain LOGIN;
@@ -44,29 +41,29 @@ async fn revoked_functions_are_no_permission() {
     )
     .await;
     let url = server.url().replace("test:test@", &format!("plain:{SECRET}@"));
-    assert_refused(&server, &url, ErrorKind::PermissionDenied).await;
+    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied).await;
     execute(&admin, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) TO plain;")
         .await;
-    locks(&url).rwlock("key").write().await.unwrap().release().await.unwrap();
+    let manager = lab.manager_at(&url, &Options::default()).unwrap();
+    manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
 }
 
-#[tokio::test]
-async fn hot_standby_is_no_server_for_locks() {
+pub async fn hot_standby_is_no_server_for_locks(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
-    let admin = witness(server.url()).await;
+    let admin = connect(server.url()).await;
     let row = admin.client().query_one("SHOW data_directory", &[]).await.unwrap();
     let signal = Path::new(row.get::<_, &str>(0)).join("standby.signal");
     server.stop(StopMode::Fast).await.unwrap();
     fs::write(signal, "").unwrap();
     server.start().await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
-    assert_refused(&server, &url, ErrorKind::UnsupportedServer).await;
+    assert_refused(lab, &server, &url, ErrorKind::UnsupportedServer).await;
 }
 
 /// The kind, at once, after few attempts, and without the password.
-async fn assert_refused(server: &TestServer, url: &str, kind: ErrorKind) {
-    let locks = locks(url);
-    let lock = locks.rwlock("key");
+async fn assert_refused(lab: &Lab, server: &TestServer, url: &str, kind: ErrorKind) {
+    let manager = lab.manager_at(url, &Options::default()).unwrap();
+    let lock = manager.rwlock("key".into());
     let before = attempts(server);
     let begin = Instant::now();
     let errors = [
@@ -84,7 +81,7 @@ async fn assert_refused(server: &TestServer, url: &str, kind: ErrorKind) {
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(!shown(&error).contains(SECRET), "{error:?}");
     }
-    assert!(!format!("{locks:?}{lock:?}").contains(SECRET));
+    assert!(!format!("{manager:?}{lock:?}").contains(SECRET));
 }
 
 fn attempts(server: &TestServer) -> usize {

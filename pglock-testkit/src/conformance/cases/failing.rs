@@ -1,16 +1,12 @@
 //! Failed acquires in great number: none may leave a lock behind.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-
 use std::time::{Duration, Instant};
 
-use pglock_core::Mode;
-use pglock_sqlx::{LockKey, Locks};
-use pglock_testkit::conformance::soon;
-use pglock_testkit::postgres::TestServer;
-use pglock_testkit::witness::{PostgresWitness, Witness};
+use pglock_core::{DistributedRwLock, LockKey, WriteGuard};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
+
+use crate::conformance::{Lab, soon};
 
 const LANES: u64 = 6;
 /// Of each lane; about half of the acquires fail.
@@ -27,14 +23,12 @@ enum Failure {
 }
 
 /// A wait that fails may be granted at the same moment: the release is swept from 3 ms before the failure to 3 ms after it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_thousand_failed_acquires_hold_nothing() {
-    let server = TestServer::shared().await.unwrap();
-    let database = server.database().await.unwrap();
+pub async fn three_thousand_failed_acquires_hold_nothing(lab: &Lab) {
     let begin = Instant::now();
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
-        lanes.spawn(run_lane(database.url().to_owned(), lane));
+        let lab = lab.clone();
+        lanes.spawn(async move { run_lane(&lab, lane).await });
     }
     let (mut failed, mut granted) = ([0; 3], [0; 3]);
     while let Some(counts) = lanes.join_next().await {
@@ -51,43 +45,38 @@ async fn three_thousand_failed_acquires_hold_nothing() {
     for kind in 0..3 {
         assert!(failed[kind] > 100 && granted[kind] > 50, "{failed:?} {granted:?}");
     }
-    let witness = PostgresWitness::connect(database.url()).await.unwrap();
-    witness.until_quiet().await.unwrap();
+    lab.witness().until_quiet().await.unwrap();
 }
 
-async fn run_lane(url: String, lane: u64) -> ([u32; 3], [u32; 3]) {
-    let holder = PostgresWitness::connect(&url).await.unwrap();
-    let canceller = PostgresWitness::connect(&url).await.unwrap();
-    let locks = Locks::from_url(&url).unwrap();
+async fn run_lane(lab: &Lab, lane: u64) -> ([u32; 3], [u32; 3]) {
     let key = LockKey::in_namespace("lane", &lane.to_string());
+    let (holder, lock) = (lab.lock(key), lab.lock(key));
     let (mut failed, mut granted) = ([0; 3], [0; 3]);
     let mut round = 0;
     while failed.iter().sum::<u32>() < FAILURES {
         let failure = [Failure::Deadline, Failure::Drop, Failure::Cancel][(round % 3) as usize];
         // Each kind of failure goes through all 61 steps.
         let step = Duration::from_micros(100) * ((round / 3 + lane * 10) % 61) as u32;
-        holder.hold(key, Mode::Write).await.unwrap();
-        let outcome = run_round(&holder, &canceller, &locks, key, failure, step);
+        let guard = holder.write().await.unwrap();
+        let outcome = run_round(lab, guard, &*lock, failure, step);
         let counts = if soon("the round ends", outcome).await { &mut granted } else { &mut failed };
         counts[(round % 3) as usize] += 1;
         round += 1;
-        canceller.until_free(key).await.unwrap();
+        lab.witness().until_free(key).await.unwrap();
     }
     // The manager is none the worse for it.
-    soon("the lock is free", locks.rwlock(key).write()).await.unwrap().release().await.unwrap();
+    soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     (failed, granted)
 }
 
 /// Whether the acquire was granted.
 async fn run_round(
-    holder: &PostgresWitness,
-    canceller: &PostgresWitness,
-    locks: &Locks,
-    key: LockKey,
+    lab: &Lab,
+    held: WriteGuard,
+    lock: &dyn DistributedRwLock,
     failure: Failure,
     step: Duration,
 ) -> bool {
-    let lock = locks.rwlock(key);
     let begin = Instant::now();
     let acquire = async {
         match failure {
@@ -99,18 +88,18 @@ async fn run_round(
     let disturb = async {
         if failure != Failure::Cancel {
             at(begin + PATIENCE - Duration::from_millis(3) + step).await;
-            assert!(holder.release(key, Mode::Write).await.unwrap());
+            held.release().await.unwrap();
             return;
         }
-        let pid = canceller.until_waiting(key, 1).await.unwrap()[0].pid;
+        let pid = lab.witness().until_waiting(lock.key(), 1).await.unwrap()[0].pid;
         let end = Instant::now() + Duration::from_millis(4);
         let cancel = async {
             at(end).await;
-            canceller.cancel(pid).await.unwrap();
+            lab.witness().cancel(pid).await.unwrap();
         };
         let release = async {
             at(end + step - Duration::from_millis(3)).await;
-            assert!(holder.release(key, Mode::Write).await.unwrap());
+            held.release().await.unwrap();
         };
         tokio::join!(cancel, release);
     };

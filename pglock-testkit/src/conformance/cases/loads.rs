@@ -2,32 +2,38 @@
 
 use std::time::Duration;
 
-use pglock_sqlx::LockKey;
-use pglock_testkit::conformance::{soon, start};
-use pglock_testkit::postgres::TestServer;
-use pglock_testkit::witness::Witness;
+use pglock_core::LockKey;
 
-use crate::{database, locks, named, witness};
+use super::connect;
+use crate::conformance::{Lab, Options, soon, start};
+use crate::postgres::TestServer;
+use crate::witness::Witness;
 
-#[tokio::test]
-async fn many_held_and_awaited_keys_need_few_sessions() {
-    let database = database().await;
-    let witness = witness(database.url()).await;
-    let (ours, others) = (named(database.url(), "ours"), named(database.url(), "others"));
+pub async fn many_held_and_awaited_keys_need_few_sessions(lab: &Lab) {
+    let witness = lab.witness();
+    let named = |name: &str| {
+        let options = Options {
+            application_name: name.to_owned(),
+            max_locks: Some(2000),
+            ..Options::default()
+        };
+        lab.manager_with(&options)
+    };
+    let (ours, others) = (named("ours"), named("others"));
     let mut most = 0;
     let mut elsewhere = Vec::new();
     for key in 0..200 {
-        elsewhere.push(others.rwlock((1, key)).write().await.unwrap());
+        elsewhere.push(others.rwlock((1, key).into()).write().await.unwrap());
     }
     let takes: Vec<_> = (0..1000_i64)
         .map(|key| {
-            let lock = ours.rwlock(key);
+            let lock = ours.rwlock(key.into());
             start(async move { lock.write().await })
         })
         .collect();
     let waits: Vec<_> = (0..200)
         .map(|key| {
-            let lock = ours.rwlock((1, key));
+            let lock = ours.rwlock((1, key).into());
             start(async move { lock.write().await })
         })
         .collect();
@@ -66,11 +72,11 @@ async fn many_held_and_awaited_keys_need_few_sessions() {
     witness.until_quiet().await.unwrap();
 }
 
-#[tokio::test]
-async fn normal_use_writes_only_cancelled_waits_into_the_servers_log() {
+pub async fn normal_use_writes_only_cancelled_waits_into_the_servers_log(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
-    let witness = witness(server.url()).await;
-    let (a, b) = (locks(server.url()), locks(server.url()));
+    let witness = connect(server.url()).await;
+    let manager = || lab.manager_at(server.url(), &Options::default()).unwrap();
+    let (a, b) = (manager(), manager());
     let key = LockKey::from("key");
     let mut timeouts = 0;
     for round in 0..2000 {

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs every example of every backend, four at a time: examples/check.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+run() {
+    local start=$SECONDS output
+    if output=$(timeout 60 cargo run --quiet -p pglock-examples --example "$1" 2>&1 </dev/null); then
+        printf 'ok      %2d s  %s\n' $((SECONDS - start)) "$1"
+    else
+        printf 'FAILED  %2d s  %s, exit code %d:\n%s\n' $((SECONDS - start)) "$1" $? "$output"
+        return 1
+    fi
+}
+export -f run
+
+cargo build --quiet -p pglock-examples --examples
+# sqlx/leader_election.rs is sqlx-leader-election.
+printf '%s\n' */*.rs | sed '/^src\//d; /^tests\//d; s/\.rs$//; y/\/_/--/' | xargs -P 4 -I {} bash -c 'run {}'

@@ -1,0 +1,16 @@
+//! Four requests for a report come at once. One builds it, the others wait for it and use it.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example sqlx-report
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_examples::{program, report};
+use pglock_sqlx::Locks;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| report::run(&locks.rwlock(report::NAME)).await)
+        .await
+}

@@ -1,0 +1,72 @@
+//! What the programs have in common: a server, a lock manager, and a clean end. `sqlx/basic.rs` spells it out.
+
+use std::env;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use pglock_core::Locks;
+use pglock_core::driver::Driver;
+use pglock_testkit::postgres::TestServer;
+use tokio::signal::ctrl_c;
+
+use crate::{Result, in_one_line};
+
+/// Runs a scenario on the locks that `locks` makes of a URL, until it is done or Ctrl-C is pressed.
+///
+/// Both are a success. An error is printed in one line.
+pub async fn run<D: Driver>(
+    locks: fn(&str) -> pglock_core::Result<Locks<D>>,
+    scenario: impl AsyncFnOnce(&Locks<D>) -> Result,
+) -> ExitCode {
+    match try_run(locks, scenario).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", in_one_line(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn try_run<D: Driver>(
+    locks: fn(&str) -> pglock_core::Result<Locks<D>>,
+    scenario: impl AsyncFnOnce(&Locks<D>) -> Result,
+) -> Result {
+    let mut interrupted = pin!(ctrl_c());
+    let server = tokio::select! {
+        server = TestServer::shared() => server?,
+        interrupted = &mut interrupted => {
+            println!("interrupted");
+            return Ok(interrupted?);
+        }
+    };
+    let locks = locks(server.url())?;
+
+    // The scenario that is dropped half-way drops its guards, and so releases its locks.
+    let outcome = tokio::select! {
+        outcome = scenario(&locks) => outcome,
+        interrupted = interrupted => {
+            interrupted?;
+            println!("interrupted: releasing what is held");
+            Ok(())
+        }
+    };
+    let closed = locks.close().await;
+    outcome?;
+    Ok(closed?)
+}
+
+/// Whether the program was called with `--forever`, the one argument that those have for which running on is the point.
+///
+/// # Errors
+///
+/// Any other argument.
+pub fn forever() -> Result<bool> {
+    let mut forever = false;
+    for argument in env::args().skip(1) {
+        if argument != "--forever" {
+            return Err(format!("unknown argument {argument}: there is only --forever").into());
+        }
+        forever = true;
+    }
+    Ok(forever)
+}

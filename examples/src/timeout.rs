@@ -1,0 +1,43 @@
+//! Waiting for no longer than so long: who is not patient enough gets the time-out error, who is gets the lock.
+
+use std::time::Duration;
+
+use pglock_core::{DistributedRwLock, ErrorKind};
+use tokio::time::sleep;
+
+use crate::{Result, ensure};
+
+/// What is locked.
+pub const NAME: &str = "pglock-examples/timeout";
+
+const SHORT: Duration = Duration::from_millis(500);
+/// Long enough for a few other terminals that come first.
+const LONG: Duration = Duration::from_secs(25);
+
+/// Waits too short and long enough for a lock that is held.
+///
+/// # Errors
+///
+/// Those of the lock, but for the one time-out that is expected.
+pub async fn run(lock: &dyn DistributedRwLock) -> Result {
+    let held = lock.write().await?;
+    println!("the lock is held");
+
+    println!("waiting for it for at most {SHORT:?}");
+    match lock.try_write_for(SHORT).await {
+        Err(error) if error.kind() == ErrorKind::Timeout => println!("timed out: {error}"),
+        Err(error) => return Err(error.into()),
+        Ok(_) => ensure(false, "a lock that is held is not given to anybody else")?,
+    }
+
+    println!("waiting for it for at most {LONG:?}");
+    let release = async {
+        sleep(Duration::from_secs(2)).await;
+        println!("its holder releases it");
+        held.release().await
+    };
+    // `tokio::time::timeout` around `write` does the same: every call may be dropped while it waits.
+    let (guard, ()) = tokio::try_join!(lock.try_write_for(LONG), release)?;
+    println!("got it in time");
+    Ok(guard.release().await?)
+}

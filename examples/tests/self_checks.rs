@@ -1,0 +1,126 @@
+//! The scenarios check themselves: each fails on a lock that excludes nobody.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pglock_core::{DistributedRwLock, Hold, LockKey, ReadGuard, Result, WriteGuard};
+use pglock_examples as examples;
+
+#[tokio::test(start_paused = true)]
+async fn config_cache_fails_without_exclusion() {
+    must_complain(examples::config_cache::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_election_fails_without_exclusion() {
+    must_complain(examples::leader_election::run(&Lax(KEY), false).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn migration_fails_without_exclusion() {
+    must_complain(examples::migration::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_write_locks_fails_without_exclusion() {
+    must_complain(examples::read_write_locks::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_fails_without_exclusion() {
+    must_complain(examples::report::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resource_pool_fails_without_exclusion() {
+    must_complain(examples::resource_pool::run(&LaxSource).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn scheduled_job_fails_without_exclusion() {
+    must_complain(examples::scheduled_job::run(&Lax(KEY), false).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_processing_fails_without_exclusion() {
+    must_complain(examples::task_processing::run(&LaxSource).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_fails_without_exclusion() {
+    must_complain(examples::timeout::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_fails_without_exclusion() {
+    must_complain(examples::workers::run(&Lax(KEY)).await);
+}
+
+fn must_complain(outcome: examples::Result) {
+    let error = outcome.expect_err("the scenario noticed nothing").to_string();
+    assert!(error.starts_with("this should hold, and does not: "), "{error}");
+}
+
+const KEY: LockKey = LockKey::unpack(false, 1);
+
+struct LaxSource;
+
+impl examples::LockSource for LaxSource {
+    fn rwlock(&self, key: LockKey) -> Box<dyn DistributedRwLock> {
+        Box::new(Lax(key))
+    }
+}
+
+/// Grants whatever is asked for.
+#[derive(Clone, Debug)]
+struct Lax(LockKey);
+
+#[async_trait]
+impl DistributedRwLock for Lax {
+    fn key(&self) -> LockKey {
+        self.0
+    }
+
+    async fn try_read(&self) -> Result<Option<ReadGuard>> {
+        self.read().await.map(Some)
+    }
+
+    async fn read(&self) -> Result<ReadGuard> {
+        Ok(ReadGuard::new(self.clone()))
+    }
+
+    async fn try_read_for(&self, _: Duration) -> Result<ReadGuard> {
+        self.read().await
+    }
+
+    async fn try_write(&self) -> Result<Option<WriteGuard>> {
+        self.write().await.map(Some)
+    }
+
+    async fn write(&self) -> Result<WriteGuard> {
+        Ok(WriteGuard::new(self.clone()))
+    }
+
+    async fn try_write_for(&self, _: Duration) -> Result<WriteGuard> {
+        self.write().await
+    }
+}
+
+#[async_trait]
+impl Hold for Lax {
+    fn key(&self) -> LockKey {
+        self.0
+    }
+
+    fn is_held(&self) -> bool {
+        true
+    }
+
+    async fn lost(&self) {
+        std::future::pending().await
+    }
+
+    async fn release(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}

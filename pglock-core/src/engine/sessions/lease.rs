@@ -1,0 +1,98 @@
+//! How long a session is believed in: until the client lease has passed since something was sent to it that has been answered.
+
+use super::{Alarm, Op, Phase, Role, Session, Sessions};
+use crate::engine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::limits::Lease;
+
+impl Sessions {
+    /// The session has answered what was sent last.
+    pub(crate) fn confirm(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.confirmed = session.sent;
+        // To tell of each answer would cost more than it is worth.
+        if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
+            session.told = Some(session.confirmed);
+            fx.push(Effect::Confirmed { session: id, until: session.confirmed + lease.client });
+        }
+        self.watch_lease(id, now);
+    }
+
+    /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
+    pub(crate) fn renew_lease(&mut self, id: SessionId, now: Moment) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.confirmed = now;
+        }
+        self.watch_lease(id, now);
+    }
+
+    /// Sets the alarm of the session's lease, if none is set.
+    pub(crate) fn watch_lease(&mut self, id: SessionId, now: Moment) {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        if !session.has_lease() || std::mem::replace(&mut session.leased, true) {
+            return;
+        }
+        let at = session.next_look(lease, now);
+        self.alarm_at(at, Alarm::Lease(id));
+    }
+
+    /// It is time to ask the session, or to give it up: true.
+    pub(crate) fn lease_is_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> bool {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return false;
+        };
+        session.leased = false;
+        if !session.has_lease() {
+            return false;
+        }
+        if now >= session.confirmed + lease.client {
+            return true;
+        }
+        if now >= session.asked + lease.heartbeat && !session.beat {
+            session.beat = true;
+            if matches!(session.phase, Phase::Idle) {
+                fx.push(Effect::Kick(id));
+            }
+        }
+        self.watch_lease(id, now);
+        false
+    }
+
+    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else tells whether they live.
+    pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
+        let silent = |s: &Session| s.waits_for_a_lock() && now >= s.sent + self.limits.lease.client;
+        self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
+    }
+}
+
+impl Session {
+    /// Whether the wait has lasted so long that what it was granted must be confirmed.
+    pub(crate) fn is_stale(&self, lease: Lease, now: Moment) -> bool {
+        now >= self.sent + lease.heartbeat
+    }
+
+    /// A session that waits for a lock is silent as long as the lock is not free, and holds nothing.
+    fn has_lease(&self) -> bool {
+        self.is_open() && !matches!(self.phase, Phase::Closing) && !self.waits_for_a_lock()
+    }
+
+    fn waits_for_a_lock(&self) -> bool {
+        let waits =
+            matches!(&self.phase, Phase::Running(ops) if matches!(ops[..], [Op::Lock { .. }]));
+        self.role == Role::Waiting && waits
+    }
+
+    fn next_look(&self, lease: Lease, now: Moment) -> Moment {
+        let end = self.confirmed + lease.client;
+        match self.beat {
+            true => end,
+            false => end.min(self.asked + lease.heartbeat).max(now),
+        }
+    }
+}

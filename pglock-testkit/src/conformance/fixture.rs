@@ -1,0 +1,219 @@
+//! What a backend shows to be tested.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pglock_core::driver::Driver;
+use pglock_core::{DistributedRwLock, Error, LockKey, Locks, Result, Stats, WaitStrategy};
+
+use crate::faulty::{Faults, Faulty};
+use crate::postgres::{TestDatabase, TestServer};
+use crate::witness::{PostgresWitness, Witness};
+
+/// A lock space under test, and how to make lock managers on it.
+#[async_trait]
+pub trait Fixture: Send + Sync + 'static {
+    /// Makes a lock space that nobody else uses: for PostgreSQL, a new database.
+    async fn start() -> Self
+    where
+        Self: Sized;
+
+    /// Makes a lock manager with connections of its own. To all other managers it is another process.
+    fn manager(&self, options: &Options) -> Arc<dyn Manager>;
+
+    /// Who holds and who waits, told by somebody else than the backend.
+    fn witness(&self) -> &dyn Witness;
+
+    /// Where another process finds this lock space: for PostgreSQL, the URL of the database. Part of [`Power::Process`].
+    fn address(&self) -> String {
+        lacks(Power::Process)
+    }
+
+    /// Joins the lock space of a fixture in another process, which goes on owning it. Part of [`Power::Process`].
+    async fn join(address: &str) -> Self
+    where
+        Self: Sized,
+    {
+        let _ = address;
+        lacks(Power::Process)
+    }
+
+    /// Makes a lock manager for the server and the database of a URL. All of [`Power::Postgres`].
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be understood.
+    fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
+        let _ = (url, options);
+        lacks(Power::Postgres)
+    }
+}
+
+/// What some cases need beyond a lock space. [`conformance!`](crate::conformance!) is told by these names what a fixture lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Power {
+    /// Locks belong to sessions, which the witness finds by their name, ends and cancels.
+    Sessions,
+    /// Managers are made by [`Options::build`], so that a case can put faults between the engine and the driver.
+    Engine,
+    /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
+    Process,
+    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`]. Cases start, stop and configure servers.
+    Postgres,
+}
+
+fn lacks(power: Power) -> ! {
+    panic!("the fixture lacks a power of which it does not say so: `lacks: [{power:?}]`")
+}
+
+/// What the cases need of a lock manager. [`Locks`] has it.
+#[async_trait]
+pub trait Manager: fmt::Debug + Send + Sync {
+    /// The lock on this key.
+    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock>;
+
+    /// Releases everything and ends all waits.
+    async fn close(&self) -> Result<()>;
+
+    /// What the manager is doing.
+    fn stats(&self) -> Stats;
+}
+
+/// Options of a lock manager that cases set.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// `application_name` of its sessions.
+    pub application_name: String,
+    /// Bound on sessions that wait in the server's queue.
+    pub max_waiting_sessions: usize,
+    /// How long sessions that wait are kept idle.
+    pub idle_timeout: Duration,
+    /// How it waits for locks of other processes.
+    pub wait_strategy: WaitStrategy,
+    /// Bound on its locks at the server, if not the default.
+    pub max_locks: Option<usize>,
+    /// Bound on callers that wait, if not the default.
+    pub max_waiters: Option<usize>,
+    /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
+    pub lease: Option<(Duration, Duration)>,
+    /// What is to go wrong between the engine and the driver.
+    pub faults: Option<Faults>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            application_name: "pglock".to_owned(),
+            max_waiting_sessions: 4,
+            idle_timeout: Duration::from_secs(30),
+            wait_strategy: WaitStrategy::default(),
+            max_locks: None,
+            max_waiters: None,
+            lease: None,
+            faults: None,
+        }
+    }
+}
+
+impl Options {
+    /// A manager of the engine with these options.
+    pub fn build<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
+        match &self.faults {
+            Some(faults) => self.build_on(Faulty::new(driver, faults)),
+            None => self.build_on(driver),
+        }
+    }
+
+    fn build_on<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
+        let mut builder = Locks::<D>::builder(driver)
+            .application_name(&*self.application_name)
+            .max_waiting_sessions(self.max_waiting_sessions)
+            .idle_timeout(self.idle_timeout)
+            .wait_strategy(self.wait_strategy);
+        if let Some(locks) = self.max_locks {
+            builder = builder.max_locks(locks);
+        }
+        if let Some(waiters) = self.max_waiters {
+            builder = builder.max_waiters(waiters);
+        }
+        if let Some((server, guards)) = self.lease {
+            builder = builder.lease(server, guards).heartbeat(guards / 4);
+        }
+        Arc::new(builder.build().unwrap())
+    }
+}
+
+#[async_trait]
+impl<D: Driver> Manager for Locks<D> {
+    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock> {
+        Arc::new(Self::rwlock(self, key))
+    }
+
+    async fn close(&self) -> Result<()> {
+        Self::close(self).await
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+}
+
+/// The fixture of every adapter for PostgreSQL: a database of its own on the [shared test server](TestServer::shared), seen by a
+/// [`PostgresWitness`]. Lacks no power.
+pub struct PostgresFixture<D> {
+    url: String,
+    witness: PostgresWitness,
+    /// `None` if the database is another process's.
+    _database: Option<TestDatabase>,
+    driver: PhantomData<fn() -> D>,
+}
+
+impl<D> PostgresFixture<D> {
+    async fn new(url: String, database: Option<TestDatabase>) -> Self {
+        let witness = PostgresWitness::connect(&url).await.unwrap();
+        Self { url, witness, _database: database, driver: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
+    async fn start() -> Self {
+        // The text says what to install.
+        let server = TestServer::shared().await.unwrap_or_else(|error| panic!("{error}"));
+        let database = server.database().await.unwrap();
+        Self::new(database.url().to_owned(), Some(database)).await
+    }
+
+    fn manager(&self, options: &Options) -> Arc<dyn Manager> {
+        self.manager_at(&self.url, options).unwrap()
+    }
+
+    fn witness(&self) -> &dyn Witness {
+        &self.witness
+    }
+
+    fn address(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn join(address: &str) -> Self {
+        Self::new(address.to_owned(), None).await
+    }
+
+    fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
+        Ok(options.build(url.parse::<D>()?))
+    }
+}
+
+/// Does not show the URL, which may have a password.
+impl<D> fmt::Debug for PostgresFixture<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresFixture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+/// Tests a backend, given as a type that implements [`Fixture`](crate::conformance::Fixture), and by name the
+/// [powers](crate::conformance::Power) that it lacks.
+///
+/// Makes one `#[test]` of each case there is; those that need a power that is lacking are ignored.
+#[macro_export]
+macro_rules! conformance {
+    ($fixture:ty $(, lacks: [$($lack:ident),* $(,)?])? $(,)?) => {
+        $crate::__conformance! { ($) $fixture, [$($($lack)*)?] }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance {
+    (($d:tt) $fixture:ty, [$($lack:ident)*]) => {
+        $(const _: $crate::conformance::Power = $crate::conformance::Power::$lack;)*
+
+        // One rule for each power that is lacking; the last one is for all other cases.
+        macro_rules! __case {
+            $(($d group:ident $d case:ident $lack) => {
+                $crate::__ignored_case! { $lack, $fixture, $d group $d case }
+            };)*
+            ($d group:ident $d case:ident $d ($d power:ident)?) => {
+                $crate::__case! { [], $fixture, $d group $d case }
+            };
+        }
+
+        $crate::__each_case! { __case }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cases {
+    ($define:ident $($group:ident: [$($case:ident $(: $power:ident)?),* $(,)?],)*) => {
+        $(mod $group {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $($define! { $group $case $($power)? })*
+        })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __case {
+    ([$($ignored:tt)*], $fixture:ty, $group:ident $case:ident) => {
+        #[test]
+        $($ignored)*
+        fn $case() {
+            const PATH: &str = concat!(module_path!(), "::", stringify!($case));
+            $crate::conformance::run::<$fixture>(PATH, |lab| {
+                Box::pin($crate::conformance::cases::$group::$case(lab))
+            });
+        }
+    };
+}
+
+/// The reasons are spelt out, because the test runner shows no others.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ignored_case {
+    (Sessions, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Sessions, which the fixture lacks"]], $($case)* } };
+    (Engine, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Engine, which the fixture lacks"]], $($case)* } };
+    (Process, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Process, which the fixture lacks"]], $($case)* } };
+    (Postgres, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Postgres, which the fixture lacks"]], $($case)* } };
+}

@@ -1,0 +1,54 @@
+//! What can go wrong, made to happen.
+//!
+//! * [`Proxy`]: delays, stalls, holds, cuts and resets what passes between clients and a server.
+//! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
+//! * [`Standby`]: a copy of a private server, which can be promoted.
+//! * [`PgBouncer`]: a pooler in front of a server.
+//! * [`kill`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process of a test, to do that to.
+//!
+//! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
+//! [`TestServer`](crate::postgres::TestServer).
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+mod error;
+#[cfg(target_os = "linux")]
+mod namespace;
+#[cfg(not(target_os = "linux"))]
+#[path = "faults/no_namespace.rs"]
+mod namespace;
+#[cfg(unix)]
+mod pgbouncer;
+#[cfg(unix)]
+mod process;
+mod proxy;
+#[cfg(unix)]
+mod signals;
+#[cfg(unix)]
+mod standby;
+
+pub use self::error::FaultError;
+pub use self::namespace::Namespace;
+#[cfg(unix)]
+pub use self::pgbouncer::{PgBouncer, PoolMode};
+#[cfg(unix)]
+pub use self::process::TestProcess;
+pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
+#[cfg(unix)]
+pub use self::signals::{Stopped, kill};
+#[cfg(unix)]
+pub use self::standby::Standby;
+
+/// How long what a tool waits for may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+#[cfg(unix)]
+const POLL: Duration = Duration::from_millis(1);
+
+/// Says on standard error that a test was not run, also where the test harness keeps the output of tests to itself.
+///
+/// For [`FaultError::NotAllowed`]: a test that cannot be run must not look as if it had been.
+pub fn not_run(test: &str, why: &FaultError) {
+    // In one piece, on a line of its own: other tests print too. There is nobody to tell that nobody can be told.
+    let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
+}

@@ -1,0 +1,252 @@
+//! A TCP proxy that knows PostgreSQL's protocol.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio_postgres::config::Host;
+
+use super::FaultError;
+use crate::postgres;
+
+mod alarm;
+mod connection;
+mod framing;
+mod line;
+mod pump;
+
+pub use self::connection::ProxyConnection;
+pub use self::framing::Frame;
+
+use self::alarm::Alarm;
+use self::line::Weather;
+
+/// Stands between clients and a server, and disturbs what passes.
+///
+/// What is said of the proxy holds for all its connections, and those to come; [`connection`](Self::connection) and
+/// [`connections`](Self::connections) give single ones. It works on a thread of its own, so that a test which is busy
+/// does not disturb it, and ends with all connections when it is dropped.
+///
+/// A proxy is no broken network: it has a connection to either side, and takes what it does not pass on. A
+/// [`Namespace`](super::Namespace) loses packets.
+pub struct Proxy {
+    url: String,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// The thread ends when it is dropped.
+    running: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there are no more")]
+pub enum Direction {
+    /// From the clients to the server.
+    ToServer,
+    /// From the server to the clients.
+    ToClient,
+}
+
+impl Direction {
+    /// To do the same to both.
+    pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    weather: [watch::Sender<Weather>; 2],
+    connections: Mutex<Vec<ProxyConnection>>,
+}
+
+impl Proxy {
+    /// A proxy to the server of that URL, on a free port of the loopback interface.
+    ///
+    /// The server need not run: a client that comes while it does not is disconnected at once.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::NoAddress`] if the URL names no host, but a Unix socket, say; [`FaultError::Server`] if it is no
+    /// URL; [`FaultError::Io`].
+    pub fn start(server_url: &str) -> Result<Self, FaultError> {
+        let failed = |source| FaultError::io("cannot start a proxy", source);
+        let server = host_and_port(server_url)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let url = postgres::with_address(server_url, address)?;
+
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let alarm = Arc::new(Alarm::new().map_err(failed)?);
+        let shared = Arc::new(Shared::default());
+        let (running, stopped) = oneshot::channel();
+        let serving = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("pglock-proxy".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = stopped => {}
+                        _ = serving.accept(listener, server, alarm) => {}
+                    }
+                });
+            })
+            .map_err(failed)?;
+        Ok(Self { url, address, shared, running: Some(running), thread: Some(thread) })
+    }
+
+    /// The server's URL, through the proxy.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the proxy listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Delays what comes in that direction from now on.
+    ///
+    /// It takes that much longer to arrive, but does not wait for what was sent before: as on a long line, any
+    /// number of messages may be under way. A delay is kept to about a tenth of a millisecond, on a machine that has
+    /// a processor free. Connecting is not delayed.
+    pub fn set_delay(&self, direction: Direction, delay: Duration) {
+        self.weather(direction).send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Lets nothing pass in that direction, as [`ProxyConnection::stall`] does for one connection.
+    pub fn stall(&self, direction: Direction) {
+        self.weather(direction).send_modify(|weather| weather.stalled = true);
+    }
+
+    /// Ends [`stall`](Self::stall); connections that are stalled themselves remain so.
+    pub fn resume(&self, direction: Direction) {
+        self.weather(direction).send_modify(|weather| weather.stalled = false);
+    }
+
+    /// [Resets](ProxyConnection::reset) all connections there are.
+    pub fn reset(&self) {
+        for connection in self.connections() {
+            connection.reset();
+        }
+    }
+
+    /// All connections since the start, oldest first, those that have ended too.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ProxyConnection> {
+        self.shared.connections().clone()
+    }
+
+    /// The connection of that server process, as [`pg_locks`](crate::witness::LockRow::pid) names it.
+    #[must_use]
+    pub fn connection(&self, pid: i32) -> Option<ProxyConnection> {
+        // The newest: systems use pids again.
+        self.shared.connections().iter().rev().find(|one| one.pid() == Some(pid)).cloned()
+    }
+
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.connections().iter().filter(|connection| connection.is_open()).count()
+    }
+
+    /// What all connections have sent in that direction since the start, by kind.
+    #[must_use]
+    pub fn sent(&self, direction: Direction) -> BTreeMap<Frame, u64> {
+        let mut total = BTreeMap::new();
+        for connection in self.connections() {
+            for (frame, count) in connection.sent(direction) {
+                *total.entry(frame).or_default() += count;
+            }
+        }
+        total
+    }
+
+    fn weather(&self, direction: Direction) -> &watch::Sender<Weather> {
+        let [to_server, to_client] = &self.shared.weather;
+        match direction {
+            Direction::ToServer => to_server,
+            Direction::ToClient => to_client,
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.running = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for connection in self.connections() {
+            connection.shared.end();
+        }
+    }
+}
+
+/// Shows where it listens: the URL may have a password.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("address", &self.address)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        server: (String, u16),
+        alarm: Arc<Alarm>,
+    ) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let server = Arc::new(server);
+        loop {
+            let (client, _) = listener.accept().await?;
+            let connection =
+                ProxyConnection::new(self.weather.each_ref().map(watch::Sender::subscribe));
+            self.connections().push(connection.clone());
+            let (server, alarm) = (Arc::clone(&server), Arc::clone(&alarm));
+            tokio::spawn(async move {
+                // Without a server, the client is left alone at once.
+                let _ = serve(client, &server, &connection, &alarm).await;
+                connection.shared.end();
+            });
+        }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<ProxyConnection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(
+    client: TcpStream,
+    (host, port): &(String, u16),
+    connection: &ProxyConnection,
+    alarm: &Alarm,
+) -> io::Result<()> {
+    let server = TcpStream::connect((host.as_str(), *port)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    pump::carry(client, server, &connection.shared, alarm).await;
+    Ok(())
+}
+
+fn host_and_port(url: &str) -> Result<(String, u16), FaultError> {
+    let config = postgres::config(url)?;
+    let Some(Host::Tcp(host)) = config.get_hosts().first() else {
+        return Err(FaultError::NoAddress);
+    };
+    Ok((host.clone(), config.get_ports().first().copied().unwrap_or(5432)))
+}

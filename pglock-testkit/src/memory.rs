@@ -1,0 +1,147 @@
+//! A server in memory: locks for unit tests without PostgreSQL.
+//!
+//! Code that is given an `Arc<dyn DistributedRwLock>`, or a lock manager, is tested with [`memory()`], in one line and without
+//! anything installed:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pglock_core::Result<()> {
+//! let locks = pglock_testkit::memory();
+//!
+//! let lock = locks.rwlock("reports/daily");
+//! let guard = lock.write().await?;
+//! assert!(lock.try_read().await?.is_none());
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Several processes that share their locks are several managers on one [`MemoryServer`], which can also do what a test needs to go wrong:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pglock_core::Result<()> {
+//! use pglock_testkit::memory::MemoryServer;
+//!
+//! let server = MemoryServer::new();
+//! let (here, elsewhere) = (server.locks(), server.locks());
+//!
+//! let guard = here.rwlock("reports/daily").write().await?;
+//! assert!(elsewhere.rwlock("reports/daily").try_write().await?.is_none());
+//!
+//! server.terminate_all();
+//! guard.lost().await;
+//! assert!(!guard.is_held());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It is the real engine that runs, with its queues and its bounds; only what is behind it is not PostgreSQL but a [lock table](MemoryServer) with the same
+//! rules. It needs neither sockets nor threads, and time only where the engine does: it works in a current-thread
+//! runtime, and with tokio's clock paused.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pglock_core::Locks;
+
+mod driver;
+mod state;
+mod table;
+mod witness;
+
+pub use self::driver::{MemoryDriver, MemorySession};
+pub use self::witness::MemoryWitness;
+
+use self::state::State;
+
+/// A lock manager in memory, with locks that nobody else sees.
+///
+/// See the [module](mod@self).
+#[must_use]
+pub fn memory() -> Locks<MemoryDriver> {
+    MemoryServer::new().locks()
+}
+
+/// A server that keeps locks in memory, by PostgreSQL's rules for advisory locks.
+///
+/// A queue for each lock, first come, first served; nobody passes a writer that waits; a session that holds a lock may take it again, and
+/// must then give it back as often; what a session holds is free when it ends. It finds no deadlocks.
+///
+/// Clones are handles to the same server.
+#[derive(Clone, Default)]
+pub struct MemoryServer {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryServer {
+    /// A server without sessions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A lock manager on this server: to all others it is another process.
+    #[must_use]
+    pub fn locks(&self) -> Locks<MemoryDriver> {
+        Locks::new(self.driver())
+    }
+
+    /// What [`Locks::builder`] takes, for managers with options.
+    #[must_use]
+    pub fn driver(&self) -> MemoryDriver {
+        self.clone().into()
+    }
+
+    /// The pids of the sessions with this application name.
+    #[must_use]
+    pub fn sessions(&self, application_name: &str) -> Vec<i32> {
+        let state = self.state();
+        let named = state.sessions.iter().filter(|(_, s)| s.application_name == application_name);
+        named.map(|(pid, _)| *pid).collect()
+    }
+
+    /// Ends a session, which frees its locks, and tells whether there was one.
+    pub fn terminate(&self, pid: i32) -> bool {
+        self.state().end(pid)
+    }
+
+    /// Ends all sessions: the server has crashed and is back.
+    pub fn terminate_all(&self) {
+        self.state().end_all();
+    }
+
+    /// Cancels what a session waits for, if it waits, and tells whether there is such a session.
+    pub fn cancel(&self, pid: i32) -> bool {
+        self.state().cancel(pid)
+    }
+
+    /// From now on, answers come this much after what they tell of was done.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// From now on, new connections are refused, or not any more. The sessions there are go on.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.state().refuses_connections = refuse;
+    }
+
+    /// From now on, statements that take or give back locks are refused, or not any more. Sessions go on, and keep what they hold.
+    pub fn refuse_statements(&self, refuse: bool) {
+        self.state().refuses_statements = refuse;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryServer")
+            .field("sessions", &self.state().sessions.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! The server behind the interface that adapters implement.
+
+use std::sync::Arc;
+
+use pglock_core::driver::{
+    Answer, Driver, DriverError, Fact, Operation, Outcome, Question, Request, Row, Session, Topic,
+};
+use tokio::sync::watch;
+use tokio::task::consume_budget;
+use tokio::time::sleep;
+
+use super::MemoryServer;
+use super::state::{Done, State, Waited};
+use super::table::Pid;
+
+/// Of the server that the lock table is modelled on.
+const VERSION: i64 = 180_000;
+
+/// Opens sessions on a [`MemoryServer`].
+#[derive(Clone, Debug)]
+pub struct MemoryDriver {
+    server: MemoryServer,
+}
+
+/// A session of a [`MemoryServer`]. Ends when dropped.
+#[derive(Debug)]
+pub struct MemorySession {
+    server: MemoryServer,
+    pid: Pid,
+    ends: watch::Receiver<()>,
+    /// Of the requests that are meant for this session; known once it was opened.
+    nonce: Option<Arc<str>>,
+}
+
+impl From<MemoryServer> for MemoryDriver {
+    fn from(server: MemoryServer) -> Self {
+        Self { server }
+    }
+}
+
+impl Driver for MemoryDriver {
+    type Session = MemorySession;
+
+    async fn connect(&self) -> Result<MemorySession, DriverError> {
+        self.server.answer_time().await;
+        MemorySession::start(&self.server)
+    }
+}
+
+impl MemorySession {
+    /// A session that nobody has opened yet.
+    pub(super) fn start(server: &MemoryServer) -> Result<Self, DriverError> {
+        let mut state = server.state();
+        if state.refuses_connections {
+            return Err(DriverError::connection("the memory server refuses connections")
+                .with_sqlstate("57P03"));
+        }
+        let (pid, ends) = state.connect();
+        Ok(Self { server: server.clone(), pid, ends, nonce: None })
+    }
+
+    /// Does one operation, waiting if it must.
+    pub(super) async fn execute(&self, operation: Operation) -> Result<bool, DriverError> {
+        let done = self.with(|state| {
+            if state.refuses_statements {
+                return Err(DriverError::statement("the memory server refuses statements"));
+            }
+            Ok(state.execute(self.pid, operation))
+        })?;
+        match done {
+            Done::Now(done) => Ok(done),
+            Done::Later(waited) => match waited.await {
+                Ok(Waited::Granted) => Ok(true),
+                Ok(Waited::Cancelled) => {
+                    Err(DriverError::statement("the wait was cancelled").with_sqlstate("57014"))
+                }
+                Err(_) => Err(ended()),
+            },
+        }
+    }
+
+    /// Runs a part of a statement, if the session lives.
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut State) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let mut state = self.server.state();
+        if !state.sessions.contains_key(&self.pid) {
+            return Err(ended());
+        }
+        act(&mut state)
+    }
+
+    fn open(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        let earlier = self.nonce.is_some();
+        self.with(|state| {
+            if let (Some(session), Some(name)) =
+                (state.sessions.get_mut(&self.pid), question.application_name())
+            {
+                name.clone_into(&mut session.application_name);
+            }
+            Ok(())
+        })?;
+        self.nonce = Some(question.nonce().into());
+        let facts = [
+            (Fact::Pid, self.pid.into()),
+            (Fact::Version, VERSION),
+            (Fact::InRecovery, 0),
+            (Fact::EarlierSession, earlier.into()),
+        ];
+        Ok(facts.into_iter().map(|(fact, value)| fact.to_row(value)).collect())
+    }
+
+    fn holdings(&self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        if !self.is_meant(question.nonce()) {
+            return Ok(vec![(0, None)]);
+        }
+        self.with(|state| {
+            let held = state.table.holdings(self.pid).map(|holding| holding.to_row());
+            Ok([(1, None)].into_iter().chain(held).collect())
+        })
+    }
+
+    fn is_meant(&self, nonce: &str) -> bool {
+        self.nonce.as_deref() == Some(nonce)
+    }
+}
+
+impl Session for MemorySession {
+    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+        let mut answers = Vec::new();
+        for (place, operation) in request.to_operations().enumerate() {
+            answers.push(if self.is_meant(request.nonce()) {
+                Outcome { place, done: self.execute(operation).await? }.to_row()
+            } else {
+                None
+            });
+        }
+        self.server.answer_time().await;
+        Ok(answers)
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        let rows = match question.topic() {
+            Topic::Open => self.open(question)?,
+            Topic::Holdings => self.holdings(question)?,
+            _ => {
+                return Err(DriverError::statement("the memory server does not know the question"));
+            }
+        };
+        self.server.answer_time().await;
+        Ok(rows)
+    }
+
+    async fn closed(&mut self) -> DriverError {
+        while self.ends.changed().await.is_ok() {}
+        ended()
+    }
+
+    async fn close(self) {}
+}
+
+impl Drop for MemorySession {
+    fn drop(&mut self) {
+        self.server.state().end(self.pid);
+    }
+}
+
+impl MemoryServer {
+    /// Lets as much time pass as answers are delayed by, and other tasks have their turn.
+    async fn answer_time(&self) {
+        consume_budget().await;
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+    }
+}
+
+fn ended() -> DriverError {
+    DriverError::connection("the session has ended")
+}

@@ -1,0 +1,133 @@
+//! What the server knows, behind its mutex: sessions and their locks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pglock_core::driver::Operation;
+use pglock_core::{LockKey, Mode};
+use tokio::sync::{oneshot, watch};
+
+use super::table::{LockTable, Pid};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) table: LockTable,
+    pub(super) sessions: BTreeMap<Pid, SessionState>,
+    last_pid: Pid,
+    pub(super) refuses_connections: bool,
+    pub(super) refuses_statements: bool,
+    pub(super) delay: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct SessionState {
+    pub(super) application_name: String,
+    wait: Option<(LockKey, oneshot::Sender<Waited>)>,
+    /// Dropped with the session, which tells the client.
+    _lives: watch::Sender<()>,
+}
+
+/// How a wait has ended. It has no end if the session has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waited {
+    Granted,
+    Cancelled,
+}
+
+/// What comes of an operation.
+#[derive(Debug)]
+pub(super) enum Done {
+    Now(bool),
+    Later(oneshot::Receiver<Waited>),
+}
+
+impl State {
+    /// A new session; the receiver's sender goes when it ends.
+    pub(super) fn connect(&mut self) -> (Pid, watch::Receiver<()>) {
+        self.last_pid += 1;
+        let (lives, ends) = watch::channel(());
+        let session = SessionState { application_name: String::new(), wait: None, _lives: lives };
+        self.sessions.insert(self.last_pid, session);
+        (self.last_pid, ends)
+    }
+
+    pub(super) fn execute(&mut self, pid: Pid, operation: Operation) -> Done {
+        Done::Now(match operation {
+            Operation::TryLock(key, mode) => self.table.try_lock(pid, key, mode),
+            Operation::Unlock(key, mode) => {
+                let granted = self.table.unlock(pid, key, mode);
+                granted.map(|granted| self.tell(granted)).is_some()
+            }
+            Operation::Lock(key, mode) => return self.lock(pid, key, mode),
+            Operation::Probe(key) => {
+                let free = self.table.try_lock(pid, key, Mode::Read);
+                if free && let Some(granted) = self.table.unlock(pid, key, Mode::Read) {
+                    self.tell(granted);
+                }
+                free
+            }
+            Operation::Cancel(pid) => self.cancel(pid),
+            Operation::UnlockAll => {
+                let granted = self.table.unlock_all(pid);
+                self.tell(granted);
+                true
+            }
+        })
+    }
+
+    fn lock(&mut self, pid: Pid, key: LockKey, mode: Mode) -> Done {
+        if self.table.lock(pid, key, mode) {
+            return Done::Now(true);
+        }
+        let (answer, waited) = oneshot::channel();
+        if let Some(session) = self.sessions.get_mut(&pid) {
+            session.wait = Some((key, answer));
+        }
+        Done::Later(waited)
+    }
+
+    /// Cancels the wait of the session, if it waits. False if there is no such session.
+    pub(super) fn cancel(&mut self, pid: Pid) -> bool {
+        let Some(session) = self.sessions.get_mut(&pid) else {
+            return false;
+        };
+        if let Some((key, answer)) = session.wait.take() {
+            // The client may have gone.
+            let _ = answer.send(Waited::Cancelled);
+            let granted = self.table.leave_queue(pid, key);
+            self.tell(granted);
+        }
+        true
+    }
+
+    /// Ends the session. False if there is none.
+    pub(super) fn end(&mut self, pid: Pid) -> bool {
+        let Some(session) = self.sessions.remove(&pid) else {
+            return false;
+        };
+        let mut granted = Vec::new();
+        if let Some((key, _)) = session.wait {
+            granted = self.table.leave_queue(pid, key);
+        }
+        granted.extend(self.table.unlock_all(pid));
+        self.tell(granted);
+        true
+    }
+
+    pub(super) fn end_all(&mut self) {
+        // What one of them held may be granted to another one meanwhile.
+        while let Some(pid) = self.sessions.keys().next().copied() {
+            self.end(pid);
+        }
+    }
+
+    /// Tells the sessions that their wait is over.
+    fn tell(&mut self, granted: Vec<Pid>) {
+        for pid in granted {
+            let wait = self.sessions.get_mut(&pid).and_then(|session| session.wait.take());
+            if let Some((_, answer)) = wait {
+                let _ = answer.send(Waited::Granted);
+            }
+        }
+    }
+}

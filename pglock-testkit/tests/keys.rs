@@ -1,0 +1,26 @@
+//! Keys from names, as the server derives them.
+
+use pglock_core::LockKey;
+use pglock_testkit::postgres::TestServer;
+use pglock_testkit::witness::PostgresWitness;
+use tokio_postgres::types::ToSql;
+
+#[tokio::test]
+async fn server_derives_the_same_keys() {
+    let server = TestServer::shared().await.unwrap();
+    let witness = PostgresWitness::connect(server.url()).await.unwrap();
+    let long = "long".repeat(1 << 18);
+    let names = ["", "orders", "🔒 ключ", "caf\u{e9}", "cafe\u{301}", " orders", &long];
+    for namespace in ["", "billing", "ключ🔒", &long] {
+        for name in names {
+            let params: [&(dyn ToSql + Sync); 2] = [&namespace, &name];
+            let row = witness.client().query_one(LockKey::DERIVATION_SQL, &params).await.unwrap();
+            let key: i64 = row.get(0);
+            let ours = LockKey::in_namespace(namespace, name);
+            assert_eq!(ours, LockKey::from(key));
+            if namespace.is_empty() {
+                assert_eq!(ours, LockKey::from(name));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the server in memory does for the tests of applications.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::time::Duration;
+
+use pglock_core::{ErrorKind, Locks, Mode};
+use pglock_testkit::conformance::{soon, start};
+use pglock_testkit::memory;
+use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
+use pglock_testkit::witness::Witness;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn each_manager_of_its_own_has_locks_of_its_own() {
+    let (a, b) = (memory(), memory());
+    let _guard = a.rwlock("key").write().await.unwrap();
+    assert!(b.rwlock("key").try_write().await.unwrap().is_some());
+    assert!(a.rwlock("key").try_write().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_pass_at_once_when_the_clock_is_paused() {
+    let server = MemoryServer::new();
+    let guard = server.locks().rwlock("key").write().await.unwrap();
+    let begin = Instant::now();
+    let hour = Duration::from_secs(3600);
+    let error = server.locks().rwlock("key").try_write_for(hour).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(begin.elapsed() >= hour && guard.is_held());
+}
+
+#[tokio::test]
+async fn ten_thousand_tasks_wait_and_ten_thousand_keys_are_held() {
+    let server = MemoryServer::new();
+    let ours = Locks::<MemoryDriver>::builder(server.driver()).max_locks(20_000).build().unwrap();
+    let others = server.locks();
+    let begin = std::time::Instant::now();
+    let busy = others.rwlock("busy").write().await.unwrap();
+    let mut held = Vec::new();
+    for key in 0..10_000 {
+        held.push(ours.rwlock(key).write().await.unwrap());
+    }
+    let waits: Vec<_> = (0..10_000)
+        .map(|_| {
+            let lock = ours.rwlock("busy");
+            start(async move { lock.write().await.unwrap().release().await })
+        })
+        .collect();
+    let witness = MemoryWitness::connect(&server).unwrap();
+    witness.until_waiting("busy".into(), 1).await.unwrap();
+    busy.release().await.unwrap();
+    for wait in waits {
+        wait.await.unwrap().unwrap();
+    }
+    drop(held);
+    witness.until_quiet().await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    println!("{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn ten_thousand_sessions_wait_for_one_lock() {
+    let server = MemoryServer::new();
+    let begin = std::time::Instant::now();
+    let guard = server.locks().rwlock("key").write().await.unwrap();
+    let witness = MemoryWitness::connect(&server).unwrap();
+    let mut waits = Vec::new();
+    for waiter in 0..10_000 {
+        let other = MemoryWitness::connect(&server).unwrap();
+        let mode = if waiter % 2 == 0 { Mode::Read } else { Mode::Write };
+        waits.push(start(async move { other.hold("key".into(), mode).await }));
+    }
+    witness.until_waiting("key".into(), 10_000).await.unwrap();
+    guard.release().await.unwrap();
+    // Each is gone with its witness as soon as it has the lock.
+    for wait in waits {
+        wait.await.unwrap().unwrap();
+    }
+    witness.until_quiet().await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    println!("{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_answers_take_that_long() {
+    let server = MemoryServer::new();
+    server.delay_answers(Duration::from_millis(200));
+    let locks = server.locks();
+    drop(locks.rwlock("other").write().await.unwrap());
+    let begin = Instant::now();
+    let guard = locks.rwlock("key").write().await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_connections_are_told_and_got_over() {
+    let server = MemoryServer::new();
+    let locks = server.locks();
+    server.refuse_connections(true);
+    let error = locks.rwlock("key").write().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    server.refuse_connections(false);
+    locks.rwlock("key").write().await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn outage_is_told_and_got_over() {
+    let server = MemoryServer::new();
+    let locks = server.locks();
+    let guard = locks.rwlock("key").write().await.unwrap();
+    server.refuse_connections(true);
+    server.terminate_all();
+    soon("the loss is told", guard.lost()).await;
+    let lock = locks.rwlock("key");
+    let wait = start(async move { lock.write().await });
+    server.refuse_connections(false);
+    drop(soon("the server is back", wait).await.unwrap().unwrap());
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+}
+
+#[tokio::test]
+async fn refused_statement_is_told_and_costs_no_lock_that_is_held() {
+    let server = MemoryServer::new();
+    let locks = server.locks();
+    let guard = locks.rwlock("held").write().await.unwrap();
+    server.refuse_statements(true);
+    let error = locks.rwlock("key").try_write().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Driver);
+    server.refuse_statements(false);
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+    drop(locks.rwlock("key").try_write().await.unwrap().expect("the lock is free"));
+}
+
+#[tokio::test]
+async fn cancelled_wait_is_told() {
+    let server = MemoryServer::new();
+    let guard = server.locks().rwlock("key").write().await.unwrap();
+    let lock = server.locks().rwlock("key");
+    let wait = start(async move { lock.write().await });
+    let witness = MemoryWitness::connect(&server).unwrap();
+    let waiter = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
+    assert!(server.cancel(waiter));
+    assert_eq!(wait.await.unwrap().unwrap_err().kind(), ErrorKind::Driver);
+    assert!(guard.is_held());
+    assert!(!server.cancel(0) && !server.terminate(0));
+}
+
+#[test]
+fn what_users_hold_may_cross_threads() {
+    fn check<T: Send + Sync + 'static>(_: &T) {}
+    let server = MemoryServer::new();
+    check(&server.locks());
+    check(&server);
+    assert_eq!(format!("{server:?}"), "MemoryServer { sessions: 0, .. }");
+    assert!(server.sessions("pglock").is_empty());
+}

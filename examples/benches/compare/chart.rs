@@ -126,7 +126,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, rows: &[&Row], x: usize, y: usize
             top + 3,
             LINE - 5
         );
-        text(svg, start + length.ceil() as usize + 5, base, "", &number(Some(value.round())));
+        text(svg, start + length.ceil() as usize + 5, base, "", &number(Some(value)));
     }
 }
 

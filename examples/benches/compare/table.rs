@@ -63,16 +63,16 @@ fn line(row: &Row) -> String {
     line
 }
 
-/// With three digits at least, and blanks between thousands.
+/// Whole, or with three digits at least; with blanks between thousands.
 pub(crate) fn number(value: Option<f64>) -> String {
     let Some(value) = value else {
         return String::new();
     };
-    if value.abs() < 10.0 {
-        return format!("{value:.3}");
-    }
-    if value.abs() < 100.0 {
-        return format!("{value:.1}");
+    match value.abs() {
+        _ if value.fract() == 0.0 => {}
+        size if size < 10.0 => return format!("{value:.2}"),
+        size if size < 100.0 => return format!("{value:.1}"),
+        _ => {}
     }
     let digits = format!("{value:.0}");
     let mut text = String::new();

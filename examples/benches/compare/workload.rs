@@ -79,9 +79,9 @@ impl Workload {
             Self::Processes => "4 processes of 16 tasks, one key",
             Self::ReadMostly => "64 tasks, one key, 95 % reads",
             Self::Hold => "keys held at once",
-            Self::HoldNone => "one task, nothing else held",
-            Self::HoldHundred => "one task, 100 other keys held",
-            Self::HoldThousand => "one task, 1 000 other keys held",
+            Self::HoldNone => "one task, no other key held",
+            Self::HoldHundred => "one task, 100 keys held",
+            Self::HoldThousand => "one task, 1 000 keys held",
             Self::WaitersThousand => "1 000 tasks wait for one key",
             Self::WaitersTenThousand => "10 000 tasks wait for one key",
         }

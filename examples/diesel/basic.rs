@@ -11,8 +11,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use pglock_examples::{basic, in_one_line};
 use pglock_diesel::Locks;
+use pglock_examples::{basic, in_one_line};
 use pglock_testkit::postgres::TestServer;
 use tokio::signal::ctrl_c;
 

@@ -7,8 +7,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{leader_election, program};
 use pglock_diesel::Locks;
+use pglock_examples::{leader_election, program};
 
 #[tokio::main]
 async fn main() -> ExitCode {

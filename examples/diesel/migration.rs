@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{migration, program};
 use pglock_diesel::Locks;
+use pglock_examples::{migration, program};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, read_write_locks};
 use pglock_diesel::Locks;
+use pglock_examples::{program, read_write_locks};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, report};
 use pglock_diesel::Locks;
+use pglock_examples::{program, report};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, resource_pool};
 use pglock_diesel::Locks;
+use pglock_examples::{program, resource_pool};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -7,8 +7,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, scheduled_job};
 use pglock_diesel::Locks;
+use pglock_examples::{program, scheduled_job};
 
 #[tokio::main]
 async fn main() -> ExitCode {

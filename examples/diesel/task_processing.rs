@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, task_processing};
 use pglock_diesel::Locks;
+use pglock_examples::{program, task_processing};
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -6,8 +6,8 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{program, timeout};
 use pglock_diesel::Locks;
+use pglock_examples::{program, timeout};
 
 #[tokio::main]
 async fn main() -> ExitCode {

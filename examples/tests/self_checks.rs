@@ -120,6 +120,8 @@ impl Hold for Lax {
         std::future::pending().await
     }
 
+    fn on_loss(&self, _: Box<dyn FnOnce() + Send>) {}
+
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }

@@ -6,6 +6,8 @@ mod entry;
 mod event;
 mod life;
 mod limits;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod queue;
 mod sessions;
 mod shared;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::key::LockKey;
+use crate::looking::LockEntry;
+use crate::names::Shown;
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     kind: ErrorKind,
     key: Option<LockKey>,
+    name: Option<Arc<str>>,
     // Shared, because one broken connection fails many waiters.
     cause: Arc<Cause>,
 }
@@ -24,6 +27,7 @@ pub struct Error {
 struct Cause {
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    holders: Vec<LockEntry>,
 }
 
 /// The kinds of [`Error`].
@@ -38,6 +42,8 @@ pub enum ErrorKind {
     Closed,
     /// The server could not be reached, or the connection broke.
     Connection,
+    /// Two names that are in use in this process have the same key: as one lock, they would exclude each other without need, or for ever.
+    KeyCollision,
     /// The server ended the wait because it was part of a deadlock.
     Deadlock,
     /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it as it may.
@@ -61,7 +67,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind, with a text that says what happened and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, key: None, cause: Arc::new(Cause { message: message.into(), source: None }) }
+        Self::from_cause(kind, Cause { message: message.into(), source: None, holders: Vec::new() })
     }
 
     /// An error that another one caused.
@@ -70,11 +76,12 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind,
-            key: None,
-            cause: Arc::new(Cause { message: message.into(), source: Some(source.into()) }),
-        }
+        let (message, source) = (message.into(), Some(source.into()));
+        Self::from_cause(kind, Cause { message, source, holders: Vec::new() })
+    }
+
+    fn from_cause(kind: ErrorKind, cause: Cause) -> Self {
+        Self { kind, key: None, name: None, cause: Arc::new(cause) }
     }
 
     /// The same error, about this key.
@@ -93,8 +100,43 @@ impl Error {
         self.key
     }
 
-    pub(crate) fn timeout() -> Self {
-        Self::new(ErrorKind::Timeout, "the lock was not free within the given time")
+    /// Who held the lock when the time ran out, as far as the server could tell at once.
+    pub fn holders(&self) -> &[LockEntry] {
+        &self.cause.holders
+    }
+
+    pub(crate) fn with_name(self, name: Option<&Arc<str>>) -> Self {
+        Self { name: name.cloned(), ..self }
+    }
+
+    /// `holders`: if the server could tell.
+    pub(crate) fn timeout(holders: Vec<LockEntry>) -> Self {
+        let mut message = "the lock was not free within the given time".to_owned();
+        for (place, holder) in holders.iter().enumerate() {
+            message += if place == 0 { "; held by " } else { ", " };
+            message += &format!("pid {}", holder.pid);
+            if !holder.application_name.is_empty() {
+                message += &format!(" {}", Shown(&holder.application_name));
+            }
+            if let Some(address) = holder.client_addr {
+                message += &format!(" from {address}");
+            }
+        }
+        Self::from_cause(
+            ErrorKind::Timeout,
+            Cause { message: message.into(), source: None, holders },
+        )
+    }
+
+    pub(crate) fn key_collision(name: &str, other: &str) -> Self {
+        Self::new(
+            ErrorKind::KeyCollision,
+            format!(
+                "the names {} and {} have the same key, so that they would be one lock: rename one",
+                Shown(name),
+                Shown(other)
+            ),
+        )
     }
 
     pub(crate) fn closed() -> Self {
@@ -131,12 +173,15 @@ impl Error {
     }
 
     pub(crate) fn lost() -> Self {
-        Self::new(
-            ErrorKind::Lost,
-            "the lock was lost: the session that held it ended before the release",
-        )
+        Self::new(ErrorKind::Lost, LOST)
+    }
+
+    pub(crate) fn lost_by(reason: Self) -> Self {
+        Self::with_source(ErrorKind::Lost, LOST, reason)
     }
 }
+
+const LOST: &str = "the lock was lost: the session that held it ended before the release";
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +189,9 @@ impl fmt::Debug for Error {
         out.field("kind", &self.kind);
         if let Some(key) = self.key {
             out.field("key", &key);
+        }
+        if let Some(name) = &self.name {
+            out.field("name", &format_args!("{}", Shown(name)));
         }
         out.field("message", &self.cause.message);
         if let Some(source) = &self.cause.source {
@@ -155,8 +203,10 @@ impl fmt::Debug for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(key) = self.key {
-            write!(f, "lock {key}: ")?;
+        match (&self.name, self.key) {
+            (Some(name), Some(key)) => write!(f, "lock {} ({key}): ", Shown(name))?,
+            (None, Some(key)) => write!(f, "lock {key}: ")?,
+            (_, None) => {}
         }
         f.write_str(&self.cause.message)
     }

@@ -3,7 +3,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::LockKey;
 
 /// What a guard of another backend is made of.
@@ -25,6 +25,9 @@ pub trait Hold: fmt::Debug + Send + Sync + 'static {
 
     /// Completes when the lock is lost: at once if it was lost before, never if it is released.
     async fn lost(&self);
+
+    /// Does this once when the lock is lost, at once if it was lost before, and never if the value is dropped first.
+    fn on_loss(&self, act: Box<dyn FnOnce() + Send>);
 
     /// Releases the lock and confirms it.
     ///
@@ -69,8 +72,9 @@ macro_rules! guard {
 
             /// Whether the lock is still held, as far as this process knows.
             ///
-            /// False once the session that holds the lock has ended, and never true again. Does no I/O. There is always a
-            /// gap between this answer and what is done with it: only a resource that checks by itself can close it.
+            /// False once the session that holds the lock has ended, or has not been confirmed by the server for as long as the lease
+            /// of the guards lasts, and never true again. Does no I/O. There is always a gap between this answer and what is done
+            /// with it: only a resource that checks by itself can close it.
             pub fn is_held(&self) -> bool {
                 match &self.inner {
                     Inner::Engine(held) => held.is_held(),
@@ -88,6 +92,47 @@ macro_rules! guard {
                     Inner::Engine(held) => held.lost().await,
                     Inner::Other(hold) => hold.lost().await,
                 }
+            }
+
+            /// Works under the lock, and stops the work when the lock is lost.
+            ///
+            /// On a loss the future is dropped where it is, at its next `await`. What it has begun elsewhere, such as a request that it has sent, goes on
+            /// without it.
+            ///
+            /// # Cancel safety
+            ///
+            /// The work is dropped with this future; the lock is held on.
+            ///
+            /// # Errors
+            ///
+            /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the source is what ended the session.
+            pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
+                tokio::select! {
+                    biased;
+                    () = self.lost() => Err(match &self.inner {
+                        Inner::Engine(held) => held.loss(),
+                        Inner::Other(hold) => Error::lost().for_key(hold.key()),
+                    }),
+                    output = work => Ok(output),
+                }
+            }
+
+            /// Does something once when the lock is lost: at once if it was lost before, never if the guard is released or dropped first.
+            ///
+            /// It is called by whoever notices the loss and must not block.
+            pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
+                let act = Box::new(act);
+                match &self.inner {
+                    Inner::Engine(held) => held.on_loss(act),
+                    Inner::Other(hold) => hold.on_loss(act),
+                }
+            }
+
+            /// Cancels the token when the lock is lost: at once if it was lost before, never if the guard is released or dropped first.
+            #[cfg(feature = "tokio-util")]
+            pub fn cancel_on_loss(&self, token: &tokio_util::sync::CancellationToken) {
+                let token = token.clone();
+                self.on_loss(move || token.cancel());
             }
 
             /// Releases the lock and waits for the confirmation.

@@ -96,9 +96,11 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+pub use self::named::NamedKey;
 pub use self::text::ParseKeyError;
 
 pub mod interop;
+mod named;
 mod text;
 
 #[cfg(test)]

@@ -71,14 +71,17 @@ mod engine;
 mod error;
 mod guard;
 mod locks;
+mod looking;
 mod mode;
+mod names;
 mod rwlock;
 mod sql;
 
 pub use engine::{Stats, WaitStrategy};
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Hold, ReadGuard, WriteGuard};
-pub use key::LockKey;
+pub use key::{LockKey, NamedKey};
 pub use locks::{Locks, LocksBuilder};
+pub use looking::LockEntry;
 pub use mode::Mode;
 pub use rwlock::{DistributedRwLock, RwLock};

@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::driver::Driver;
 use crate::engine::{Client, Limits, Settings, Stats, WaitStrategy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::LockKey;
+use crate::key::NamedKey;
+use crate::looking::LockEntry;
 use crate::rwlock::RwLock;
 
 /// A lock manager: gives out locks on one database and owns the few sessions that hold them.
@@ -63,7 +64,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<D> Locks<D> {
     /// The lock on this key. Does no I/O; two locks on one key exclude each other like those of two processes.
-    pub fn rwlock(&self, key: impl Into<LockKey>) -> RwLock {
+    ///
+    /// Two names that have the same key are not silently one lock: while a lock or guard has the one, every acquire of the other fails with
+    /// [`KeyCollision`](ErrorKind::KeyCollision).
+    pub fn rwlock(&self, key: impl Into<NamedKey>) -> RwLock {
         RwLock::new(self.client.clone(), key.into())
     }
 
@@ -82,6 +86,33 @@ impl<D> Locks<D> {
     /// [`NoRuntime`](ErrorKind::NoRuntime) if called outside a tokio runtime.
     pub async fn close(&self) -> Result<()> {
         self.client.close().await
+    }
+
+    /// Who holds this key and who waits for it, as the server sees it: any advisory lock in the same database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    pub async fn holders(&self, key: impl Into<NamedKey>) -> Result<Vec<LockEntry>> {
+        let (key, _) = key.into().into_parts();
+        self.client.look(Some(key)).await
+    }
+
+    /// Who holds and who waits for any advisory lock in the same database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    pub async fn all(&self) -> Result<Vec<LockEntry>> {
+        self.client.look(None).await
     }
 
     /// What the manager is doing now.

@@ -3,12 +3,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::field::display;
+use tracing::{Instrument, debug, debug_span, trace};
 
 use crate::engine::{Client, Held, Patience};
 use crate::error::{Error, Result};
 use crate::guard::{ReadGuard, WriteGuard};
-use crate::key::LockKey;
+use crate::key::{LockKey, NamedKey};
+use crate::looking::LockEntry;
 use crate::mode::Mode;
+use crate::names::{Name, Shown};
 
 /// A read-write lock that excludes other tasks, processes and machines.
 ///
@@ -103,11 +107,26 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
 pub struct RwLock {
     client: Arc<Client>,
     key: LockKey,
+    name: Option<Arc<Name>>,
+    /// What every acquire is told.
+    collision: Option<Error>,
 }
 
+/// How long the server may take to tell who holds a lock for which the time has run out.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
+
 impl RwLock {
-    pub(crate) fn new(client: Arc<Client>, key: LockKey) -> Self {
-        Self { client, key }
+    pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
+        let (key, text) = key.into_parts();
+        let entered = text.as_deref().map(|text| (text, client.names().enter(key, text)));
+        let (name, collision) = match entered {
+            None => (None, None),
+            Some((_, Ok(name))) => (Some(name), None),
+            Some((text, Err(other))) => {
+                (None, Some(Error::key_collision(text, other.text()).for_key(key)))
+            }
+        };
+        Self { client, key, name, collision }
     }
 
     /// What this locks.
@@ -182,19 +201,50 @@ impl RwLock {
                 Err(_) => None,
             }
         };
-        held.ok_or_else(|| Error::timeout().for_key(self.key))
-    }
-
-    async fn wait(&self, mode: Mode) -> Result<Held> {
-        loop {
-            if let Some(held) = self.acquire(mode, Patience::Wait).await? {
-                return Ok(held);
-            }
+        match held {
+            Some(held) => Ok(held),
+            None => Err(self.about(Error::timeout(self.holders().await))),
         }
     }
 
+    /// Who holds the lock, if the server can tell at once.
+    async fn holders(&self) -> Vec<LockEntry> {
+        let look = self.client.look(Some(self.key));
+        let mut locks = tokio::time::timeout(LOOK_TIMEOUT, look)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
+        locks.retain(|lock| lock.granted);
+        locks
+    }
+
+    fn about(&self, error: Error) -> Error {
+        error.for_key(self.key).with_name(self.name.as_ref().map(|name| name.text()))
+    }
+
+    async fn wait(&self, mode: Mode) -> Result<Held> {
+        // Who waits is never told that the lock is busy.
+        self.acquire(mode, Patience::Wait)
+            .await?
+            .ok_or_else(|| self.about(Error::timeout(Vec::new())))
+    }
+
     async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
-        self.client.acquire(self.key, mode, patience).await
+        if let Some(collision) = &self.collision {
+            return Err(collision.clone());
+        }
+        let acquire = self.client.acquire(self.key, self.name.as_ref(), mode, patience);
+        let name = self.name.as_ref().map(|name| display(Shown(name.text())));
+        let span = debug_span!("pglock_acquire", key = %self.key, name, %mode);
+        let acquired = acquire.instrument(span.clone()).await;
+        let _entered = span.entered();
+        match &acquired {
+            Ok(Some(_)) => trace!("lock acquired"),
+            Ok(None) => trace!("lock busy"),
+            Err(error) => debug!(%error, "lock not acquired"),
+        }
+        acquired.map_err(|error| self.about(error))
     }
 }
 

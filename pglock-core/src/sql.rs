@@ -137,3 +137,30 @@ SELECT (l.classid::int8 << 32) | l.objid::int8,\
 FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()"
 );
+
+/// Who holds and who waits, in this database: a row (operand, fields in lines) each, in the server's order.
+///
+/// `waitstart` is read by its name, because versions before 14 have no such column.
+macro_rules! locks {
+    ($where:literal) => {
+        concat!(
+            "SELECT (l.classid::int8 << 32) | l.objid::int8, concat_ws(E'\\n',\
+ CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END,\
+ l.granted::int4, l.pid,\
+ coalesce((extract(epoch FROM CASE WHEN l.granted THEN s.backend_start ELSE (to_jsonb(l) ->> 'waitstart')::timestamptz END) * 1000000)::int8::text, ''),\
+ CASE WHEN l.granted THEN '' ELSE array_to_string(pg_blocking_pids(l.pid), ',') END,\
+ coalesce(host(s.client_addr), ''), coalesce(s.application_name, '')) \
+FROM pg_locks AS l LEFT JOIN pg_stat_activity AS s ON s.pid = l.pid \
+WHERE l.locktype = 'advisory' AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())",
+            $where,
+            " ORDER BY l.objsubid, l.classid, l.objid, l.granted DESC, to_jsonb(l) ->> 'waitstart', l.pid"
+        )
+    };
+}
+
+/// All locks. The names are those of `pg_catalog`: [`OPEN`] has set the path.
+pub(crate) const LOCKS: &str = locks!("");
+
+/// The locks on one key: `$1` its 64 bits, `$2` is 1, or 2 for a pair.
+pub(crate) const LOCKS_ON_KEY: &str =
+    locks!(" AND ((l.classid::int8 << 32) | l.objid::int8) = $1::int8 AND l.objsubid = $2::int8");

@@ -38,6 +38,8 @@ impl<G: fmt::Debug + Send + Sync + 'static> Hold for LocalHold<G> {
         std::future::pending().await
     }
 
+    fn on_loss(&self, _: Box<dyn FnOnce() + Send>) {}
+
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }

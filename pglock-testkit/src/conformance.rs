@@ -128,6 +128,13 @@ impl Lab {
         }
     }
 
+    /// Ends all sessions of managers that have the default name.
+    pub async fn end_sessions(&self) {
+        for pid in self.witness().sessions("pglock").await.unwrap() {
+            self.witness().terminate(pid).await.unwrap();
+        }
+    }
+
     /// Waits until this many callers wait in the manager.
     pub async fn until_queued(&self, manager: &Arc<dyn Manager>, callers: usize) {
         self.until(&format!("{callers} callers waiting"), || manager.stats().waiting == callers)

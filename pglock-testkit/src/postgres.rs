@@ -126,6 +126,17 @@ impl TestServer {
         &self.url
     }
 
+    /// The same database through the server's Unix socket; `None` for the server of `DATABASE_URL`.
+    #[must_use]
+    pub fn socket_url(&self) -> Option<String> {
+        let (folder, port) = match &self.origin {
+            Origin::DatabaseUrl => return None,
+            Origin::Shared(shared) => (shared.socket(), shared.port),
+            Origin::Private(private) => (private.socket(), private.port),
+        };
+        Some(url::through_socket(&folder, port, "pglock"))
+    }
+
     /// Creates an empty database with a new name.
     ///
     /// # Errors

@@ -160,3 +160,18 @@ async fn the_log_can_be_read() -> TestResult {
     assert!(server.log()?.contains("you don't own a lock of type ExclusiveLock"));
     Ok(())
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_private_server_is_reached_through_its_socket() -> TestResult {
+    let server = TestServer::private().await?;
+    let url = server.socket_url().expect("it is started here");
+    let witness = PostgresWitness::connect(&url).await?;
+    let through_tcp: bool = witness
+        .client()
+        .query_one("SELECT inet_client_addr() IS NOT NULL", &[])
+        .await?
+        .try_get(0)?;
+    assert!(!through_tcp);
+    Ok(())
+}

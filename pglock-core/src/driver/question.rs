@@ -20,6 +20,8 @@ pub struct Question {
 enum Body {
     Open { application_name: Arc<str>, lease: String, trial: i64 },
     Holdings,
+    Locks,
+    LocksOn(LockKey),
 }
 
 /// What a question is about, for backends that do not speak SQL.
@@ -30,6 +32,8 @@ pub enum Topic {
     Open,
     /// What the session holds, to be answered by a row `(1, None)` and then one [`Holding::to_row`] each.
     Holdings,
+    /// Who holds and who waits, to be answered by one [`LockEntry::to_row`](crate::LockEntry::to_row) each; if a key is given, of that key.
+    Locks(Option<LockKey>),
 }
 
 /// A fact that the server tells when a session is opened.
@@ -84,6 +88,10 @@ impl Question {
         Self { body: Body::Holdings, nonce }
     }
 
+    pub(crate) fn locks(nonce: Arc<str>, key: Option<LockKey>) -> Self {
+        Self { body: key.map_or(Body::Locks, Body::LocksOn), nonce }
+    }
+
     /// For an SQL client.
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
@@ -93,6 +101,12 @@ impl Question {
                 Statement::new(sql::OPEN, [nonce, name, Param::Text(lease), Param::Int8(*trial)])
             }
             Body::Holdings => Statement::new(sql::HOLDINGS, [nonce]),
+            Body::Locks => Statement::new(sql::LOCKS, []),
+            Body::LocksOn(key) => {
+                let (is_pair, bits) = key.pack();
+                let space = 1 + i64::from(is_pair);
+                Statement::new(sql::LOCKS_ON_KEY, [Param::Int8(bits), Param::Int8(space)])
+            }
         }
     }
 
@@ -101,6 +115,8 @@ impl Question {
         match self.body {
             Body::Open { .. } => Topic::Open,
             Body::Holdings => Topic::Holdings,
+            Body::Locks => Topic::Locks(None),
+            Body::LocksOn(key) => Topic::Locks(Some(key)),
         }
     }
 
@@ -113,7 +129,7 @@ impl Question {
     pub fn application_name(&self) -> Option<&str> {
         match &self.body {
             Body::Open { application_name, .. } => Some(application_name),
-            Body::Holdings => None,
+            Body::Holdings | Body::Locks | Body::LocksOn(_) => None,
         }
     }
 }

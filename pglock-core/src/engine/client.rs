@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::event::{Event, HoldId, Patience, WaiterId};
-use super::life::Life;
+use super::life::{Life, ListenerId, OnLoss};
 use super::limits::Limits;
 use super::shared::{Reply, Shared};
 use super::stats::Stats;
@@ -15,7 +15,9 @@ use super::tasks::{Settings, start_manager};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
+use crate::looking::LockEntry;
 use crate::mode::Mode;
+use crate::names::{Name, Names};
 
 /// How long closing waits for the server before it drops the connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +25,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The engine as its users hold it; when the last of them is gone, it closes.
 pub(crate) struct Client {
     shared: Arc<Shared>,
+    names: Arc<Names>,
     start_manager: Box<StartManager>,
 }
 
@@ -34,33 +37,57 @@ impl Client {
         let (driver, settings) = (Arc::new(driver), Arc::new(settings));
         Self {
             shared: Arc::new(Shared::new(limits, seed)),
+            names: Arc::default(),
             start_manager: Box::new(move |shared| start_manager(shared, &driver, &settings)),
         }
+    }
+
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 
     /// `None`: the lock is busy, and the caller would not wait.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         key: LockKey,
+        name: Option<&Arc<Name>>,
         mode: Mode,
         patience: Patience,
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
             let waiter = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
-            return match (Asked { client: self, key, waiter: Some(waiter) }).await {
+            return match Asked::new(self, waiter, Some(key)).await {
                 Reply::Granted { hold, life } => {
-                    let held = Held { client: self.clone(), life, key, mode, hold: Some(hold) };
+                    let client = self.clone();
+                    let name = name.cloned();
+                    let listener = OnceLock::new();
+                    let held = Held { client, life, key, name, mode, hold: Some(hold), listener };
                     // The session has ended or run out before the caller could look: nobody has believed in this grant.
                     if !held.is_held() {
                         continue;
                     }
                     Ok(Some(held))
                 }
-                Reply::Busy | Reply::Released => Ok(None),
+                Reply::Busy | Reply::Released | Reply::Seen(_) => Ok(None),
                 Reply::Failed(error) => Err(error),
             };
         }
+    }
+
+    /// Who holds and awaits this key, or any.
+    pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
+        self.ensure_manager()?;
+        let waiter = self.shared.ask(|waiter| Event::Look { waiter, key });
+        let mut locks = match Asked::new(self, waiter, None).await {
+            Reply::Seen(locks) => locks,
+            Reply::Failed(error) => return Err(error),
+            Reply::Granted { .. } | Reply::Busy | Reply::Released => Vec::new(),
+        };
+        for lock in &mut locks {
+            lock.name = self.names.get(lock.key);
+        }
+        Ok(locks)
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
@@ -110,8 +137,12 @@ pub(crate) struct Held {
     client: Arc<Client>,
     life: Arc<Life>,
     key: LockKey,
+    /// Kept, so that the name is known as long as the lock is held.
+    name: Option<Arc<Name>>,
     mode: Mode,
     hold: Option<HoldId>,
+    /// Made when something is to be done on a loss.
+    listener: OnceLock<ListenerId>,
 }
 
 impl Held {
@@ -134,6 +165,25 @@ impl Held {
         }
     }
 
+    /// What a holder is told that has lost its lock.
+    pub(crate) fn loss(&self) -> Error {
+        let error = match self.life.reason() {
+            Some(reason) => Error::lost_by(reason.clone()),
+            None => Error::lost(),
+        };
+        self.about(error)
+    }
+
+    pub(crate) fn on_loss(&self, on_loss: OnLoss) {
+        // An end that nobody has noticed yet is noticed now.
+        self.is_held();
+        self.life.listen(*self.listener.get_or_init(|| self.life.new_listener()), on_loss);
+    }
+
+    fn about(&self, error: Error) -> Error {
+        error.for_key(self.key).with_name(self.name.as_ref().map(|name| name.text()))
+    }
+
     pub(crate) async fn release(mut self) -> Result<()> {
         let Some(hold) = self.hold.take() else {
             return Ok(());
@@ -141,15 +191,20 @@ impl Held {
         let (client, key) = (&self.client, self.key);
         let confirm =
             client.shared.ask(|waiter| Event::Release { key, hold, confirm: Some(waiter) });
-        match (Asked { client, key, waiter: Some(confirm) }).await {
-            Reply::Failed(error) => Err(error),
-            Reply::Released | Reply::Busy | Reply::Granted { .. } => Ok(()),
+        match Asked::new(client, confirm, Some(key)).await {
+            Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
+            Reply::Failed(error) => Err(self.about(error)),
+            Reply::Released | Reply::Busy | Reply::Seen(_) | Reply::Granted { .. } => Ok(()),
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // What comes after a release is no loss.
+        if let Some(listener) = self.listener.get() {
+            self.life.stop_listening(*listener);
+        }
         if let Some(hold) = self.hold.take() {
             self.client.shared.step(Event::Release { key: self.key, hold, confirm: None });
         }
@@ -160,6 +215,7 @@ impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")
             .field("key", &self.key)
+            .field("name", &self.name)
             .field("mode", &self.mode)
             .field("backend_pid", &self.life.pid())
             .field("is_held", &self.is_held())
@@ -170,8 +226,15 @@ impl fmt::Debug for Held {
 /// Awaits the answer of the machine.
 struct Asked<'a> {
     client: &'a Arc<Client>,
-    key: LockKey,
     waiter: Option<WaiterId>,
+    /// What is wanted, or `None` for a look.
+    key: Option<LockKey>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(client: &'a Arc<Client>, waiter: WaiterId, key: Option<LockKey>) -> Self {
+        Self { client, waiter: Some(waiter), key }
+    }
 }
 
 impl Future for Asked<'_> {
@@ -190,10 +253,15 @@ impl Future for Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter else { return };
-        let abandon = Event::Abandon { waiter, key: self.key };
-        if let Some(Reply::Granted { hold, .. }) = self.client.shared.forget(waiter, abandon) {
-            let release = Event::Release { key: self.key, hold, confirm: None };
-            self.client.shared.step(release);
+        let shared = &self.client.shared;
+        let Some(key) = self.key else {
+            shared.forget(waiter, Event::LookAway { waiter });
+            return;
+        };
+        if let Some(Reply::Granted { hold, .. }) =
+            shared.forget(waiter, Event::Abandon { waiter, key })
+        {
+            shared.step(Event::Release { key, hold, confirm: None });
         }
     }
 }

@@ -126,6 +126,9 @@ impl Entry {
             let Some(hold) = self.holds.iter_mut().find(fits) else {
                 return;
             };
+            let counts = &mut cx.sessions.counts;
+            counts.grants += 1;
+            counts.hand_overs += u64::from(hold.passes > 0 || hold.guards > 0);
             hold.guards += 1;
             hold.passes += 1;
             // An unlock that is queued all the same is passed over when its turn comes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::driver::{Answer, Holding, Operation};
 use crate::error::Error;
 use crate::key::LockKey;
+use crate::looking::LockEntry;
 use crate::mode::Mode;
 
 /// Time since the engine was made. The machine has no clock: time comes in with each event.
@@ -53,6 +54,12 @@ pub(crate) enum Event {
     Abandon { waiter: WaiterId, key: LockKey },
     /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
     Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
+    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`] or [`Outcome::Failed`].
+    Look { waiter: WaiterId, key: Option<LockKey> },
+    /// One that looks has gone before it was resolved.
+    LookAway { waiter: WaiterId },
+    /// What a session has seen.
+    Seen { session: SessionId, locks: Vec<LockEntry> },
     /// The session is connected and set up.
     Opened { session: SessionId, server: Server },
     /// The session could not be connected. `permanent`: nor will another one.
@@ -89,6 +96,7 @@ pub(crate) enum Effect {
     /// Every guard of the session has lost its lock. Comes before anybody else is granted one of them.
     Lost {
         session: SessionId,
+        held: usize,
         error: Error,
     },
     /// Drop the session, whatever it is doing.
@@ -100,6 +108,7 @@ pub(crate) enum Outcome {
     Granted { hold: HoldId, session: SessionId },
     Busy,
     Released,
+    Seen(Vec<LockEntry>),
     Failed(Error),
 }
 
@@ -109,6 +118,8 @@ pub(crate) enum Job {
     Run(Vec<Operation>),
     /// Ask which locks the session holds.
     Holdings,
+    /// Ask who holds and awaits this key, or any.
+    Look(Option<LockKey>),
     /// Nothing: watch the connection until kicked.
     Idle,
     Close,

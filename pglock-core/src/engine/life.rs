@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -15,7 +15,21 @@ pub(crate) struct Life {
     pid: OnceLock<i32>,
     /// Until when guards may believe in their locks without asking the machine, in nanoseconds of the engine's clock.
     confirmed: AtomicU64,
+    listeners: Mutex<Listeners>,
 }
+
+/// What a guard wants to be done when its lock is lost.
+pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Listeners {
+    next: u64,
+    waiting: Vec<(ListenerId, OnLoss)>,
+}
+
+/// A guard that wants something to be done when the session ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ListenerId(u64);
 
 impl Life {
     pub(crate) fn set_pid(&self, pid: i32) {
@@ -38,10 +52,46 @@ impl Life {
         now.as_nanos() < self.confirmed.load(Ordering::Relaxed).into()
     }
 
-    pub(crate) fn end(&self, error: Error) {
-        if self.end.set(error).is_ok() {
-            self.ended.notify_waiters();
+    /// Gives what is to be done now, once and without a lock of the engine.
+    #[must_use]
+    pub(crate) fn end(&self, error: Error) -> Vec<OnLoss> {
+        if self.end.set(error).is_err() {
+            return Vec::new();
         }
+        self.ended.notify_waiters();
+        let waiting = std::mem::take(&mut self.listeners().waiting);
+        waiting.into_iter().map(|(_, on_loss)| on_loss).collect()
+    }
+
+    pub(crate) fn new_listener(&self) -> ListenerId {
+        let mut listeners = self.listeners();
+        listeners.next += 1;
+        ListenerId(listeners.next)
+    }
+
+    /// Does it when the session ends; at once if it has ended.
+    pub(crate) fn listen(&self, id: ListenerId, on_loss: OnLoss) {
+        {
+            let mut listeners = self.listeners();
+            // Looked at under the lock, so that no end comes in between.
+            if !self.has_ended() {
+                return listeners.waiting.push((id, on_loss));
+            }
+        }
+        on_loss();
+    }
+
+    pub(crate) fn stop_listening(&self, id: ListenerId) {
+        self.listeners().waiting.retain(|(listener, _)| *listener != id);
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it has ended.
+    pub(crate) fn reason(&self) -> Option<&Error> {
+        self.end.get()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -8,7 +8,7 @@ mod waiting;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId};
+use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId, WaiterId};
 use super::limits::Limits;
 use crate::driver::Operation;
 use crate::error::Error;
@@ -37,7 +37,19 @@ pub(super) struct Sessions {
     pub(super) parked: VecDeque<LockKey>,
     /// Callers that wait.
     pub(super) queued: usize,
+    pub(super) counts: Counts,
     random: u64,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) grants: u64,
+    pub(super) hand_overs: u64,
+    pub(super) losses: u64,
+    pub(super) reconnects: u64,
+    /// Sessions that have ended unasked and were not replaced yet.
+    pub(super) missing: u64,
 }
 
 /// Where a key stands in line for a waiting session.
@@ -50,6 +62,9 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     pub(super) pid: i32,
     pub(super) outbox: VecDeque<Op>,
+    /// Who wants to know about which key, and whether they had their turn just now.
+    pub(super) looks: Vec<Look>,
+    pub(super) has_looked: bool,
     /// Locks the server has granted to it.
     pub(super) held: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
@@ -68,6 +83,8 @@ pub(super) struct Session {
     /// When it was last asked what it holds, and whether it is to be asked now.
     pub(super) asked: Moment,
     pub(super) beat: bool,
+    /// When that was sent which confirmed what it holds last.
+    pub(super) heartbeat: Option<Moment>,
     /// An alarm is set to look at its lease.
     leased: bool,
     idle_since: Moment,
@@ -117,8 +134,12 @@ pub(super) enum Phase {
         error: Option<Error>,
         running: bool,
     },
+    Looking(Vec<Look>),
     Closing,
 }
+
+/// One who wants to know who holds and awaits this key, or any.
+pub(super) type Look = (WaiterId, Option<LockKey>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
@@ -177,6 +198,7 @@ impl Sessions {
             claims: Claims::default(),
             parked: VecDeque::new(),
             queued: 0,
+            counts: Counts::default(),
             random: seed | 1,
         }
     }
@@ -295,6 +317,8 @@ impl Session {
             phase: Phase::Planned,
             pid: 0,
             outbox: VecDeque::new(),
+            looks: Vec::new(),
+            has_looked: false,
             held: 0,
             cancels: 0,
             cancel_since: None,
@@ -305,6 +329,7 @@ impl Session {
             told: None,
             asked: now,
             beat: false,
+            heartbeat: None,
             leased: false,
             idle_since: now,
             watched: false,

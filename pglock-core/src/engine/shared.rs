@@ -11,11 +11,12 @@ use tokio::task::AbortHandle;
 
 use super::clock::Clock;
 use super::event::{Effect, Effects, Event, HoldId, Job, Moment, Outcome, SessionId, WaiterId};
-use super::life::Life;
+use super::life::{Life, OnLoss};
 use super::limits::Limits;
 use super::state::State;
 use super::stats::Stats;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::looking::LockEntry;
 
 /// What callers, guards and tasks share.
 ///
@@ -50,6 +51,7 @@ pub(crate) enum Reply {
     Granted { hold: HoldId, life: Arc<Life> },
     Busy,
     Released,
+    Seen(Vec<LockEntry>),
     Failed(Error),
 }
 
@@ -222,7 +224,7 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.lock().state.stats()
+        self.lock().state.stats(self.clock.now())
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -277,9 +279,14 @@ impl Core {
                     running.life.confirm(until);
                 }
             }
-            Effect::Lost { session, error } => {
+            Effect::Lost { session, held, error } => {
                 if let Some(running) = self.sessions.get(&session) {
-                    running.life.end(error);
+                    if held > 0 && error.kind() != ErrorKind::Closed {
+                        let (pid, error) = (running.life.pid(), error.clone());
+                        let say = move || tracing::warn!(pid, held, %error, "locks lost: their session has ended");
+                        wakers.told.push(Box::new(say));
+                    }
+                    wakers.told.append(&mut running.life.end(error));
                 }
             }
             Effect::Abort(id) => {
@@ -298,6 +305,7 @@ impl Core {
             },
             Outcome::Busy => Reply::Busy,
             Outcome::Released => Reply::Released,
+            Outcome::Seen(locks) => Reply::Seen(locks),
             Outcome::Failed(error) => Reply::Failed(error),
         }
     }
@@ -318,6 +326,8 @@ impl fmt::Debug for Shared {
 struct Wakers {
     first: Option<Waker>,
     others: Vec<Waker>,
+    /// What is to be said, and what guards wanted to be done, when locks are lost.
+    told: Vec<OnLoss>,
 }
 
 impl Wakers {
@@ -330,5 +340,6 @@ impl Wakers {
 
     fn wake(self) {
         self.first.into_iter().chain(self.others).for_each(Waker::wake);
+        self.told.into_iter().for_each(|on_loss| on_loss());
     }
 }

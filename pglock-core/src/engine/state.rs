@@ -3,6 +3,7 @@
 mod answers;
 mod endings;
 mod jobs;
+mod looking;
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -54,6 +55,9 @@ impl State {
                 }
             }),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
+            Event::Look { waiter, key } => self.look(waiter, key, now, fx),
+            Event::LookAway { waiter } => self.look_away(waiter),
+            Event::Seen { session, locks } => self.seen(session, &locks, now, fx),
             Event::Opened { session, server } => self.opened(session, server, now, fx),
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, now, fx);
@@ -189,8 +193,8 @@ impl State {
 
     fn close(&mut self, now: Moment, fx: &mut Effects) {
         self.closed = true;
-        for (session, _) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
-            fx.push(Effect::Lost { session, error: Error::closed() });
+        for (id, session) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
+            fx.push(Effect::Lost { session: id, held: session.held, error: Error::closed() });
         }
         for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {
@@ -204,6 +208,9 @@ impl State {
             });
         }
         for id in self.sessions.ids() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                Self::fail_looks(session, &Error::closed(), fx);
+            }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
                 self.ended(id, &Error::closed(), now, fx);

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
+use super::event::Moment;
 use super::state::State;
 
-/// What a lock manager is doing.
+/// What a lock manager is doing, and what it has done since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -10,15 +13,35 @@ pub struct Stats {
     pub held: usize,
     /// Callers that wait for a lock or its refusal.
     pub waiting: usize,
+    /// Guards that were handed out.
+    pub grants: u64,
+    /// Those among them for which the server was not asked: the lock passed from one caller of this process to another.
+    pub hand_overs: u64,
+    /// Locks that were lost, because the session that held them ended.
+    pub losses: u64,
+    /// Sessions that were opened in the place of one that had ended.
+    pub reconnects: u64,
+    /// How long ago the last question was sent that a session has answered about what it holds.
+    pub last_heartbeat: Option<Duration>,
+    /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so from version 14 on.
+    pub has_lease: Option<bool>,
 }
 
 impl State {
-    pub(crate) fn stats(&self) -> Stats {
-        let open = self.sessions.iter().filter(|(_, session)| session.is_open());
+    pub(crate) fn stats(&self, now: Moment) -> Stats {
+        let sessions = || self.sessions.iter().map(|(_, session)| session);
+        let counts = self.sessions.counts;
+        let last_heartbeat = sessions().filter_map(|session| session.heartbeat).max();
         Stats {
-            sessions: open.count(),
-            held: self.sessions.iter().map(|(_, session)| session.held).sum(),
-            waiting: self.entries.values().map(|entry| entry.queue.len()).sum(),
+            sessions: sessions().filter(|session| session.is_open()).count(),
+            held: sessions().map(|session| session.held).sum(),
+            waiting: self.sessions.queued,
+            grants: counts.grants,
+            hand_overs: counts.hand_overs,
+            losses: counts.losses,
+            reconnects: counts.reconnects,
+            last_heartbeat: last_heartbeat.map(|sent| now.saturating_sub(sent)),
+            has_lease: self.sessions.server.map(|server| server.has_lease),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::life::Life;
 use super::shared::Shared;
 use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
+use crate::looking::LockEntry;
 
 /// What a session needs to know to be opened.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) fn start_manager<D: Driver>(
             if chores.finished {
                 return;
             }
+            #[cfg(feature = "metrics")]
+            super::metrics::publish(&shared.stats(), &settings.application_name);
             shared.called(chores.alarm).await;
         }
     });
@@ -100,6 +103,13 @@ impl SessionTask {
                 let pid = server.pid;
                 self.life.set_pid(pid);
                 tracing::debug!(pid, "lock session opened");
+                if !server.has_lease {
+                    tracing::warn!(
+                        pid,
+                        version = server.version,
+                        "the server has no lease: it keeps the locks of a client that is stopped or cut off (PostgreSQL 14 and later have one)"
+                    );
+                }
                 let error = self.serve(connection, server).await;
                 tracing::debug!(pid, %error, "lock session ended");
                 Event::Ended { session, error }
@@ -160,6 +170,13 @@ impl SessionTask {
                 Job::Holdings => {
                     let rows = connection.ask(&Question::holdings(self.nonce.clone())).await;
                     rows.map(|rows| Event::Found { session, holdings: Holding::from_answer(&rows) })
+                }
+                Job::Look(key) => {
+                    let rows = connection.ask(&Question::locks(self.nonce.clone(), key)).await;
+                    rows.map(|rows| {
+                        let locks = rows.iter().filter_map(LockEntry::from_row).collect();
+                        Event::Seen { session, locks }
+                    })
                 }
                 // Whoever the last answer has woken may want something at once: to watch the socket first would cost more than to look again.
                 Job::Idle if !rested => {

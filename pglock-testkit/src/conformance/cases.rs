@@ -18,7 +18,9 @@ pub mod excluding;
 pub mod failing;
 pub mod keys;
 pub mod loads;
+pub mod looking;
 pub mod outages;
+pub mod protecting;
 pub mod queueing;
 pub mod refusals;
 pub mod releasing;
@@ -104,6 +106,19 @@ macro_rules! __each_case {
                 single_and_pair_keys_never_meet,
                 names_are_taken_as_they_are,
                 equal_names_meet,
+            ],
+            looking: [
+                holders_and_waiters_are_told,
+                names_are_told_while_somebody_here_has_them,
+                timeout_says_who_holds_the_lock,
+                names_that_share_a_key_are_reported,
+                stats_count_grants_and_hand_overs,
+            ],
+            protecting: [
+                protected_work_gives_its_result,
+                protected_work_is_stopped_when_the_lock_is_lost: Sessions,
+                listeners_are_told_of_a_loss_once: Sessions,
+                listeners_are_not_told_of_a_release,
             ],
             closing: [
                 close_frees_locks_as_others_see: Sessions,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
-use pglock_core::{DistributedRwLock, Error, LockKey, Locks, Result, Stats, WaitStrategy};
+use pglock_core::{
+    DistributedRwLock, Error, LockEntry, LockKey, Locks, NamedKey, Result, Stats, WaitStrategy,
+};
 
 use crate::faulty::{Faults, Faulty};
 use crate::postgres::{TestDatabase, TestServer};
@@ -81,6 +83,15 @@ fn lacks(power: Power) -> ! {
 pub trait Manager: fmt::Debug + Send + Sync {
     /// The lock on this key.
     fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock>;
+
+    /// The lock on a key that has a name.
+    fn named_rwlock(&self, key: NamedKey) -> Arc<dyn DistributedRwLock>;
+
+    /// Who holds this key and who waits for it.
+    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>>;
+
+    /// Who holds and who waits for any key.
+    async fn all(&self) -> Result<Vec<LockEntry>>;
 
     /// Releases everything and ends all waits.
     async fn close(&self) -> Result<()>;
@@ -158,6 +169,18 @@ impl Options {
 impl<D: Driver> Manager for Locks<D> {
     fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock> {
         Arc::new(Self::rwlock(self, key))
+    }
+
+    fn named_rwlock(&self, key: NamedKey) -> Arc<dyn DistributedRwLock> {
+        Arc::new(Self::rwlock(self, key))
+    }
+
+    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>> {
+        Self::holders(self, key).await
+    }
+
+    async fn all(&self) -> Result<Vec<LockEntry>> {
+        Self::all(self).await
     }
 
     async fn close(&self) -> Result<()> {

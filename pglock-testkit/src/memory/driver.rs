@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use pglock_core::driver::{
-    Answer, Driver, DriverError, Fact, Operation, Outcome, Question, Request, Row, Session, Topic,
+    Answer, Driver, DriverError, Fact, Holding, Operation, Outcome, Question, Request, Row,
+    Session, Topic,
 };
+use pglock_core::{LockEntry, LockKey};
 use tokio::sync::watch;
 use tokio::task::consume_budget;
 use tokio::time::sleep;
@@ -12,6 +14,7 @@ use tokio::time::sleep;
 use super::MemoryServer;
 use super::state::{Done, State, Waited};
 use super::table::Pid;
+use crate::witness::LockRow;
 
 /// Of the server that the lock table is modelled on.
 const VERSION: i64 = 180_000;
@@ -121,6 +124,31 @@ impl MemorySession {
         })
     }
 
+    fn locks(&self, key: Option<LockKey>) -> Result<Vec<Row>, DriverError> {
+        self.with(|state| {
+            let rows = state.table.rows();
+            let wanted = rows.iter().filter(|row| key.is_none_or(|key| row.key == key));
+            Ok(wanted
+                .map(|row| {
+                    let holding = Holding { key: row.key, mode: row.mode };
+                    let mut entry = LockEntry::new(holding, row.granted, row.pid);
+                    if let Some(session) = state.sessions.get(&row.pid) {
+                        entry.application_name.clone_from(&session.application_name);
+                    }
+                    // Rows are in the order of the queue.
+                    let before = rows.iter().take_while(|other| *other != row);
+                    let is_in_the_way = |other: &&LockRow| {
+                        other.key == row.key && !other.mode.is_compatible_with(row.mode)
+                    };
+                    if !row.granted {
+                        entry.blocked_by = before.filter(is_in_the_way).map(|o| o.pid).collect();
+                    }
+                    entry.to_row()
+                })
+                .collect())
+        })
+    }
+
     fn is_meant(&self, nonce: &str) -> bool {
         self.nonce.as_deref() == Some(nonce)
     }
@@ -144,6 +172,7 @@ impl Session for MemorySession {
         let rows = match question.topic() {
             Topic::Open => self.open(question)?,
             Topic::Holdings => self.holdings(question)?,
+            Topic::Locks(key) => self.locks(key)?,
             _ => {
                 return Err(DriverError::statement("the memory server does not know the question"));
             }

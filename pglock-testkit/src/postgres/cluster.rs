@@ -118,7 +118,7 @@ impl Cluster {
             .command("postgres")
             .and_then(|mut postgres| {
                 postgres.arg("-D").arg(self.data()).arg("-p").arg(port.to_string());
-                postgres.arg("-k").arg(self.site.folder("socket"));
+                postgres.arg("-k").arg(self.socket());
                 for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str))
                 {
                     postgres.args(["-c", setting]);
@@ -201,6 +201,11 @@ impl Cluster {
         let path = self.data().join("pg_hba.conf");
         let mut rules = OpenOptions::new().append(true).open(path)?;
         writeln!(rules, "host all all {NAMESPACES}/24 trust")
+    }
+
+    /// The folder of the server's Unix socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.site.folder("socket")
     }
 
     fn data(&self) -> PathBuf {

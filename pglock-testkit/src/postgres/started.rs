@@ -33,6 +33,10 @@ impl Shared {
         site::log(&self.dir)
     }
 
+    pub(super) fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+
     async fn join_or_start() -> Result<Self, TestServerError> {
         // Until the end: the process that comes second finds a server that is ready.
         let (home, _lock) = lock().await?;
@@ -183,6 +187,10 @@ impl Private {
 
     pub(super) fn log(&self) -> PathBuf {
         lock_running(&self.running).cluster.log()
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        lock_running(&self.running).cluster.socket()
     }
 
     async fn with(

@@ -21,6 +21,10 @@ impl Shared {
     pub(super) fn log(&self) -> PathBuf {
         match self.never {}
     }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        match self.never {}
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +51,10 @@ impl Private {
     }
 
     pub(super) fn log(&self) -> PathBuf {
+        match self.never {}
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
         match self.never {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 
 use tokio_postgres::config::Host;
@@ -64,6 +65,21 @@ pub(crate) fn with_address(url: &str, address: SocketAddr) -> Result<String, Tes
 pub(crate) fn config(url: &str) -> Result<Config, TestServerError> {
     // The driver's words may quote a part of a password that was not escaped.
     Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)
+}
+
+/// A database of a started server through its socket, in the one spelling that tokio-postgres and sqlx both read.
+pub(super) fn through_socket(folder: &Path, port: u16, database: &str) -> String {
+    let folder: String = folder
+        .to_string_lossy()
+        .bytes()
+        .map(|byte| match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    format!("postgres:///{database}?host={folder}&port={port}&user=test&password=test")
 }
 
 /// Connects, and leaves the work of the connection to a task that ends with the client.
@@ -130,6 +146,16 @@ mod tests {
     fn other_urls_are_refused() {
         assert!(matches!(with_database("mysql://h/a", "b"), Err(TestServerError::InvalidUrl)));
         assert!(matches!(with_database("host=h", "b"), Err(TestServerError::InvalidUrl)));
+    }
+
+    #[test]
+    fn a_socket_is_named_by_its_folder() {
+        let url = through_socket(Path::new("/tmp/a b/100%"), 5433, "db");
+        assert_eq!(url, "postgres:///db?host=/tmp/a%20b/100%25&port=5433&user=test&password=test");
+        let config = Config::from_str(&url).unwrap();
+        #[cfg(unix)]
+        assert_eq!(config.get_hosts(), [Host::Unix("/tmp/a b/100%".into())]);
+        assert_eq!((config.get_ports(), config.get_user()), (&[5433][..], Some("test")));
     }
 
     #[test]

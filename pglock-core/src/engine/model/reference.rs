@@ -12,6 +12,8 @@ pub(crate) struct Reference {
     pub(crate) keys: BTreeMap<LockKey, Key>,
     /// Who awaits the server's word that a lock is free.
     pub(crate) confirms: Vec<Confirm>,
+    /// Who wants to know who holds the locks.
+    looking: Vec<WaiterId>,
     pub(crate) closed: bool,
 }
 
@@ -61,17 +63,28 @@ impl Reference {
         waiting.push_back(Caller { id, mode, patience, contended });
     }
 
+    pub(crate) fn look(&mut self, id: WaiterId) {
+        self.looking.push(id);
+    }
+
+    pub(crate) fn looks(&self, id: WaiterId) -> bool {
+        self.looking.contains(&id)
+    }
+
     /// Everybody who is not resolved yet.
     pub(crate) fn unresolved(&self) -> Vec<(WaiterId, LockKey)> {
         let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));
         let confirms = self.confirms.iter().map(|c| (c.id, c.key));
-        callers.chain(confirms).collect()
+        // They have no key; any will do.
+        let looking = self.looking.iter().map(|id| (*id, LockKey::from(0)));
+        callers.chain(confirms).chain(looking).collect()
     }
 
     pub(crate) fn forget(&mut self, id: WaiterId) {
         for key in self.keys.values_mut() {
             key.waiting.retain(|caller| caller.id != id);
         }
+        self.looking.retain(|looking| *looking != id);
         self.take_confirm(id);
     }
 
@@ -134,6 +147,10 @@ impl Reference {
     pub(crate) fn failed(&mut self, id: WaiterId) -> bool {
         if let Some(confirm) = self.take_confirm(id) {
             return confirm.lost;
+        }
+        if self.looks(id) {
+            self.forget(id);
+            return self.closed;
         }
         let (_, model, at) = self.find(id).expect("only who asked is told a failure");
         model.waiting.remove(at);

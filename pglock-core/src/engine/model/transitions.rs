@@ -16,6 +16,7 @@ pub(crate) enum Transition {
     Acquire(usize, Mode, Patience),
     Abandon(usize),
     Release(usize, bool),
+    Look(Option<usize>),
     /// One session makes one move.
     Turn(usize, bool),
     /// Every session makes that many moves.
@@ -63,6 +64,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         100 => (nth, any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
         40 => (1..6_usize).prop_map(Transition::Rounds),
         20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
+        4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
         30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
         1 => Just(Transition::Close),
     ];
@@ -109,6 +111,9 @@ impl Transition {
                 if let Some((key, guard)) = choose(world.reference.guards(), nth) {
                     world.release(key, guard.hold, confirm);
                 }
+            }
+            Self::Look(nth) => {
+                world.look(nth.map(key));
             }
             Self::Turn(nth, luck) => {
                 if let Some(id) = choose(world.movable(), nth) {
@@ -159,7 +164,10 @@ impl Fault {
             Self::OpenFails { permanent } => world.open_fails(permanent),
             Self::Refuse { nth, done, half } => {
                 let sent = |stage: &Stage| {
-                    matches!(stage, Stage::Sent(_) | Stage::SentHoldings | Stage::Waiting)
+                    matches!(
+                        stage,
+                        Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting
+                    )
                 };
                 if let Some(id) = choose(world.find(sent), nth) {
                     world.refuse(id, done, half);

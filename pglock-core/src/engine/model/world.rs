@@ -61,11 +61,13 @@ pub(crate) enum Stage {
     /// On its way to the server.
     Sent(Vec<Operation>),
     SentHoldings,
+    SentLook,
     /// In the server's queue, or granted from there.
     Waiting,
     /// On its way back.
     Answer(Vec<Answer>),
     Found(Vec<Holding>),
+    Seen,
     Refusal,
     Closing,
     Broken,
@@ -101,8 +103,12 @@ impl World {
     }
 
     pub(crate) fn abandon(&mut self, waiter: WaiterId, key: LockKey) {
+        let looks = self.reference.looks(waiter);
         self.reference.forget(waiter);
-        self.step(Event::Abandon { waiter, key });
+        self.step(match looks {
+            true => Event::LookAway { waiter },
+            false => Event::Abandon { waiter, key },
+        });
     }
 
     pub(crate) fn release(
@@ -115,6 +121,13 @@ impl World {
         self.reference.release(key, hold, confirm);
         self.step(Event::Release { key, hold, confirm });
         confirm
+    }
+
+    pub(crate) fn look(&mut self, key: Option<LockKey>) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.look(waiter);
+        self.step(Event::Look { waiter, key });
+        waiter
     }
 
     pub(crate) fn close(&mut self) {
@@ -218,6 +231,7 @@ impl World {
             }
             Outcome::Busy => self.reference.busy(waiter),
             Outcome::Released => self.reference.released(waiter),
+            Outcome::Seen(_) => self.reference.forget(waiter),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(waiter);
                 let excused = match self.reference.closed {
@@ -267,6 +281,14 @@ impl World {
                 link.heard = self.now;
                 link.stage = Stage::Found(self.server.holdings(link.pid));
             }
+            Stage::SentLook => {
+                link.heard = self.now;
+                link.stage = Stage::Seen;
+            }
+            Stage::Seen => {
+                self.step(Event::Seen { session: id, locks: Vec::new() });
+                self.ask_next(id);
+            }
             Stage::Found(holdings) => {
                 self.step(Event::Found { session: id, holdings: Some(holdings) });
                 self.ask_next(id);
@@ -312,6 +334,7 @@ impl World {
         link.stage = match job {
             Job::Run(operations) => Stage::Sent(operations),
             Job::Holdings => Stage::SentHoldings,
+            Job::Look(_) => Stage::SentLook,
             Job::Idle => Stage::Idle,
             Job::Close => Stage::Closing,
         };
@@ -361,7 +384,7 @@ impl World {
                     link.stage = Stage::Refusal;
                 }
             }
-            Stage::Sent(_) | Stage::SentHoldings => {
+            Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook => {
                 assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
                 if luck {
                     link.stage = Stage::Refusal;

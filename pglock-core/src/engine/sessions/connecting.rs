@@ -33,6 +33,10 @@ impl Sessions {
     }
 
     pub(crate) fn note_opened(&mut self, server: Server) {
+        if self.counts.missing > 0 {
+            self.counts.missing -= 1;
+            self.counts.reconnects += 1;
+        }
         self.server = Some(server);
         self.down_since = None;
     }

@@ -134,6 +134,10 @@ impl State {
                     Phase::Reconcile { doubtful, error: Some(error), running: false }
                 }
             },
+            Phase::Looking(_) => {
+                Self::fail_looks(session, &error, fx);
+                Phase::Idle
+            }
             // Whether it is in order still is for its lease to tell.
             Phase::Reconcile { doubtful, .. } if doubtful.is_empty() => Phase::Idle,
             // Not even the clean-up works: when in doubt, close.
@@ -202,7 +206,10 @@ impl State {
             self.sessions.push_first(id, Op::Forget { key, mode });
         }
         match self.sessions.get_mut(id) {
-            Some(session) if is_heartbeat => session.phase = Phase::Idle,
+            Some(session) if is_heartbeat => {
+                session.phase = Phase::Idle;
+                session.heartbeat = Some(session.sent);
+            }
             _ => self.sessions.rest(id, now),
         }
     }

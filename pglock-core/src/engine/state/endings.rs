@@ -14,9 +14,10 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        let Some(session) = self.sessions.remove(id) else {
+        let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
+        Self::fail_looks(&mut session, error, fx);
         self.sessions.note_failure(now);
         self.sessions.connect_next(now, fx);
         // Without a session to wait in, the keys that wanted it go on trying.
@@ -36,10 +37,15 @@ impl State {
     }
 
     pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
-        let Some(session) = self.sessions.remove(id) else {
+        let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        fx.push(Effect::Lost { session: id, error: error.clone() });
+        fx.push(Effect::Lost { session: id, held: session.held, error: error.clone() });
+        Self::fail_looks(&mut session, error, fx);
+        if session.is_open() && !matches!(session.phase, Phase::Closing) {
+            self.sessions.counts.missing += 1;
+            self.sessions.counts.losses += session.held as u64;
+        }
         if session.has_failed() {
             self.sessions.note_failure(now);
         }

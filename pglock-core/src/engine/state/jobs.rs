@@ -20,7 +20,9 @@ impl State {
         }
         match &mut session.phase {
             Phase::Closing => return Job::Close,
-            Phase::Planned | Phase::Opening | Phase::Running(_) => return Job::Idle,
+            Phase::Planned | Phase::Opening | Phase::Running(_) | Phase::Looking(_) => {
+                return Job::Idle;
+            }
             // Nothing else may be hit by what is meant for a wait.
             _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
@@ -41,6 +43,19 @@ impl State {
             session.beat = false;
             return Job::Holdings;
         }
+        // Operations and looks take turns.
+        let may_look = !session.has_looked || session.outbox.is_empty();
+        if may_look && !session.looks.is_empty() {
+            let looks = std::mem::take(&mut session.looks);
+            let first = looks[0].1;
+            // One answer for all who ask.
+            let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
+            session.phase = Phase::Looking(looks);
+            session.has_looked = true;
+            session.sent = now;
+            return Job::Look(key);
+        }
+        session.has_looked = false;
         let ops = self.take_ops(id);
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {

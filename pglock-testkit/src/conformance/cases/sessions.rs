@@ -42,7 +42,7 @@ pub async fn ended_session_is_told_to_its_guards(lab: &Lab) {
     let manager = lab.manager();
     let write = manager.rwlock("one".into()).write().await.unwrap();
     let read = manager.rwlock("two".into()).read().await.unwrap();
-    end_sessions(lab).await;
+    lab.end_sessions().await;
     soon("the loss is told", write.lost()).await;
     soon("the loss is told", read.lost()).await;
     assert!(!write.is_held() && !read.is_held());
@@ -53,19 +53,19 @@ pub async fn ended_session_is_told_to_its_guards(lab: &Lab) {
 pub async fn release_of_a_lost_lock_says_so(lab: &Lab) {
     let lock = lab.lock("key");
     let guard = lock.write().await.unwrap();
-    end_sessions(lab).await;
+    lab.end_sessions().await;
     soon("the loss is told", guard.lost()).await;
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
     // Not yet noticed when it is released.
     let guard = lock.write().await.unwrap();
-    end_sessions(lab).await;
+    lab.end_sessions().await;
     assert_eq!(soon("release", guard.release()).await.unwrap_err().kind(), ErrorKind::Lost);
 }
 
 pub async fn lost_lock_does_not_disturb_others(lab: &Lab) {
     let lock = lab.lock("key");
     let lost = lock.write().await.unwrap();
-    end_sessions(lab).await;
+    lab.end_sessions().await;
     soon("the loss is told", lost.lost()).await;
     let guard = soon("the lock is free", lock.write()).await.unwrap();
     // The end of the lost one must not release what another caller holds now.
@@ -96,7 +96,7 @@ pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
     let lock = lab.lock("key");
     for _ in 0..10 {
         let guard = soon("a new session", lock.write()).await.unwrap();
-        end_sessions(lab).await;
+        lab.end_sessions().await;
         soon("the loss is told", guard.lost()).await;
     }
     let guard = soon("a new session", lock.try_write()).await.unwrap();
@@ -123,10 +123,4 @@ pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
         }
     })
     .await;
-}
-
-async fn end_sessions(lab: &Lab) {
-    for pid in lab.witness().sessions("pglock").await.unwrap() {
-        lab.witness().terminate(pid).await.unwrap();
-    }
 }

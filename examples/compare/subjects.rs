@@ -1,0 +1,5 @@
+pub(crate) mod connection_per_lock;
+pub(crate) mod distributed_lock;
+pub(crate) mod floor;
+pub(crate) mod pglock;
+pub(crate) mod sqlx_lock;

@@ -1,0 +1,124 @@
+//! What the subjects have to do.
+
+use std::time::Duration;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Workload {
+    Uncontended,
+    UncontendedDrop,
+    OwnKeys,
+    OwnKeysDrop,
+    OneKey,
+    OneKeyMillisecond,
+    Processes,
+    ReadMostly,
+    Hold,
+    HoldNone,
+    HoldHundred,
+    HoldThousand,
+    WaitersThousand,
+    WaitersTenThousand,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Uncontended,
+        Self::UncontendedDrop,
+        Self::OwnKeys,
+        Self::OwnKeysDrop,
+        Self::OneKey,
+        Self::OneKeyMillisecond,
+        Self::Processes,
+        Self::ReadMostly,
+        Self::Hold,
+        Self::HoldNone,
+        Self::HoldHundred,
+        Self::HoldThousand,
+        Self::WaitersThousand,
+        Self::WaitersTenThousand,
+    ];
+
+    /// As in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Uncontended => "w1_uncontended",
+            Self::UncontendedDrop => "w1_uncontended/drop",
+            Self::OwnKeys => "w2_own_keys",
+            Self::OwnKeysDrop => "w2_own_keys/drop",
+            Self::OneKey => "w3_one_key",
+            Self::OneKeyMillisecond => "w3_one_key/1ms",
+            Self::Processes => "w3_processes",
+            Self::ReadMostly => "w4_read_mostly",
+            Self::Hold => "w5_hold",
+            Self::HoldNone => "w5_hold/0",
+            Self::HoldHundred => "w5_hold/100",
+            Self::HoldThousand => "w5_hold/1000",
+            Self::WaitersThousand => "w6_waiters/1000",
+            Self::WaitersTenThousand => "w6_waiters/10000",
+        }
+    }
+
+    /// The one of this name, else all whose names begin like this.
+    pub(crate) fn named(name: &str) -> Vec<Self> {
+        let all = || Self::ALL.into_iter();
+        match all().find(|workload| workload.name() == name) {
+            Some(workload) => vec![workload],
+            None => all().filter(|workload| workload.name().starts_with(name)).collect(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Uncontended => "one task, release confirmed",
+            Self::UncontendedDrop => "one task, release by drop",
+            Self::OwnKeys => "64 tasks, own keys, release confirmed",
+            Self::OwnKeysDrop => "64 tasks, own keys, release by drop",
+            Self::OneKey => "64 tasks, one key",
+            Self::OneKeyMillisecond => "64 tasks, one key, held for 1 ms",
+            Self::Processes => "4 processes of 16 tasks, one key",
+            Self::ReadMostly => "64 tasks, one key, 95 % reads",
+            Self::Hold => "keys held at once",
+            Self::HoldNone => "one task, no other key held",
+            Self::HoldHundred => "one task, 100 keys held",
+            Self::HoldThousand => "one task, 1 000 keys held",
+            Self::WaitersThousand => "1 000 tasks wait for one key",
+            Self::WaitersTenThousand => "10 000 tasks wait for one key",
+        }
+    }
+
+    /// Whether it is run over a slow line, too.
+    pub(crate) fn depends_on_round_trips(self) -> bool {
+        matches!(
+            self,
+            Self::Uncontended
+                | Self::UncontendedDrop
+                | Self::OwnKeys
+                | Self::OwnKeysDrop
+                | Self::OneKey
+                | Self::OneKeyMillisecond
+        )
+    }
+
+    /// Repetitions of what takes long are few.
+    pub(crate) fn most_repetitions(self) -> usize {
+        match self {
+            Self::Hold => 1,
+            Self::Processes => 2,
+            Self::WaitersThousand | Self::WaitersTenThousand => 3,
+            _ => usize::MAX,
+        }
+    }
+}
+
+/// One subject doing one workload once.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    pub(crate) workload: Workload,
+    pub(crate) subject: String,
+    /// How the subject reaches the server.
+    pub(crate) url: String,
+    /// How the benchmark does.
+    pub(crate) server: String,
+    pub(crate) length: Duration,
+}

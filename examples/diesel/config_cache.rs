@@ -1,0 +1,18 @@
+//! Five readers keep up with settings that a writer refreshes, and never see half of a change.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-config-cache
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{config_cache, program};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| {
+        config_cache::run(&locks.rwlock(config_cache::NAME)).await
+    })
+    .await
+}

@@ -1,0 +1,19 @@
+//! Candidates wait for one lock; whoever has it leads and works. The next takes over when the leader steps down or dies.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-leader-election                # ends by itself
+//! cargo run -p pglock-examples --example diesel-leader-election -- --forever   # until Ctrl-C, in several terminals
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{leader_election, program};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| {
+        leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
+    })
+    .await
+}

@@ -1,0 +1,18 @@
+//! Readers hold the lock together and block a writer, which then blocks a reader.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-read-write-locks
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{program, read_write_locks};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| {
+        read_write_locks::run(&locks.rwlock(read_write_locks::key())).await
+    })
+    .await
+}

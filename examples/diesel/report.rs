@@ -1,0 +1,16 @@
+//! Four requests for a report come at once. One builds it, the others wait for it and use it.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-report
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{program, report};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| report::run(&locks.rwlock(report::NAME)).await)
+        .await
+}

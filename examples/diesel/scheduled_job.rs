@@ -1,0 +1,19 @@
+//! Three servers have the same timetable. Each time, one of them runs the job.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-scheduled-job                # ends by itself
+//! cargo run -p pglock-examples --example diesel-scheduled-job -- --forever   # until Ctrl-C, in several terminals
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{program, scheduled_job};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| {
+        scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
+    })
+    .await
+}

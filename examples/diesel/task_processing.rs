@@ -1,0 +1,15 @@
+//! Three workers are given the same tasks. Each task is processed by one; the others report that it is being processed.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-task-processing
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{program, task_processing};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| task_processing::run(locks).await).await
+}

@@ -1,0 +1,16 @@
+//! Five workers wait for one lock and work one after the other.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example diesel-workers
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_diesel::Locks;
+use pglock_examples::{program, workers};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(Locks::from_url, async |locks| workers::run(&locks.rwlock(workers::NAME)).await)
+        .await
+}

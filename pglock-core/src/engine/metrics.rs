@@ -1,0 +1,20 @@
+//! What the manager is doing, for those who collect metrics by the crate `metrics`.
+
+use metrics::{counter, gauge};
+
+use super::stats::Stats;
+
+/// Counters and gauges by the names in the documentation of the crate. Published at least once per heartbeat.
+pub(crate) fn publish(stats: &Stats, application_name: &str) {
+    let name = || application_name.to_owned();
+    counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);
+    counter!("pglock_hand_overs_total", "application_name" => name()).absolute(stats.hand_overs);
+    counter!("pglock_losses_total", "application_name" => name()).absolute(stats.losses);
+    counter!("pglock_reconnects_total", "application_name" => name()).absolute(stats.reconnects);
+    gauge!("pglock_sessions", "application_name" => name()).set(stats.sessions as f64);
+    gauge!("pglock_held", "application_name" => name()).set(stats.held as f64);
+    gauge!("pglock_waiting", "application_name" => name()).set(stats.waiting as f64);
+    if let Some(age) = stats.last_heartbeat {
+        gauge!("pglock_heartbeat_age_seconds", "application_name" => name()).set(age.as_secs_f64());
+    }
+}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod driver;
+mod error;
+mod locks;
+mod session;
+
+pub use diesel;
+pub use diesel_async;
+pub use driver::DieselDriver;
+pub use locks::Locks;
+pub use pglock_core::key;
+pub use pglock_core::{
+    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, NamedKey, ReadGuard,
+    Result, RwLock, Stats, WaitStrategy, WriteGuard,
+};

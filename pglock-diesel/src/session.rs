@@ -1,0 +1,143 @@
+use std::fmt;
+use std::io;
+use std::pin::pin;
+
+use diesel::QueryResult;
+use diesel::deserialize::FromSqlRow;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Untyped};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
+use futures::{StreamExt, TryStreamExt};
+use pglock_core::driver::{Answer, DriverError, Param, Question, Request, Row, Session, Statement};
+
+use crate::error::{driver_error, is_answer};
+
+/// A connection whose idle socket is read.
+pub struct DieselSession {
+    /// Absent once the session is over.
+    connection: Option<AsyncPgConnection>,
+}
+
+impl DieselSession {
+    pub(crate) fn new(connection: AsyncPgConnection) -> Self {
+        Self { connection: Some(connection) }
+    }
+
+    async fn fetch<T, R>(&mut self, statement: Statement<'_>) -> Result<Vec<R>, DriverError>
+    where
+        R: FromSqlRow<T, Pg> + Send,
+    {
+        let Some(connection) = &mut self.connection else {
+            return Err(is_over());
+        };
+        let error = match load(connection, statement).await {
+            Ok(rows) => return Ok(rows),
+            Err(error) => error,
+        };
+        // diesel does not tell whether the error was the server's last word, so an empty query asks.
+        let goes_on = is_answer(&error) && connection.batch_execute("").await.is_ok();
+        if !goes_on {
+            self.connection = None;
+        }
+        Err(driver_error(error.into(), goes_on))
+    }
+}
+
+impl Session for DieselSession {
+    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+        self.fetch::<Nullable<BigInt>, _>(request.statement()).await
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        self.fetch::<(BigInt, Nullable<Text>), _>(question.statement()).await
+    }
+
+    async fn closed(&mut self) -> DriverError {
+        let Some(connection) = &mut self.connection else {
+            return is_over();
+        };
+        let error = {
+            let mut notifications = pin!(connection.notifications_stream());
+            loop {
+                match notifications.next().await {
+                    // A set-up hook may have subscribed to a channel.
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error.into(),
+                    None => break io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                }
+            }
+        };
+        self.connection = None;
+        driver_error(error, false)
+    }
+
+    async fn close(mut self) {
+        drop(self.connection.take());
+        // The socket is closed by the task that owns it, which is woken now.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl fmt::Debug for DieselSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DieselSession")
+            .field("open", &self.connection.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn load<T, R>(
+    connection: &mut AsyncPgConnection,
+    statement: Statement<'_>,
+) -> QueryResult<Vec<R>>
+where
+    R: FromSqlRow<T, Pg> + Send,
+{
+    let query = Constant { sql: statement.sql(), params: statement.params().collect() };
+    let mut answer = AsyncConnectionCore::load(connection, query).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = answer.try_next().await? {
+        rows.push(R::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?);
+    }
+    Ok(rows)
+}
+
+/// A constant text with its parameters.
+struct Constant<'a> {
+    sql: &'static str,
+    params: Vec<Param<'a>>,
+}
+
+impl QueryFragment<Pg> for Constant<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // diesel writes the `$1`, `$2` … itself, so they are left out.
+        let mut parts = self.sql.split('$');
+        out.push_sql(parts.next().unwrap_or_default());
+        for (param, part) in self.params.iter().zip(parts) {
+            match param {
+                Param::Int8(value) => out.push_bind_param::<BigInt, _>(value)?,
+                Param::Text(value) => out.push_bind_param::<Text, _>(*value)?,
+                Param::Int2Array(values) => out.push_bind_param::<Array<SmallInt>, _>(*values)?,
+                Param::Int8Array(values) => out.push_bind_param::<Array<BigInt>, _>(*values)?,
+            }
+            out.push_sql(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        Ok(())
+    }
+}
+
+/// Statements are told apart by their text: one type has them all.
+impl QueryId for Constant<'_> {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Constant<'_> {
+    type SqlType = Untyped;
+}
+
+fn is_over() -> DriverError {
+    DriverError::connection("the session is over")
+}

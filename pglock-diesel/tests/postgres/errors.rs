@@ -1,0 +1,78 @@
+//! Errors whose SQLSTATE diesel hides, and sessions that survive them or not.
+
+use std::time::Duration;
+
+use pglock_diesel::diesel::ConnectionError;
+use pglock_diesel::diesel_async::AsyncPgConnection;
+use pglock_diesel::{DieselDriver, ErrorKind, Locks};
+use pglock_testkit::conformance::soon;
+use pglock_testkit::postgres::TestServer;
+use pglock_testkit::witness::Witness;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+
+use crate::{database, witness};
+
+#[tokio::test]
+async fn full_lock_table_is_told_and_takes_no_lock_away() {
+    let settings = [("max_connections", "10"), ("max_locks_per_transaction", "10")];
+    let server = TestServer::private_with(&settings).await.unwrap();
+    let locks = Locks::from_url(server.url()).unwrap();
+    let mut held = Vec::new();
+    let error = loop {
+        assert!(held.len() < 10_000, "there is no end of it");
+        match locks.rwlock(held.len() as i64).write().await {
+            Ok(guard) => held.push(guard),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::LockTableFull, "{error:?}");
+    println!("full with {} locks", held.len());
+    assert!(held.iter().all(|guard| guard.is_held()));
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn refused_statement_takes_no_lock_away() {
+    let server = TestServer::private().await.unwrap();
+    let admin = witness(server.url()).await;
+    let revoke = "CREATE ROLE plain LOGIN;
+        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock_shared(bigint) FROM PUBLIC;";
+    admin.client().batch_execute(revoke).await.unwrap();
+    let locks = Locks::from_url(&server.url().replace("test:test@", "plain:x@")).unwrap();
+    let guard = locks.rwlock((1, 2)).write().await.unwrap();
+    let holders = admin.holders((1, 2).into()).await.unwrap();
+    let error = locks.rwlock(3).read().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    assert!(guard.is_held());
+    assert_eq!(admin.holders((1, 2).into()).await.unwrap(), holders);
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn loss_of_a_connection_that_others_drive_is_told_at_the_next_request() {
+    let database = database().await;
+    let url = database.url().to_owned();
+    let driver = DieselDriver::from_fn(move || {
+        let url = url.clone();
+        async move {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls)
+                .await
+                .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+            tokio::spawn(connection);
+            AsyncPgConnection::try_from(client).await
+        }
+    });
+    let locks = Locks::builder(driver).application_name("driven").build().unwrap();
+    let guard = locks.rwlock("key").write().await.unwrap();
+    let witness = witness(database.url()).await;
+    for pid in witness.sessions("driven").await.unwrap() {
+        assert!(witness.terminate(pid).await.unwrap());
+    }
+    witness.until_free("key".into()).await.unwrap();
+    timeout(Duration::from_millis(50), guard.lost()).await.unwrap_err();
+    assert_eq!(soon("release", guard.release()).await.unwrap_err().kind(), ErrorKind::Lost);
+    soon("a new session", locks.rwlock("key").write()).await.unwrap().release().await.unwrap();
+}

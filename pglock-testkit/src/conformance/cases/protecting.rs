@@ -1,0 +1,86 @@
+//! Work under a lock, and what happens to it when the lock is lost.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pglock_core::ErrorKind;
+use tokio::sync::oneshot;
+
+use crate::conformance::{Lab, soon, start};
+
+pub async fn protected_work_gives_its_result(lab: &Lab) {
+    let guard = lab.lock("key").write().await.unwrap();
+    let done = guard.protect(async {
+        tokio::task::yield_now().await;
+        7
+    });
+    assert_eq!(done.await.unwrap(), 7);
+    guard.release().await.unwrap();
+}
+
+pub async fn protected_work_is_stopped_when_the_lock_is_lost(lab: &Lab) {
+    let lock = lab.lock("key");
+    let (begin, begun) = oneshot::channel();
+    let (alive, mut dropped) = oneshot::channel::<()>();
+    let work = start(async move {
+        let guard = lock.write().await.unwrap();
+        let stopped = guard.protect(async move {
+            let _alive = alive;
+            begin.send(()).unwrap();
+            pending::<()>().await;
+        });
+        stopped.await.unwrap_err()
+    });
+    soon("the work begins", begun).await.unwrap();
+    assert!(dropped.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+    lab.end_sessions().await;
+    let error = soon("the work is stopped", work).await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    assert!(dropped.await.is_err(), "the work was dropped");
+}
+
+pub async fn listeners_are_told_of_a_loss_once(lab: &Lab) {
+    let manager = lab.manager();
+    let guards = [manager.rwlock("a".into()), manager.rwlock("b".into())];
+    let guards = [guards[0].write().await.unwrap(), guards[1].write().await.unwrap()];
+    let told = Arc::new(AtomicUsize::new(0));
+    let tell = || {
+        let told = told.clone();
+        move || {
+            told.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    guards[0].on_loss(tell());
+    guards[0].on_loss(tell());
+    guards[1].on_loss(tell());
+    lab.end_sessions().await;
+    soon("the loss is told", guards[0].lost()).await;
+    soon("the loss is told", guards[1].lost()).await;
+    lab.until("all listeners are told", || told.load(Ordering::SeqCst) == 3).await;
+    // Who asks afterwards is told at once.
+    guards[1].on_loss(tell());
+    assert_eq!(told.load(Ordering::SeqCst), 4);
+    drop(guards);
+    assert_eq!(told.load(Ordering::SeqCst), 4);
+}
+
+pub async fn listeners_are_not_told_of_a_release(lab: &Lab) {
+    let manager = lab.manager();
+    let lock = manager.rwlock("key".into());
+    let told = Arc::new(AtomicUsize::new(0));
+    for turn in 0..2 {
+        let guard = lock.write().await.unwrap();
+        let told = told.clone();
+        guard.on_loss(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+        });
+        match turn {
+            0 => guard.release().await.unwrap(),
+            _ => drop(guard),
+        }
+    }
+    // The session that held the lock ends, but nobody holds it any more.
+    soon("close", manager.close()).await.unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 0);
+}

@@ -12,13 +12,15 @@ use super::{NAMESPACES, TestServerError};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "listen_addresses=127.0.0.1",
     "max_connections=200",
     "fsync=off",
     "log_destination=stderr",
     "logging_collector=off",
     "lc_messages=C",
+    // Not so before version 14.
+    "password_encryption=scram-sha-256",
     // In files of the data directory, so that a killed server leaves nothing in /dev/shm.
     "dynamic_shared_memory_type=mmap",
 ];

@@ -1,4 +1,71 @@
 //! The engine: one for all backends.
+//!
+//! [`state`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its effects; [`tasks`] own the connections;
+//! [`client`] is what handles and guards of locks do. Why it is so stands in `DESIGN.md`.
+//!
+//! # What is asked of the server for a key
+//!
+//! One thing at a time: [`entry::Request`]. [`entry::Entry::settle`] is the one place that grants, releases and asks.
+//!
+//! ```text
+//!        a caller wants what is not held here, and the cap on locks may be reached
+//!              ┌──────┐ ───────────────────────────────────────► ┌────────┐
+//!              │ None │ ◄─────── there is room, or there is none │ Parked │
+//!              │      │                                          └────────┘
+//!              │      │   a caller wants what is not held here
+//!              │      │ ───────────────────────────────────────► ┌────────┐
+//!              │      │ ◄────────────────── taken: a hold ────── │  Try   │
+//!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
+//!               │    ▲ ▲                                          │   ▲
+//!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting
+//!  hold it, and │    │ └────────────────────────────┐    a caller │   │ session came free
+//!  have long    │    │ free: the readers here       │       waits ▼   │
+//!               ▼    │ are renewed                ┌───────────────────────┐
+//!             ┌───────┐ ── a writer elsewhere ──► │         Slot          │
+//!             │ Probe │    waits (WriterWaits)    │ Busy │ Probe │        │
+//!             └───────┘ ◄── a session can ask ─── │          WriterWaits  │
+//!                                                 └───────────────────────┘
+//!              ┌──────┐                                   │ a waiting session is free
+//!              │ None │ ◄── granted: a hold ───── ┌───────────────────────┐
+//!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left:
+//!              │      │ ◄── read to its end ───── │                       │ ◄┘ cancelled
+//!              └──────┘ ◄── not confirmed ─────── └───────────────────────┘
+//! ```
+//!
+//! `Slot` means that a waiting session is wanted: because the lock is busy, or for a probe when no other session can make it, or because a
+//! writer waits elsewhere. A session that ends takes its `Try`, `Probe` or `Wait` back to `None`, and what is still wanted is asked again.
+//!
+//! # What the server has granted
+//!
+//! [`entry::Hold`]s, and their [`entry::Release`]:
+//!
+//! ```text
+//!             last guard gone                  in a statement             the server says so
+//! Release::No ────────────────► Release::Queued ──────────────► Release::Sent ──────────────► gone
+//!      ▲                              │ ▲                             │
+//!      └── the next caller here ──────┘ └───── it failed: once more ──┘
+//! ```
+//!
+//! # What a session does
+//!
+//! Its [`sessions::Phase`]:
+//!
+//! ```text
+//! ┌─────────┐ its turn  ┌─────────┐ all is in order ┌──────┐  operations  ┌─────────┐
+//! │ Planned │ ────────► │ Opening │ ──────────────► │ Idle │ ───────────► │ Running │
+//! └─────────┘           └─────────┘                 │      │ ◄── done ─── └─────────┘
+//!                                                   │      │      a wait    │      │ a batch failed,
+//! ┌─────────┐      idle for long, or no more        │      │      failed    ▼      │ or a wait was
+//! │ Closing │ ◄──── to be used, or all is closed ── │      │           ┌─────────┐ │ granted late
+//! └─────────┘                                       │      │ ◄──────── │ CleanUp │ │
+//!                                                   │      │ all free  └─────────┘ │
+//! ┌─────────┐ ◄──── somebody wants to look ──────── │      │                       ▼
+//! │ Looking │                                       │      │  heartbeat   ┌───────────┐
+//! └─────────┘ ───── seen ─────────────────────────► │      │ ───────────► │ Reconcile │
+//!                                                   └──────┘ ◄── settled ─└───────────┘
+//! ```
+//!
+//! From each of them a session may end: by its connection, by its lease, or because its state is in doubt. Then all its guards have lost their locks.
 
 mod client;
 mod clock;

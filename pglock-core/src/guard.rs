@@ -137,8 +137,9 @@ macro_rules! guard {
 
             /// Releases the lock and waits for the confirmation.
             ///
-            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, the lock has been held without
-            /// interruption until now, and others can have it.
+            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, others can have the lock, and it has been
+            /// held without interruption until now: the server has said so, unless the lock passed to another caller of this process. Then the
+            /// server was not asked, and `Ok` says that no loss was known.
             ///
             /// # Cancel safety
             ///

@@ -25,6 +25,11 @@
 //! Each case becomes a `#[test]` with a fixture and a runtime of its own. When it is over, nothing may be left in the lock space: the
 //! runner waits until the [`Witness`] sees neither a holder nor a waiter.
 //!
+//! # Time
+//!
+//! Cases about leases shorten them, and those that look for what is rare do so for seconds. With `PGLOCK_LONG` set, they take the
+//! default leases, and minutes.
+//!
 //! # Powers
 //!
 //! Some cases need more than a lock space: a [`Power`] each. A fixture without it says so by name, and the tests of these cases are
@@ -34,6 +39,7 @@
 // Cases are tests: they end by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+use std::env;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,11 +51,14 @@ use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(unix)]
+use crate::faults::TestProcess;
 use crate::faults::{self, FaultError};
 use crate::witness::Witness;
 
 pub mod cases;
 mod fixture;
+mod latencies;
 mod macros;
 mod process;
 
@@ -66,6 +75,14 @@ pub struct Lab {
 
 /// Longer than anything takes that a case waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Set to anything, cases that measure take the library's own leases instead of shortened ones, and work for minutes instead of seconds.
+const LONG: &str = "PGLOCK_LONG";
+
+/// Whether the cases shall take their time.
+pub fn is_long() -> bool {
+    env::var_os(LONG).is_some()
+}
 
 impl Lab {
     /// A lock manager of its own: another process.
@@ -90,6 +107,24 @@ impl Lab {
     /// If the URL cannot be understood.
     pub fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         self.fixture.manager_at(url, options)
+    }
+
+    /// Where other processes find the lock space. Part of [`Power::Process`].
+    pub fn address(&self) -> String {
+        self.fixture.address()
+    }
+
+    /// Starts the case in another process, which plays a [role](TestProcess::role) in the lock space at that address.
+    #[cfg(unix)]
+    pub fn start_role(&self, role: &str, address: &str) -> TestProcess {
+        let mut command = TestProcess::command(self.test(), role).unwrap();
+        TestProcess::start(command.env(process::ADDRESS, address)).unwrap()
+    }
+
+    /// The name of the test, as the test harness knows it.
+    fn test(&self) -> &'static str {
+        // Without the name of the crate.
+        self.path.split_once("::").unwrap().1
     }
 
     /// Who holds and who waits.
@@ -150,7 +185,8 @@ impl fmt::Debug for Lab {
 
 /// Awaits with a bound, so that a case that hangs says where.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match timeout(PATIENCE, future).await {
+    let patience = if is_long() { PATIENCE * 3 } else { PATIENCE };
+    match timeout(patience, future).await {
         Ok(value) => value,
         Err(_) => panic!("hangs: {what}"),
     }
@@ -174,7 +210,8 @@ pub fn run<F: Fixture>(path: &'static str, body: Body) {
             None => F::start().await,
         };
         let lab = Lab { fixture: Arc::new(fixture), path, is_child: parent.is_some() };
-        timeout(Duration::from_secs(120), body(&lab)).await.expect("the case should end");
+        let bound = Duration::from_secs(if is_long() { 3600 } else { 120 });
+        timeout(bound, body(&lab)).await.expect("the case should end");
         if !lab.is_child {
             lab.witness().until_quiet().await.expect("nothing should be left");
         }

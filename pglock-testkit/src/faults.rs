@@ -4,7 +4,7 @@
 //! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
 //! * [`Standby`]: a copy of a private server, which can be promoted.
 //! * [`PgBouncer`]: a pooler in front of a server.
-//! * [`kill`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process of a test, to do that to.
+//! * [`kill`], [`terminate`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process of a test, to do that to.
 //!
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
 //! [`TestServer`](crate::postgres::TestServer).
@@ -37,7 +37,7 @@ pub use self::pgbouncer::{PgBouncer, PoolMode};
 pub use self::process::TestProcess;
 pub use self::proxy::{Direction, Frame, Proxy, ProxyConnection};
 #[cfg(unix)]
-pub use self::signals::{Stopped, kill};
+pub use self::signals::{Stopped, kill, terminate};
 #[cfg(unix)]
 pub use self::standby::Standby;
 

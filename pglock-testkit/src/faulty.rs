@@ -94,6 +94,8 @@ pub enum Fault {
     Moved,
     /// The request reaches the server twice, and the second answer comes back: that of a lock that had been given back already.
     Twice,
+    /// Before the request, the last one in which the session gave a lock back is repeated: if it holds that lock again, it is taken away.
+    Robbed,
 }
 
 /// Which faults strike where. Clones are handles to the same script.
@@ -220,6 +222,7 @@ impl<D: Driver> Driver for Faulty<D> {
             faults: self.faults.clone(),
             session: Some(session),
             elsewhere: None,
+            release: None,
         };
         // There is no session yet that could go on.
         session.after(&mut strike).await.map_err(|_| broken())?;
@@ -235,6 +238,8 @@ pub struct FaultySession<D: Driver> {
     session: Option<D::Session>,
     /// The one that statements reach which are moved.
     elsewhere: Option<D::Session>,
+    /// The last request in which a lock was given back.
+    release: Option<Request>,
 }
 
 impl<D: Driver> FaultySession<D> {
@@ -249,6 +254,11 @@ impl<D: Driver> FaultySession<D> {
                     self.elsewhere = Some(self.driver.connect().await?);
                 }
                 return self.elsewhere.as_mut().ok_or_else(broken);
+            }
+            Some(Fault::Robbed) => {
+                if let (Some(session), Some(release)) = (&mut self.session, &self.release) {
+                    session.run(release).await?;
+                }
             }
             _ => {}
         }
@@ -287,6 +297,9 @@ impl<D: Driver> Session for FaultySession<D> {
             |point| request.to_operations().any(|operation| Point::of(operation) == point);
         let mut strike = self.faults.at(is_here);
         let twice = strike.fault == Some(Fault::Twice);
+        if is_here(Point::Unlock) {
+            self.release = Some(request.clone());
+        }
         let session = self.before(&mut strike).await?;
         if twice {
             session.run(request).await?;

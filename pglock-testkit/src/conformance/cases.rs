@@ -5,11 +5,20 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
+#[cfg(unix)]
+use std::time::Duration;
 
 use pglock_core::Error;
+#[cfg(unix)]
+use pglock_core::LockKey;
+
+#[cfg(unix)]
+use crate::conformance::{Options, is_long};
 
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::PostgresWitness;
+#[cfg(unix)]
+use crate::witness::Witness;
 
 pub mod answers;
 pub mod cancelling;
@@ -17,8 +26,12 @@ pub mod closing;
 pub mod excluding;
 pub mod failing;
 pub mod keys;
+#[cfg(unix)]
+pub mod leases;
 pub mod loads;
 pub mod looking;
+#[cfg(unix)]
+pub mod losing;
 pub mod outages;
 pub mod protecting;
 pub mod queueing;
@@ -136,6 +149,28 @@ macro_rules! __each_case {
                 lock_can_be_had_again_after_a_loss: Sessions,
                 idle_waiting_sessions_are_closed: Sessions,
             ],
+            #[cfg(unix)]
+            losing: [
+                terminated_session_is_told_promptly: Sessions,
+                end_of_the_server_is_told_promptly: Postgres,
+                loss_is_told_to_every_guard_and_to_those_who_ask_later: Sessions,
+                release_of_one_guard_is_no_loss_to_another,
+                forgotten_guard_holds_its_lock_until_the_manager_is_closed,
+                lock_taken_from_a_living_session_is_told_within_a_heartbeat: Engine,
+                stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over: Postgres,
+                no_lock_is_lost_on_an_overloaded_machine: Postgres,
+                confirmed_guards_never_overlap_while_sessions_end: Sessions,
+            ],
+            #[cfg(unix)]
+            leases: [
+                silence_to_the_server_ends_belief_before_the_lock_is_free: Postgres,
+                silence_from_the_server_ends_belief_before_the_lock_is_free: Postgres,
+                silence_both_ways_ends_belief_before_the_lock_is_free: Postgres,
+                partition_ends_belief_before_the_lock_is_free: Postgres,
+                stopped_process_believes_nothing_when_it_goes_on: Postgres,
+                process_that_stops_for_a_moment_loses_nothing: Postgres,
+                lock_granted_to_a_stopped_process_is_not_handed_out: Postgres,
+            ],
             answers: [
                 acquire_dropped_between_grant_and_answer_leaves_nothing: Engine,
                 acquire_behind_a_dropped_one_gets_the_lock: Engine,
@@ -174,6 +209,30 @@ macro_rules! __each_case {
             ],
         }
     };
+}
+
+/// What a busy machine may add to a bound.
+#[cfg(unix)]
+const SLACK: Duration = Duration::from_millis(400);
+
+/// Leases of the server and of the guards.
+#[cfg(unix)]
+fn lease() -> (Duration, Duration) {
+    let (server, guards) = if is_long() { (15_000, 10_000) } else { (2_000, 1_200) };
+    (Duration::from_millis(server), Duration::from_millis(guards))
+}
+
+#[cfg(unix)]
+fn leased() -> Options {
+    Options { lease: Some(lease()), ..Options::default() }
+}
+
+/// The one session that holds the key.
+#[cfg(unix)]
+async fn holder(witness: &dyn Witness, key: impl Into<LockKey>) -> i32 {
+    let holders = witness.holders(key.into()).await.unwrap();
+    assert_eq!(holders.len(), 1);
+    holders[0].pid
 }
 
 async fn database() -> TestDatabase {

@@ -32,8 +32,8 @@ macro_rules! __conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases {
-    ($define:ident $($group:ident: [$($case:ident $(: $power:ident)?),* $(,)?],)*) => {
-        $(mod $group {
+    ($define:ident $($(#[$system:meta])? $group:ident: [$($case:ident $(: $power:ident)?),* $(,)?],)*) => {
+        $($(#[$system])? mod $group {
             #[allow(unused_imports)]
             use super::*;
 

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::Lab;
 
 /// Where the child finds the lock space of its parent.
-const ADDRESS: &str = "PGLOCK_TEST_ADDRESS";
+pub(super) const ADDRESS: &str = "PGLOCK_TEST_ADDRESS";
 const READY: &str = "@ready";
 
 /// A process that runs the same case; killed when dropped.
@@ -31,11 +31,9 @@ impl Lab {
 
     /// Starts the case in another process, and returns when that is [ready](Self::ready).
     pub fn start_process(&self) -> Process {
-        // Without the name of the crate.
-        let (_, test) = self.path.split_once("::").unwrap();
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
-            .env(ADDRESS, self.fixture.address())
+            .args(["--exact", self.test(), "--nocapture"])
+            .env(ADDRESS, self.address())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

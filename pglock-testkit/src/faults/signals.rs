@@ -26,6 +26,15 @@ pub fn kill(pid: i32) -> Result<(), FaultError> {
     signal(pid, Signal::KILL)
 }
 
+/// Sends `SIGTERM` to a process, which asks it to end.
+///
+/// # Errors
+///
+/// As [`kill`].
+pub fn terminate(pid: i32) -> Result<(), FaultError> {
+    signal(pid, Signal::TERM)
+}
+
 /// A process that does not run, but has not ended either. It goes on when this is dropped.
 #[derive(Debug)]
 #[must_use = "the process goes on when this is dropped"]

@@ -99,6 +99,8 @@ pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
         lab.end_sessions().await;
         soon("the loss is told", guard.lost()).await;
     }
+    // The server says farewell before it frees the locks.
+    lab.witness().until_free("key".into()).await.unwrap();
     let guard = soon("a new session", lock.try_write()).await.unwrap();
     guard.expect("the lock is free").release().await.unwrap();
 }

@@ -1,0 +1,216 @@
+//! Silence: who believes in a lock stops before the server gives it to the next.
+//!
+//! Lines that go dead and processes that stop look alike from the other side.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pglock_core::{LockKey, Mode, WriteGuard};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::{SLACK, connect, lease, leased};
+use crate::conformance::{Lab, Manager, soon, start};
+use crate::faults::{Direction, FaultError, Namespace, Proxy, Stopped, TestProcess, not_run};
+use crate::postgres::TestServer;
+use crate::witness::Witness;
+
+pub async fn silence_to_the_server_ends_belief_before_the_lock_is_free(lab: &Lab) {
+    silence(lab, &[Direction::ToServer]).await;
+}
+
+pub async fn silence_from_the_server_ends_belief_before_the_lock_is_free(lab: &Lab) {
+    silence(lab, &[Direction::ToClient]).await;
+}
+
+pub async fn silence_both_ways_ends_belief_before_the_lock_is_free(lab: &Lab) {
+    silence(lab, &Direction::BOTH).await;
+}
+
+async fn silence(lab: &Lab, directions: &[Direction]) {
+    let next = lab.manager();
+    let cut = |key: &'static str, idle: Duration| {
+        let next = next.clone();
+        async move {
+            let proxy = Proxy::start(&lab.address()).unwrap();
+            let manager = lab.manager_at(proxy.url(), &leased()).unwrap();
+            let guard = Arc::new(manager.rwlock(key.into()).write().await.unwrap());
+            sleep(idle).await;
+            let cut = || directions.iter().for_each(|direction| proxy.stall(*direction));
+            let what = format!("silence {directions:?} after {idle:?}");
+            assert_no_shared_belief(&what, &guard, &*next, lab.witness(), cut).await;
+        }
+    };
+    tokio::join!(cut("at once", Duration::ZERO), cut("after a while", longer_than_leases()));
+}
+
+/// Real loss of packets, which the systems at both ends go on to send again.
+pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
+    if let Err(why @ FaultError::NotAllowed { .. }) = Namespace::new() {
+        return not_run("partition_ends_belief_before_the_lock_is_free", &why);
+    }
+    let server = TestServer::private_with(&[Namespace::LISTEN]).await.unwrap();
+    let observer = connect(server.url()).await;
+    let next = lab.manager_at(server.url(), &leased()).unwrap();
+    let cut = |directions: &'static [Direction], idle: Duration| {
+        let (server, next, observer) = (&server, &next, &observer);
+        async move {
+            let key = LockKey::from(format!("{directions:?} {idle:?}"));
+            let namespace = Namespace::new().unwrap();
+            let manager_inside = {
+                let (lab, url) = (lab.clone(), namespace.url(server).unwrap());
+                move || lab.manager_at(&url, &leased()).unwrap()
+            };
+            let (hand_out, guard) = oneshot::channel();
+            let (over, is_over) = oneshot::channel::<()>();
+            let inside = namespace.run(move || async move {
+                let guard = manager_inside().rwlock(key).write().await.unwrap();
+                hand_out.send(Arc::new(guard)).unwrap();
+                // The session's tasks live as long as this.
+                let _ = is_over.await;
+            });
+            let outside = async {
+                let guard = guard.await.unwrap();
+                sleep(idle).await;
+                let cut = || directions.iter().for_each(|one| namespace.lose(*one).unwrap());
+                let what = format!("packets lost {directions:?} after {idle:?}");
+                assert_no_shared_belief(&what, &guard, &**next, observer, cut).await;
+                over.send(()).unwrap();
+            };
+            tokio::join!(inside, outside).0.unwrap();
+        }
+    };
+    let cuts = |directions| async move {
+        tokio::join!(cut(directions, Duration::ZERO), cut(directions, longer_than_leases()));
+    };
+    let [to_server, to_client] = [&Direction::BOTH[..1], &Direction::BOTH[1..]];
+    tokio::join!(cuts(to_server), cuts(to_client), cuts(&Direction::BOTH));
+}
+
+fn longer_than_leases() -> Duration {
+    lease().0 + Duration::from_millis(200)
+}
+
+/// The loss is told in time, the lock is free in time, and whoever gets it then is the only one who believes in it.
+async fn assert_no_shared_belief(
+    what: &str,
+    guard: &Arc<WriteGuard>,
+    next: &dyn Manager,
+    observer: &dyn Witness,
+    cut: impl FnOnce(),
+) {
+    let (server, guards) = lease();
+    let (lock, held) = (next.rwlock(guard.key()), guard.clone());
+    let wait = start(async move {
+        let granted = lock.write().await.unwrap();
+        (held.is_held(), Instant::now(), granted)
+    });
+    observer.until_waiting(guard.key(), 1).await.unwrap();
+    assert!(guard.is_held());
+    let begin = Instant::now();
+    cut();
+    soon("the loss is told", guard.lost()).await;
+    let told = begin.elapsed();
+    assert!(!guard.is_held());
+    let (is_believed, granted_at, granted) = soon("the lock is free", wait).await.unwrap();
+    let granted_after = granted_at - begin;
+    println!("{what}: told after {told:.2?}, next holder after {granted_after:.2?}");
+    assert!(!is_believed, "{what}: two believe in the lock");
+    assert!(told <= guards + Duration::from_millis(100) + SLACK, "{what}: {told:?}");
+    assert!(granted_after <= server + Duration::from_secs(1) + SLACK, "{what}: {granted_after:?}");
+    granted.release().await.unwrap();
+}
+
+pub async fn stopped_process_believes_nothing_when_it_goes_on(lab: &Lab) {
+    if lab.is_child() {
+        return hold_and_answer(lab).await;
+    }
+    let mut process = lab.start_role("holder", &lab.address());
+    assert_eq!(process.told().await.unwrap(), "held");
+    let lock = lab.lock("key");
+    let wait = start(async move { (lock.write().await.unwrap(), Instant::now()) });
+    lab.witness().until_waiting("key".into(), 1).await.unwrap();
+    let begin = Instant::now();
+    let stopped = Stopped::stop(process.pid()).unwrap();
+    // It reads this before anything else can tell it.
+    process.ask("is it held?").unwrap();
+    let (guard, granted) = soon("the lock is free", wait).await.unwrap();
+    let free = granted - begin;
+    println!("lock of a stopped process free after {free:.2?}");
+    assert!(free <= lease().0 + Duration::from_secs(1) + SLACK, "{free:?}");
+    stopped.resume();
+    assert_eq!(process.told().await.unwrap(), "false");
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+}
+
+pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
+    if lab.is_child() {
+        return hold_and_answer(lab).await;
+    }
+    let mut process = lab.start_role("holder", &lab.address());
+    assert_eq!(process.told().await.unwrap(), "held");
+    for _ in 0..3 {
+        let stopped = Stopped::stop(process.pid()).unwrap();
+        sleep(lease().1 / 2).await;
+        stopped.resume();
+        // Long enough for a heartbeat and its answer.
+        sleep(lease().1 / 3).await;
+        process.ask("is it held?").unwrap();
+        assert_eq!(process.told().await.unwrap(), "true");
+    }
+    assert!(lab.lock("key").try_write().await.unwrap().is_none());
+    // Its locks are free before the case is over.
+    drop(process);
+    lab.witness().until_free("key".into()).await.unwrap();
+}
+
+/// In the child: tells whether it holds the lock, each time it is asked.
+async fn hold_and_answer(lab: &Lab) {
+    let guard = lab.manager_with(&leased()).rwlock("key".into()).write().await.unwrap();
+    TestProcess::tell("held");
+    let answer = move || {
+        for _ in io::stdin().lines() {
+            TestProcess::tell(&guard.is_held().to_string());
+        }
+    };
+    spawn_blocking(answer).await.unwrap();
+}
+
+/// The process is stopped after the server has granted the lock, and before it can know.
+pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
+    let (server, _) = lease();
+    if lab.is_child() {
+        let lock = lab.manager_with(&leased()).rwlock("key".into());
+        let outcome = lock.try_write_for(server + Duration::from_secs(4)).await;
+        return TestProcess::tell(&match outcome {
+            Ok(guard) => format!("handed out, is held: {}", guard.is_held()),
+            Err(error) => format!("{:?}", error.kind()),
+        });
+    }
+    let (key, witness) = (LockKey::from("key"), lab.witness());
+    let proxy = Proxy::start(&lab.address()).unwrap();
+    witness.hold(key, Mode::Write).await.unwrap();
+    let mut process = lab.start_role("waiter", proxy.url());
+    let pid = witness.until_waiting(key, 1).await.unwrap()[0].pid;
+    let lock = lab.lock("key");
+    let wait = start(async move { lock.write().await.unwrap() });
+    witness.until_waiting(key, 2).await.unwrap();
+    let connection = proxy.connection(pid).unwrap();
+    connection.hold(Direction::ToClient, 'D');
+    witness.release(key, Mode::Write).await.unwrap();
+    let begin = Instant::now();
+    connection.until_held(Direction::ToClient).await.unwrap();
+    let stopped = Stopped::stop(process.pid()).unwrap();
+    connection.release(Direction::ToClient);
+    let guard = soon("the lock is free", wait).await.unwrap();
+    let free = begin.elapsed();
+    assert!(free <= server + Duration::from_secs(1) + SLACK, "{free:?}");
+    stopped.resume();
+    // It has asked again meanwhile, and in vain.
+    assert_eq!(process.told().await.unwrap(), "Timeout");
+    assert!(guard.is_held());
+    guard.release().await.unwrap();
+}

@@ -1,0 +1,256 @@
+//! Locks that are lost: who is told, how soon, and who is not.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pglock_core::{DistributedRwLock, ErrorKind, LockKey, WriteGuard};
+use tokio::time::sleep;
+
+use super::{SLACK, connect, holder, lease, leased};
+use crate::conformance::latencies::Latencies;
+use crate::conformance::{Lab, Options, is_long, soon, start};
+use crate::faults::{Stopped, kill};
+use crate::faulty::{Fault, Faults, Point};
+use crate::postgres::{StopMode, TestServer};
+use crate::witness::Witness;
+
+/// Within which the end of a session is told.
+const PROMPT: Duration = Duration::from_millis(250);
+
+pub async fn terminated_session_is_told_promptly(lab: &Lab) {
+    let lock = lab.lock("key");
+    let mut told = Latencies::default();
+    for _ in 0..50 {
+        let guard = soon("a new session", lock.write()).await.unwrap();
+        let pid = holder(lab.witness(), "key").await;
+        let begin = Instant::now();
+        let (_, lost) = tokio::join!(lab.witness().terminate(pid), lost_at(&guard));
+        told.push(lost - begin);
+        assert!(!guard.is_held());
+    }
+    told.assert_below("loss told after pg_terminate_backend", PROMPT);
+}
+
+pub async fn end_of_the_server_is_told_promptly(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let lock = lab.manager_at(server.url(), &Options::default()).unwrap().rwlock("key".into());
+    for outage in ["fast stop", "immediate stop", "killed postmaster", "killed backend"] {
+        let mut told = Latencies::default();
+        for _ in 0..3 {
+            let guard = soon("the server is back", lock.write()).await.unwrap();
+            let backend = holder(&connect(server.url()).await, "key").await;
+            let begin = Instant::now();
+            let happens = async {
+                match outage {
+                    "fast stop" => server.stop(StopMode::Fast).await.unwrap(),
+                    "immediate stop" => server.stop(StopMode::Immediate).await.unwrap(),
+                    "killed postmaster" => server.kill().await.unwrap(),
+                    // All sessions end with it, and the server recovers by itself.
+                    _ => kill(backend).unwrap(),
+                }
+            };
+            let ((), lost) = tokio::join!(happens, lost_at(&guard));
+            told.push(lost - begin);
+            assert!(!guard.is_held());
+            server.start().await.unwrap();
+        }
+        told.assert_below(&format!("loss told after {outage}"), PROMPT);
+    }
+}
+
+async fn lost_at(guard: &WriteGuard) -> Instant {
+    soon("the loss is told", guard.lost()).await;
+    Instant::now()
+}
+
+pub async fn loss_is_told_to_every_guard_and_to_those_who_ask_later(lab: &Lab) {
+    let manager = lab.manager();
+    let asking = Arc::new(manager.rwlock("asking".into()).write().await.unwrap());
+    let quiet = manager.rwlock("quiet".into()).write().await.unwrap();
+    let reader = manager.rwlock("read".into()).read().await.unwrap();
+    let fellow = manager.rwlock("read".into()).read().await.unwrap();
+    let other = lab.lock("other").write().await.unwrap();
+    let pid = holder(lab.witness(), "asking").await;
+    assert_eq!(pid, holder(lab.witness(), "quiet").await, "one session holds them all");
+    let two =
+        [asking.clone(), asking.clone()].map(|guard| start(async move { guard.lost().await }));
+    lab.witness().terminate(pid).await.unwrap();
+    for told in two {
+        soon("the loss is told", told).await.unwrap();
+    }
+    assert!(!asking.is_held() && !quiet.is_held() && !reader.is_held() && !fellow.is_held());
+    // All of these ask for the first time.
+    for lost in
+        [is_told(quiet.lost()).await, is_told(reader.lost()).await, is_told(fellow.lost()).await]
+    {
+        assert!(lost);
+    }
+    assert!(is_told(asking.lost()).await, "and again");
+    let releases = [quiet.release().await, reader.release().await, fellow.release().await];
+    for release in releases {
+        assert_eq!(release.unwrap_err().kind(), ErrorKind::Lost);
+    }
+    assert!(other.is_held() && !is_told(other.lost()).await, "another session's guard");
+    other.release().await.unwrap();
+}
+
+pub async fn release_of_one_guard_is_no_loss_to_another(lab: &Lab) {
+    let manager = lab.manager();
+    let (key, lock) = (LockKey::from("key"), manager.rwlock("key".into()));
+    let first = lock.read().await.unwrap();
+    let second = lock.read().await.unwrap();
+    first.release().await.unwrap();
+    assert!(second.is_held() && !is_told(second.lost()).await);
+    let waiting = lock.clone();
+    let wait = start(async move { waiting.write().await });
+    lab.until_queued(&manager, 1).await;
+    second.release().await.unwrap();
+    // It may be the very same lock at the server.
+    let third = soon("the lock is free", wait).await.unwrap().unwrap();
+    assert!(third.is_held() && !is_told(third.lost()).await);
+    third.release().await.unwrap();
+    lab.witness().until_free(key).await.unwrap();
+}
+
+/// Whether it is told by now.
+async fn is_told(lost: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = lost => true,
+        () = ready(()) => false,
+    }
+}
+
+pub async fn forgotten_guard_holds_its_lock_until_the_manager_is_closed(lab: &Lab) {
+    let manager = lab.manager();
+    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    std::mem::forget(guard);
+    assert_eq!(manager.stats().held, 1);
+    assert!(lab.lock("key").try_write().await.unwrap().is_none());
+    manager.close().await.unwrap();
+    lab.lock("key").try_write().await.unwrap().expect("the lock is free").release().await.unwrap();
+}
+
+/// So heartbeats ask for the lock, not for a sign of life.
+pub async fn lock_taken_from_a_living_session_is_told_within_a_heartbeat(lab: &Lab) {
+    let faults = Faults::new();
+    let manager = lab.manager_with(&Options { faults: Some(faults.clone()), ..leased() });
+    let lock = manager.rwlock("key".into());
+    lock.write().await.unwrap().release().await.unwrap();
+    let guard = lock.write().await.unwrap();
+    let pid = holder(lab.witness(), "key").await;
+    let begin = Instant::now();
+    faults.strike_once(Point::Holdings, Fault::Robbed);
+    let told = lost_at(&guard).await - begin;
+    println!("loss told {told:.1?} after the next heartbeat could be due");
+    assert!(told <= lease().1 / 4 + SLACK, "{told:?}");
+    assert!(!guard.is_held());
+    assert!(lab.witness().holders("key".into()).await.unwrap().iter().all(|row| row.pid != pid));
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+}
+
+/// Nobody can tell whether it will ever answer, so this is the safe side: the lock is still there.
+pub async fn stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let observer = connect(server.url()).await;
+    let lock = lab.manager_at(server.url(), &leased()).unwrap().rwlock("key".into());
+    let guard = lock.write().await.unwrap();
+    let backend = holder(&observer, "key").await;
+    let begin = Instant::now();
+    let stopped = Stopped::stop(backend).unwrap();
+    let told = lost_at(&guard).await - begin;
+    println!("loss told {told:.1?} after the backend was stopped");
+    assert!(told <= lease().1 + Duration::from_millis(100) + SLACK, "{told:?}");
+    assert!(!guard.is_held());
+    assert_eq!(holder(&observer, "key").await, backend);
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+    stopped.resume();
+    observer.until_free("key".into()).await.unwrap();
+}
+
+/// Twice as many busy threads as there are processors.
+pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
+    let length = Duration::from_secs(if is_long() { 600 } else { 8 });
+    let managers = [lab.manager_with(&leased()), lab.manager_with(&leased())];
+    let mut guards = Vec::new();
+    for (number, manager) in managers.iter().enumerate() {
+        for key in 0..10 {
+            guards.push(manager.rwlock((number as i32, key).into()).write().await.unwrap());
+        }
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let processors = thread::available_parallelism().map_or(2, usize::from);
+    let busy: Vec<_> = (0..2 * processors)
+        .map(|_| {
+            let over = over.clone();
+            thread::spawn(move || while !over.load(Ordering::Relaxed) {})
+        })
+        .collect();
+    let end = Instant::now() + length;
+    let mut cycles = 0;
+    while Instant::now() < end {
+        for manager in &managers {
+            let guard = soon("the lock is free", manager.rwlock("cycled".into()).write()).await;
+            guard.unwrap().release().await.expect("nothing was lost");
+            cycles += 1;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    let lost = guards.iter().filter(|guard| !guard.is_held()).count();
+    println!("{lost} of {} locks lost in {length:?}, {cycles} cycles", guards.len());
+    assert_eq!(lost, 0);
+    for thread in busy {
+        thread.join().unwrap();
+    }
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+}
+
+/// One caller in each process: where a lock passes from caller to caller of a process, the server is not asked, and confirms nothing.
+pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
+    let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 2 });
+    let tasks: Vec<_> = (0..6)
+        .map(|_| lab.manager())
+        .map(|manager| {
+            start(async move { hold_in_turn(&*manager.rwlock("key".into()), end).await })
+        })
+        .collect();
+    let mut ended = 0;
+    while Instant::now() < end {
+        sleep(Duration::from_millis(20)).await;
+        let locks = lab.witness().locks().await.unwrap();
+        // Now one that holds the lock, now one that waits.
+        if let Some(row) = locks.get(ended % locks.len().max(1)) {
+            lab.witness().terminate(row.pid).await.unwrap();
+            ended += 1;
+        }
+    }
+    let mut held = Vec::new();
+    for task in tasks {
+        held.extend(soon("the lock comes free", task).await.unwrap());
+    }
+    held.sort_unstable();
+    println!("{} confirmed guards, {ended} sessions ended", held.len());
+    assert!(held.len() > 20 && ended > 20);
+    assert!(held.is_sorted_by(|(_, end), (begin, _)| end <= begin));
+}
+
+/// From when until when it held the lock for certain: the server has confirmed it afterwards.
+async fn hold_in_turn(lock: &dyn DistributedRwLock, end: Instant) -> Vec<(Instant, Instant)> {
+    let mut held = Vec::new();
+    while Instant::now() < end {
+        let Ok(guard) = lock.write().await else { continue };
+        let begin = Instant::now();
+        sleep(Duration::from_millis(1)).await;
+        let end = Instant::now();
+        if guard.release().await.is_ok() {
+            held.push((begin, end));
+        }
+    }
+    held
+}

@@ -1,0 +1,25 @@
+use std::time::Duration;
+
+/// How long something took, each time.
+#[derive(Debug, Default)]
+pub(super) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    pub(super) fn push(&mut self, latency: Duration) {
+        self.0.push(latency);
+    }
+
+    /// Prints the figures, and holds the longest against a bound that a busy machine keeps, too.
+    pub(super) fn assert_below(mut self, what: &str, bound: Duration) {
+        self.0.sort_unstable();
+        let [p50, p99, max] = [50, 99, 100].map(|percent| self.percentile(percent));
+        println!("{what}: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {}", self.0.len());
+        assert!(max <= bound, "{what}: {max:?}");
+    }
+
+    /// The smallest one that so many percent do not exceed.
+    fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        self.0[rank - 1]
+    }
+}

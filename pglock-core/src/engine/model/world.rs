@@ -103,6 +103,11 @@ impl World {
     }
 
     pub(crate) fn abandon(&mut self, waiter: WaiterId, key: LockKey) {
+        // What is due may answer it before it goes.
+        self.tick();
+        if !self.reference.unresolved().iter().any(|(unresolved, _)| *unresolved == waiter) {
+            return;
+        }
         let looks = self.reference.looks(waiter);
         self.reference.forget(waiter);
         self.step(match looks {
@@ -117,6 +122,7 @@ impl World {
         hold: HoldId,
         confirm: bool,
     ) -> Option<WaiterId> {
+        self.tick();
         let confirm = confirm.then(|| self.new_waiter());
         self.reference.release(key, hold, confirm);
         self.step(Event::Release { key, hold, confirm });

@@ -144,16 +144,16 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pi
 macro_rules! locks {
     ($where:literal) => {
         concat!(
-            "SELECT (l.classid::int8 << 32) | l.objid::int8, concat_ws(E'\\n',\
+            "SELECT (l.classid::int8 << 32) | l.objid::int8, pg_catalog.concat_ws(E'\\n',\
  CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END,\
  l.granted::int4, l.pid,\
- coalesce((extract(epoch FROM CASE WHEN l.granted THEN s.backend_start ELSE (to_jsonb(l) ->> 'waitstart')::timestamptz END) * 1000000)::int8::text, ''),\
- CASE WHEN l.granted THEN '' ELSE array_to_string(pg_blocking_pids(l.pid), ',') END,\
- coalesce(host(s.client_addr), ''), coalesce(s.application_name, '')) \
-FROM pg_locks AS l LEFT JOIN pg_stat_activity AS s ON s.pid = l.pid \
-WHERE l.locktype = 'advisory' AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())",
+ coalesce((pg_catalog.date_part('epoch', CASE WHEN l.granted THEN s.backend_start ELSE (pg_catalog.to_jsonb(l) ->> 'waitstart')::timestamptz END) * 1000000)::int8::text, ''),\
+ CASE WHEN l.granted THEN '' ELSE pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(l.pid), ',') END,\
+ coalesce(pg_catalog.host(s.client_addr), ''), coalesce(s.application_name, '')) \
+FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS s ON s.pid = l.pid \
+WHERE l.locktype = 'advisory' AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())",
             $where,
-            " ORDER BY l.objsubid, l.classid, l.objid, l.granted DESC, to_jsonb(l) ->> 'waitstart', l.pid"
+            " ORDER BY l.objsubid, l.classid, l.objid, l.granted DESC, pg_catalog.to_jsonb(l) ->> 'waitstart', l.pid"
         )
     };
 }

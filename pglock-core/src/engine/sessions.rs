@@ -1,6 +1,7 @@
 //! The sessions of the machine: what each is doing, and which one to use for what.
 
 mod cancels;
+mod cap;
 mod connecting;
 mod lease;
 mod waiting;
@@ -8,6 +9,7 @@ mod waiting;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+pub(super) use self::cap::Claims;
 use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId, WaiterId};
 use super::limits::Limits;
 use crate::driver::Operation;
@@ -99,22 +101,6 @@ pub(super) enum Role {
     Waiting,
 }
 
-/// Locks that this process has at the server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Claims {
-    /// Held, or waited for.
-    pub(super) held: usize,
-    /// Tried: what is not granted will not stay.
-    pub(super) asked: usize,
-}
-
-impl Claims {
-    pub(super) fn change(&mut self, before: Self, after: Self) {
-        self.held = self.held + after.held - before.held;
-        self.asked = self.asked + after.asked - before.asked;
-    }
-}
-
 #[derive(Debug)]
 pub(super) enum Phase {
     /// To be connected when its turn comes: one attempt at a time.
@@ -179,9 +165,6 @@ pub(super) enum Alarm {
     CloseIdle(SessionId),
 }
 
-/// Locks of a process at the server, where no other number is given and the server's table is large.
-const MOST_LOCKS: usize = 1000;
-
 impl Sessions {
     pub(super) fn new(limits: Limits, seed: u64) -> Self {
         Self {
@@ -235,23 +218,6 @@ impl Sessions {
             Some((id, _)) => *id,
             None => self.plan(Role::Shared, now, fx),
         }
-    }
-
-    /// How many locks this process may hold, so that the table that all users share does not fill up.
-    pub(super) fn cap(&self) -> usize {
-        let table = self.server.and_then(|server| server.lock_table);
-        let share = || table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS));
-        self.limits.locks.unwrap_or_else(share)
-    }
-
-    pub(super) fn is_at_cap(&self) -> bool {
-        self.claims.held + self.claims.asked >= self.cap()
-    }
-
-    /// The next key that may be asked for, or that is to be refused, because the cap is reached by locks that are held.
-    pub(super) fn next_parked(&mut self) -> Option<LockKey> {
-        let waits_for_answers = self.claims.held < self.cap() && self.is_at_cap();
-        if waits_for_answers { None } else { self.parked.pop_front() }
     }
 
     /// A session, open now, on which the probe for a key held by `holders` means something.

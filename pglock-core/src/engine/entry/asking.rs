@@ -17,7 +17,7 @@ impl Entry {
             return self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
-            [] if cx.sessions.claims.held >= cx.sessions.cap() => {
+            [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.fx.fail(first.id, cx.key, &Error::too_many_locks());
                 }

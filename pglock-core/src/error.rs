@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::key::LockKey;
 use crate::looking::LockEntry;
-use crate::names::Shown;
+use crate::names::{Name, Shown};
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,8 +105,9 @@ impl Error {
         &self.cause.holders
     }
 
-    pub(crate) fn with_name(self, name: Option<&Arc<str>>) -> Self {
-        Self { name: name.cloned(), ..self }
+    /// The same error, about this key and what it is called.
+    pub(crate) fn about(self, key: LockKey, name: Option<&Arc<Name>>) -> Self {
+        Self { key: Some(key), name: name.map(|name| name.text().clone()), ..self }
     }
 
     /// `holders`: if the server could tell.

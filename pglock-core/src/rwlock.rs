@@ -220,7 +220,7 @@ impl RwLock {
     }
 
     fn about(&self, error: Error) -> Error {
-        error.for_key(self.key).with_name(self.name.as_ref().map(|name| name.text()))
+        error.about(self.key, self.name.as_ref())
     }
 
     async fn wait(&self, mode: Mode) -> Result<Held> {

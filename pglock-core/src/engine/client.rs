@@ -181,7 +181,7 @@ impl Held {
     }
 
     fn about(&self, error: Error) -> Error {
-        error.for_key(self.key).with_name(self.name.as_ref().map(|name| name.text()))
+        error.about(self.key, self.name.as_ref())
     }
 
     pub(crate) async fn release(mut self) -> Result<()> {

@@ -127,8 +127,8 @@ impl DriverError {
 
     /// With the SQLSTATE code, where the client shows it.
     #[must_use]
-    pub fn with_sqlstate(self, code: impl Into<String>) -> Self {
-        Self { sqlstate: Some(code.into()), ..self }
+    pub fn with_sqlstate(self, code: Option<String>) -> Self {
+        Self { sqlstate: code, ..self }
     }
 
     /// Whether the session may be used further.

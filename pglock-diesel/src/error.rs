@@ -19,10 +19,7 @@ pub(crate) fn driver_error(
     } else {
         DriverError::connection(error)
     };
-    match sqlstate {
-        Some(code) => error.with_sqlstate(code),
-        None => error,
-    }
+    error.with_sqlstate(sqlstate)
 }
 
 /// Whether the server has spoken, rather than that the connection or the client failed.

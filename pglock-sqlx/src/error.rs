@@ -16,10 +16,7 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
     } else {
         DriverError::connection(error)
     };
-    match sqlstate {
-        Some(code) => error.with_sqlstate(code),
-        None => error,
-    }
+    error.with_sqlstate(sqlstate)
 }
 
 /// Whether the session is over, or in doubt. Only an error that the server reported about a statement leaves it in order.

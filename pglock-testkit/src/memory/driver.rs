@@ -56,7 +56,7 @@ impl MemorySession {
         let mut state = server.state();
         if state.refuses_connections {
             return Err(DriverError::connection("the memory server refuses connections")
-                .with_sqlstate("57P03"));
+                .with_sqlstate(Some("57P03".to_owned())));
         }
         let (pid, ends) = state.connect();
         Ok(Self { server: server.clone(), pid, ends, nonce: None })
@@ -74,9 +74,8 @@ impl MemorySession {
             Done::Now(done) => Ok(done),
             Done::Later(waited) => match waited.await {
                 Ok(Waited::Granted) => Ok(true),
-                Ok(Waited::Cancelled) => {
-                    Err(DriverError::statement("the wait was cancelled").with_sqlstate("57014"))
-                }
+                Ok(Waited::Cancelled) => Err(DriverError::statement("the wait was cancelled")
+                    .with_sqlstate(Some("57014".to_owned()))),
                 Err(_) => Err(ended()),
             },
         }

@@ -141,10 +141,7 @@ fn driver_error(error: tokio_postgres::Error) -> DriverError {
         Some(Severity::Error) => DriverError::statement(error),
         _ => DriverError::connection(error),
     };
-    match sqlstate {
-        Some(code) => error.with_sqlstate(code),
-        None => error,
-    }
+    error.with_sqlstate(sqlstate)
 }
 
 fn is_over() -> DriverError {

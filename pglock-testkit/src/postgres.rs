@@ -41,6 +41,7 @@ mod watchdog;
 
 pub use self::database::TestDatabase;
 pub use self::error::TestServerError;
+pub(crate) use self::error::write_with_causes;
 #[cfg(unix)]
 pub(crate) use self::site::{Occupancy, Site, blocking, free_ports, occupy};
 pub(crate) use self::url::{config, connect, with_address};

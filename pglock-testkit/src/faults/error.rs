@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::postgres::TestServerError;
+use crate::postgres::{TestServerError, write_with_causes};
 
 /// Why a fault tool cannot do its work.
 ///
@@ -67,13 +67,7 @@ impl From<tokio_postgres::Error> for FaultError {
 
 impl fmt::Debug for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        let mut source = self.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        write_with_causes(self, f)
     }
 }
 

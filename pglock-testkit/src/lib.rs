@@ -5,6 +5,7 @@
 //! * [`faults`]: what can go wrong around a server, made to happen.
 //! * [`faulty`]: a driver that fails where a test wants it to.
 //! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
+//! * [`uncontended`]: what a lock costs that nobody else wants, measured for an adapter.
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 
 pub mod conformance;
@@ -12,6 +13,7 @@ pub mod faults;
 pub mod faulty;
 pub mod memory;
 pub mod postgres;
+pub mod uncontended;
 pub mod witness;
 
 pub use memory::memory;

@@ -38,6 +38,8 @@ pub enum Operation {
     Cancel(i32),
     /// Gives back every lock of the session: 1.
     UnlockAll,
+    /// Does nothing: 1. That there is an answer says that the session lives.
+    Ping,
 }
 
 /// How one operation went.
@@ -125,6 +127,7 @@ const PROBE: i16 = 6;
 const PAIR: i16 = 8;
 const CANCEL: i16 = 16;
 const UNLOCK_ALL: i16 = 17;
+const PING: i16 = 18;
 
 impl Operation {
     fn encode(self) -> (i16, i64) {
@@ -135,6 +138,7 @@ impl Operation {
             Self::Probe(key) => (PROBE, Mode::Write, key),
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
+            Self::Ping => return (PING, 0),
         };
         let (is_pair, operand) = key.pack();
         (base + (mode == Mode::Read) as i16 + if is_pair { PAIR } else { 0 }, operand)
@@ -144,6 +148,7 @@ impl Operation {
         match code {
             CANCEL => return i32::try_from(operand).ok().map(Self::Cancel),
             UNLOCK_ALL => return Some(Self::UnlockAll),
+            PING => return Some(Self::Ping),
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
@@ -184,7 +189,7 @@ mod tests {
             let (code, operand) = Operation::Probe(key).encode();
             assert_eq!(Operation::decode(code, operand), Some(Operation::Probe(key)));
         }
-        for operation in [Operation::Cancel(4711), Operation::UnlockAll] {
+        for operation in [Operation::Cancel(4711), Operation::UnlockAll, Operation::Ping] {
             let (code, operand) = operation.encode();
             assert_eq!(Operation::decode(code, operand), Some(operation));
         }

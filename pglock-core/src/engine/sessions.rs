@@ -2,6 +2,7 @@
 
 mod cancels;
 mod cap;
+mod confirming;
 mod connecting;
 mod lease;
 mod waiting;
@@ -10,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub(super) use self::cap::Claims;
+use self::confirming::Confirms;
 use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId, WaiterId};
 use super::limits::Limits;
 use crate::driver::Operation;
@@ -67,6 +69,7 @@ pub(super) struct Session {
     /// Who wants to know about which key, and whether they had their turn just now.
     pub(super) looks: Vec<Look>,
     pub(super) has_looked: bool,
+    pub(super) confirms: Confirms,
     /// Locks the server has granted to it.
     pub(super) held: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
@@ -154,6 +157,8 @@ pub(super) enum Op {
         target: SessionId,
         pid: i32,
     },
+    /// Something must be answered, and there is nothing else to do.
+    Ping,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -285,6 +290,7 @@ impl Session {
             outbox: VecDeque::new(),
             looks: Vec::new(),
             has_looked: false,
+            confirms: Confirms::default(),
             held: 0,
             cancels: 0,
             cancel_since: None,
@@ -337,6 +343,7 @@ impl Session {
         self.role == Role::Waiting
             && self.held == 0
             && self.outbox.is_empty()
+            && self.confirms.is_empty()
             && self.cancels == 0
             && !self.doomed
     }
@@ -352,6 +359,7 @@ impl Op {
                 Operation::Unlock(key, mode)
             }
             Self::Cancel { pid, .. } => Operation::Cancel(pid),
+            Self::Ping => Operation::Ping,
         }
     }
 }

@@ -34,6 +34,34 @@ fn a_writer_hands_over_to_the_next_writer_without_a_request() {
 }
 
 #[test]
+fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterwards() {
+    let (mut world, hold) = holding(Write);
+    let elsewhere = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next));
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    assert!(is_granted(&world, elsewhere));
+    assert!(!world.outcomes.contains_key(&confirm.0), "that was asked before the release");
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Ping)));
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+}
+
+#[test]
+fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.kill(SHARED, false);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next), "nobody knows yet");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
 fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
     let (mut world, mut hold) = holding(Write);
     let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();

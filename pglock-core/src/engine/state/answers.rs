@@ -114,7 +114,7 @@ impl State {
             Op::Unlock { key, hold, .. } => {
                 self.with(key, now, fx, |entry, cx| entry.unlocked(hold, done, cx));
             }
-            Op::Forget { .. } => {}
+            Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, now, fx),
         }
     }
@@ -198,7 +198,7 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
                 }
                 Op::Cancel { .. } => self.sessions.push(id, *op, fx),
-                Op::Forget { .. } => {}
+                Op::Forget { .. } | Op::Ping => {}
             }
         }
         for Holding { key, mode } in strays {

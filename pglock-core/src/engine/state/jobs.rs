@@ -27,7 +27,7 @@ impl State {
             _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
                 *running = true;
-                session.sent = now;
+                session.sends(now);
                 return Job::Run(vec![Operation::UnlockAll]);
             }
             Phase::Idle if session.beat && !self.closed => {
@@ -38,7 +38,7 @@ impl State {
         }
         if let Phase::Reconcile { running, .. } = &mut session.phase {
             *running = true;
-            session.sent = now;
+            session.sends(now);
             session.asked = now;
             session.beat = false;
             return Job::Holdings;
@@ -52,15 +52,18 @@ impl State {
             let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
             session.phase = Phase::Looking(looks);
             session.has_looked = true;
-            session.sent = now;
+            session.sends(now);
             return Job::Look(key);
         }
         session.has_looked = false;
-        let ops = self.take_ops(id);
+        let mut ops = self.take_ops(id);
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
+        if ops.is_empty() && session.confirms.want_answer() {
+            ops.push(Op::Ping);
+        }
         if ops.is_empty() {
             // Shared sessions go last: waits are cancelled through them.
             if self.closed && session.outbox.is_empty() && (session.role == Role::Waiting || last) {
@@ -71,7 +74,7 @@ impl State {
         }
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         session.phase = Phase::Running(ops);
-        session.sent = now;
+        session.sends(now);
         Job::Run(operations)
     }
 

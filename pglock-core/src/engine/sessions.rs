@@ -10,6 +10,8 @@ mod waiting;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use smallvec::SmallVec;
+
 pub(super) use self::cap::Claims;
 use self::confirming::Confirms;
 use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId, WaiterId};
@@ -110,7 +112,7 @@ pub(super) enum Phase {
     Planned,
     Opening,
     Idle,
-    Running(Vec<Op>),
+    Running(Ops),
     /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is running.
     CleanUp {
         failed: Op,
@@ -119,7 +121,7 @@ pub(super) enum Phase {
     },
     /// Ask what is held. Some of these operations may have been done; with none, this is a heartbeat.
     Reconcile {
-        doubtful: Vec<Op>,
+        doubtful: Ops,
         error: Option<Error>,
         running: bool,
     },
@@ -129,6 +131,9 @@ pub(super) enum Phase {
 
 /// One who wants to know who holds and awaits this key, or any.
 pub(super) type Look = (WaiterId, Option<LockKey>);
+
+/// What is sent in one statement. Most are alone.
+pub(super) type Ops = SmallVec<[Op; 1]>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {

@@ -5,8 +5,9 @@ mod endings;
 mod jobs;
 mod looking;
 
-use std::collections::HashMap;
 use std::collections::hash_map;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::entry::{Context, Entry, Request};
 use super::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};

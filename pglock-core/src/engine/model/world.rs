@@ -340,7 +340,7 @@ impl World {
         }
         let link = self.links.get_mut(&id).expect("it was there");
         link.stage = match job {
-            Job::Run(operations) => Stage::Sent(operations),
+            Job::Run(operations) => Stage::Sent(operations.into_vec()),
             Job::Holdings => Stage::SentHoldings,
             Job::Look(_) => Stage::SentLook,
             Job::Idle => Stage::Idle,

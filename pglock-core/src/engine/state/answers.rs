@@ -6,7 +6,7 @@ use super::State;
 use crate::driver::{Answer, Holding, Outcome};
 use crate::engine::entry::Release;
 use crate::engine::event::{Effects, Moment, Server, SessionId};
-use crate::engine::sessions::{Op, Phase, Session};
+use crate::engine::sessions::{Op, Ops, Phase, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -130,7 +130,7 @@ impl State {
                     return self.sessions.renew_lease(id, now);
                 }
                 ref ops => {
-                    let doubtful = ops.to_vec();
+                    let doubtful = Ops::from_slice(ops);
                     Phase::Reconcile { doubtful, error: Some(error), running: false }
                 }
             },
@@ -160,7 +160,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let phase = std::mem::replace(&mut session.phase, Phase::Running(Vec::new()));
+        let phase = std::mem::replace(&mut session.phase, Phase::Running(Ops::new()));
         let Phase::Reconcile { doubtful, error, .. } = &phase else {
             return;
         };

@@ -2,11 +2,13 @@
 
 use std::collections::hash_map;
 
+use smallvec::smallvec;
+
 use super::State;
 use crate::driver::Operation;
 use crate::engine::entry::{Release, Request};
 use crate::engine::event::{Job, Moment, SessionId};
-use crate::engine::sessions::{Op, Phase, Role};
+use crate::engine::sessions::{Op, Ops, Phase, Role};
 
 impl State {
     /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
@@ -28,11 +30,11 @@ impl State {
             Phase::CleanUp { running, .. } => {
                 *running = true;
                 session.sends(now);
-                return Job::Run(vec![Operation::UnlockAll]);
+                return Job::Run(smallvec![Operation::UnlockAll]);
             }
             Phase::Idle if session.beat && !self.closed => {
                 session.phase =
-                    Phase::Reconcile { doubtful: Vec::new(), error: None, running: false };
+                    Phase::Reconcile { doubtful: Ops::new(), error: None, running: false };
             }
             Phase::Reconcile { .. } | Phase::Idle => {}
         }
@@ -78,8 +80,8 @@ impl State {
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId) -> Vec<Op> {
-        let mut ops = Vec::new();
+    fn take_ops(&mut self, id: SessionId) -> Ops {
+        let mut ops = Ops::new();
         while ops.len() < self.sessions.limits.batch
             && let Some(session) = self.sessions.get_mut(id)
             && let Some(op) = session.outbox.pop_front()

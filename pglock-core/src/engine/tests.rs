@@ -458,6 +458,17 @@ fn an_idle_waiting_session_is_closed_after_a_while() {
     assert!(!world.links.contains_key(&WAITING));
 }
 
+#[test]
+fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
+    let (mut world, _) = holding(Write);
+    for _ in 0..20 {
+        world.advance(Limits::default().lease.heartbeat);
+        world.turn(SHARED, true);
+        assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+        world.settle();
+    }
+}
+
 fn key() -> LockKey {
     LockKey::from(KEY)
 }

@@ -87,12 +87,20 @@ const SLOW: Fault = Fault::Slow(Duration::from_secs(3));
 
 impl Combination {
     pub(crate) fn all(scene: Scene) -> impl Iterator<Item = Self> {
-        let strikes = Point::ALL.into_iter().flat_map(|point| faults(point).map(move |fault| (point, fault)));
+        let strikes =
+            Point::ALL.into_iter().flat_map(|point| faults(point).map(move |fault| (point, fault)));
         strikes.flat_map(move |(point, fault)| {
             [Lasting::Once, Lasting::UntilCleared].into_iter().flat_map(move |lasting| {
                 LEAVES.into_iter().map(move |leave| Self { scene, point, fault, lasting, leave })
             })
         })
+    }
+
+    /// Whether the caller may be kept waiting for as long as it waits.
+    pub(crate) fn goes_on(&self) -> bool {
+        // In the server's queue, silence is no fault.
+        let is_wait = self.point == Point::Lock && matches!(self.fault, Fault::Silence { .. });
+        is_wait || self.lasting == Lasting::UntilCleared
     }
 
     /// The name of the fault at its point.

@@ -34,7 +34,7 @@ fn caller_before_another_one_may_leave_in_any_fault() {
 
 #[test]
 fn reader_that_joins_may_leave_in_any_fault() {
-    run_all(Scene::Joining, &[Point::Lock, Point::Cancel, Point::UnlockAll]);
+    run_all(Scene::Joining, &[Point::TryLock, Point::Lock, Point::Cancel, Point::UnlockAll]);
 }
 
 /// Runs all combinations in a scene; all points but these must have been struck, by all of their faults.

@@ -30,6 +30,8 @@ const HOLD: Duration = Duration::from_secs(6);
 const FAULTY: Duration = Duration::from_secs(3);
 /// How long sessions that wait are kept idle.
 const IDLE: Duration = Duration::from_secs(2);
+/// Longer than a connection may take, and than anybody believes in a session that says nothing.
+const SETTLED: Duration = Duration::from_secs(12);
 /// Longer than all that the engine allows a server that says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,11 +77,16 @@ pub(crate) async fn play(combination: Combination) -> Outcome<bool> {
         play.faults.clear();
     }
     play.check_queue(next.is_some()).await?;
+    play.check_guards(next.is_some()).await?;
     let _ = play.witness.release(KEY.into(), Mode::Write).await;
-    if let Some(next) = next {
-        bounded("the next in line", next).await?.unwrap().map(drop).unwrap_or_default();
+    if let Some(mut next) = next {
+        // It may be told of the fault, or go on with the wait that is silent.
+        let ends = play.faulty("the next in line", &mut next).await?;
+        if ends.is_none() {
+            next.abort();
+            let _ = next.await;
+        }
     }
-    play.check_guards().await?;
     play.check_locks().await?;
     play.check_sessions().await?;
     Ok(struck)
@@ -218,16 +225,21 @@ impl Play {
     }
 
     /// What the guards believe in is what the server says; then they go.
-    async fn check_guards(&mut self) -> Outcome {
-        sleep(HOLD).await;
-        let is_true = |seen: &Seen| self.guards.iter().any(Guard::is_held) == (seen.held > 0);
+    async fn check_guards(&mut self, is_followed: bool) -> Outcome {
+        sleep(SETTLED).await;
+        let is_true = |seen: &Seen| match self.guards.iter().any(Guard::is_held) {
+            true => seen.held > 0,
+            // The next in line may have it.
+            false => seen.held == 0 || is_followed,
+        };
         self.until("guards are believed in if the server says so", is_true).await?;
         self.guards.clear();
-        self.until("nothing is held", |seen| seen.held == 0).await
+        Ok(())
     }
 
-    /// The next callers get the lock.
+    /// Nothing is left behind, and the next callers get the lock.
     async fn check_locks(&self) -> Outcome {
+        self.until("nothing is left", |seen| seen.held + seen.waiting == 0).await?;
         let next = [self.lock(), Some(self.server.locks().rwlock(KEY))];
         for lock in next.into_iter().flatten() {
             let guard = bounded("the next caller", lock.write()).await?;
@@ -238,7 +250,7 @@ impl Play {
             let released = bounded("the next release", guard.release()).await?;
             released.map_err(|error| format!("the next release: {error}"))?;
         }
-        self.until("nothing is left", |seen| seen.held + seen.waiting == 0).await
+        self.until("nothing is left again", |seen| seen.held + seen.waiting == 0).await
     }
 
     async fn check_sessions(&mut self) -> Outcome {
@@ -269,12 +281,12 @@ impl Play {
         Seen { held, waiting: own().count() - held, sessions }
     }
 
-    /// Awaits what may not end while a fault lasts, and must end otherwise.
+    /// Awaits what must end unless the fault goes on.
     async fn faulty<T>(&self, what: &str, future: impl Future<Output = T>) -> Outcome<Option<T>> {
-        match self.combination.lasting {
-            Lasting::Once => bounded(what, future).await.map(Some),
-            Lasting::UntilCleared => Ok(timeout(FAULTY, future).await.ok()),
+        if self.combination.goes_on() {
+            return Ok(timeout(FAULTY, future).await.ok());
         }
+        bounded(what, future).await.map(Some)
     }
 
     async fn until(&self, what: &str, reached: impl Fn(&Seen) -> bool) -> Outcome {

@@ -201,7 +201,9 @@ impl Drop for Held {
         if let Some(listener) = self.listener.get() {
             self.life.stop_listening(*listener);
         }
-        if let Some(hold) = self.hold.take() {
+        if let Some(hold) = self.hold.take()
+            && !cfg!(pglock_seed_bug = "keep_dropped")
+        {
             self.client.shared.step(Event::Release { key: self.key, hold, confirm: None });
         }
     }

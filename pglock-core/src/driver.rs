@@ -89,7 +89,7 @@ pub trait Session: Send + 'static {
     /// # Behavior
     ///
     /// - Returns when the connection is closed; failures on the way are of no interest.
-    /// - Is given five seconds. Dropping the future then closes the connection at once.
+    /// - Need not mind the time: the engine drops the future after five seconds.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 

@@ -1,3 +1,5 @@
+//! What is combined: a fault, and a caller who leaves.
+
 use std::time::Duration;
 
 use pglock_core::Mode;
@@ -131,7 +133,7 @@ impl Leave {
     }
 }
 
-/// The faults that make a difference at a point.
+/// The faults that make a difference at a point: only what is asked can reach another session, and farewells have no answer.
 fn faults(point: Point) -> impl Iterator<Item = Fault> {
     let slow = [Fault::Silence { done: false }, Fault::Silence { done: true }, SLOW];
     let refused = [Fault::Refused { done: false }, Fault::Refused { done: true }];

@@ -78,6 +78,7 @@ pub(crate) async fn play(combination: Combination) -> Outcome<bool> {
     }
     play.check_queue(next.is_some()).await?;
     play.check_guards(next.is_some()).await?;
+    // If it has not done so before.
     let _ = play.witness.release(KEY.into(), Mode::Write).await;
     if let Some(mut next) = next {
         // It may be told of the fault, or go on with the wait that is silent.

@@ -1,18 +1,13 @@
 use std::io;
 use std::sync::LazyLock;
 use std::thread;
-use std::time::Duration;
 
 use pglock_core::driver::{Answer, DriverError, Param, Question, Request, Row, Session, Statement};
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Acquire, FromRow, PgPool};
 use tokio::runtime::{Builder, Handle};
-use tokio::time::timeout;
 
 use crate::error::{driver_error, ends_session};
-
-/// Longest time that the farewell may take, such as on a network that is down.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A runtime that has ended: whatever is spawned on it is dropped at once.
 static ENDED_RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
@@ -115,7 +110,7 @@ impl Session for SqlxSession {
     async fn close(mut self) {
         // The listener spawns the farewell; the pool then waits until its connection is closed.
         drop(self.listener.take());
-        let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+        self.pool.close().await;
     }
 }
 

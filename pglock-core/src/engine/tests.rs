@@ -486,6 +486,38 @@ fn an_idle_waiting_session_is_closed_after_a_while() {
     assert!(!world.links.contains_key(&WAITING));
 }
 
+#[test]
+fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
+    let (mut world, _) = holding(Write);
+    for _ in 0..20 {
+        world.advance(Limits::default().lease.heartbeat);
+        world.turn(SHARED, true);
+        assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+        world.settle();
+    }
+}
+
+#[test]
+fn an_idle_waiting_session_is_closed_though_its_heartbeat_is_on_the_way_when_it_is_due() {
+    let (mut world, waiter) = waiting(Write);
+    let (shift, heartbeat) = (Duration::from_millis(100), Duration::from_millis(2500));
+    world.advance(shift);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(heartbeat - shift);
+    for _ in 1..12 {
+        world.settle();
+        world.advance(heartbeat);
+    }
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::SentHoldings);
+    world.advance(shift);
+    world.settle();
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}
+
 fn key() -> LockKey {
     LockKey::from(KEY)
 }

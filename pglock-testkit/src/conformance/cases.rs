@@ -3,12 +3,9 @@
 
 #![allow(clippy::unused_async, missing_docs)]
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
 #[cfg(unix)]
 use std::time::Duration;
 
-use pglock_core::Error;
 #[cfg(unix)]
 use pglock_core::LockKey;
 
@@ -23,6 +20,7 @@ use crate::witness::Witness;
 pub mod answers;
 pub mod cancelling;
 pub mod closing;
+pub mod connecting;
 pub mod excluding;
 pub mod failing;
 pub mod keys;
@@ -140,6 +138,19 @@ macro_rules! __each_case {
                 close_twice_is_harmless,
                 dropped_manager_ends_its_sessions: Sessions,
             ],
+            connecting: [
+                refused_connection_is_told_at_once: Postgres,
+                full_server_is_told_at_once: Postgres,
+                unreadable_urls_are_refused_without_being_shown: Postgres,
+                driver_is_made_outside_a_runtime_and_shows_no_password: Postgres,
+                dropped_attempt_leaves_no_connection: Postgres,
+                closed_session_is_gone_at_the_server: Postgres,
+                dropped_session_is_gone_from_any_thread: Postgres,
+                dropped_session_is_gone_without_its_runtime: Postgres,
+                dropped_session_is_gone_at_the_end_of_its_thread: Postgres,
+                end_at_the_server_is_noticed_and_final: Postgres,
+                session_whose_farewell_does_not_end_is_dropped: Engine,
+            ],
             sessions: [
                 thousand_keys_are_held_on_few_sessions: Sessions,
                 ended_session_is_told_to_its_guards: Sessions,
@@ -245,15 +256,4 @@ async fn connect(url: &str) -> PostgresWitness {
 
 async fn execute(witness: &PostgresWitness, sql: &str) {
     witness.client().batch_execute(sql).await.unwrap();
-}
-
-/// All that an error shows of itself and its causes.
-fn shown(error: &Error) -> String {
-    let mut text = String::new();
-    let mut link: Option<&dyn StdError> = Some(error);
-    while let Some(error) = link {
-        writeln!(text, "{error}\n{error:?}\n{error:#?}").unwrap();
-        link = error.source();
-    }
-    text
 }

@@ -12,6 +12,7 @@ use pglock_core::{
     DistributedRwLock, Error, LockEntry, LockKey, Locks, NamedKey, Result, Stats, WaitStrategy,
 };
 
+use super::driver::AnyDriver;
 use crate::faulty::{Faults, Faulty};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::{PostgresWitness, Witness};
@@ -49,13 +50,23 @@ pub trait Fixture: Send + Sync + 'static {
         lacks(Power::Process)
     }
 
-    /// Makes a lock manager for the server and the database of a URL. All of [`Power::Postgres`].
+    /// Makes a lock manager for the server and the database of a URL. Part of [`Power::Postgres`].
     ///
     /// # Errors
     ///
     /// If the URL cannot be understood.
     fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         let _ = (url, options);
+        lacks(Power::Postgres)
+    }
+
+    /// Makes a driver for the server and the database of a URL. Part of [`Power::Postgres`].
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be understood.
+    fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
+        let _ = url;
         lacks(Power::Postgres)
     }
 }
@@ -70,7 +81,7 @@ pub enum Power {
     Engine,
     /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
     Process,
-    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`]. Cases start, stop and configure servers.
+    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`] and [`Fixture::driver_at`]. Cases start, stop and configure servers.
     Postgres,
 }
 
@@ -240,6 +251,10 @@ impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
 
     fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         Ok(options.build(url.parse::<D>()?))
+    }
+
+    fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
+        Ok(Box::new(url.parse::<D>()?))
     }
 }
 

@@ -92,7 +92,7 @@ impl Session {
     fn next_look(&self, lease: Lease, now: Moment) -> Moment {
         let end = self.confirmed + lease.client;
         match self.beat {
-            true => end,
+            true => end.min(now + lease.heartbeat),
             false => end.min(self.asked + lease.heartbeat).max(now),
         }
     }

@@ -12,8 +12,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use super::{connect, execute, shown};
-use crate::conformance::{Lab, Options, soon, start};
+use super::{connect, execute};
+use crate::conformance::{Lab, Options, shown, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
 

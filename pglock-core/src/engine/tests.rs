@@ -468,7 +468,7 @@ fn world() -> World {
 
 fn world_with(change: impl FnOnce(&mut Limits)) -> World {
     let mut limits =
-        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 3, ..Limits::default() };
+        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Limits::default() };
     change(&mut limits);
     World::new(limits, vec![key()], 1)
 }

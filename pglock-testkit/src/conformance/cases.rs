@@ -122,6 +122,8 @@ macro_rules! __each_case {
                 writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
                 process_passes_a_lock_on_for_a_bounded_time: Process,
                 process_passes_a_lock_on_a_bounded_number_of_times: Engine,
+                task_that_never_has_to_wait_leaves_others_their_turn,
+                tasks_that_want_one_key_get_equal_turns,
                 process_that_hands_nothing_over_asks_the_server_each_time: Engine,
                 reader_gets_its_turn_among_writers_of_its_process,
                 reader_gets_its_turn_among_writers_of_other_processes,

@@ -128,6 +128,45 @@ pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
     assert_eq!(order.iter().position(|name| *name == "theirs"), Some(10));
 }
 
+/// Each has a lock for itself, which is answered at once as a rule: nothing else would make it leave the others their time.
+pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
+    let manager = lab.manager();
+    let (least, most) = turns_by_drop((0..64).map(|task: i64| manager.rwlock(task.into()))).await;
+    assert!(most <= 10 * least, "{least} to {most} turns");
+}
+
+pub async fn tasks_that_want_one_key_get_equal_turns(lab: &Lab) {
+    let (least, most) = turns_by_drop(vec![lab.lock(KEY); 64].into_iter()).await;
+    assert!(2 * most <= 3 * least, "{least} to {most} turns");
+}
+
+/// The least and the most turns of a task, if each takes its lock again as soon as it has dropped it.
+async fn turns_by_drop(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) -> (u32, u32) {
+    let stop = Arc::<AtomicBool>::default();
+    let task = |lock: Arc<dyn DistributedRwLock>| {
+        let stop = stop.clone();
+        start(async move {
+            let mut turns = 0;
+            while !stop.load(Ordering::SeqCst) {
+                drop(lock.write().await.unwrap());
+                turns += 1;
+            }
+            turns
+        })
+    };
+    let tasks: Vec<_> = locks.map(task).collect();
+    sleep(Duration::from_secs(if is_long() { 30 } else { 2 })).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut turns = Vec::new();
+    for task in tasks {
+        turns.push(soon("a task starves", task).await.unwrap());
+    }
+    turns.sort_unstable();
+    let (least, most) = (turns[0], turns[turns.len() - 1]);
+    println!("{least} to {most} turns");
+    (least, most)
+}
+
 pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
     let options = Options { hand_over: Some((0, AGE)), ..Options::default() };
     let manager = lab.manager_with(&options);

@@ -120,6 +120,7 @@ macro_rules! __each_case {
             fairness: [
                 processes_get_equal_shares_of_a_key: Process,
                 writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
+                writer_is_not_starved_for_want_of_a_session_to_ask: Process,
                 process_passes_a_lock_on_for_a_bounded_time: Process,
                 process_passes_a_lock_on_a_bounded_number_of_times: Engine,
                 task_that_never_has_to_wait_leaves_others_their_turn,

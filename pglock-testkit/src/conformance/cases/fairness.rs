@@ -60,6 +60,11 @@ pub async fn writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share(lab
     writer_among_readers(lab, &Options::default()).await;
 }
 
+/// The session that holds the key must not ask for itself whether somebody waits, and there is no other one at first.
+pub async fn writer_is_not_starved_for_want_of_a_session_to_ask(lab: &Lab) {
+    writer_among_readers(lab, &Options { max_waiting_sessions: 0, ..Options::default() }).await;
+}
+
 async fn writer_among_readers(lab: &Lab, options: &Options) {
     const READ: Duration = Duration::from_millis(20);
     if lab.is_child() {

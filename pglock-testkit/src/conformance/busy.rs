@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Barrier;
 use tokio::task::spawn_blocking;
 
 use super::{Lab, start};
@@ -15,7 +16,7 @@ pub(super) struct Busy(TestProcess);
 
 /// What it has done.
 pub(super) struct Done {
-    pub(super) turns: u32,
+    pub(super) turns: usize,
     pub(super) longest: Duration,
 }
 
@@ -29,11 +30,17 @@ impl Busy {
     pub(super) async fn start(lab: &Lab, role: &str) -> Self {
         let mut process = Self::prepare(lab, role).await;
         process.go();
+        process.begun().await;
         process
     }
 
     pub(super) fn go(&mut self) {
         self.0.ask("go").unwrap();
+    }
+
+    /// Every task has had a turn.
+    pub(super) async fn begun(&mut self) {
+        assert_eq!(self.0.told().await.unwrap(), "begun");
     }
 
     pub(super) fn stop(&mut self) {
@@ -51,15 +58,17 @@ impl Busy {
 
 /// In that process: so many tasks take turns from the word to the word. A turn is told its number in its task.
 pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
-    tasks: u32,
-    turn: impl Fn(u32) -> F + Clone + Send + 'static,
+    tasks: usize,
+    turn: impl Fn(usize) -> F + Clone + Send + 'static,
 ) {
     TestProcess::tell("ready");
     line().await;
-    let stop = Arc::<AtomicBool>::default();
+    let (stop, begun) = (Arc::<AtomicBool>::default(), Arc::new(Barrier::new(tasks + 1)));
     let work = |task| {
-        let (turn, stop) = (turn.clone(), stop.clone());
+        let (turn, stop, begun) = (turn.clone(), stop.clone(), begun.clone());
         start(async move {
+            turn(task).await;
+            begun.wait().await;
             let (mut turns, mut longest) = (0, Duration::ZERO);
             while !stop.load(Ordering::SeqCst) {
                 let begin = Instant::now();
@@ -71,6 +80,8 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
         })
     };
     let tasks: Vec<_> = (0..tasks).map(work).collect();
+    begun.wait().await;
+    TestProcess::tell("begun");
     line().await;
     stop.store(true, Ordering::SeqCst);
     let (mut turns, mut longest) = (0, Duration::ZERO);

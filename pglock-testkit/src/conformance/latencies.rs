@@ -20,7 +20,7 @@ impl Latencies {
         let [p50, p99, max] = [50, 99, 100].map(|percent| self.percentile(percent));
         println!("{what}: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {}", self.0.len());
         let longest = self.percentile(percent);
-        assert!(longest <= bound, "{what}: {longest:?} for {percent} %, not {bound:?}");
+        assert!(longest <= bound, "{what}: {percent} % take {longest:?}, not {bound:?}");
     }
 
     /// The smallest one that so many percent do not exceed.

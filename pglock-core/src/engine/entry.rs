@@ -111,8 +111,8 @@ impl Entry {
         while let Some(first) = self.queue.front() {
             let limits = &cx.sessions.limits;
             let fits = |hold: &&mut Hold| {
-                let fresh = hold.passes < limits.hand_over_count
-                    && cx.now < hold.since + limits.hand_over_age;
+                let fresh = hold.passes <= limits.hand_over_count
+                    && cx.now.saturating_sub(hold.since) < limits.hand_over_age;
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match hold.release {
                     Release::No => true,

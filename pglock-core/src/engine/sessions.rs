@@ -5,6 +5,7 @@ mod cap;
 mod confirming;
 mod connecting;
 mod lease;
+mod probing;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -230,14 +231,6 @@ impl Sessions {
         }
     }
 
-    /// A session, open now, on which the probe for a key held by `holders` means something.
-    pub(super) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
-        let open = |s: &Session| {
-            s.role == Role::Shared && matches!(s.phase, Phase::Idle | Phase::Running(_))
-        };
-        self.table.iter().find(|(id, s)| open(s) && !holders(**id)).map(|(id, _)| *id)
-    }
-
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.table.remove(&id)
     }
@@ -338,10 +331,18 @@ impl Session {
         matches!(self.phase, Phase::Idle) && self.has_nothing_to_do()
     }
 
-    /// Whether it is free to wait, now or once its heartbeat has been answered.
+    /// Whether it is free to wait, now or once it has answered a question.
     fn is_about_to_be_free(&self) -> bool {
-        let beats = matches!(&self.phase, Phase::Reconcile { doubtful, .. } if doubtful.is_empty());
-        self.is_free_to_wait() || beats && self.has_nothing_to_do()
+        self.is_at_hand() && self.has_nothing_to_do()
+    }
+
+    /// Whether it will do what it is told next, now or once it has answered a question.
+    fn is_at_hand(&self) -> bool {
+        match &self.phase {
+            Phase::Idle | Phase::Looking(_) => !self.doomed,
+            Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
+            _ => false,
+        }
     }
 
     fn has_nothing_to_do(&self) -> bool {

@@ -261,6 +261,99 @@ fn all_readers_join_when_nobody_can_be_asked() {
 }
 
 #[test]
+fn a_session_is_opened_to_ask_with_when_there_is_no_other() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    let old = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.server.lock(ELSEWHERE, key(), Write);
+    let mut reader = None;
+    for _ in 0..10 {
+        world.advance(Duration::from_millis(60));
+        reader.get_or_insert_with(|| world.acquire(key(), Read, Patience::Wait));
+        world.settle();
+    }
+    assert_eq!(world.sent.last(), Some(&(SessionId(1), Operation::Probe(key()))));
+    let reader = reader.expect("it has come");
+    assert!(!is_granted(&world, reader));
+    world.release(key(), hold_of(&world, old), false);
+    world.settle();
+    assert!(world.server.count(ELSEWHERE, key(), Write) > 0);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_joins_when_the_session_to_ask_with_cannot_be_opened() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.faulty = true;
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.open_fails(false);
+    world.advance(Duration::from_millis(20));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_joins_when_the_session_to_ask_with_takes_long_to_open() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    for _ in 0..5 {
+        assert!(!is_granted(&world, reader));
+        world.advance(Duration::from_millis(320));
+    }
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_session_that_answers_a_question_can_be_asked_soon() {
+    for looks in [false, true] {
+        let mut world = world_with(|limits| {
+            limits.shared_sessions = 2;
+            limits.keys_per_session = 1;
+            limits.waiting_sessions = 0;
+        });
+        // The first key fills the session that looks go to, as long as there is no room for a second one.
+        for number in [8, KEY] {
+            world.acquire(LockKey::from(number), Read, Patience::Wait);
+            world.settle();
+        }
+        world.server.lock(ELSEWHERE, key(), Write);
+        if looks {
+            world.advance(Duration::from_millis(60));
+            world.look(None);
+        } else {
+            world.advance(Duration::from_millis(2500));
+        }
+        world.turn(SHARED, true);
+        assert_eq!(
+            world.links[&SHARED].stage,
+            if looks { Stage::SentLook } else { Stage::SentHoldings }
+        );
+        let reader = world.acquire(key(), Read, Patience::Wait);
+        assert!(!is_granted(&world, reader));
+        world.settle();
+        assert!(world.sent.contains(&(SHARED, Operation::Probe(key()))));
+        assert!(!is_granted(&world, reader));
+    }
+}
+
+#[test]
 fn a_reader_tries_for_itself_when_the_writer_before_it_goes() {
     let mut world = world_with(|limits| limits.waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Read);
@@ -528,7 +621,7 @@ fn world() -> World {
 
 fn world_with(change: impl FnOnce(&mut Limits)) -> World {
     let mut limits =
-        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 3, ..Limits::default() };
+        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Limits::default() };
     change(&mut limits);
     World::new(limits, vec![key()], 1)
 }

@@ -203,7 +203,7 @@ impl Key {
         let first = Passed { times: 0, since: now };
         let passed = self.passed.entry(hold).or_insert(first);
         let fresh = passed.times == 0
-            || passed.times < limits.hand_over_count && now < passed.since + limits.hand_over_age;
+            || passed.times <= limits.hand_over_count && now < passed.since + limits.hand_over_age;
         if !fresh {
             let may_join = mode == Mode::Read && nobody_to_ask;
             assert!(may_join, "{hold:?} passes on beyond its bound: {passed:?} at {now:?}");

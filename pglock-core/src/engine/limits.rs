@@ -53,13 +53,12 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The first pause between two tries for a key, and the longest.
-    pub(crate) fn pauses(&self) -> (Duration, Duration) {
-        let first = match self.wait {
+    /// The first pause between two tries for a key.
+    pub(crate) fn first_pause(&self) -> Duration {
+        match self.wait {
             WaitStrategy::Queue => self.poll_interval,
             WaitStrategy::Poll { interval } => interval,
-        };
-        (first, first * 16)
+        }
     }
 }
 

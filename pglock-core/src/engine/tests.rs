@@ -313,9 +313,9 @@ fn a_reader_joins_when_the_session_to_ask_with_takes_long_to_open() {
     world.settle();
     world.advance(Duration::from_millis(60));
     let reader = world.acquire(key(), Read, Patience::Wait);
-    for _ in 0..5 {
+    for _ in 0..3 {
         assert!(!is_granted(&world, reader));
-        world.advance(Duration::from_millis(320));
+        world.advance(Duration::from_millis(80));
     }
     assert!(is_granted(&world, reader));
 }

@@ -88,8 +88,8 @@ impl Entry {
 
     /// `pause`: the last pause between two tries, unless this is the first.
     pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
-        let (first, longest) = cx.sessions.limits.pauses();
-        let pause = pause.map_or(first, |pause| (pause * 2).min(longest));
+        let first = cx.sessions.limits.first_pause();
+        let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.limits.wait == WaitStrategy::Queue {
             self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
         }
@@ -156,8 +156,9 @@ impl Entry {
                 self.ask_try(session, mode, Some(pause), cx);
             }
             Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
+            // Connecting may hang.
             Why::Probe | Why::WriterWaits
-                if pause < cx.sessions.limits.pauses().1
+                if pause < cx.sessions.limits.first_pause() * 4
                     && cx.sessions.may_probe(cx.now, cx.fx) =>
             {
                 self.want_slot(why, Some(pause), cx);

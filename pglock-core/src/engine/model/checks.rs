@@ -118,7 +118,7 @@ impl World {
         let shared = || sessions.iter().filter(|(_, s)| s.role == Role::Shared);
         let to_come =
             shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
-        let by_opening = to_come && !sessions.is_connecting_in_vain() && !is_tick;
+        let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
             let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
             let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);

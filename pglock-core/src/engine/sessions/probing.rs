@@ -12,9 +12,9 @@ impl Sessions {
         able.next().map(|(id, _)| *id)
     }
 
-    /// Whether one more shared session will be there soon; plans it if there is room. While connecting fails, nobody is to wait for it.
+    /// Whether one more shared session will be there soon; plans it if there is room.
     pub(crate) fn may_probe(&mut self, now: Moment, fx: &mut Effects) -> bool {
-        if self.is_connecting_in_vain() {
+        if self.has_just_failed(now) {
             return false;
         }
         let shared = || self.table.values().filter(|s| s.role == Role::Shared);
@@ -27,7 +27,8 @@ impl Sessions {
         true
     }
 
-    pub(crate) fn is_connecting_in_vain(&self) -> bool {
-        self.failures > 0
+    /// Whether an attempt to connect has failed, and the next one must wait.
+    pub(crate) fn has_just_failed(&self, now: Moment) -> bool {
+        now < self.not_before
     }
 }

@@ -219,10 +219,11 @@ impl Sessions {
 
     /// The session for operations that answer at once; plans one if there is none.
     pub(super) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
-        let shared = || self.table.iter().filter(|(_, s)| s.role == Role::Shared && s.is_usable());
+        let all = || self.table.iter().filter(|(_, s)| s.role == Role::Shared);
+        let shared = || all().filter(|(_, s)| s.is_usable());
         // The first one with room, so that few keys stay on one session and travel in one statement.
         let roomy = shared().find(|(_, s)| s.load() < self.limits.keys_per_session);
-        let full = shared().count() >= self.limits.shared_sessions;
+        let full = all().count() >= self.limits.shared_sessions;
         let chosen =
             roomy.or_else(|| full.then(|| shared().min_by_key(|(_, s)| s.load())).flatten());
         match chosen {
@@ -328,12 +329,12 @@ impl Session {
     }
 
     fn is_free_to_wait(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.has_nothing_to_do()
+        self.role == Role::Waiting && matches!(self.phase, Phase::Idle) && self.is_spare()
     }
 
     /// Whether it is free to wait, now or once it has answered a question.
     fn is_about_to_be_free(&self) -> bool {
-        self.is_at_hand() && self.has_nothing_to_do()
+        self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
     }
 
     /// Whether it will do what it is told next, now or once it has answered a question.
@@ -345,10 +346,11 @@ impl Session {
         }
     }
 
-    fn has_nothing_to_do(&self) -> bool {
-        self.role == Role::Waiting
-            && self.held == 0
+    /// Whether it holds nothing and nobody wants anything of it.
+    fn is_spare(&self) -> bool {
+        self.held == 0
             && self.outbox.is_empty()
+            && self.looks.is_empty()
             && self.confirms.is_empty()
             && self.cancels == 0
             && !self.doomed

@@ -563,6 +563,28 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
 }
 
 #[test]
+fn of_idle_shared_sessions_one_is_kept() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 1;
+    });
+    let waiters: Vec<_> = [KEY, KEY + 1]
+        .map(|number| (LockKey::from(number), world.acquire(number.into(), Write, Patience::Wait)))
+        .into();
+    world.settle();
+    for (key, waiter) in waiters {
+        world.release(key, hold_of(&world, waiter), false);
+    }
+    world.settle();
+    assert_eq!(world.links.len(), 2);
+    for _ in 0..40 {
+        world.advance(Duration::from_secs(1));
+        world.settle();
+    }
+    assert_eq!(world.links.len(), 1);
+}
+
+#[test]
 fn an_idle_waiting_session_is_closed_after_a_while() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());

@@ -57,15 +57,14 @@ impl Sessions {
         self.table.values().filter(|s| s.role == Role::Waiting)
     }
 
-    /// A session has become idle: a waiting one is closed after a while.
+    /// A session has become idle. If it is not needed, it is closed after a while.
     pub(crate) fn rest(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
         session.phase = Phase::Idle;
         session.idle_since = now;
-        let is_free = session.role == Role::Waiting && session.held == 0;
-        if is_free && !std::mem::replace(&mut session.watched, true) {
+        if session.held == 0 && !std::mem::replace(&mut session.watched, true) {
             self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
         }
     }
@@ -73,12 +72,15 @@ impl Sessions {
     pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         let idle_timeout = self.limits.idle_timeout;
         let soon = now + self.limits.lease.heartbeat / 8;
+        let shared = self.table.values().filter(|s| s.role == Role::Shared && s.is_open());
+        let only_one = shared.filter(|s| s.is_usable()).count() == 1;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.watched = session.is_about_to_be_free();
+        let is_needed = session.role == Role::Shared && only_one;
+        session.watched = !is_needed && session.is_at_hand() && session.is_spare();
         let due = session.idle_since + idle_timeout;
-        if now >= due && session.is_free_to_wait() {
+        if session.watched && now >= due && matches!(session.phase, Phase::Idle) {
             session.phase = Phase::Closing;
             fx.push(Effect::Kick(id));
         } else if session.watched {

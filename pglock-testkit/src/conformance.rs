@@ -57,6 +57,8 @@ use crate::faults::TestProcess;
 use crate::faults::{self, FaultError};
 use crate::witness::Witness;
 
+#[cfg(unix)]
+mod busy;
 pub mod cases;
 mod driver;
 mod fixture;

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use tokio::task::coop::consume_budget;
+
 use super::event::{Event, HoldId, Patience, WaiterId};
 use super::life::{Life, ListenerId, OnLoss};
 use super::limits::Limits;
@@ -52,6 +54,8 @@ impl Client {
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
+            // A lock that is answered at once must not keep the other tasks of this thread from their turn.
+            consume_budget().await;
             let waiter = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
             return match Asked::new(self, waiter, Some(key)).await {
                 Reply::Granted { hold, life } => {

@@ -23,6 +23,8 @@ pub mod closing;
 pub mod connecting;
 pub mod excluding;
 pub mod failing;
+#[cfg(unix)]
+pub mod fairness;
 pub mod keys;
 #[cfg(unix)]
 pub mod leases;
@@ -111,6 +113,21 @@ macro_rules! __each_case {
                 many_callers_wait_on_one_session: Sessions,
                 released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
+            ],
+            #[cfg(unix)]
+            fairness: [
+                processes_get_equal_shares_of_a_key: Process,
+                writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
+                writer_is_not_starved_for_want_of_a_session_to_ask: Process,
+                process_passes_a_lock_on_for_a_bounded_time: Process,
+                process_passes_a_lock_on_a_bounded_number_of_times: Engine,
+                task_that_never_has_to_wait_leaves_others_their_turn,
+                tasks_that_want_one_key_get_equal_turns,
+                process_that_hands_nothing_over_asks_the_server_each_time: Engine,
+                reader_gets_its_turn_among_writers_of_its_process,
+                reader_gets_its_turn_among_writers_of_other_processes,
+                lock_that_passes_on_has_been_left_before: Process,
+                change_of_mode_goes_through_the_server,
             ],
             keys: [
                 extreme_keys_are_kept_apart,

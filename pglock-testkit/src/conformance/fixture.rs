@@ -125,6 +125,8 @@ pub struct Options {
     pub wait_strategy: WaitStrategy,
     /// Bound on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
+    /// How often, and for how long, a lock passes from caller to caller of one process, if not the default.
+    pub hand_over: Option<(u32, Duration)>,
     /// Bound on callers that wait, if not the default.
     pub max_waiters: Option<usize>,
     /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
@@ -141,6 +143,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(30),
             wait_strategy: WaitStrategy::default(),
             max_locks: None,
+            hand_over: None,
             max_waiters: None,
             lease: None,
             faults: None,
@@ -165,6 +168,9 @@ impl Options {
             .wait_strategy(self.wait_strategy);
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
+        }
+        if let Some((count, age)) = self.hand_over {
+            builder = builder.hand_over(count, age);
         }
         if let Some(waiters) = self.max_waiters {
             builder = builder.max_waiters(waiters);

@@ -12,6 +12,7 @@ impl Sessions {
             return;
         };
         session.confirmed = session.sent;
+        session.confirms.resolve(fx);
         // To tell of each answer would cost more than it is worth.
         if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
             session.told = Some(session.confirmed);

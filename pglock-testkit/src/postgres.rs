@@ -2,7 +2,7 @@
 //!
 //! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an installed
 //! PostgreSQL on a port and a data directory of its own, as root too, and all processes of one user that run at the
-//! same time share it. It stops, and its files go, with the last of these processes, even when that is killed.
+//! same time share it, unless they want other binaries. It stops, and its files go, with the last of these processes, even when that is killed.
 //!
 //! PostgreSQL is looked for in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian, Red Hat, Homebrew
 //! and others put it. The feature `download` downloads it if it is in none of them.

@@ -189,6 +189,35 @@ fn processes_that_start_at_once_meet_on_one_server() -> TestResult {
 }
 
 #[test]
+fn processes_that_name_other_binaries_do_not_meet() -> TestResult {
+    let terminals = Terminals::new()?;
+    let any = terminals.open("shared")?;
+    // The same ones, by another name.
+    let folder = format!("{}/.", binaries(&any.url)?);
+    let mut named = Vec::new();
+    for _ in 0..2 {
+        let process = terminals.command("shared")?.env("PGLOCK_PG_BIN", &folder).spawn()?;
+        named.push(Terminal::new(process)?);
+    }
+    assert_ne!(named[0].url, any.url);
+    assert_eq!(named[0].url, named[1].url);
+    let url = any.url.clone();
+    for process in named.into_iter().chain([any]) {
+        process.close()?;
+    }
+    terminals.until_empty(&url)
+}
+
+fn binaries(url: &str) -> Result<String, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let witness = PostgresWitness::connect(url).await?;
+        let folder = "SELECT setting FROM pg_config WHERE name = 'BINDIR'";
+        Ok(witness.client().query_one(folder, &[]).await?.try_get(0)?)
+    })
+}
+
+#[test]
 fn the_server_outlives_its_starter_but_not_its_last_user() -> TestResult {
     let terminals = Terminals::new()?;
     let first = terminals.open("shared")?;

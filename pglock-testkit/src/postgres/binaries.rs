@@ -28,8 +28,7 @@ const VERSIONED: [(&str, &str, &str); 9] = [
 
 /// The folder of `initdb` and `postgres`: `PGLOCK_PG_BIN`, else in `PATH`, else the newest in the usual folders.
 pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
-    if let Some(named) = env::var_os("PGLOCK_PG_BIN").filter(|named| !named.is_empty()) {
-        let named = PathBuf::from(named);
+    if let Some(named) = named() {
         return match with_binaries(&named) {
             Some(folder) => Ok(Some(folder)),
             None => Err(TestServerError::NoBinaries(named)),
@@ -37,6 +36,11 @@ pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
     }
     let path = env::var_os("PATH").unwrap_or_default();
     Ok(env::split_paths(&path).find_map(|folder| with_binaries(&folder)).or_else(usual))
+}
+
+/// What the user wants, if it is said.
+pub(super) fn named() -> Option<PathBuf> {
+    env::var_os("PGLOCK_PG_BIN").filter(|named| !named.is_empty()).map(PathBuf::from)
 }
 
 fn usual() -> Option<PathBuf> {

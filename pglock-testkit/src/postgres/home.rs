@@ -10,7 +10,7 @@ use super::account::{self, Account};
 use super::{TestServerError, watchdog};
 
 /// The path of a Unix socket must fit into 103 bytes on macOS; this much of it comes below the folder.
-const SOCKET_PATH: usize = 100 - "/private-123456/socket/.s.PGSQL.12345".len();
+const SOCKET_PATH: usize = 100 - "/named-12345678-123456/socket/.s.PGSQL.12345".len();
 
 #[derive(Clone, Debug)]
 pub(super) struct Home {

@@ -1,6 +1,7 @@
 //! Servers that this crate starts: one for all processes of a user, or one for a test.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -46,7 +47,7 @@ impl Shared {
         }
         let binaries = find_binaries(&home).await?;
         let (dir, membership, port) = blocking(move || {
-            let (site, membership, _watchdog) = Site::found(&home, "shared-")?;
+            let (site, membership, _watchdog) = Site::found(&home, &shared_prefix())?;
             let (_postmaster, port) = Cluster::create(&site, binaries, &[])?.start()?;
             Ok((site.dir().to_owned(), membership, port))
         })
@@ -58,7 +59,7 @@ impl Shared {
     }
 
     fn join(home: &Home) -> Option<Self> {
-        home.servers("shared-").into_iter().find_map(|dir| {
+        home.servers(&shared_prefix()).into_iter().find_map(|dir| {
             let membership = Membership::join(&dir).ok()??;
             let port = fs::read_to_string(dir.join("port")).ok()?.parse().ok()?;
             if TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -68,6 +69,18 @@ impl Shared {
             }
             Some(Self { port, dir, _membership: membership })
         })
+    }
+}
+
+/// Of the folders of servers that may be joined: those of the same binaries.
+fn shared_prefix() -> String {
+    match binaries::named() {
+        None => "shared-".to_owned(),
+        Some(folder) => {
+            let mut hasher = DefaultHasher::new();
+            folder.hash(&mut hasher);
+            format!("named-{:08x}-", hasher.finish() as u32)
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Leave {
     Dropped,
     /// Releases the guard.
     Released,
+    /// Releases the guard at once, so that the lock passes to the next in line without the server.
+    Passed,
     /// Releases the guard, and drops that when it has asked.
     ReleaseDropped,
     /// Closes the manager while there is a guard.
@@ -65,7 +67,7 @@ pub(crate) enum Leave {
     Kept,
 }
 
-const LEAVES: [Leave; 16] = [
+const LEAVES: [Leave; 17] = [
     Leave::Unpolled,
     Leave::Unsent,
     Leave::InTheAir(0),
@@ -78,6 +80,7 @@ const LEAVES: [Leave; 16] = [
     Leave::Closed,
     Leave::Dropped,
     Leave::Released,
+    Leave::Passed,
     Leave::ReleaseDropped,
     Leave::ClosedHolding,
     Leave::ManagerDropped,

@@ -15,16 +15,19 @@ mod combination;
 mod play;
 
 /// Points and faults, how long they last, and ways to leave.
-const COMBINATIONS: usize = 87 * 2 * 16;
+const COMBINATIONS: usize = 97 * 2 * 17;
 
 #[test]
 fn first_caller_of_a_manager_may_leave_in_any_fault() {
-    run_all(Scene::First, &[Point::Lock, Point::Probe, Point::Cancel, Point::UnlockAll]);
+    run_all(
+        Scene::First,
+        &[Point::Lock, Point::Probe, Point::Cancel, Point::UnlockAll, Point::Ping],
+    );
 }
 
 #[test]
 fn caller_that_waits_may_leave_in_any_fault() {
-    run_all(Scene::Waiting, &[Point::Probe]);
+    run_all(Scene::Waiting, &[Point::Probe, Point::Ping]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub mod excluding;
 pub mod failing;
 #[cfg(unix)]
 pub mod fairness;
+#[cfg(unix)]
+pub mod handing_over;
 pub mod keys;
 #[cfg(unix)]
 pub mod leases;
@@ -120,14 +122,17 @@ macro_rules! __each_case {
                 writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
                 writer_is_not_starved_for_want_of_a_session_to_ask: Process,
                 process_passes_a_lock_on_for_a_bounded_time: Process,
-                process_passes_a_lock_on_a_bounded_number_of_times: Engine,
                 task_that_never_has_to_wait_leaves_others_their_turn,
                 tasks_that_want_one_key_get_equal_turns,
-                process_that_hands_nothing_over_asks_the_server_each_time: Engine,
                 reader_gets_its_turn_among_writers_of_its_process,
                 reader_gets_its_turn_among_writers_of_other_processes,
+            ],
+            #[cfg(unix)]
+            handing_over: [
+                process_passes_a_lock_on_a_bounded_number_of_times: Engine,
+                process_that_hands_nothing_over_asks_the_server_each_time: Engine,
                 lock_that_passes_on_has_been_left_before: Process,
-                change_of_mode_goes_through_the_server,
+                change_of_mode_goes_through_the_server: Engine,
             ],
             keys: [
                 extreme_keys_are_kept_apart,

@@ -1,0 +1,144 @@
+//! Locks that pass from caller to caller of a process.
+
+use std::fs::{File, TryLockError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pglock_core::{DistributedRwLock, LockKey, Mode};
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use crate::conformance::busy::{Busy, keep_busy};
+use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::faults::TestProcess;
+
+const KEY: &str = "key";
+
+pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
+    let options = Options { hand_over: Some((10, Duration::MAX)), ..Options::default() };
+    let (ours, theirs) = (lab.manager_with(&options), lab.manager());
+    let guard = ours.rwlock(KEY.into()).write().await.unwrap();
+    let (served, mut order) = mpsc::unbounded_channel();
+    let writer = |manager: &Arc<dyn Manager>, name: &'static str| {
+        let (lock, served) = (manager.rwlock(KEY.into()), served.clone());
+        start(async move {
+            let guard = lock.write().await.unwrap();
+            served.send(name).unwrap();
+            guard.release().await.unwrap();
+        })
+    };
+    let mut writers: Vec<_> = (0..64).map(|_| writer(&ours, "ours")).collect();
+    lab.until_queued(&ours, 64).await;
+    writers.push(writer(&theirs, "theirs"));
+    lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
+    guard.release().await.unwrap();
+    for writer in writers {
+        soon("every writer has its turn", writer).await.unwrap();
+    }
+    let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+    assert_eq!(order.iter().position(|name| *name == "theirs"), Some(10));
+}
+
+pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
+    let options = Options { hand_over: Some((0, Duration::MAX)), ..Options::default() };
+    let manager = lab.manager_with(&options);
+    let lock = manager.rwlock(KEY.into());
+    let guard = lock.write().await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let lock = lock.clone();
+            start(async move { lock.write().await.unwrap().release().await.unwrap() })
+        })
+        .collect();
+    lab.until_queued(&manager, 8).await;
+    guard.release().await.unwrap();
+    for task in tasks {
+        soon("every writer has its turn", task).await.unwrap();
+    }
+    assert_eq!((manager.stats().grants, manager.stats().hand_overs), (9, 0));
+}
+
+/// The witness is the system's lock on a file, taken inside and given back before the release.
+pub async fn lock_that_passes_on_has_been_left_before(lab: &Lab) {
+    if lab.is_child() {
+        let (lock, path) = (lab.lock(KEY), TestProcess::role().unwrap());
+        return keep_busy(8, move |turn| enter(lock.clone(), path.clone(), turn)).await;
+    }
+    let file = NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut processes = [Busy::start(lab, path).await, Busy::start(lab, path).await];
+    sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
+    processes.iter_mut().for_each(Busy::stop);
+    for process in processes {
+        let turns = process.done().await.turns;
+        println!("{turns} turns");
+        assert!(turns > 100, "only {turns} turns");
+    }
+}
+
+async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
+    let file = File::open(path).unwrap();
+    let enters =
+        |entered: Result<(), TryLockError>| entered.expect("nobody is inside who excludes");
+    // Mostly writers, one after the other, so that locks pass on; readers in between, who join.
+    if turn % 8 < 5 {
+        let guard = lock.write().await.unwrap();
+        enters(file.try_lock());
+        // Others may run meanwhile.
+        yield_now().await;
+        file.unlock().unwrap();
+        guard.release().await.unwrap();
+    } else {
+        let guard = lock.read().await.unwrap();
+        enters(file.try_lock_shared());
+        yield_now().await;
+        file.unlock().unwrap();
+        drop(guard);
+    }
+}
+
+pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
+    // However long it takes to get there.
+    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..Options::default() };
+    for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
+        let ours = lab.manager_with(&options);
+        let key = LockKey::from(KEY);
+        let guard = lock_in(&*ours.rwlock(key), before).await;
+        assert_eq!(modes(lab, key).await, [before]);
+        let (served, mut order) = mpsc::unbounded_channel();
+        let visit = |lock: Arc<dyn DistributedRwLock>, mode, name| {
+            let (lab, served) = (lab.clone(), served.clone());
+            start(async move {
+                let guard = lock_in(&*lock, mode).await;
+                served.send(name).unwrap();
+                assert_eq!(modes(&lab, key).await, [mode], "{name}");
+                drop(guard);
+            })
+        };
+        let elsewhere = visit(lab.lock(key), Mode::Write, "elsewhere");
+        lab.witness().until_waiting(key, 1).await.unwrap();
+        let here = visit(ours.rwlock(key), after, "here");
+        lab.until_queued(&ours, 1).await;
+        drop(guard);
+        soon("it was first", elsewhere).await.unwrap();
+        soon("its turn has come", here).await.unwrap();
+        // Had it passed on here, nobody else would have come in between.
+        assert_eq!([order.recv().await, order.recv().await], [Some("elsewhere"), Some("here")]);
+        assert_eq!(ours.stats().hand_overs, 0);
+        lab.witness().until_free(key).await.unwrap();
+    }
+}
+
+async fn lock_in(lock: &dyn DistributedRwLock, mode: Mode) -> Box<dyn Send> {
+    match mode {
+        Mode::Read => Box::new(lock.read().await.unwrap()),
+        Mode::Write => Box::new(lock.write().await.unwrap()),
+    }
+}
+
+/// In which the server sees the key held, by whomever.
+async fn modes(lab: &Lab, key: LockKey) -> Vec<Mode> {
+    lab.witness().holders(key).await.unwrap().iter().map(|row| row.mode).collect()
+}

@@ -5,16 +5,13 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
-#[cfg(unix)]
 use std::time::Duration;
 
 use pglock_core::Error;
 #[cfg(unix)]
 use pglock_core::LockKey;
 
-#[cfg(unix)]
 use crate::conformance::{Options, is_long};
-
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::PostgresWitness;
 #[cfg(unix)]
@@ -28,6 +25,7 @@ pub mod failing;
 pub mod keys;
 #[cfg(unix)]
 pub mod leases;
+pub mod limits;
 pub mod loads;
 pub mod looking;
 #[cfg(unix)]
@@ -192,6 +190,14 @@ macro_rules! __each_case {
                 killed_server_is_told_and_got_over: Postgres,
                 server_that_was_never_there_is_told_at_once: Postgres,
             ],
+            limits: [
+                no_more_locks_are_held_than_allowed,
+                no_more_callers_wait_than_allowed,
+                full_lock_table_is_told_and_takes_no_lock_away: Postgres,
+                locks_at_the_cap_leave_room_for_other_users: Postgres,
+                connection_limit_of_the_role_is_kept: Postgres,
+                server_without_room_for_connections_is_told_and_takes_no_lock_away: Postgres,
+            ],
             refusals: [
                 wrong_password_is_no_permission: Postgres,
                 missing_database_is_an_invalid_option: Postgres,
@@ -216,13 +222,11 @@ macro_rules! __each_case {
 const SLACK: Duration = Duration::from_millis(400);
 
 /// Leases of the server and of the guards.
-#[cfg(unix)]
 fn lease() -> (Duration, Duration) {
     let (server, guards) = if is_long() { (15_000, 10_000) } else { (2_000, 1_200) };
     (Duration::from_millis(server), Duration::from_millis(guards))
 }
 
-#[cfg(unix)]
 fn leased() -> Options {
     Options { lease: Some(lease()), ..Options::default() }
 }
@@ -241,6 +245,11 @@ async fn database() -> TestDatabase {
 
 async fn connect(url: &str) -> PostgresWitness {
     PostgresWitness::connect(url).await.unwrap()
+}
+
+/// The same server, as a role that needs no password.
+fn as_role(url: &str, role: &str) -> String {
+    url.replace("test:test@", &format!("{role}:x@"))
 }
 
 async fn execute(witness: &PostgresWitness, sql: &str) {

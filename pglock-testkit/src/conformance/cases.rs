@@ -20,6 +20,8 @@ use crate::witness::Witness;
 pub mod answers;
 pub mod cancelling;
 pub mod closing;
+#[cfg(unix)]
+pub mod deaths;
 pub mod excluding;
 pub mod failing;
 pub mod keys;
@@ -33,6 +35,7 @@ pub mod losing;
 pub mod outages;
 pub mod protecting;
 pub mod queueing;
+pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
 pub mod secrets;
@@ -183,8 +186,19 @@ macro_rules! __each_case {
                 many_held_and_awaited_keys_need_few_sessions: Sessions,
                 normal_use_writes_only_cancelled_waits_into_the_servers_log: Postgres,
             ],
-            outages: [
+            #[cfg(unix)]
+            deaths: [
                 lock_of_a_killed_process_goes_to_the_next: Process,
+                lock_of_a_process_that_is_asked_to_end_goes_to_the_next: Process,
+                lock_of_a_process_that_exits_goes_to_the_next: Process,
+                lock_of_a_process_that_aborts_goes_to_the_next: Process,
+                readers_pass_a_writer_whose_process_was_killed: Process,
+            ],
+            reconnecting: [
+                one_attempt_to_connect_is_under_way: Postgres,
+                attempts_to_connect_come_further_and_further_apart: Postgres,
+            ],
+            outages: [
                 fast_restart_is_told_and_got_over: Postgres,
                 immediate_restart_is_told_and_got_over: Postgres,
                 killed_server_is_told_and_got_over: Postgres,
@@ -218,7 +232,6 @@ macro_rules! __each_case {
 }
 
 /// What a busy machine may add to a bound.
-#[cfg(unix)]
 const SLACK: Duration = Duration::from_millis(400);
 
 /// Leases of the server and of the guards.

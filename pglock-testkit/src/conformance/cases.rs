@@ -26,6 +26,8 @@ pub mod excluding;
 pub mod failing;
 pub mod keys;
 #[cfg(unix)]
+pub mod leaks;
+#[cfg(unix)]
 pub mod leases;
 pub mod limits;
 pub mod loads;
@@ -193,6 +195,10 @@ macro_rules! __each_case {
                 lock_of_a_process_that_exits_goes_to_the_next: Process,
                 lock_of_a_process_that_aborts_goes_to_the_next: Process,
                 readers_pass_a_writer_whose_process_was_killed: Process,
+            ],
+            #[cfg(unix)]
+            leaks: [
+                files_tasks_and_memory_stay_as_they_are: Process,
             ],
             reconnecting: [
                 one_attempt_to_connect_is_under_way: Postgres,

@@ -30,11 +30,13 @@ pub mod leaks;
 #[cfg(unix)]
 pub mod leases;
 pub mod limits;
+mod listening;
 pub mod loads;
 pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod outages;
+pub mod privacy;
 pub mod protecting;
 pub mod queueing;
 pub mod reconnecting;
@@ -200,6 +202,12 @@ macro_rules! __each_case {
             leaks: [
                 files_tasks_and_memory_stay_as_they_are: Process,
             ],
+            privacy: [
+                names_are_shown_escaped_and_cut,
+                names_stay_in_the_process: Postgres,
+                role_that_may_only_connect_is_enough: Postgres,
+                hardened_database_keeps_strangers_out: Postgres,
+            ],
             reconnecting: [
                 one_attempt_to_connect_is_under_way: Postgres,
                 attempts_to_connect_come_further_and_further_apart: Postgres,
@@ -264,6 +272,16 @@ async fn database() -> TestDatabase {
 
 async fn connect(url: &str) -> PostgresWitness {
     PostgresWitness::connect(url).await.unwrap()
+}
+
+/// The smallest lock table that PostgreSQL has, and nobody who takes a place in it unasked.
+const SMALL_TABLE: [(&str, &str); 3] =
+    [("autovacuum", "off"), ("max_connections", "20"), ("max_locks_per_transaction", "10")];
+
+async fn fill_lock_table(witness: &PostgresWitness) {
+    let all = "SELECT pg_catalog.pg_advisory_lock(99, n) FROM pg_catalog.generate_series(1, 1000000) AS n";
+    let error = witness.client().batch_execute(all).await.unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{error}");
 }
 
 /// The same server, as a role that needs no password.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pglock_core::{Error, ErrorKind, Mode, WriteGuard};
 use tokio::time::{Instant, sleep};
 
-use super::{as_role, connect, execute, lease, leased};
+use super::{SMALL_TABLE, as_role, connect, execute, fill_lock_table, lease, leased};
 use crate::conformance::{Lab, Manager, Options, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
@@ -56,10 +56,6 @@ pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
     assert!(guard.is_held());
     guard.release().await.unwrap();
 }
-
-/// The smallest lock table that PostgreSQL has, and nobody who takes a place in it unasked.
-const SMALL_TABLE: [(&str, &str); 3] =
-    [("autovacuum", "off"), ("max_connections", "20"), ("max_locks_per_transaction", "10")];
 
 pub async fn full_lock_table_is_told_and_takes_no_lock_away(lab: &Lab) {
     let server = TestServer::private_with(&SMALL_TABLE).await.unwrap();
@@ -257,12 +253,6 @@ async fn assert_kept(manager: &Arc<dyn Manager>, is_kept: impl Fn() -> bool) {
         assert!(manager.stats().last_heartbeat.unwrap() < guards);
         sleep(guards / 50).await;
     }
-}
-
-async fn fill_lock_table(witness: &PostgresWitness) {
-    let all = "SELECT pg_catalog.pg_advisory_lock(99, n) FROM pg_catalog.generate_series(1, 1000000) AS n";
-    let error = witness.client().batch_execute(all).await.unwrap_err();
-    assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{error}");
 }
 
 /// Rather than by the manager, whose own refusal has no source.

@@ -89,6 +89,7 @@ pub trait Session: Send + 'static {
     /// # Behavior
     ///
     /// - Returns when the connection is closed; failures on the way are of no interest.
+    /// - Need not mind the time: the engine drops the future after five seconds.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 

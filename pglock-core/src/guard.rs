@@ -137,9 +137,8 @@ macro_rules! guard {
 
             /// Releases the lock and waits for the confirmation.
             ///
-            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, others can have the lock, and it has been
-            /// held without interruption until now: the server has said so, unless the lock passed to another caller of this process. Then the
-            /// server was not asked, and `Ok` says that no loss was known.
+            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, others can have the lock, and the server
+            /// has said that it was held without interruption until this was called. Another caller of this process may have it before that.
             ///
             /// # Cancel safety
             ///

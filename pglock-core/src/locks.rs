@@ -145,7 +145,8 @@ pub struct LocksBuilder<D> {
 impl<D: Driver> LocksBuilder<D> {
     /// At most this many sessions that hold locks without waiting, default 4.
     ///
-    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session.
+    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session; or to
+    /// ask whether a writer waits for the readers of the first, when no other session can. With a single one, they may keep that writer out.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.limits.shared_sessions = sessions;
         self
@@ -177,6 +178,17 @@ impl<D: Driver> LocksBuilder<D> {
     /// refused with [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each waiting session.
     pub fn max_locks(mut self, locks: usize) -> Self {
         self.limits.locks = Some(locks);
+        self
+    }
+
+    /// How often and for how long the lock on a key passes from caller to caller of this process without a word to the server, default
+    /// 100 000 times and 50 milliseconds. Then whoever waits elsewhere gets it first.
+    ///
+    /// A reader that joins others counts as a caller to whom the lock has passed; beyond the bound it joins if no writer elsewhere waits.
+    /// With zero, the server is asked for each caller.
+    pub fn hand_over(mut self, count: u32, age: Duration) -> Self {
+        self.limits.hand_over_count = count;
+        self.limits.hand_over_age = age;
         self
     }
 

@@ -37,6 +37,7 @@ macro_rules! operation {
     (14) => { "CASE WHEN pg_catalog.pg_try_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) THEN pg_catalog.pg_advisory_unlock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) ELSE false END" };
     (16) => { "pg_catalog.pg_cancel_backend(o.operand::int4)" };
     (17) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
+    (18) => { "true" };
 }
 
 /// A text for each operation code, or one text for all of them.
@@ -67,7 +68,7 @@ macro_rules! operations {
     };
 }
 
-operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17);
+operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17 18);
 
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///

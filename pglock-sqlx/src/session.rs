@@ -1,18 +1,13 @@
 use std::io;
 use std::sync::LazyLock;
 use std::thread;
-use std::time::Duration;
 
 use pglock_core::driver::{Answer, DriverError, Param, Question, Request, Row, Session, Statement};
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Acquire, FromRow, PgPool};
 use tokio::runtime::{Builder, Handle};
-use tokio::time::timeout;
 
 use crate::error::{driver_error, ends_session};
-
-/// Longest time that the farewell may take, such as on a network that is down.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A runtime that has ended: whatever is spawned on it is dropped at once.
 static ENDED_RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
@@ -42,7 +37,12 @@ impl SqlxSession {
         Self { listener: Some(listener), pool }
     }
 
-    async fn fetch<R>(&mut self, statement: Statement<'_>) -> Result<Vec<R>, DriverError>
+    /// `single`: there is one row, which sqlx gives without a stream around it.
+    async fn fetch<R>(
+        &mut self,
+        statement: Statement<'_>,
+        single: bool,
+    ) -> Result<Vec<R>, DriverError>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
@@ -58,9 +58,15 @@ impl SqlxSession {
                 Param::Int8Array(values) => query.bind(values),
             };
         }
-        // Straight on the connection: the listener's own executor adds a stream around each answer.
-        let answer = async { query.fetch_all(listener.acquire().await?).await }.await;
-        answer.map_err(|error| {
+        let answer = async {
+            // Straight on the connection: the listener's own executor adds a stream around each answer.
+            let connection = listener.acquire().await?;
+            match single {
+                true => Ok(vec![query.fetch_one(connection).await?]),
+                false => query.fetch_all(connection).await,
+            }
+        };
+        answer.await.map_err(|error| {
             if ends_session(&error) {
                 self.end();
             }
@@ -77,12 +83,12 @@ impl SqlxSession {
 
 impl Session for SqlxSession {
     async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
-        let rows = self.fetch(request.statement()).await?;
+        let rows = self.fetch(request.statement(), request.is_single()).await?;
         Ok(rows.into_iter().map(|(answer,)| answer).collect())
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
-        self.fetch(question.statement()).await
+        self.fetch(question.statement(), false).await
     }
 
     async fn closed(&mut self) -> DriverError {
@@ -104,7 +110,7 @@ impl Session for SqlxSession {
     async fn close(mut self) {
         // The listener spawns the farewell; the pool then waits until its connection is closed.
         drop(self.listener.take());
-        let _ = timeout(CLOSE_TIMEOUT, self.pool.close()).await;
+        self.pool.close().await;
     }
 }
 

@@ -40,13 +40,14 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::env;
-use std::fmt;
+use std::error::Error as StdError;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pglock_core::{DistributedRwLock, LockKey, Result};
+use pglock_core::{DistributedRwLock, Error, LockKey, Result};
 use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -56,12 +57,16 @@ use crate::faults::TestProcess;
 use crate::faults::{self, FaultError};
 use crate::witness::Witness;
 
+#[cfg(unix)]
+mod busy;
 pub mod cases;
+mod driver;
 mod fixture;
 mod latencies;
 mod macros;
 mod process;
 
+pub use self::driver::{AnyDriver, AnySession};
 pub use self::fixture::{Fixture, Manager, Options, PostgresFixture, Power};
 pub use self::process::Process;
 
@@ -107,6 +112,15 @@ impl Lab {
     /// If the URL cannot be understood.
     pub fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         self.fixture.manager_at(url, options)
+    }
+
+    /// A driver for the database of a URL.
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be understood.
+    pub fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
+        self.fixture.driver_at(url)
     }
 
     /// Where other processes find the lock space. Part of [`Power::Process`].
@@ -195,6 +209,17 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Starts something that may block.
 pub fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(future)
+}
+
+/// All that an error shows of itself and its causes, in which no password may be.
+pub fn shown(error: &Error) -> String {
+    let mut text = String::new();
+    let mut link: Option<&dyn StdError> = Some(error);
+    while let Some(error) = link {
+        writeln!(text, "{error}\n{error:?}\n{error:#?}").unwrap();
+        link = error.source();
+    }
+    text
 }
 
 /// A case's body.

@@ -13,11 +13,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use pglock_core::driver::Driver;
-use pglock_core::{Error, ErrorKind, Locks};
+use pglock_core::{ErrorKind, Locks};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::conformance::soon;
+use crate::conformance::{shown, soon};
 use crate::faults::{Direction, FaultError, Frame, Proxy, allowed};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
@@ -89,11 +89,6 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: impl Fn(&str, &Path
         assert!(sent.keys().all(is_encrypted), "{direction:?}: {sent:?}");
         assert!(sent[&Frame::TlsRecord(23)] > 10, "{direction:?}: {sent:?}");
     }
-}
-
-fn shown(error: &Error) -> String {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    format!("{error}: {source}\n{error:?}\n{error:#?}")
 }
 
 /// Lets a private server take TCP connections with TLS only, by a certificate for 127.0.0.1. Gives the certificate of who has signed it.

@@ -35,6 +35,8 @@ pub enum Point {
     Cancel,
     /// A request in which everything is given back.
     UnlockAll,
+    /// A request that only wants an answer.
+    Ping,
     /// The watch on an idle connection.
     Closed,
     /// The farewell.
@@ -43,7 +45,7 @@ pub enum Point {
 
 impl Point {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::Open,
         Self::Holdings,
@@ -53,6 +55,7 @@ impl Point {
         Self::Probe,
         Self::Cancel,
         Self::UnlockAll,
+        Self::Ping,
         Self::Closed,
         Self::Close,
     ];
@@ -65,6 +68,7 @@ impl Point {
             Operation::Probe(_) => Self::Probe,
             Operation::Cancel(_) => Self::Cancel,
             Operation::UnlockAll => Self::UnlockAll,
+            Operation::Ping => Self::Ping,
         }
     }
 }

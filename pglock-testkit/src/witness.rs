@@ -127,6 +127,30 @@ pub trait Witness: Send + Sync {
         until(self, |locks| locks.iter().all(|row| row.key != key), awaited).await.map(drop)
     }
 
+    /// Waits until there are exactly `count` sessions with that `application_name`. A session takes a moment to end.
+    ///
+    /// # Errors
+    ///
+    /// As [`until_waiting`](Self::until_waiting).
+    async fn until_sessions(
+        &self,
+        application_name: &str,
+        count: usize,
+    ) -> Result<(), WitnessError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let sessions = self.sessions(application_name).await?.len();
+            if sessions == count {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let awaited = format!("{count} sessions, but {sessions},");
+                return Err(WitnessError::TimedOut { awaited, locks: self.locks().await? });
+            }
+            sleep(POLL).await;
+        }
+    }
+
     /// Waits until there is no lock at all.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 use std::slice;
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::statement::{Param, Statement};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -38,6 +40,8 @@ pub enum Operation {
     Cancel(i32),
     /// Gives back every lock of the session: 1.
     UnlockAll,
+    /// Does nothing: 1. That there is an answer says that the session lives.
+    Ping,
 }
 
 /// How one operation went.
@@ -52,12 +56,19 @@ pub struct Outcome {
 
 impl Request {
     pub(crate) fn operations(nonce: Arc<str>, operations: impl Iterator<Item = Operation>) -> Self {
-        let (codes, operands): (Vec<_>, Vec<_>) = operations.map(Operation::encode).unzip();
-        let body = match (&codes[..], &operands[..]) {
-            (&[code], &[operand]) if let Some(sql) = sql::one(code) => {
+        let mut encoded = operations.map(Operation::encode).peekable();
+        let first = encoded.next();
+        let body = match first {
+            Some((code, operand))
+                if encoded.peek().is_none()
+                    && let Some(sql) = sql::one(code) =>
+            {
                 Body::One { sql, code, operand }
             }
-            _ => Body::Many { codes, operands },
+            _ => {
+                let (codes, operands) = first.into_iter().chain(encoded).unzip();
+                Body::Many { codes, operands }
+            }
         };
         Self { body, nonce }
     }
@@ -72,6 +83,11 @@ impl Request {
                 Statement::new(sql::MANY, [nonce, arrays[0], arrays[1]])
             }
         }
+    }
+
+    /// Whether there is one operation, so that the answer is one row: a client may have a shorter way to a lone row.
+    pub fn is_single(&self) -> bool {
+        matches!(self.body, Body::One { .. })
     }
 
     /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None` for each operation.
@@ -103,12 +119,14 @@ impl Outcome {
     }
 
     /// The results in the order of the operations, or `None` if the answer does not fit the question.
-    pub(crate) fn from_answer(rows: &[Answer], operations: usize) -> Option<Vec<bool>> {
+    pub(crate) fn from_answer(rows: &[Answer], operations: usize) -> Option<SmallVec<[bool; 8]>> {
         // The usual answer, to a lone operation.
         if let (&[row], 1) = (rows, operations) {
-            return Self::from_row(row).filter(|only| only.place == 0).map(|only| vec![only.done]);
+            return Self::from_row(row)
+                .filter(|only| only.place == 0)
+                .map(|only| smallvec![only.done]);
         }
-        let mut results = vec![None; operations];
+        let mut results: SmallVec<[_; 8]> = smallvec![None; operations];
         for row in rows {
             let Self { place, done } = Self::from_row(*row)?;
             *results.get_mut(place)? = Some(done);
@@ -125,6 +143,7 @@ const PROBE: i16 = 6;
 const PAIR: i16 = 8;
 const CANCEL: i16 = 16;
 const UNLOCK_ALL: i16 = 17;
+const PING: i16 = 18;
 
 impl Operation {
     fn encode(self) -> (i16, i64) {
@@ -135,6 +154,7 @@ impl Operation {
             Self::Probe(key) => (PROBE, Mode::Write, key),
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
+            Self::Ping => return (PING, 0),
         };
         let (is_pair, operand) = key.pack();
         (base + (mode == Mode::Read) as i16 + if is_pair { PAIR } else { 0 }, operand)
@@ -144,6 +164,7 @@ impl Operation {
         match code {
             CANCEL => return i32::try_from(operand).ok().map(Self::Cancel),
             UNLOCK_ALL => return Some(Self::UnlockAll),
+            PING => return Some(Self::Ping),
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
@@ -184,7 +205,7 @@ mod tests {
             let (code, operand) = Operation::Probe(key).encode();
             assert_eq!(Operation::decode(code, operand), Some(Operation::Probe(key)));
         }
-        for operation in [Operation::Cancel(4711), Operation::UnlockAll] {
+        for operation in [Operation::Cancel(4711), Operation::UnlockAll, Operation::Ping] {
             let (code, operand) = operation.encode();
             assert_eq!(Operation::decode(code, operand), Some(operation));
         }
@@ -194,9 +215,9 @@ mod tests {
     fn outcomes_keep_their_meaning_in_any_order() {
         let outcomes = [(2, true), (0, false), (1, true)];
         let rows = outcomes.map(|(place, done)| Outcome { place, done }.to_row());
-        assert_eq!(Outcome::from_answer(&rows, 3), Some(vec![false, true, true]));
+        assert_eq!(Outcome::from_answer(&rows, 3), Some(smallvec![false, true, true]));
         assert_eq!(Outcome::from_answer(&rows[..1], 1), None);
-        assert_eq!(Outcome::from_answer(&rows[1..2], 1), Some(vec![false]));
+        assert_eq!(Outcome::from_answer(&rows[1..2], 1), Some(smallvec![false]));
         assert_eq!(Outcome::from_answer(&rows[1..], 3), None);
         assert_eq!(Outcome::from_answer(&[rows[0], None, rows[2]], 3), None);
     }

@@ -4,23 +4,21 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+
+use tokio::task::coop::consume_budget;
 
 use super::event::{Event, HoldId, Patience, WaiterId};
 use super::life::{Life, ListenerId, OnLoss};
 use super::limits::Limits;
 use super::shared::{Reply, Shared};
 use super::stats::Stats;
-use super::tasks::{Settings, start_manager};
+use super::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
-
-/// How long closing waits for the server before it drops the connections.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The engine as its users hold it; when the last of them is gone, it closes.
 pub(crate) struct Client {
@@ -56,6 +54,8 @@ impl Client {
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
+            // A lock that is answered at once must not keep the other tasks of this thread from their turn.
+            consume_budget().await;
             let waiter = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
             return match Asked::new(self, waiter, Some(key)).await {
                 Reply::Granted { hold, life } => {
@@ -205,7 +205,9 @@ impl Drop for Held {
         if let Some(listener) = self.listener.get() {
             self.life.stop_listening(*listener);
         }
-        if let Some(hold) = self.hold.take() {
+        if let Some(hold) = self.hold.take()
+            && !cfg!(pglock_seed_bug = "keep_dropped")
+        {
             self.client.shared.step(Event::Release { key: self.key, hold, confirm: None });
         }
     }

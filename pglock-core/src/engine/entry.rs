@@ -108,11 +108,11 @@ impl Entry {
 
     /// Lets callers at the front have what this process holds already, within the bounds of fairness.
     fn serve(&mut self, cx: &mut Context<'_>) {
-        let limits = &cx.sessions.limits;
         while let Some(first) = self.queue.front() {
+            let limits = &cx.sessions.limits;
             let fits = |hold: &&mut Hold| {
-                let fresh = hold.passes < limits.hand_over_count
-                    && cx.now < hold.since + limits.hand_over_age;
+                let fresh = hold.passes <= limits.hand_over_count
+                    && cx.now.saturating_sub(hold.since) < limits.hand_over_age;
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match hold.release {
                     Release::No => true,
@@ -134,7 +134,7 @@ impl Entry {
             // An unlock that is queued all the same is passed over when its turn comes.
             hold.release = Release::No;
             if let Some(confirm) = hold.confirm.take() {
-                cx.fx.resolve(confirm, Outcome::Released);
+                cx.sessions.confirm_release(hold.session, confirm, cx.key, cx.fx);
             }
             let outcome = Outcome::Granted { hold: hold.id, session: hold.session };
             cx.fx.resolve(first.id, outcome);

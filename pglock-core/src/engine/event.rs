@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::driver::{Answer, Holding, Operation};
 use crate::error::Error;
 use crate::key::LockKey;
@@ -115,7 +117,7 @@ pub(crate) enum Outcome {
 /// What a session is to do next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Run(Vec<Operation>),
+    Run(SmallVec<[Operation; 1]>),
     /// Ask which locks the session holds.
     Holdings,
     /// Ask who holds and awaits this key, or any.

@@ -52,6 +52,17 @@ pub(crate) struct Limits {
     pub(crate) queue: usize,
 }
 
+impl Limits {
+    /// The first pause between two tries for a key, and the longest.
+    pub(crate) fn pauses(&self) -> (Duration, Duration) {
+        let first = match self.wait {
+            WaitStrategy::Queue => self.poll_interval,
+            WaitStrategy::Poll { interval } => interval,
+        };
+        (first, first * 16)
+    }
+}
+
 /// How long a session is believed in without a word from the other side. The client must give up first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {

@@ -37,7 +37,7 @@ struct Setup {
 
 impl Setup {
     fn strategy(faults: bool) -> impl Strategy<Value = Self> {
-        let counts = (1..=2_usize, 0..=2_usize, 1..=3_u32, 1..=3_usize, 1..=3_usize);
+        let counts = (1..=2_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
         let (polls, reads) = (prop::bool::weighted(0.2), prop::bool::weighted(0.4));
         let short_lease =
             if faults { prop::bool::weighted(0.5) } else { prop::bool::weighted(0.0) };

@@ -35,6 +35,9 @@ impl Queue {
 
     pub(super) fn push_back(&mut self, waiter: Waiter) {
         self.tries += usize::from(waiter.patience == Patience::Try);
+        if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {
+            return self.waiters.push_front(waiter);
+        }
         self.waiters.push_back(waiter);
     }
 

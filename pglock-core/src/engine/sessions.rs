@@ -2,14 +2,19 @@
 
 mod cancels;
 mod cap;
+mod confirming;
 mod connecting;
 mod lease;
+mod probing;
 mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use smallvec::SmallVec;
+
 pub(super) use self::cap::Claims;
+use self::confirming::Confirms;
 use super::event::{Effect, Effects, HoldId, Moment, Server, SessionId, WaiterId};
 use super::limits::Limits;
 use crate::driver::Operation;
@@ -67,6 +72,7 @@ pub(super) struct Session {
     /// Who wants to know about which key, and whether they had their turn just now.
     pub(super) looks: Vec<Look>,
     pub(super) has_looked: bool,
+    pub(super) confirms: Confirms,
     /// Locks the server has granted to it.
     pub(super) held: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
@@ -107,7 +113,7 @@ pub(super) enum Phase {
     Planned,
     Opening,
     Idle,
-    Running(Vec<Op>),
+    Running(Ops),
     /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is running.
     CleanUp {
         failed: Op,
@@ -116,7 +122,7 @@ pub(super) enum Phase {
     },
     /// Ask what is held. Some of these operations may have been done; with none, this is a heartbeat.
     Reconcile {
-        doubtful: Vec<Op>,
+        doubtful: Ops,
         error: Option<Error>,
         running: bool,
     },
@@ -126,6 +132,9 @@ pub(super) enum Phase {
 
 /// One who wants to know who holds and awaits this key, or any.
 pub(super) type Look = (WaiterId, Option<LockKey>);
+
+/// What is sent in one statement. Most are alone.
+pub(super) type Ops = SmallVec<[Op; 1]>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Op {
@@ -154,6 +163,8 @@ pub(super) enum Op {
         target: SessionId,
         pid: i32,
     },
+    /// Something must be answered, and there is nothing else to do.
+    Ping,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -220,14 +231,6 @@ impl Sessions {
         }
     }
 
-    /// A session, open now, on which the probe for a key held by `holders` means something.
-    pub(super) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
-        let open = |s: &Session| {
-            s.role == Role::Shared && matches!(s.phase, Phase::Idle | Phase::Running(_))
-        };
-        self.table.iter().find(|(id, s)| open(s) && !holders(**id)).map(|(id, _)| *id)
-    }
-
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.table.remove(&id)
     }
@@ -285,6 +288,7 @@ impl Session {
             outbox: VecDeque::new(),
             looks: Vec::new(),
             has_looked: false,
+            confirms: Confirms::default(),
             held: 0,
             cancels: 0,
             cancel_since: None,
@@ -327,16 +331,25 @@ impl Session {
         matches!(self.phase, Phase::Idle) && self.has_nothing_to_do()
     }
 
-    /// Whether it is free to wait, now or once its heartbeat has been answered.
+    /// Whether it is free to wait, now or once it has answered a question.
     fn is_about_to_be_free(&self) -> bool {
-        let beats = matches!(&self.phase, Phase::Reconcile { doubtful, .. } if doubtful.is_empty());
-        self.is_free_to_wait() || beats && self.has_nothing_to_do()
+        self.is_at_hand() && self.has_nothing_to_do()
+    }
+
+    /// Whether it will do what it is told next, now or once it has answered a question.
+    fn is_at_hand(&self) -> bool {
+        match &self.phase {
+            Phase::Idle | Phase::Looking(_) => !self.doomed,
+            Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
+            _ => false,
+        }
     }
 
     fn has_nothing_to_do(&self) -> bool {
         self.role == Role::Waiting
             && self.held == 0
             && self.outbox.is_empty()
+            && self.confirms.is_empty()
             && self.cancels == 0
             && !self.doomed
     }
@@ -352,6 +365,7 @@ impl Op {
                 Operation::Unlock(key, mode)
             }
             Self::Cancel { pid, .. } => Operation::Cancel(pid),
+            Self::Ping => Operation::Ping,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The machine behind its mutex, and the carrying out of its effects.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -34,7 +34,7 @@ struct Core {
     state: State,
     fx: Effects,
     slots: Slab<Slot>,
-    sessions: HashMap<SessionId, Running>,
+    sessions: BTreeMap<SessionId, Running>,
     to_open: Vec<SessionId>,
     has_manager: bool,
     armed: Option<Moment>,
@@ -75,7 +75,7 @@ impl Shared {
                 state: State::new(limits, seed),
                 fx: Effects::default(),
                 slots: Slab::new(),
-                sessions: HashMap::new(),
+                sessions: BTreeMap::new(),
                 to_open: Vec::new(),
                 has_manager: false,
                 armed: None,

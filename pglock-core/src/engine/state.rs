@@ -5,11 +5,12 @@ mod endings;
 mod jobs;
 mod looking;
 
-use std::collections::HashMap;
 use std::collections::hash_map;
 
+use foldhash::{HashMap, HashMapExt};
+
 use super::entry::{Context, Entry, Request};
-use super::event::{Effect, Effects, Event, HoldId, Moment, Outcome, Patience, WaiterId};
+use super::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};
 use super::limits::Limits;
 use super::queue::Waiter;
 use super::sessions::{Alarm, Phase, Sessions};
@@ -45,15 +46,7 @@ impl State {
             Event::Acquire { waiter, key, mode, patience } => {
                 self.acquire(waiter, key, mode, patience, now, fx);
             }
-            Event::Abandon { waiter, key } => self.with(key, now, fx, |entry, cx| {
-                if entry.queue.remove(waiter).is_some() {
-                    entry.settle(cx);
-                } else if let Some(hold) =
-                    entry.holds.iter_mut().find(|h| h.confirm == Some(waiter))
-                {
-                    hold.confirm = None;
-                }
-            }),
+            Event::Abandon { waiter, key } => self.abandon(waiter, key, now, fx),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
             Event::Look { waiter, key } => self.look(waiter, key, now, fx),
             Event::LookAway { waiter } => self.look_away(waiter),
@@ -131,6 +124,23 @@ impl State {
         });
     }
 
+    fn abandon(&mut self, waiter: WaiterId, key: LockKey, now: Moment, fx: &mut Effects) {
+        let mut found = false;
+        self.with(key, now, fx, |entry, cx| {
+            if entry.queue.remove(waiter).is_some() {
+                found = true;
+                return entry.settle(cx);
+            }
+            if let Some(hold) = entry.holds.iter_mut().find(|h| h.confirm == Some(waiter)) {
+                found = true;
+                hold.confirm = None;
+            }
+        });
+        if !found {
+            self.sessions.forget_confirm(waiter);
+        }
+    }
+
     fn release(
         &mut self,
         key: LockKey,
@@ -150,7 +160,7 @@ impl State {
         hold.guards -= 1;
         if hold.guards > 0 {
             if let Some(confirm) = confirm {
-                fx.resolve(confirm, Outcome::Released);
+                self.sessions.confirm_release(hold.session, confirm, key, fx);
             }
             return;
         }

@@ -15,6 +15,9 @@ use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
 use crate::looking::LockEntry;
 
+/// How long closing waits for the server before connections are dropped.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a session needs to know to be opened.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -192,7 +195,8 @@ impl SessionTask {
                     }
                 }
                 Job::Close => {
-                    connection.close().await;
+                    // When in doubt, its connection is dropped.
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await;
                     return Error::closed();
                 }
             };

@@ -34,6 +34,34 @@ fn a_writer_hands_over_to_the_next_writer_without_a_request() {
 }
 
 #[test]
+fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterwards() {
+    let (mut world, hold) = holding(Write);
+    let elsewhere = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next));
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    assert!(is_granted(&world, elsewhere));
+    assert!(!world.outcomes.contains_key(&confirm.0), "that was asked before the release");
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Ping)));
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+}
+
+#[test]
+fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.kill(SHARED, false);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next), "nobody knows yet");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
 fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
     let (mut world, mut hold) = holding(Write);
     let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();
@@ -230,6 +258,99 @@ fn all_readers_join_when_nobody_can_be_asked() {
     let readers: Vec<_> = (0..10).map(|_| world.acquire(key(), Read, Patience::Wait)).collect();
     world.settle();
     assert!(readers.iter().all(|reader| is_granted(&world, *reader)));
+}
+
+#[test]
+fn a_session_is_opened_to_ask_with_when_there_is_no_other() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    let old = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.server.lock(ELSEWHERE, key(), Write);
+    let mut reader = None;
+    for _ in 0..10 {
+        world.advance(Duration::from_millis(60));
+        reader.get_or_insert_with(|| world.acquire(key(), Read, Patience::Wait));
+        world.settle();
+    }
+    assert_eq!(world.sent.last(), Some(&(SessionId(1), Operation::Probe(key()))));
+    let reader = reader.expect("it has come");
+    assert!(!is_granted(&world, reader));
+    world.release(key(), hold_of(&world, old), false);
+    world.settle();
+    assert!(world.server.count(ELSEWHERE, key(), Write) > 0);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_joins_when_the_session_to_ask_with_cannot_be_opened() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.faulty = true;
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.open_fails(false);
+    world.advance(Duration::from_millis(20));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_reader_joins_when_the_session_to_ask_with_takes_long_to_open() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    });
+    world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    for _ in 0..5 {
+        assert!(!is_granted(&world, reader));
+        world.advance(Duration::from_millis(320));
+    }
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_session_that_answers_a_question_can_be_asked_soon() {
+    for looks in [false, true] {
+        let mut world = world_with(|limits| {
+            limits.shared_sessions = 2;
+            limits.keys_per_session = 1;
+            limits.waiting_sessions = 0;
+        });
+        // The first key fills the session that looks go to, as long as there is no room for a second one.
+        for number in [8, KEY] {
+            world.acquire(LockKey::from(number), Read, Patience::Wait);
+            world.settle();
+        }
+        world.server.lock(ELSEWHERE, key(), Write);
+        if looks {
+            world.advance(Duration::from_millis(60));
+            world.look(None);
+        } else {
+            world.advance(Duration::from_millis(2500));
+        }
+        world.turn(SHARED, true);
+        assert_eq!(
+            world.links[&SHARED].stage,
+            if looks { Stage::SentLook } else { Stage::SentHoldings }
+        );
+        let reader = world.acquire(key(), Read, Patience::Wait);
+        assert!(!is_granted(&world, reader));
+        world.settle();
+        assert!(world.sent.contains(&(SHARED, Operation::Probe(key()))));
+        assert!(!is_granted(&world, reader));
+    }
 }
 
 #[test]
@@ -458,6 +579,38 @@ fn an_idle_waiting_session_is_closed_after_a_while() {
     assert!(!world.links.contains_key(&WAITING));
 }
 
+#[test]
+fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
+    let (mut world, _) = holding(Write);
+    for _ in 0..20 {
+        world.advance(Limits::default().lease.heartbeat);
+        world.turn(SHARED, true);
+        assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+        world.settle();
+    }
+}
+
+#[test]
+fn an_idle_waiting_session_is_closed_though_its_heartbeat_is_on_the_way_when_it_is_due() {
+    let (mut world, waiter) = waiting(Write);
+    let (shift, heartbeat) = (Duration::from_millis(100), Duration::from_millis(2500));
+    world.advance(shift);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(heartbeat - shift);
+    for _ in 1..12 {
+        world.settle();
+        world.advance(heartbeat);
+    }
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::SentHoldings);
+    world.advance(shift);
+    world.settle();
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}
+
 fn key() -> LockKey {
     LockKey::from(KEY)
 }
@@ -468,7 +621,7 @@ fn world() -> World {
 
 fn world_with(change: impl FnOnce(&mut Limits)) -> World {
     let mut limits =
-        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 3, ..Limits::default() };
+        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Limits::default() };
     change(&mut limits);
     World::new(limits, vec![key()], 1)
 }

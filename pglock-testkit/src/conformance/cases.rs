@@ -3,11 +3,8 @@
 
 #![allow(clippy::unused_async, missing_docs)]
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use pglock_core::Error;
 #[cfg(unix)]
 use pglock_core::LockKey;
 
@@ -20,10 +17,13 @@ use crate::witness::Witness;
 pub mod answers;
 pub mod cancelling;
 pub mod closing;
+pub mod connecting;
 #[cfg(unix)]
 pub mod deaths;
 pub mod excluding;
 pub mod failing;
+#[cfg(unix)]
+pub mod fairness;
 pub mod keys;
 #[cfg(unix)]
 pub mod leaks;
@@ -119,6 +119,21 @@ macro_rules! __each_case {
                 released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
             ],
+            #[cfg(unix)]
+            fairness: [
+                processes_get_equal_shares_of_a_key: Process,
+                writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
+                writer_is_not_starved_for_want_of_a_session_to_ask: Process,
+                process_passes_a_lock_on_for_a_bounded_time: Process,
+                process_passes_a_lock_on_a_bounded_number_of_times: Engine,
+                task_that_never_has_to_wait_leaves_others_their_turn,
+                tasks_that_want_one_key_get_equal_turns,
+                process_that_hands_nothing_over_asks_the_server_each_time: Engine,
+                reader_gets_its_turn_among_writers_of_its_process,
+                reader_gets_its_turn_among_writers_of_other_processes,
+                lock_that_passes_on_has_been_left_before: Process,
+                change_of_mode_goes_through_the_server,
+            ],
             keys: [
                 extreme_keys_are_kept_apart,
                 single_and_pair_keys_never_meet,
@@ -144,6 +159,19 @@ macro_rules! __each_case {
                 closed_manager_refuses,
                 close_twice_is_harmless,
                 dropped_manager_ends_its_sessions: Sessions,
+            ],
+            connecting: [
+                refused_connection_is_told_at_once: Postgres,
+                full_server_is_told_at_once: Postgres,
+                unreadable_urls_are_refused_without_being_shown: Postgres,
+                driver_is_made_outside_a_runtime_and_shows_no_password: Postgres,
+                dropped_attempt_leaves_no_connection: Postgres,
+                closed_session_is_gone_at_the_server: Postgres,
+                dropped_session_is_gone_from_any_thread: Postgres,
+                dropped_session_is_gone_without_its_runtime: Postgres,
+                dropped_session_is_gone_at_the_end_of_its_thread: Postgres,
+                end_at_the_server_is_noticed_and_final: Postgres,
+                session_whose_farewell_does_not_end_is_dropped: Engine,
             ],
             sessions: [
                 thousand_keys_are_held_on_few_sessions: Sessions,
@@ -291,15 +319,4 @@ fn as_role(url: &str, role: &str) -> String {
 
 async fn execute(witness: &PostgresWitness, sql: &str) {
     witness.client().batch_execute(sql).await.unwrap();
-}
-
-/// All that an error shows of itself and its causes.
-fn shown(error: &Error) -> String {
-    let mut text = String::new();
-    let mut link: Option<&dyn StdError> = Some(error);
-    while let Some(error) = link {
-        writeln!(text, "{error}\n{error:?}\n{error:#?}").unwrap();
-        link = error.source();
-    }
-    text
 }

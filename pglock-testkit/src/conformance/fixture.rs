@@ -12,6 +12,7 @@ use pglock_core::{
     DistributedRwLock, Error, LockEntry, LockKey, Locks, NamedKey, Result, Stats, WaitStrategy,
 };
 
+use super::driver::AnyDriver;
 use crate::faulty::{Faults, Faulty};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::{PostgresWitness, Witness};
@@ -49,13 +50,23 @@ pub trait Fixture: Send + Sync + 'static {
         lacks(Power::Process)
     }
 
-    /// Makes a lock manager for the server and the database of a URL. All of [`Power::Postgres`].
+    /// Makes a lock manager for the server and the database of a URL. Part of [`Power::Postgres`].
     ///
     /// # Errors
     ///
     /// If the URL cannot be understood.
     fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         let _ = (url, options);
+        lacks(Power::Postgres)
+    }
+
+    /// Makes a driver for the server and the database of a URL. Part of [`Power::Postgres`].
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be understood.
+    fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
+        let _ = url;
         lacks(Power::Postgres)
     }
 }
@@ -70,7 +81,7 @@ pub enum Power {
     Engine,
     /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
     Process,
-    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`]. Cases start, stop and configure servers.
+    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`] and [`Fixture::driver_at`]. Cases start, stop and configure servers.
     Postgres,
 }
 
@@ -114,6 +125,8 @@ pub struct Options {
     pub wait_strategy: WaitStrategy,
     /// Bound on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
+    /// How often, and for how long, a lock passes from caller to caller of one process, if not the default.
+    pub hand_over: Option<(u32, Duration)>,
     /// Bound on callers that wait, if not the default.
     pub max_waiters: Option<usize>,
     /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
@@ -130,6 +143,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(30),
             wait_strategy: WaitStrategy::default(),
             max_locks: None,
+            hand_over: None,
             max_waiters: None,
             lease: None,
             faults: None,
@@ -154,6 +168,9 @@ impl Options {
             .wait_strategy(self.wait_strategy);
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
+        }
+        if let Some((count, age)) = self.hand_over {
+            builder = builder.hand_over(count, age);
         }
         if let Some(waiters) = self.max_waiters {
             builder = builder.max_waiters(waiters);
@@ -240,6 +257,10 @@ impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
 
     fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         Ok(options.build(url.parse::<D>()?))
+    }
+
+    fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
+        Ok(Box::new(url.parse::<D>()?))
     }
 }
 

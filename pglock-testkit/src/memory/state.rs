@@ -72,6 +72,7 @@ impl State {
                 self.tell(granted);
                 true
             }
+            Operation::Ping => true,
         })
     }
 

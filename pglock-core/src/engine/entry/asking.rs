@@ -54,7 +54,8 @@ impl Entry {
         if self.ask_probe(None, cx) {
             return false;
         }
-        if cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait() {
+        let may_wait = cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait();
+        if may_wait || cx.sessions.may_probe(cx.now, cx.fx) {
             self.want_slot(Why::Probe, None, cx);
             return false;
         }
@@ -87,11 +88,8 @@ impl Entry {
 
     /// `pause`: the last pause between two tries, unless this is the first.
     pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
-        let first = match cx.sessions.limits.wait {
-            WaitStrategy::Queue => cx.sessions.limits.poll_interval,
-            WaitStrategy::Poll { interval } => interval,
-        };
-        let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
+        let (first, longest) = cx.sessions.limits.pauses();
+        let pause = pause.map_or(first, |pause| (pause * 2).min(longest));
         if cx.sessions.limits.wait == WaitStrategy::Queue {
             self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
         }
@@ -158,6 +156,12 @@ impl Entry {
                 self.ask_try(session, mode, Some(pause), cx);
             }
             Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
+            Why::Probe | Why::WriterWaits
+                if pause < cx.sessions.limits.pauses().1
+                    && cx.sessions.may_probe(cx.now, cx.fx) =>
+            {
+                self.want_slot(why, Some(pause), cx);
+            }
             // Nobody can be asked. To keep the reader out for want of a session might be a deadlock.
             Why::Probe | Why::WriterWaits => {
                 self.request = Request::None;

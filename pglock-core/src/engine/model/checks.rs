@@ -115,10 +115,14 @@ impl World {
         let room = waiting.count() < self.limits.waiting_sessions;
         let by_waiting = self.limits.wait == WaitStrategy::Queue
             && (sessions.free_waiting().is_some() || room && !is_tick);
+        let shared = || sessions.iter().filter(|(_, s)| s.role == Role::Shared);
+        let to_come =
+            shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
+        let by_opening = to_come && !sessions.is_connecting_in_vain() && !is_tick;
         let askable = |key: &LockKey| {
             let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
             let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
-            by_waiting || sessions.for_probe(holds_it).is_some()
+            by_waiting || by_opening || sessions.for_probe(holds_it).is_some()
         };
         self.keys.iter().copied().filter(askable).collect()
     }

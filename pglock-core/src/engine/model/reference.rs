@@ -37,8 +37,9 @@ pub(crate) struct Caller {
 pub(crate) struct Confirm {
     id: WaiterId,
     key: LockKey,
-    /// The guard had lost its lock before.
+    /// The guard had lost its lock before, whether anybody knew it or not.
     lost: bool,
+    known: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -94,12 +95,19 @@ impl Reference {
         guards.collect()
     }
 
-    pub(crate) fn release(&mut self, key: LockKey, hold: HoldId, confirm: Option<WaiterId>) {
+    pub(crate) fn release(
+        &mut self,
+        key: LockKey,
+        hold: HoldId,
+        confirm: Option<WaiterId>,
+        has_ended: impl Fn(SessionId) -> bool,
+    ) {
         let guards = &mut self.keys.entry(key).or_default().guards;
         let at = guards.iter().position(|guard| guard.hold == hold);
         let guard = guards.remove(at.expect("a guard is released once"));
-        let lost = guard.lost;
-        self.confirms.extend(confirm.map(|id| Confirm { id, key, lost }));
+        let known = guard.lost;
+        let lost = known || has_ended(guard.session);
+        self.confirms.extend(confirm.map(|id| Confirm { id, key, lost, known }));
     }
 
     pub(crate) fn granted(
@@ -146,7 +154,7 @@ impl Reference {
     /// True if that was to be expected, though nothing has gone wrong since.
     pub(crate) fn failed(&mut self, id: WaiterId) -> bool {
         if let Some(confirm) = self.take_confirm(id) {
-            return confirm.lost;
+            return confirm.known;
         }
         if self.looks(id) {
             self.forget(id);
@@ -195,7 +203,7 @@ impl Key {
         let first = Passed { times: 0, since: now };
         let passed = self.passed.entry(hold).or_insert(first);
         let fresh = passed.times == 0
-            || passed.times < limits.hand_over_count && now < passed.since + limits.hand_over_age;
+            || passed.times <= limits.hand_over_count && now < passed.since + limits.hand_over_age;
         if !fresh {
             let may_join = mode == Mode::Read && nobody_to_ask;
             assert!(may_join, "{hold:?} passes on beyond its bound: {passed:?} at {now:?}");

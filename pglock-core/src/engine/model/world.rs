@@ -124,7 +124,9 @@ impl World {
     ) -> Option<WaiterId> {
         self.tick();
         let confirm = confirm.then(|| self.new_waiter());
-        self.reference.release(key, hold, confirm);
+        let has_ended =
+            |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
+        self.reference.release(key, hold, confirm, has_ended);
         self.step(Event::Release { key, hold, confirm });
         confirm
     }
@@ -338,7 +340,7 @@ impl World {
         }
         let link = self.links.get_mut(&id).expect("it was there");
         link.stage = match job {
-            Job::Run(operations) => Stage::Sent(operations),
+            Job::Run(operations) => Stage::Sent(operations.into_vec()),
             Job::Holdings => Stage::SentHoldings,
             Job::Look(_) => Stage::SentLook,
             Job::Idle => Stage::Idle,
@@ -368,6 +370,7 @@ impl World {
                     self.server.unlock_all(pid);
                     true
                 }
+                Operation::Ping => true,
             };
             rows.push(driver::Outcome { place, done }.to_row());
         }

@@ -12,6 +12,7 @@ impl Sessions {
             return;
         };
         session.confirmed = session.sent;
+        session.confirms.resolve(fx);
         // To tell of each answer would cost more than it is worth.
         if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
             session.told = Some(session.confirmed);
@@ -91,7 +92,7 @@ impl Session {
     fn next_look(&self, lease: Lease, now: Moment) -> Moment {
         let end = self.confirmed + lease.client;
         match self.beat {
-            true => end,
+            true => end.min(now + lease.heartbeat),
             false => end.min(self.asked + lease.heartbeat).max(now),
         }
     }

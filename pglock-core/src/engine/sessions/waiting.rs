@@ -72,20 +72,18 @@ impl Sessions {
 
     pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         let idle_timeout = self.limits.idle_timeout;
+        let soon = now + self.limits.lease.heartbeat / 8;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.watched = false;
-        if !session.is_free_to_wait() {
-            return;
-        }
+        session.watched = session.is_about_to_be_free();
         let due = session.idle_since + idle_timeout;
-        if now >= due {
+        if now >= due && session.is_free_to_wait() {
             session.phase = Phase::Closing;
             fx.push(Effect::Kick(id));
-        } else {
-            session.watched = true;
-            self.alarm_at(due, Alarm::CloseIdle(id));
+        } else if session.watched {
+            // If it is due, its heartbeat is on the way.
+            self.alarm_at(due.max(soon), Alarm::CloseIdle(id));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::State;
 use crate::driver::{Answer, Holding, Outcome};
 use crate::engine::entry::Release;
 use crate::engine::event::{Effects, Moment, Server, SessionId};
-use crate::engine::sessions::{Op, Phase, Session};
+use crate::engine::sessions::{Op, Ops, Phase, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -114,7 +114,7 @@ impl State {
             Op::Unlock { key, hold, .. } => {
                 self.with(key, now, fx, |entry, cx| entry.unlocked(hold, done, cx));
             }
-            Op::Forget { .. } => {}
+            Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, now, fx),
         }
     }
@@ -125,12 +125,17 @@ impl State {
         };
         session.phase = match &mut session.phase {
             Phase::Running(ops) => match std::mem::take(ops)[..] {
+                [Op::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
+                    session.cancel_since = None;
+                    self.sessions.rest(id, now);
+                    return self.with(key, now, fx, |e, cx| e.waited(id, Some(&error), cx));
+                }
                 [failed @ Op::Lock { .. }] => {
                     session.phase = Phase::CleanUp { failed, error, running: false };
                     return self.sessions.renew_lease(id, now);
                 }
                 ref ops => {
-                    let doubtful = ops.to_vec();
+                    let doubtful = Ops::from_slice(ops);
                     Phase::Reconcile { doubtful, error: Some(error), running: false }
                 }
             },
@@ -160,7 +165,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let phase = std::mem::replace(&mut session.phase, Phase::Running(Vec::new()));
+        let phase = std::mem::replace(&mut session.phase, Phase::Running(Ops::new()));
         let Phase::Reconcile { doubtful, error, .. } = &phase else {
             return;
         };
@@ -198,7 +203,7 @@ impl State {
                     self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
                 }
                 Op::Cancel { .. } => self.sessions.push(id, *op, fx),
-                Op::Forget { .. } => {}
+                Op::Forget { .. } | Op::Ping => {}
             }
         }
         for Holding { key, mode } in strays {

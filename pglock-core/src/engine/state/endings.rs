@@ -41,6 +41,7 @@ impl State {
             return;
         };
         fx.push(Effect::Lost { session: id, held: session.held, error: error.clone() });
+        session.confirms.fail(fx);
         Self::fail_looks(&mut session, error, fx);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;

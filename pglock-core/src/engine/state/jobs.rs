@@ -2,11 +2,13 @@
 
 use std::collections::hash_map;
 
+use smallvec::smallvec;
+
 use super::State;
 use crate::driver::Operation;
 use crate::engine::entry::{Release, Request};
 use crate::engine::event::{Job, Moment, SessionId};
-use crate::engine::sessions::{Op, Phase, Role};
+use crate::engine::sessions::{Op, Ops, Phase, Role};
 
 impl State {
     /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
@@ -27,18 +29,18 @@ impl State {
             _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
                 *running = true;
-                session.sent = now;
-                return Job::Run(vec![Operation::UnlockAll]);
+                session.sends(now);
+                return Job::Run(smallvec![Operation::UnlockAll]);
             }
             Phase::Idle if session.beat && !self.closed => {
                 session.phase =
-                    Phase::Reconcile { doubtful: Vec::new(), error: None, running: false };
+                    Phase::Reconcile { doubtful: Ops::new(), error: None, running: false };
             }
             Phase::Reconcile { .. } | Phase::Idle => {}
         }
         if let Phase::Reconcile { running, .. } = &mut session.phase {
             *running = true;
-            session.sent = now;
+            session.sends(now);
             session.asked = now;
             session.beat = false;
             return Job::Holdings;
@@ -52,15 +54,18 @@ impl State {
             let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
             session.phase = Phase::Looking(looks);
             session.has_looked = true;
-            session.sent = now;
+            session.sends(now);
             return Job::Look(key);
         }
         session.has_looked = false;
-        let ops = self.take_ops(id);
+        let mut ops = self.take_ops(id);
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
+        if ops.is_empty() && session.confirms.want_answer() {
+            ops.push(Op::Ping);
+        }
         if ops.is_empty() {
             // Shared sessions go last: waits are cancelled through them.
             if self.closed && session.outbox.is_empty() && (session.role == Role::Waiting || last) {
@@ -71,12 +76,12 @@ impl State {
         }
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         session.phase = Phase::Running(ops);
-        session.sent = now;
+        session.sends(now);
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId) -> Vec<Op> {
-        let mut ops = Vec::new();
+    fn take_ops(&mut self, id: SessionId) -> Ops {
+        let mut ops = Ops::new();
         while ops.len() < self.sessions.limits.batch
             && let Some(session) = self.sessions.get_mut(id)
             && let Some(op) = session.outbox.pop_front()

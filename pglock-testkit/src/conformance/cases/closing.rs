@@ -1,9 +1,6 @@
 //! The end of a lock manager.
 
-use std::time::Duration;
-
 use pglock_core::{ErrorKind, Mode};
-use tokio::time::sleep;
 
 use crate::conformance::{Lab, Options, soon, start};
 
@@ -14,7 +11,7 @@ pub async fn close_frees_locks_as_others_see(lab: &Lab) {
     let read = manager.rwlock("two".into()).read().await.unwrap();
     soon("close", manager.close()).await.unwrap();
     assert!(lab.witness().locks().await.unwrap().is_empty());
-    until_ended(lab, "pglock").await;
+    lab.witness().until_sessions("pglock", 0).await.unwrap();
     let other = lab.lock("one").try_write().await.unwrap().expect("the lock is free");
     assert!(!write.is_held() && !read.is_held());
     assert_eq!(write.release().await.unwrap_err().kind(), ErrorKind::Closed);
@@ -76,15 +73,5 @@ pub async fn dropped_manager_ends_its_sessions(lab: &Lab) {
     drop(manager.rwlock("key".into()).write().await.unwrap());
     assert_eq!(witness.sessions("short-lived").await.unwrap().len(), 1);
     drop(manager);
-    until_ended(lab, "short-lived").await;
-}
-
-/// The farewell has been sent; a server process takes a moment to end.
-async fn until_ended(lab: &Lab, application_name: &str) {
-    soon("the sessions have ended", async {
-        while !lab.witness().sessions(application_name).await.unwrap().is_empty() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
+    witness.until_sessions("short-lived", 0).await.unwrap();
 }

@@ -7,8 +7,8 @@ use pglock_core::{Error, ErrorKind, LockKey, Mode};
 use tracing::instrument::WithSubscriber;
 
 use super::listening::Listener;
-use super::{as_role, connect, execute, shown};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use super::{as_role, connect, execute};
+use crate::conformance::{Lab, Manager, Options, shown, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
 

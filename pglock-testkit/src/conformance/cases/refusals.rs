@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use pglock_core::ErrorKind;
 
-use super::{connect, execute, shown};
-use crate::conformance::{Lab, Options, soon};
+use super::{connect, execute};
+use crate::conformance::{Lab, Options, shown, soon};
 use crate::postgres::{StopMode, TestServer};
 
 const SECRET: &str = "Wq4-secret-7Hz";

@@ -9,8 +9,8 @@ use std::time::Duration;
 use pglock_core::{Error, LockKey, Mode};
 
 use super::listening::Listener;
-use super::{SMALL_TABLE, connect, execute, fill_lock_table, shown};
-use crate::conformance::{Lab, Options, soon, start};
+use super::{SMALL_TABLE, connect, execute, fill_lock_table};
+use crate::conformance::{Lab, Options, shown, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
 

@@ -3,23 +3,18 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::str::FromStr;
-use std::time::Duration;
 
 use pglock_core::Error;
 use pglock_core::driver::{
     Answer, Driver, DriverError, Param, Question, Request, Row, Session, Statement,
 };
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// A lock manager over `tokio-postgres`.
 pub type Locks = pglock_core::Locks<ExternalDriver>;
-
-/// Longest time that the farewell may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens lock sessions. `Config` does not show its password.
 #[derive(Clone, Debug)]
@@ -101,7 +96,7 @@ impl Session for ExternalSession {
     async fn close(self) {
         let Self { client, mut connection, .. } = self;
         drop(client);
-        let _ = timeout(CLOSE_TIMEOUT, connection.ended()).await;
+        connection.ended().await;
     }
 }
 

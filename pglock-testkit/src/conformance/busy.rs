@@ -1,0 +1,99 @@
+//! Other processes that keep a lock busy.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Barrier;
+use tokio::task::spawn_blocking;
+
+use super::{Lab, start};
+use crate::faults::TestProcess;
+
+/// Another process, whose tasks take their turns again and again: it runs [`keep_busy`].
+pub(super) struct Busy(TestProcess);
+
+/// What it has done.
+pub(super) struct Done {
+    pub(super) turns: usize,
+    pub(super) longest: Duration,
+}
+
+impl Busy {
+    pub(super) async fn prepare(lab: &Lab, role: &str) -> Self {
+        let mut process = lab.start_role(role, &lab.address());
+        assert_eq!(process.told().await.unwrap(), "ready");
+        Self(process)
+    }
+
+    pub(super) async fn start(lab: &Lab, role: &str) -> Self {
+        let mut process = Self::prepare(lab, role).await;
+        process.go();
+        process.begun().await;
+        process
+    }
+
+    pub(super) fn go(&mut self) {
+        self.0.ask("go").unwrap();
+    }
+
+    /// Every task has had a turn.
+    pub(super) async fn begun(&mut self) {
+        assert_eq!(self.0.told().await.unwrap(), "begun");
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.0.ask("stop").unwrap();
+    }
+
+    /// After it was told to stop.
+    pub(super) async fn done(mut self) -> Done {
+        let line = self.0.told().await.unwrap();
+        let (turns, longest) = line.split_once(' ').unwrap();
+        let longest = Duration::from_millis(longest.parse().unwrap());
+        Done { turns: turns.parse().unwrap(), longest }
+    }
+}
+
+/// In that process: so many tasks take turns from the word to the word. A turn is told its number in its task.
+pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
+    tasks: usize,
+    turn: impl Fn(usize) -> F + Clone + Send + 'static,
+) {
+    TestProcess::tell("ready");
+    line().await;
+    let (stop, begun) = (Arc::<AtomicBool>::default(), Arc::new(Barrier::new(tasks + 1)));
+    let work = |task| {
+        let (turn, stop, begun) = (turn.clone(), stop.clone(), begun.clone());
+        start(async move {
+            turn(task).await;
+            begun.wait().await;
+            let (mut turns, mut longest) = (0, Duration::ZERO);
+            while !stop.load(Ordering::SeqCst) {
+                let begin = Instant::now();
+                turn(task + turns).await;
+                longest = longest.max(begin.elapsed());
+                turns += 1;
+            }
+            (turns, longest)
+        })
+    };
+    let tasks: Vec<_> = (0..tasks).map(work).collect();
+    begun.wait().await;
+    TestProcess::tell("begun");
+    line().await;
+    stop.store(true, Ordering::SeqCst);
+    let (mut turns, mut longest) = (0, Duration::ZERO);
+    for task in tasks {
+        let done = task.await.unwrap();
+        turns += done.0;
+        longest = longest.max(done.1);
+    }
+    TestProcess::tell(&format!("{turns} {}", longest.as_millis()));
+}
+
+/// What the other process says next, or that it has ended.
+async fn line() {
+    spawn_blocking(|| io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
+}

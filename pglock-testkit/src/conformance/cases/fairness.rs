@@ -1,0 +1,388 @@
+//! That everybody gets a turn, among processes and within one, and that a lock which passes on has been left before.
+
+use std::fs::{File, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pglock_core::{DistributedRwLock, LockKey, Mode};
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::sleep;
+
+use crate::conformance::busy::{Busy, keep_busy};
+use crate::conformance::latencies::Latencies;
+use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::faults::TestProcess;
+
+const KEY: &str = "key";
+
+/// How long a lock passes from caller to caller of a process while others wait, by default.
+const AGE: Duration = Duration::from_millis(50);
+/// What a turn between processes may take beyond the ages and holds that it waits for.
+const TURN: Duration = Duration::from_millis(50);
+
+pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
+    if lab.is_child() {
+        let lock = lab.lock(KEY);
+        return keep_busy(16, move |_| write(lock.clone())).await;
+    }
+    let length = Duration::from_secs(if is_long() { 30 } else { 10 });
+    let mut processes = Vec::new();
+    for _ in 0..4 {
+        processes.push(Busy::prepare(lab, "writers").await);
+    }
+    processes.iter_mut().for_each(Busy::go);
+    for process in &mut processes {
+        process.begun().await;
+    }
+    sleep(length).await;
+    processes.iter_mut().for_each(Busy::stop);
+    let mut done = Vec::new();
+    for process in processes {
+        done.push(process.done().await);
+    }
+    let shares: Vec<_> = done.iter().map(|done| done.turns).collect();
+    let longest = done.iter().map(|done| done.longest).max().unwrap();
+    let jain = jain(&shares);
+    println!("{shares:?} turns in {length:?}: Jain's index {jain:.4}, longest turn {longest:.0?}");
+    assert!(jain >= 0.95, "{shares:?}: {jain}");
+    assert!(longest <= Duration::from_secs(1), "a task waited {longest:?}");
+}
+
+/// Jain's index of fairness: 1 if all have the same, 1/n if one has everything.
+fn jain(shares: &[usize]) -> f64 {
+    let shares = || shares.iter().map(|&share| share as f64);
+    let sum: f64 = shares().sum();
+    let squares: f64 = shares().map(|share| share * share).sum();
+    sum * sum / (shares().count() as f64 * squares)
+}
+
+pub async fn writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share(lab: &Lab) {
+    writer_among_readers(lab, &Options::default()).await;
+}
+
+/// The session that holds the key must not ask for itself whether somebody waits, and there is no other one at first.
+pub async fn writer_is_not_starved_for_want_of_a_session_to_ask(lab: &Lab) {
+    writer_among_readers(lab, &Options { max_waiting_sessions: 0, ..Options::default() }).await;
+}
+
+async fn writer_among_readers(lab: &Lab, options: &Options) {
+    const READ: Duration = Duration::from_millis(20);
+    if lab.is_child() {
+        let lock = lab.manager_with(options).rwlock(KEY.into());
+        let read = move |_| {
+            let lock = lock.clone();
+            async move {
+                let guard = lock.read().await.unwrap();
+                sleep(READ).await;
+                guard.release().await.unwrap();
+            }
+        };
+        return keep_busy(8, read).await;
+    }
+    let mut readers = Busy::start(lab, "readers").await;
+    let writer = lab.lock(KEY);
+    let mut waits = Latencies::default();
+    for turn in 0..if is_long() { 1000 } else { 100 } {
+        // Comes to readers of every age.
+        until_held(lab).await;
+        sleep(Duration::from_millis(turn * 7 % 90)).await;
+        waits.push(write_once(&*writer).await);
+    }
+    readers.stop();
+    println!("{} reads", readers.done().await.turns);
+    waits.assert_percentile_below("a writer among readers", most(), AGE + READ + TURN);
+}
+
+pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
+    if lab.is_child() {
+        let lock = lab.lock(KEY);
+        return keep_busy(64, move |_| write(lock.clone())).await;
+    }
+    let mut rivals = Busy::start(lab, "writers").await;
+    let lock = lab.lock(KEY);
+    let mut waits = Latencies::default();
+    for _ in 0..if is_long() { 1000 } else { 100 } {
+        until_held(lab).await;
+        waits.push(write_once(&*lock).await);
+    }
+    rivals.stop();
+    println!("{} turns of 64 rivals", rivals.done().await.turns);
+    waits.assert_percentile_below("one against 64", most(), AGE + TURN);
+}
+
+pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
+    let options = Options { hand_over: Some((10, Duration::MAX)), ..Options::default() };
+    let (ours, theirs) = (lab.manager_with(&options), lab.manager());
+    let guard = ours.rwlock(KEY.into()).write().await.unwrap();
+    let (served, mut order) = mpsc::unbounded_channel();
+    let writer = |manager: &Arc<dyn Manager>, name: &'static str| {
+        let (lock, served) = (manager.rwlock(KEY.into()), served.clone());
+        start(async move {
+            let guard = lock.write().await.unwrap();
+            served.send(name).unwrap();
+            guard.release().await.unwrap();
+        })
+    };
+    let mut writers: Vec<_> = (0..64).map(|_| writer(&ours, "ours")).collect();
+    lab.until_queued(&ours, 64).await;
+    writers.push(writer(&theirs, "theirs"));
+    lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
+    guard.release().await.unwrap();
+    for writer in writers {
+        soon("every writer has its turn", writer).await.unwrap();
+    }
+    let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+    assert_eq!(order.iter().position(|name| *name == "theirs"), Some(10));
+}
+
+/// Each has a lock for itself, which is answered at once as a rule: nothing else would make it leave the others their time.
+pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
+    let manager = lab.manager();
+    let (least, most) = turns_by_drop((0..64).map(|task: i64| manager.rwlock(task.into()))).await;
+    assert!(most <= 30 * least, "{least} to {most} turns");
+}
+
+pub async fn tasks_that_want_one_key_get_equal_turns(lab: &Lab) {
+    let (least, most) = turns_by_drop(vec![lab.lock(KEY); 64].into_iter()).await;
+    assert!(2 * most <= 3 * least, "{least} to {most} turns");
+}
+
+/// The least and the most turns of a task, if each takes its lock again as soon as it has dropped it.
+async fn turns_by_drop(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) -> (u32, u32) {
+    let stop = Arc::<AtomicBool>::default();
+    let task = |lock: Arc<dyn DistributedRwLock>| {
+        let stop = stop.clone();
+        start(async move {
+            let mut turns = 0;
+            while !stop.load(Ordering::SeqCst) {
+                drop(lock.write().await.unwrap());
+                turns += 1;
+            }
+            turns
+        })
+    };
+    let tasks: Vec<_> = locks.map(task).collect();
+    sleep(Duration::from_secs(if is_long() { 30 } else { 2 })).await;
+    stop.store(true, Ordering::SeqCst);
+    let mut turns = Vec::new();
+    for task in tasks {
+        turns.push(soon("a task starves", task).await.unwrap());
+    }
+    turns.sort_unstable();
+    let (least, most) = (turns[0], turns[turns.len() - 1]);
+    println!("{least} to {most} turns");
+    (least, most)
+}
+
+pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
+    let options = Options { hand_over: Some((0, AGE)), ..Options::default() };
+    let manager = lab.manager_with(&options);
+    let lock = manager.rwlock(KEY.into());
+    let guard = lock.write().await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let lock = lock.clone();
+            start(async move { write_once(&*lock).await })
+        })
+        .collect();
+    lab.until_queued(&manager, 8).await;
+    guard.release().await.unwrap();
+    for task in tasks {
+        soon("every writer has its turn", task).await.unwrap();
+    }
+    assert_eq!((manager.stats().grants, manager.stats().hand_overs), (9, 0));
+}
+
+pub async fn reader_gets_its_turn_among_writers_of_its_process(lab: &Lab) {
+    let manager = lab.manager();
+    let writers = Writers::start((0..8).map(|_| manager.rwlock(KEY.into())));
+    for _ in 0..20 {
+        // All of them wait, and come again as soon as they had their turn.
+        lab.witness().hold(KEY.into(), Mode::Write).await.unwrap();
+        lab.until_queued(&manager, 8).await;
+        let read = writers.before_a_read(manager.rwlock(KEY.into()));
+        lab.until_queued(&manager, 9).await;
+        lab.witness().release(KEY.into(), Mode::Write).await.unwrap();
+        assert_eq!(soon("the reader starves", read).await.unwrap(), 8);
+    }
+    writers.stop().await;
+}
+
+pub async fn reader_gets_its_turn_among_writers_of_other_processes(lab: &Lab) {
+    let witness = lab.witness();
+    let writers = Writers::start((0..8).map(|_| lab.lock(KEY)));
+    let reader = lab.lock(KEY);
+    for _ in 0..20 {
+        witness.hold(KEY.into(), Mode::Write).await.unwrap();
+        witness.until_waiting(KEY.into(), 8).await.unwrap();
+        let read = writers.before_a_read(reader.clone());
+        witness.until_waiting(KEY.into(), 9).await.unwrap();
+        witness.release(KEY.into(), Mode::Write).await.unwrap();
+        assert_eq!(soon("the reader starves", read).await.unwrap(), 8);
+    }
+    writers.stop().await;
+}
+
+/// The witness is the system's lock on a file, taken inside and given back before the release.
+pub async fn lock_that_passes_on_has_been_left_before(lab: &Lab) {
+    if lab.is_child() {
+        let (lock, path) = (lab.lock(KEY), TestProcess::role().unwrap());
+        return keep_busy(8, move |turn| enter(lock.clone(), path.clone(), turn)).await;
+    }
+    let file = NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut processes = [Busy::start(lab, path).await, Busy::start(lab, path).await];
+    sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
+    processes.iter_mut().for_each(Busy::stop);
+    for process in processes {
+        let turns = process.done().await.turns;
+        println!("{turns} turns");
+        assert!(turns > 100, "only {turns} turns");
+    }
+}
+
+async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
+    let file = File::open(path).unwrap();
+    let enters =
+        |entered: Result<(), TryLockError>| entered.expect("nobody is inside who excludes");
+    // Mostly writers, one after the other, so that locks pass on; readers in between, who join.
+    if turn % 8 < 5 {
+        let guard = lock.write().await.unwrap();
+        enters(file.try_lock());
+        // Others may run meanwhile.
+        yield_now().await;
+        file.unlock().unwrap();
+        guard.release().await.unwrap();
+    } else {
+        let guard = lock.read().await.unwrap();
+        enters(file.try_lock_shared());
+        yield_now().await;
+        file.unlock().unwrap();
+        drop(guard);
+    }
+}
+
+pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
+    // However long it takes to get there.
+    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..Options::default() };
+    for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
+        let ours = lab.manager_with(&options);
+        let key = LockKey::from(KEY);
+        let guard = lock_in(&*ours.rwlock(key), before).await;
+        assert_eq!(modes(lab, key).await, [before]);
+        let (served, mut order) = mpsc::unbounded_channel();
+        let visit = |lock: Arc<dyn DistributedRwLock>, mode, name| {
+            let (lab, served) = (lab.clone(), served.clone());
+            start(async move {
+                let guard = lock_in(&*lock, mode).await;
+                served.send(name).unwrap();
+                assert_eq!(modes(&lab, key).await, [mode], "{name}");
+                drop(guard);
+            })
+        };
+        let elsewhere = visit(lab.lock(key), Mode::Write, "elsewhere");
+        lab.witness().until_waiting(key, 1).await.unwrap();
+        let here = visit(ours.rwlock(key), after, "here");
+        lab.until_queued(&ours, 1).await;
+        drop(guard);
+        soon("it was first", elsewhere).await.unwrap();
+        soon("its turn has come", here).await.unwrap();
+        // Had it passed on here, nobody else would have come in between.
+        assert_eq!([order.recv().await, order.recv().await], [Some("elsewhere"), Some("here")]);
+        assert_eq!(ours.stats().hand_overs, 0);
+        lab.witness().until_free(key).await.unwrap();
+    }
+}
+
+/// A guard of either mode.
+#[expect(dead_code, reason = "it is held, and then dropped")]
+enum Guard {
+    Read(pglock_core::ReadGuard),
+    Write(pglock_core::WriteGuard),
+}
+
+async fn lock_in(lock: &dyn DistributedRwLock, mode: Mode) -> Guard {
+    match mode {
+        Mode::Read => Guard::Read(lock.read().await.unwrap()),
+        Mode::Write => Guard::Write(lock.write().await.unwrap()),
+    }
+}
+
+/// In which the server sees the key held, by whomever.
+async fn modes(lab: &Lab, key: LockKey) -> Vec<Mode> {
+    lab.witness().holders(key).await.unwrap().iter().map(|row| row.mode).collect()
+}
+
+async fn write(lock: Arc<dyn DistributedRwLock>) {
+    write_once(&*lock).await;
+}
+
+/// How many percent keep a bound: fewer on a machine that is busy with other tests.
+fn most() -> usize {
+    if is_long() { 99 } else { 90 }
+}
+
+/// Waits until the others have the lock, which they may have to open a session for.
+async fn until_held(lab: &Lab) {
+    let look = async {
+        while lab.witness().holders(KEY.into()).await.unwrap().is_empty() {
+            yield_now().await;
+        }
+    };
+    soon("nobody else takes the lock", look).await;
+}
+
+/// Takes and releases the lock, and tells how long it waited.
+async fn write_once(lock: &dyn DistributedRwLock) -> Duration {
+    let begin = Instant::now();
+    let guard = soon("a writer starves", lock.write()).await.unwrap();
+    let waited = begin.elapsed();
+    guard.release().await.unwrap();
+    waited
+}
+
+/// Tasks that write again and again.
+struct Writers {
+    writes: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) -> Self {
+        let (writes, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let tasks = locks.map(|lock| {
+            let (writes, stop) = (writes.clone(), stop.clone());
+            start(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let guard = lock.write().await.unwrap();
+                    writes.fetch_add(1, Ordering::SeqCst);
+                    guard.release().await.unwrap();
+                }
+            })
+        });
+        Self { tasks: tasks.collect(), writes, stop }
+    }
+
+    /// Reads once, and tells how many writes came before, from now on.
+    fn before_a_read(&self, lock: Arc<dyn DistributedRwLock>) -> JoinHandle<usize> {
+        let writes = self.writes.clone();
+        let before = writes.load(Ordering::SeqCst);
+        start(async move {
+            let guard = lock.read().await.unwrap();
+            let after = writes.load(Ordering::SeqCst);
+            guard.release().await.unwrap();
+            after - before
+        })
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}

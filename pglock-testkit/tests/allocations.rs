@@ -1,0 +1,121 @@
+//! What is allocated for a lock that passes between tasks of one process, and for those who wait for it.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use allocation_counter::measure;
+use pglock_core::{DistributedRwLock, Locks, Result};
+use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinHandle, yield_now};
+
+const TURNS: u64 = 1000;
+const WAITERS: usize = 10_000;
+
+#[test]
+fn a_lock_that_passes_on_allocates_nothing() {
+    let (runtime, locks) = start();
+    let lock = locks.rwlock("key");
+    let mut held = runtime.block_on(lock.write()).ok();
+    let mut pass = || {
+        let mut next = pin!(lock.write());
+        assert!(poll(next.as_mut()).is_pending());
+        drop(held.take());
+        held = Some(done(next));
+    };
+    pass();
+    assert_eq!(measure(|| (0..TURNS).for_each(|_| pass())).count_total, 0);
+}
+
+#[test]
+fn a_lock_that_passes_on_through_the_trait_allocates_its_future() {
+    let (runtime, locks) = start();
+    let lock: &dyn DistributedRwLock = &locks.rwlock("key");
+    let mut held = runtime.block_on(lock.write()).ok();
+    let mut pass = || {
+        let mut next = lock.write();
+        assert!(poll(next.as_mut()).is_pending());
+        drop(held.take());
+        held = Some(done(next.as_mut()));
+    };
+    pass();
+    assert_eq!(measure(|| (0..TURNS).for_each(|_| pass())).count_total, TURNS);
+}
+
+#[test]
+fn a_release_that_hands_over_allocates_nothing() {
+    let (runtime, locks) = start();
+    let lock = locks.rwlock("key");
+    let mut held = runtime.block_on(lock.write()).ok();
+    let mut pass = || {
+        let mut next = pin!(lock.write());
+        assert!(poll(next.as_mut()).is_pending());
+        let guard = held.take().expect("it is held");
+        done(pin!(guard.release()));
+        held = Some(done(next));
+    };
+    pass();
+    assert_eq!(measure(|| (0..TURNS).for_each(|_| pass())).count_total, 0);
+}
+
+#[test]
+fn a_reader_that_joins_another_allocates_nothing() {
+    let (runtime, locks) = start();
+    let lock = locks.rwlock("key");
+    let held = runtime.block_on(lock.read());
+    let join = || drop(done(pin!(lock.read())));
+    join();
+    assert_eq!(measure(|| (0..TURNS).for_each(|_| join())).count_total, 0);
+    drop(held);
+}
+
+/// Its task is counted, as it would be in an application.
+#[test]
+fn a_waiter_needs_less_than_a_kibibyte() {
+    let (runtime, locks) = start();
+    let lock = locks.rwlock("key");
+    let held = runtime.block_on(lock.write());
+    let mut tasks: Vec<JoinHandle<Result<()>>> = Vec::with_capacity(WAITERS);
+    let wait = async {
+        for _ in 0..WAITERS {
+            let lock = lock.clone();
+            tasks.push(tokio::spawn(async move { lock.write().await?.release().await }));
+        }
+        while locks.stats().waiting < WAITERS {
+            yield_now().await;
+        }
+    };
+    let allocations = measure(|| runtime.block_on(wait));
+    let bytes = allocations.bytes_current.unsigned_abs() as usize / WAITERS;
+    println!(
+        "{bytes} bytes for each of {WAITERS} waiters, at most {} kB",
+        allocations.bytes_max / 1000
+    );
+    assert!(bytes < 1024, "{bytes} bytes");
+    drop(held);
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.expect("it does not panic").expect("its turn comes");
+        }
+    });
+}
+
+/// What passes on may do so without end, so that nothing is asked of the server meanwhile.
+fn start() -> (Runtime, Locks<MemoryDriver>) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let builder = Locks::builder(MemoryServer::new().driver());
+    let locks = builder.hand_over(u32::MAX, Duration::MAX).build();
+    (runtime, locks.expect("the options are in range"))
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn done<T, F: Future<Output = Result<T>> + ?Sized>(future: Pin<&mut F>) -> T {
+    match poll(future) {
+        Poll::Ready(result) => result.expect("nothing goes wrong"),
+        Poll::Pending => panic!("it is answered at once"),
+    }
+}

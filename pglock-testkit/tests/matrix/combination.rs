@@ -1,0 +1,149 @@
+//! What is combined: a fault, and a caller who leaves.
+
+use std::time::Duration;
+
+use pglock_core::Mode;
+use pglock_testkit::faulty::{Fault, Point};
+
+/// What goes wrong, and what a caller does meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Combination {
+    pub(crate) scene: Scene,
+    pub(crate) point: Point,
+    pub(crate) fault: Fault,
+    pub(crate) lasting: Lasting,
+    pub(crate) leave: Leave,
+}
+
+/// In which situation the caller asks for the lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scene {
+    /// The manager has no session yet.
+    First,
+    /// Another process holds the lock.
+    Waiting,
+    /// So it does, and another caller here is next in line.
+    Followed,
+    /// A reader here has held the lock for so long that others must ask before they join it.
+    Joining,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lasting {
+    /// Strikes once, and nobody clears it: what is withheld never comes.
+    Once,
+    /// Strikes until it is cleared, after the caller has left.
+    UntilCleared,
+}
+
+/// How the caller leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leave {
+    /// Drops the acquire before it is polled.
+    Unpolled,
+    /// Drops it when it has asked, and nothing has been sent.
+    Unsent,
+    /// Drops it while one of the answers is on its way, counted from 0, or would be without the fault.
+    InTheAir(u32),
+    /// Drops it when the answer is there, but was not looked at.
+    Answered,
+    /// Its time runs out.
+    TimedOut,
+    /// Closes the manager meanwhile.
+    Closed,
+    /// Drops the guard.
+    Dropped,
+    /// Releases the guard.
+    Released,
+    /// Releases the guard, and drops that when it has asked.
+    ReleaseDropped,
+    /// Closes the manager while there is a guard.
+    ClosedHolding,
+    /// Drops the manager, its locks and then the guard.
+    ManagerDropped,
+    /// Does not leave.
+    Kept,
+}
+
+const LEAVES: [Leave; 16] = [
+    Leave::Unpolled,
+    Leave::Unsent,
+    Leave::InTheAir(0),
+    Leave::InTheAir(1),
+    Leave::InTheAir(2),
+    Leave::InTheAir(3),
+    Leave::InTheAir(4),
+    Leave::Answered,
+    Leave::TimedOut,
+    Leave::Closed,
+    Leave::Dropped,
+    Leave::Released,
+    Leave::ReleaseDropped,
+    Leave::ClosedHolding,
+    Leave::ManagerDropped,
+    Leave::Kept,
+];
+
+/// Longer than a heartbeat, shorter than a lease.
+const SLOW: Fault = Fault::Slow(Duration::from_secs(3));
+
+impl Combination {
+    pub(crate) fn all(scene: Scene) -> impl Iterator<Item = Self> {
+        let strikes =
+            Point::ALL.into_iter().flat_map(|point| faults(point).map(move |fault| (point, fault)));
+        strikes.flat_map(move |(point, fault)| {
+            [Lasting::Once, Lasting::UntilCleared].into_iter().flat_map(move |lasting| {
+                LEAVES.into_iter().map(move |leave| Self { scene, point, fault, lasting, leave })
+            })
+        })
+    }
+
+    /// Whether the caller may be kept waiting for as long as it waits.
+    pub(crate) fn goes_on(&self) -> bool {
+        // In the server's queue, silence is no fault.
+        let is_wait = self.point == Point::Lock && matches!(self.fault, Fault::Silence { .. });
+        is_wait || self.lasting == Lasting::UntilCleared
+    }
+
+    /// The name of the fault at its point.
+    pub(crate) fn strike(&self) -> String {
+        format!("{:?} at {:?}", self.fault, self.point)
+    }
+}
+
+impl Scene {
+    pub(crate) fn mode(self) -> Mode {
+        if self == Self::Joining { Mode::Read } else { Mode::Write }
+    }
+
+    pub(crate) fn is_contended(self) -> bool {
+        matches!(self, Self::Waiting | Self::Followed)
+    }
+}
+
+impl Leave {
+    /// Whether the caller leaves only when it has been granted the lock.
+    pub(crate) fn needs_grant(self) -> bool {
+        match self {
+            Self::Unpolled | Self::Unsent | Self::TimedOut | Self::Closed => false,
+            // The answer to a wait, behind those to the try, the connecting and the opening.
+            Self::InTheAir(answer) => answer == 4,
+            _ => true,
+        }
+    }
+}
+
+/// The faults that make a difference at a point: only what is asked can reach another session, and farewells have no answer.
+fn faults(point: Point) -> impl Iterator<Item = Fault> {
+    let slow = [Fault::Silence { done: false }, Fault::Silence { done: true }, SLOW];
+    let refused = [Fault::Refused { done: false }, Fault::Refused { done: true }];
+    let broken = [Fault::Broken { done: false }, Fault::Broken { done: true }];
+    let wrong = [Fault::Moved, Fault::Twice, Fault::Robbed];
+    let (refused, broken, slow, wrong) = match point {
+        Point::Connect => (&refused[..], &broken[..0], &slow[..], &wrong[..0]),
+        Point::Closed | Point::Close => (&refused[..0], &broken[..1], &slow[1..], &wrong[..0]),
+        Point::Open | Point::Holdings => (&refused[..], &broken[..], &slow[..], &wrong[..1]),
+        _ => (&refused[..], &broken[..], &slow[..], &wrong[..]),
+    };
+    [refused, broken, slow, wrong].concat().into_iter()
+}

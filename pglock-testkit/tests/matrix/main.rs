@@ -1,0 +1,74 @@
+//! Every fault at every step of the driver interface, with every way in which a caller can leave: nothing may stay held, nobody may
+//! stay in line, no session may be left over, and the next caller gets the lock.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pglock_testkit::faulty::Point;
+use tokio::runtime;
+
+use self::combination::{Combination, Scene};
+
+mod combination;
+mod play;
+
+/// Points and faults, how long they last, and ways to leave.
+const COMBINATIONS: usize = 87 * 2 * 16;
+
+#[test]
+fn first_caller_of_a_manager_may_leave_in_any_fault() {
+    run_all(Scene::First, &[Point::Lock, Point::Probe, Point::Cancel, Point::UnlockAll]);
+}
+
+#[test]
+fn caller_that_waits_may_leave_in_any_fault() {
+    run_all(Scene::Waiting, &[Point::Probe]);
+}
+
+#[test]
+fn caller_before_another_one_may_leave_in_any_fault() {
+    run_all(Scene::Followed, &[Point::Probe]);
+}
+
+#[test]
+fn reader_that_joins_may_leave_in_any_fault() {
+    run_all(Scene::Joining, &[Point::TryLock, Point::Lock, Point::Cancel, Point::UnlockAll]);
+}
+
+/// Runs all combinations in a scene; all points but these must have been struck, by all of their faults.
+fn run_all(scene: Scene, unreached: &[Point]) {
+    let (mut ran, mut struck, mut failures) = (0, 0, Vec::new());
+    let mut missing = BTreeSet::new();
+    for combination in Combination::all(scene) {
+        if !unreached.contains(&combination.point) {
+            missing.insert(combination.strike());
+        }
+    }
+    for combination in Combination::all(scene) {
+        ran += 1;
+        match run(combination) {
+            Ok(false) => {}
+            Ok(true) => {
+                struck += 1;
+                missing.remove(&combination.strike());
+            }
+            Err(failure) => failures.push(format!("{combination:?}: {failure}")),
+        }
+    }
+    println!("{scene:?}: {ran} combinations, the fault struck in {struck} of them");
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert!(missing.is_empty(), "never struck: {missing:#?}");
+    assert_eq!(ran, COMBINATIONS);
+}
+
+/// Whether the fault has struck, or what is wrong.
+fn run(combination: Combination) -> Result<bool, String> {
+    let run = || {
+        let mut runtime = runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(play::play(combination))
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("panicked".to_owned()))
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pglock_core::Locks;
+use pglock_core::{Locks, Stats};
 use pglock_testkit::memory::{MemoryDriver, MemoryServer};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -88,53 +88,73 @@ fn metrics_are_the_numbers_of_stats() {
         runtime.block_on(async {
             let server = MemoryServer::new();
             let (busy, idle) = (manager(&server, "busy"), manager(&server, "idle"));
-            let held = busy.rwlock("held").write().await.unwrap();
-            busy.rwlock("key").write().await.unwrap().release().await.unwrap();
             let other = idle.rwlock("other").write().await.unwrap();
+            // A lock passes on here only while it has not been here for long.
+            while busy.stats().hand_overs == 0 {
+                hand_over(&busy).await;
+            }
+            let held = busy.rwlock("held").write().await.unwrap();
             let lock = busy.rwlock("held");
             let wait = tokio::spawn(async move { lock.write().await });
-            let expected = [
-                ("pglock_grants_total", 2.0),
-                ("pglock_hand_overs_total", 0.0),
-                ("pglock_held", 1.0),
-                ("pglock_losses_total", 0.0),
-                ("pglock_reconnects_total", 0.0),
-                ("pglock_sessions", 1.0),
-                ("pglock_waiting", 1.0),
-            ];
-            until_published(&snapshotter, "busy", &expected).await;
+            until(|| busy.stats().waiting == 1).await;
+            until_published(&snapshotter, "busy", &busy.stats()).await;
             drop(held);
             let held = wait.await.unwrap().unwrap();
-            let expected = [("pglock_grants_total", 3.0), ("pglock_hand_overs_total", 1.0)];
-            until_published(&snapshotter, "busy", &expected).await;
             for pid in server.sessions("busy") {
                 assert!(server.terminate(pid));
             }
             held.lost().await;
             busy.rwlock("key").write().await.unwrap().release().await.unwrap();
-            let expected = [("pglock_losses_total", 1.0), ("pglock_reconnects_total", 1.0)];
-            until_published(&snapshotter, "busy", &expected).await;
-            let expected = [("pglock_grants_total", 1.0), ("pglock_losses_total", 0.0)];
-            until_published(&snapshotter, "idle", &expected).await;
+            let stats = busy.stats();
+            assert_eq!((stats.losses, stats.reconnects), (1, 1));
+            until_published(&snapshotter, "busy", &stats).await;
+            until_published(&snapshotter, "idle", &idle.stats()).await;
             other.release().await.unwrap();
         });
     });
 }
 
-/// Waits for the next publication, or a later one, that says so.
-async fn until_published(snapshotter: &Snapshotter, name: &str, expected: &[(&str, f64)]) {
+async fn hand_over(locks: &Locks<MemoryDriver>) {
+    let (guard, lock) = (locks.rwlock("key").write().await.unwrap(), locks.rwlock("key"));
+    let wait = tokio::spawn(async move { lock.write().await.map(drop) });
+    until(|| locks.stats().waiting == 1).await;
+    drop(guard);
+    wait.await.unwrap().unwrap();
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let reached = async {
+        while !reached() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.unwrap();
+}
+
+/// Waits for a publication that says so.
+async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
+    let expected = [
+        ("pglock_grants_total", stats.grants as f64),
+        ("pglock_hand_overs_total", stats.hand_overs as f64),
+        ("pglock_held", stats.held as f64),
+        ("pglock_losses_total", stats.losses as f64),
+        ("pglock_reconnects_total", stats.reconnects as f64),
+        ("pglock_sessions", stats.sessions as f64),
+        ("pglock_waiting", stats.waiting as f64),
+    ];
     let mut seen = BTreeMap::new();
-    let reached = timeout(PATIENCE, async {
+    let published = timeout(PATIENCE, async {
         loop {
+            // Looking sets all to zero until the next publication.
             seen = published(snapshotter, name);
-            let is_so = |(name, value): &(&str, f64)| seen.get(*name) == Some(value);
-            // It was sent in the last heartbeats, or there was none yet.
-            let age = seen.get("pglock_heartbeat_age_seconds");
-            if expected.iter().all(is_so) && age.is_some_and(|age| *age < 1.0) {
+            let age = seen.remove("pglock_heartbeat_age_seconds");
+            if age.is_some_and(|age| age < 1.0)
+                && seen.iter().map(|(name, value)| (&**name, *value)).eq(expected)
+            {
                 return;
             }
             sleep(Duration::from_millis(5)).await;
         }
     });
-    assert!(reached.await.is_ok(), "{expected:?} expected: {seen:?}");
+    assert!(published.await.is_ok(), "{expected:?} expected: {seen:?}");
 }

@@ -1,5 +1,6 @@
 //! Connections over TLS, which a function makes.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::error::Error;
 use std::path::Path;

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// `driver` makes one for a URL, which verifies the server's certificate and its name against the authority in that file, `sslmode=verify-full`
 /// in PostgreSQL's words. `test` is the name of the test, for a PostgreSQL that is built without TLS.
-pub async fn assert_encrypted<D: Driver>(test: &str, driver: impl Fn(&str, &Path) -> D) {
+pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> D) {
     let server = TestServer::private().await.unwrap();
     let witness = PostgresWitness::connect(&server.socket_url().unwrap()).await.unwrap();
     let files = TempDir::new().unwrap();

@@ -122,7 +122,7 @@ async fn hand_over(locks: &Locks<MemoryDriver>) {
     wait.await.unwrap().unwrap();
 }
 
-async fn until(reached: impl Fn() -> bool) {
+async fn until(reached: impl Fn() -> bool + Send + Sync) {
     let reached = async {
         while !reached() {
             sleep(Duration::from_millis(1)).await;

@@ -43,9 +43,15 @@ fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
         && match &*error.to_string() {
             "invalid configuration" => true,
             // TLS cannot be had; a handshake that a broken connection ended has an I/O error inside.
-            "error performing TLS handshake" => !chain(error).any(|cause| cause.is::<io::Error>()),
+            "error performing TLS handshake" => !chain(error).any(is_broken),
             _ => false,
         }
+}
+
+/// Rather than that rustls refuses the server's certificate.
+fn is_broken(error: &(dyn StdError + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
 }
 
 /// The SQLSTATE, as far as it can be known: diesel keeps it to itself.

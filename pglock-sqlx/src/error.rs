@@ -37,6 +37,8 @@ fn cannot_work(error: &Error) -> bool {
         Error::Configuration(_) => true,
         // TLS is not built in, or its certificates cannot be used; a handshake that a broken connection ended has an I/O error inside.
         Error::Tls(source) => !has_io_error(source.as_ref()),
+        // What rustls says of the server's certificate.
+        Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         _ => false,
     }
 }

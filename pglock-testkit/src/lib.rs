@@ -2,6 +2,7 @@
 //!
 //! * [`memory`](mod@memory): locks for unit tests without PostgreSQL, in one line.
 //! * [`conformance`](mod@conformance): the checks, and how to run them on a backend.
+//! * `encrypted`: whether an adapter keeps to TLS. Unix only.
 //! * [`faults`]: what can go wrong around a server, made to happen.
 //! * [`faulty`]: a driver that fails where a test wants it to.
 //! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
@@ -9,6 +10,8 @@
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 
 pub mod conformance;
+#[cfg(unix)]
+pub mod encrypted;
 pub mod faults;
 pub mod faulty;
 pub mod memory;

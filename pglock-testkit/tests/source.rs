@@ -1,4 +1,4 @@
-//! Rules for the SQL text of the library, checked on its source.
+//! Rules for the SQL text of the library and its documentation, checked on their source.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -50,6 +50,13 @@ fn advisory_lock_sql_is_in_one_file() {
         let has_sql = code.contains("pg_advisory") || code.contains("pg_try_advisory");
         assert_eq!(has_sql, file.ends_with("pglock-core/src/sql.rs"), "{}", file.display());
     }
+}
+
+#[test]
+fn hardening_is_tested_as_it_is_written() {
+    let text = include_str!("../../GUARANTEES.md");
+    let tested = include_str!("../src/conformance/cases/hardening.sql");
+    assert!(text.contains(&format!("```sql\n{tested}```")), "keep {tested} as in GUARANTEES.md");
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -14,27 +14,6 @@ use tokio_postgres::NoTls;
 use crate::{database, witness};
 
 #[tokio::test]
-async fn full_lock_table_is_told_and_takes_no_lock_away() {
-    let settings = [("max_connections", "10"), ("max_locks_per_transaction", "10")];
-    let server = TestServer::private_with(&settings).await.unwrap();
-    let locks = Locks::from_url(server.url()).unwrap();
-    let mut held = Vec::new();
-    let error = loop {
-        assert!(held.len() < 10_000, "there is no end of it");
-        match locks.rwlock(held.len() as i64).write().await {
-            Ok(guard) => held.push(guard),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.kind(), ErrorKind::LockTableFull, "{error:?}");
-    println!("full with {} locks", held.len());
-    assert!(held.iter().all(|guard| guard.is_held()));
-    for guard in held {
-        guard.release().await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn refused_statement_takes_no_lock_away() {
     let server = TestServer::private().await.unwrap();
     let admin = witness(server.url()).await;

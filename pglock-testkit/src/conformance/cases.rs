@@ -3,15 +3,12 @@
 
 #![allow(clippy::unused_async, missing_docs)]
 
-#[cfg(unix)]
 use std::time::Duration;
 
 #[cfg(unix)]
 use pglock_core::LockKey;
 
-#[cfg(unix)]
 use crate::conformance::{Options, is_long};
-
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::PostgresWitness;
 #[cfg(unix)]
@@ -21,6 +18,8 @@ pub mod answers;
 pub mod cancelling;
 pub mod closing;
 pub mod connecting;
+#[cfg(unix)]
+pub mod deaths;
 pub mod excluding;
 pub mod failing;
 #[cfg(unix)]
@@ -29,14 +28,20 @@ pub mod fairness;
 pub mod handing_over;
 pub mod keys;
 #[cfg(unix)]
+pub mod leaks;
+#[cfg(unix)]
 pub mod leases;
+pub mod limits;
+mod listening;
 pub mod loads;
 pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod outages;
+pub mod privacy;
 pub mod protecting;
 pub mod queueing;
+pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
 pub mod secrets;
@@ -218,12 +223,41 @@ macro_rules! __each_case {
                 many_held_and_awaited_keys_need_few_sessions: Sessions,
                 normal_use_writes_only_cancelled_waits_into_the_servers_log: Postgres,
             ],
-            outages: [
+            #[cfg(unix)]
+            deaths: [
                 lock_of_a_killed_process_goes_to_the_next: Process,
+                lock_of_a_process_that_is_asked_to_end_goes_to_the_next: Process,
+                lock_of_a_process_that_exits_goes_to_the_next: Process,
+                lock_of_a_process_that_aborts_goes_to_the_next: Process,
+                readers_pass_a_writer_whose_process_was_killed: Process,
+            ],
+            #[cfg(unix)]
+            leaks: [
+                files_tasks_and_memory_stay_as_they_are: Process,
+            ],
+            privacy: [
+                names_are_shown_escaped_and_cut,
+                names_stay_in_the_process: Postgres,
+                role_that_may_only_connect_is_enough: Postgres,
+                hardened_database_keeps_strangers_out: Postgres,
+            ],
+            reconnecting: [
+                one_attempt_to_connect_is_under_way: Postgres,
+                attempts_to_connect_come_further_and_further_apart: Postgres,
+            ],
+            outages: [
                 fast_restart_is_told_and_got_over: Postgres,
                 immediate_restart_is_told_and_got_over: Postgres,
                 killed_server_is_told_and_got_over: Postgres,
                 server_that_was_never_there_is_told_at_once: Postgres,
+            ],
+            limits: [
+                no_more_locks_are_held_than_allowed,
+                no_more_callers_wait_than_allowed,
+                full_lock_table_is_told_and_takes_no_lock_away: Postgres,
+                locks_at_the_cap_leave_room_for_other_users: Postgres,
+                connection_limit_of_the_role_is_kept: Postgres,
+                server_without_room_for_connections_is_told_and_takes_no_lock_away: Postgres,
             ],
             refusals: [
                 wrong_password_is_no_permission: Postgres,
@@ -245,17 +279,14 @@ macro_rules! __each_case {
 }
 
 /// What a busy machine may add to a bound.
-#[cfg(unix)]
 const SLACK: Duration = Duration::from_millis(400);
 
 /// Leases of the server and of the guards.
-#[cfg(unix)]
 fn lease() -> (Duration, Duration) {
     let (server, guards) = if is_long() { (15_000, 10_000) } else { (2_000, 1_200) };
     (Duration::from_millis(server), Duration::from_millis(guards))
 }
 
-#[cfg(unix)]
 fn leased() -> Options {
     Options { lease: Some(lease()), ..Options::default() }
 }
@@ -274,6 +305,21 @@ async fn database() -> TestDatabase {
 
 async fn connect(url: &str) -> PostgresWitness {
     PostgresWitness::connect(url).await.unwrap()
+}
+
+/// The smallest lock table that PostgreSQL has, and nobody who takes a place in it unasked.
+const SMALL_TABLE: [(&str, &str); 3] =
+    [("autovacuum", "off"), ("max_connections", "20"), ("max_locks_per_transaction", "10")];
+
+async fn fill_lock_table(witness: &PostgresWitness) {
+    let all = "SELECT pg_catalog.pg_advisory_lock(99, n) FROM pg_catalog.generate_series(1, 1000000) AS n";
+    let error = witness.client().batch_execute(all).await.unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{error}");
+}
+
+/// The same server, as a role that needs no password.
+fn as_role(url: &str, role: &str) -> String {
+    url.replace("test:test@", &format!("{role}:x@"))
 }
 
 async fn execute(witness: &PostgresWitness, sql: &str) {

@@ -1,4 +1,4 @@
-//! Holders that die and servers that go and come.
+//! Servers that go and come.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -9,23 +9,6 @@ use super::connect;
 use crate::conformance::{Lab, Options, soon, start};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::Witness;
-
-pub async fn lock_of_a_killed_process_goes_to_the_next(lab: &Lab) {
-    let lock = lab.lock("key");
-    if lab.is_child() {
-        let _guard = lock.write().await.unwrap();
-        return lab.ready().await;
-    }
-    let mut process = lab.start_process();
-    assert_eq!(lab.witness().holders("key".into()).await.unwrap().len(), 1);
-    let wait = start(async move { lock.write().await });
-    lab.witness().until_waiting("key".into(), 1).await.unwrap();
-    process.kill();
-    let begin = Instant::now();
-    let guard = soon("the lock is free", wait).await.unwrap().unwrap();
-    println!("granted {:?} after kill -9", begin.elapsed());
-    guard.release().await.unwrap();
-}
 
 #[derive(Clone, Copy)]
 enum Outage {

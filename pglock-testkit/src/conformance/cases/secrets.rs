@@ -1,75 +1,20 @@
 //! The password, which nothing may show.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::net::TcpListener;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pglock_core::{Error, Mode};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use pglock_core::{Error, LockKey, Mode};
 
-use super::{connect, execute};
+use super::listening::Listener;
+use super::{SMALL_TABLE, connect, execute, fill_lock_table};
 use crate::conformance::{Lab, Options, shown, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
 
 const CANARY: &str = "kanarienvogel-5tJ";
-
-/// What contains the canary, of all that is traced in this process.
-static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-static EVENTS: AtomicUsize = AtomicUsize::new(0);
-
-struct Listener;
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-fn look_at(metadata: &Metadata<'_>, record: impl FnOnce(&mut Text)) {
-    let mut text = Text(format!("{metadata:?}"));
-    record(&mut text);
-    EVENTS.fetch_add(1, Ordering::Relaxed);
-    if text.0.contains(CANARY) {
-        LEAKS.lock().unwrap().push(text.0);
-    }
-}
-
-impl Subscriber for Listener {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        look_at(span.metadata(), |text| span.record(text));
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        let mut text = Text(String::new());
-        values.record(&mut text);
-        if text.0.contains(CANARY) {
-            LEAKS.lock().unwrap().push(text.0);
-        }
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        look_at(event.metadata(), |text| event.record(text));
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// In a process of its own, because the listener hears all of it.
 pub async fn password_is_shown_nowhere(lab: &Lab) {
@@ -77,17 +22,25 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
         drop(lab.start_process());
         return;
     }
-    tracing::subscriber::set_global_default(Listener).unwrap();
+    let listener = Listener::default();
+    tracing::subscriber::set_global_default(listener.clone()).unwrap();
     tracing::trace!("heard");
-    assert!(EVENTS.load(Ordering::Relaxed) > 0);
+    assert_eq!(listener.heard().len(), 1);
 
     let rules = std::env::temp_dir().join(format!("pglock-canary-hba-{}", std::process::id()));
     let text = "host all guarded all scram-sha-256\nhost all all all trust\nlocal all all trust\n";
     fs::write(&rules, text).unwrap();
-    let settings = [("hba_file", rules.to_str().unwrap())];
+    let settings = [&SMALL_TABLE[..], &[("hba_file", rules.to_str().unwrap())]].concat();
     let server = TestServer::private_with(&settings).await.unwrap();
     let witness = connect(server.url()).await;
-    execute(&witness, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
+    execute(
+        &witness,
+        "CREATE ROLE guarded LOGIN PASSWORD 'right';
+        CREATE ROLE kept_out LOGIN CONNECTION LIMIT 0;
+        CREATE ROLE plain LOGIN;
+        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock_shared(bigint) FROM PUBLIC;",
+    )
+    .await;
     let url = server.url().replace("test:test@", &format!("test:{CANARY}@"));
 
     let mut debug = String::new();
@@ -129,13 +82,34 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     show(&a);
     errors.push(lock.try_write().await.unwrap_err());
 
+    // Limits and rights.
+    let as_role = |role: &str| server.url().replace("test:test@", &format!("{role}:{CANARY}@"));
+    let plain = lab.manager_at(&as_role("plain"), &Options::default()).unwrap();
+    errors.push(plain.rwlock("key".into()).read().await.unwrap_err());
+    let options = [
+        Options { max_locks: Some(0), ..Options::default() },
+        Options { max_waiters: Some(0), ..Options::default() },
+    ];
+    for options in options {
+        let manager = lab.manager_at(&url, &options).unwrap();
+        errors.push(manager.rwlock("key".into()).write().await.unwrap_err());
+    }
+    let named = b.named_rwlock(LockKey::from(7).named("one"));
+    errors.push(b.named_rwlock(LockKey::from(7).named("two")).write().await.unwrap_err());
+    show(&named);
+    let greedy = connect(server.url()).await;
+    fill_lock_table(&greedy).await;
+    errors.push(other.try_write().await.unwrap_err());
+    execute(&greedy, "SELECT pg_catalog.pg_advisory_unlock_all()").await;
+
     // Connections that fail.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for url in [
         format!("postgres://test:{CANARY}@127.0.0.1:{port}/db"),
         format!("postgres://test:{CANARY}@name.invalid/db"),
         format!("{url}_missing"),
-        server.url().replace("test:test@", &format!("guarded:{CANARY}@")),
+        as_role("guarded"),
+        as_role("kept_out"),
         format!("{url}?sslmode=require"),
     ] {
         let manager = lab.manager_at(&url, &Options::default()).unwrap();
@@ -148,14 +122,18 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
         errors.push(lab.manager_at(&url, &Options::default()).unwrap_err());
     }
 
+    let kinds: HashSet<_> = errors.iter().map(Error::kind).collect();
     for error in &errors {
         debug.push_str(&shown(error));
     }
     assert!(!debug.contains(CANARY), "{debug}");
-    let leaks = std::mem::take(&mut *LEAKS.lock().unwrap());
-    assert!(leaks.is_empty(), "{leaks:#?}");
+    let heard = listener.heard();
+    let leak = heard.iter().find(|text| text.contains(CANARY));
+    assert!(leak.is_none(), "{leak:#?}");
     assert!(!server.log().unwrap().contains(CANARY));
-    println!("{} events, {} errors", EVENTS.load(Ordering::Relaxed), errors.len());
+    println!("{} spans and events, {} errors of {} kinds", heard.len(), errors.len(), kinds.len());
+    // All but those whose text has nothing to do with a connection: a deadlock, a server of the wrong kind, no runtime.
+    assert_eq!(kinds.len(), 11, "{kinds:?}");
     fs::remove_file(rules).unwrap();
     lab.ready().await;
 }

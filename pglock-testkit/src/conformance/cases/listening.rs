@@ -1,0 +1,64 @@
+//! What is traced, as a subscriber would write it down.
+
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Hears every level. Clones are handles to the same notes.
+#[derive(Clone, Default)]
+pub(super) struct Listener {
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl Listener {
+    /// A text for each event and each span so far.
+    pub(super) fn heard(&self) -> Vec<String> {
+        self.notes().clone()
+    }
+
+    fn note(&self, metadata: Option<&Metadata<'_>>, record: impl FnOnce(&mut Text)) {
+        let mut text = Text(metadata.map(|metadata| format!("{metadata:?}")).unwrap_or_default());
+        record(&mut text);
+        self.notes().push(text.0);
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Vec<String>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.note(Some(span.metadata()), |text| span.record(text));
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        self.note(None, |text| values.record(text));
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.note(Some(event.metadata()), |text| event.record(text));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}

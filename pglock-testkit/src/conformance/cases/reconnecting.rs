@@ -1,0 +1,115 @@
+//! How a manager comes back to a server that does not answer: without a storm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pglock_core::Mode;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::{SLACK, connect};
+use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::faults::{Direction, Proxy};
+use crate::postgres::{StopMode, TestServer};
+use crate::witness::{PostgresWitness, Witness};
+
+/// The longest pause between two attempts, of which chance takes up to a half.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+
+pub async fn one_attempt_to_connect_is_under_way(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let witness = connect(server.url()).await;
+    let proxy = Proxy::start(server.url()).unwrap();
+    let manager = lab.manager_at(proxy.url(), &Options::default()).unwrap();
+    let waits = wait_for_64_keys(lab, &witness, &manager).await;
+    let before = proxy.connections().len();
+    for direction in Direction::BOTH {
+        proxy.stall(direction);
+    }
+    proxy.reset();
+    let (mut made, mut most) = (0, 0);
+    let end = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < end {
+        let attempts = proxy.connections().split_off(before);
+        made = attempts.len();
+        most = most.max(attempts.iter().filter(|attempt| attempt.is_open()).count());
+        sleep(Duration::from_millis(1)).await;
+    }
+    println!("{made} attempts, at most {most} at once");
+    assert_eq!(most, 1);
+    for direction in Direction::BOTH {
+        proxy.resume(direction);
+    }
+    finish(&witness, waits).await;
+}
+
+pub async fn attempts_to_connect_come_further_and_further_apart(lab: &Lab) {
+    let outage = Duration::from_secs(if is_long() { 10 } else { 4 });
+    let server = TestServer::private().await.unwrap();
+    let witness = connect(server.url()).await;
+    let proxy = Proxy::start(server.url()).unwrap();
+    let manager = lab.manager_at(proxy.url(), &Options::default()).unwrap();
+    let waits = wait_for_64_keys(lab, &witness, &manager).await;
+    server.stop(StopMode::Fast).await.unwrap();
+
+    let (mut known, begin) = (proxy.connections().len(), Instant::now());
+    let mut attempts = Vec::new();
+    while begin.elapsed() < outage {
+        let now = proxy.connections().len();
+        // Two at one moment would be two attempts at once.
+        assert!(now - known <= 1, "{} attempts within a millisecond", now - known);
+        if now > known {
+            attempts.push(begin.elapsed());
+        }
+        known = now;
+        sleep(Duration::from_micros(500)).await;
+    }
+    println!("attempts to connect after {attempts:.1?}");
+    let pauses: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (early, late) = pauses.split_at(pauses.len().min(5));
+    assert!(early.iter().all(|pause| *pause >= Duration::from_millis(20)), "{pauses:?}");
+    let longest = LONGEST_PAUSE.mul_f64(0.45)..=LONGEST_PAUSE + SLACK;
+    assert!(late.iter().all(|pause| longest.contains(pause)), "{pauses:?}");
+    assert!(attempts.len() >= 3, "it does not give up");
+
+    server.start().await.unwrap();
+    let begin = Instant::now();
+    soon("the server is back", manager.rwlock("new".into()).write())
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    println!("first grant {:.1?} after the server was back", begin.elapsed());
+    assert!(begin.elapsed() <= Duration::from_secs(2));
+    // Who held the keys has died with the old server.
+    finish(&connect(server.url()).await, waits).await;
+}
+
+type Waits = Vec<JoinHandle<pglock_core::Result<()>>>;
+
+/// Each task wants a key that the witness holds.
+async fn wait_for_64_keys(
+    lab: &Lab,
+    witness: &PostgresWitness,
+    manager: &Arc<dyn Manager>,
+) -> Waits {
+    let mut waits = Vec::new();
+    for key in 0..64_i64 {
+        witness.hold(key.into(), Mode::Write).await.unwrap();
+        let lock = manager.rwlock(key.into());
+        waits.push(start(async move { lock.write().await?.release().await }));
+    }
+    lab.until_queued(manager, 64).await;
+    witness.until_waiting(0.into(), 1).await.unwrap();
+    waits
+}
+
+/// Nobody has been forgotten.
+async fn finish(witness: &PostgresWitness, waits: Waits) {
+    witness.client().batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()").await.unwrap();
+    for wait in waits {
+        soon("the key is free", wait).await.unwrap().unwrap();
+    }
+    witness.until_quiet().await.unwrap();
+}

@@ -1,0 +1,176 @@
+//! Whether an adapter keeps to TLS with all its connections: a test for adapters, which alone know how their client is told of certificates.
+//!
+//! The certificates are made by `openssl`, which comes with PostgreSQL's packages.
+
+// It is a test: it ends by a panic that says what is wrong.
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pglock_core::driver::Driver;
+use pglock_core::{ErrorKind, Locks};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::conformance::{shown, soon};
+use crate::faults::{Direction, FaultError, Frame, Proxy, allowed};
+use crate::postgres::TestServer;
+use crate::witness::{PostgresWitness, Witness};
+
+const PASSWORD: &str = "kanarienvogel-9tQ";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Uses every kind of connection that a manager makes, through a proxy that knows the protocol, to a server that has TLS only.
+///
+/// `driver` makes one for a URL, which verifies the server's certificate and its name against the authority in that file, `sslmode=verify-full`
+/// in PostgreSQL's words. `test` is the name of the test, for a PostgreSQL that is built without TLS.
+pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> D) {
+    let server = TestServer::private().await.unwrap();
+    let witness = PostgresWitness::connect(&server.socket_url().unwrap()).await.unwrap();
+    let files = TempDir::new().unwrap();
+    let Some(authority) =
+        allowed(test, require_tls(&server, &witness, files.path()).await).unwrap()
+    else {
+        return;
+    };
+    let proxy = Proxy::start(server.url()).unwrap();
+    let url = proxy.url().replace("test:test@", &format!("test:{PASSWORD}@"));
+
+    let manager = || Locks::<D>::new(driver(&url, &authority));
+    let (a, b) = (manager(), manager());
+    let guard = a.rwlock("key").write().await.unwrap();
+    let timeout = b.rwlock("key").try_write_for(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(timeout.kind(), ErrorKind::Timeout);
+    let lock = b.rwlock("key");
+    let wait = tokio::spawn(async move { lock.write().await });
+    witness.until_waiting("key".into(), 1).await.unwrap();
+    for pid in witness.sessions("pglock").await.unwrap() {
+        witness.terminate(pid).await.unwrap();
+    }
+    soon("the loss is told", guard.lost()).await;
+    drop(soon("the lock is free", wait).await.unwrap().unwrap());
+    soon("a new session", a.rwlock("key").write()).await.unwrap().release().await.unwrap();
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+
+    // A server that is not who it says it is gets to know nothing.
+    let stranger = make_authority(files.path(), "stranger").unwrap();
+    let elsewhere = url.replace("127.0.0.1", "localhost");
+    for (url, authority, what) in
+        [(&url, &stranger, "authority"), (&elsewhere, &authority, "name of the server")]
+    {
+        let lock = Locks::<D>::new(driver(url, authority)).rwlock("key");
+        let error = soon("the refusal", lock.write()).await.unwrap_err();
+        println!("wrong {what}: {}", shown(&error));
+        assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
+        assert!(!shown(&error).contains(PASSWORD));
+    }
+
+    let connections = proxy.connections();
+    // Two at first, one to wait, one after the loss, and two that were refused.
+    assert!(connections.len() >= 6, "{connections:?}");
+    for connection in &connections {
+        assert_eq!(connection.sent(Direction::ToServer).get(&Frame::SslRequest), Some(&1));
+    }
+    for direction in Direction::BOTH {
+        let sent = proxy.sent(direction);
+        println!("{} connections, {direction:?}: {sent:?}", connections.len());
+        let is_encrypted = |frame: &Frame| match frame {
+            Frame::TlsRecord(_) => true,
+            Frame::SslRequest => direction == Direction::ToServer,
+            Frame::Answer(answer) => *answer == 'S',
+            _ => false,
+        };
+        assert!(sent.keys().all(is_encrypted), "{direction:?}: {sent:?}");
+        assert!(sent[&Frame::TlsRecord(23)] > 10, "{direction:?}: {sent:?}");
+    }
+}
+
+/// Lets a private server take TCP connections with TLS only, by a certificate for 127.0.0.1. Gives the certificate of who has signed it.
+async fn require_tls(
+    server: &TestServer,
+    witness: &PostgresWitness,
+    files: &Path,
+) -> Result<PathBuf, FaultError> {
+    let authority = make_authority(files, "authority")?;
+    let row = witness.client().query_one("SHOW data_directory", &[]).await?;
+    let data = PathBuf::from(row.get::<_, &str>(0));
+    make_certificate(files, &data)?;
+    let rules = "hostssl all all all trust\nlocal all all trust\n";
+    fs::write(data.join("pg_hba.conf"), rules).map_err(failed)?;
+    if let Err(error) = witness.client().batch_execute("ALTER SYSTEM SET ssl = on").await {
+        return Err(FaultError::NotAllowed { why: format!("no TLS in this PostgreSQL: {error}") });
+    }
+    witness.client().batch_execute("SELECT pg_catalog.pg_reload_conf()").await?;
+    // The postmaster reads its files in its own time.
+    let deadline = Instant::now() + PATIENCE;
+    while PostgresWitness::connect(server.url()).await.is_ok() {
+        assert!(Instant::now() < deadline, "the server goes on without TLS");
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(authority)
+}
+
+const OPENSSL: &str = "\
+[req]
+distinguished_name = name
+prompt = no
+x509_extensions = authority
+[name]
+CN = pglock
+[authority]
+basicConstraints = critical, CA:TRUE
+[server]
+basicConstraints = critical, CA:FALSE
+subjectAltName = IP:127.0.0.1
+";
+
+/// Who signs certificates.
+fn make_authority(files: &Path, name: &str) -> Result<PathBuf, FaultError> {
+    fs::write(files.join("openssl.cnf"), OPENSSL).map_err(failed)?;
+    let make = "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(files, &format!("{make} -keyout {name}.key -out {name}.crt"))?;
+    Ok(files.join(format!("{name}.crt")))
+}
+
+/// Puts a certificate and its key where the server looks for them.
+fn make_certificate(files: &Path, data: &Path) -> Result<(), FaultError> {
+    let make = "req -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(files, &format!("{make} -keyout server.key -out server.csr"))?;
+    let sign = "x509 -req -CA authority.crt -CAkey authority.key -CAcreateserial -days 2";
+    let extensions = "-extfile openssl.cnf -extensions server";
+    openssl(files, &format!("{sign} {extensions} -in server.csr -out server.crt"))?;
+    let account = fs::metadata(data).map_err(failed)?;
+    for name in ["server.crt", "server.key"] {
+        let path = data.join(name);
+        fs::copy(files.join(name), &path)
+            .and_then(|_| chown(&path, Some(account.uid()), Some(account.gid())))
+            // Only then does the server accept a key.
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn openssl(folder: &Path, arguments: &str) -> Result<(), FaultError> {
+    let output =
+        Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().map_err(
+            |error| FaultError::Missing {
+                what: format!("cannot run openssl: {error}: apt-get install openssl"),
+            },
+        )?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(FaultError::Failed { what: format!("openssl {arguments}"), output })
+}
+
+fn failed(source: io::Error) -> FaultError {
+    FaultError::Io { what: "cannot write a certificate".to_owned(), source }
+}

@@ -1,0 +1,160 @@
+//! The optional features of the core, on the server in memory.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use pglock_core::{Locks, Stats};
+use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn token_is_cancelled_when_the_lock_is_lost() {
+    let server = MemoryServer::new();
+    let locks = server.locks();
+    let write = locks.rwlock("write").write().await.unwrap();
+    let read = locks.rwlock("read").read().await.unwrap();
+    let tokens = [CancellationToken::new(), CancellationToken::new(), CancellationToken::new()];
+    write.cancel_on_loss(&tokens[0]);
+    write.cancel_on_loss(&tokens[1].child_token());
+    read.cancel_on_loss(&tokens[2]);
+    assert!(tokens.iter().all(|token| !token.is_cancelled()));
+    server.terminate_all();
+    for token in [&tokens[0], &tokens[2]] {
+        timeout(PATIENCE, token.cancelled()).await.unwrap();
+    }
+    assert!(!tokens[1].is_cancelled(), "a child takes nobody with it");
+    // Also if first asked for afterwards, at once.
+    let late = CancellationToken::new();
+    write.cancel_on_loss(&late);
+    assert!(late.is_cancelled());
+}
+
+#[tokio::test]
+async fn token_is_not_cancelled_when_the_lock_is_given_back() {
+    let server = MemoryServer::new();
+    let locks = server.locks();
+    let (released, dropped) = (CancellationToken::new(), CancellationToken::new());
+    let guard = locks.rwlock("key").write().await.unwrap();
+    guard.cancel_on_loss(&released);
+    guard.release().await.unwrap();
+    let guard = locks.rwlock("key").write().await.unwrap();
+    guard.cancel_on_loss(&dropped);
+    drop(guard);
+    let last = locks.rwlock("key").write().await.unwrap();
+    server.terminate_all();
+    timeout(PATIENCE, last.lost()).await.unwrap();
+    locks.close().await.unwrap();
+    assert!(!released.is_cancelled() && !dropped.is_cancelled());
+}
+
+/// By name; all are labelled with the manager's.
+fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<String, f64> {
+    let mut values = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let key = key.key();
+        let labels: Vec<_> = key.labels().map(|label| (label.key(), label.value())).collect();
+        assert_eq!(labels.len(), 1, "{labels:?}");
+        assert_eq!(labels[0].0, "application_name");
+        if labels[0].1 == application_name {
+            let value = match value {
+                DebugValue::Counter(value) => value as f64,
+                DebugValue::Gauge(value) => value.into_inner(),
+                DebugValue::Histogram(_) => panic!("there are none"),
+            };
+            values.insert(key.name().to_owned(), value);
+        }
+    }
+    values
+}
+
+fn manager(server: &MemoryServer, name: &str) -> Locks<MemoryDriver> {
+    let builder = Locks::<MemoryDriver>::builder(server.driver()).application_name(name);
+    builder.heartbeat(Duration::from_millis(50)).build().unwrap()
+}
+
+#[test]
+fn metrics_are_the_numbers_of_stats() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // The recorder is this thread's, and so are all tasks.
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let server = MemoryServer::new();
+            let (busy, idle) = (manager(&server, "busy"), manager(&server, "idle"));
+            let other = idle.rwlock("other").write().await.unwrap();
+            // A lock passes on here only while it has not been here for long.
+            while busy.stats().hand_overs == 0 {
+                hand_over(&busy).await;
+            }
+            let held = busy.rwlock("held").write().await.unwrap();
+            let lock = busy.rwlock("held");
+            let wait = tokio::spawn(async move { lock.write().await });
+            until(|| busy.stats().waiting == 1).await;
+            until_published(&snapshotter, "busy", &busy.stats()).await;
+            drop(held);
+            let held = wait.await.unwrap().unwrap();
+            for pid in server.sessions("busy") {
+                assert!(server.terminate(pid));
+            }
+            held.lost().await;
+            busy.rwlock("key").write().await.unwrap().release().await.unwrap();
+            let stats = busy.stats();
+            assert_eq!((stats.losses, stats.reconnects), (1, 1));
+            until_published(&snapshotter, "busy", &stats).await;
+            until_published(&snapshotter, "idle", &idle.stats()).await;
+            other.release().await.unwrap();
+        });
+    });
+}
+
+async fn hand_over(locks: &Locks<MemoryDriver>) {
+    let (guard, lock) = (locks.rwlock("key").write().await.unwrap(), locks.rwlock("key"));
+    let wait = tokio::spawn(async move { lock.write().await.map(drop) });
+    until(|| locks.stats().waiting == 1).await;
+    drop(guard);
+    wait.await.unwrap().unwrap();
+}
+
+async fn until(reached: impl Fn() -> bool + Send + Sync) {
+    let reached = async {
+        while !reached() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.unwrap();
+}
+
+/// Waits for a publication that says so.
+async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
+    let expected = [
+        ("pglock_grants_total", stats.grants as f64),
+        ("pglock_hand_overs_total", stats.hand_overs as f64),
+        ("pglock_held", stats.held as f64),
+        ("pglock_losses_total", stats.losses as f64),
+        ("pglock_reconnects_total", stats.reconnects as f64),
+        ("pglock_sessions", stats.sessions as f64),
+        ("pglock_waiting", stats.waiting as f64),
+    ];
+    let mut seen = BTreeMap::new();
+    let published = timeout(PATIENCE, async {
+        loop {
+            // Looking sets all to zero until the next publication.
+            seen = published(snapshotter, name);
+            let age = seen.remove("pglock_heartbeat_age_seconds");
+            if age.is_some_and(|age| age < 1.0)
+                && seen.iter().map(|(name, value)| (&**name, *value)).eq(expected)
+            {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(published.await.is_ok(), "{expected:?} expected: {seen:?}");
+}

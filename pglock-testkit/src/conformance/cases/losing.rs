@@ -217,10 +217,14 @@ pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     let managers = (0..3).map(|_| lab.manager());
     // Several in each, so that the lock also passes from one to the next without the server.
     let locks = managers.flat_map(|manager| [(); 3].map(|()| manager.rwlock("key".into())));
-    let tasks: Vec<_> =
-        locks.map(|lock| start(async move { hold_in_turn(&*lock, end).await })).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> = locks
+        .map(|lock| (lock, over.clone()))
+        .map(|(lock, over)| start(async move { hold_in_turn(&*lock, &over).await }))
+        .collect();
     let mut ended = 0;
-    while Instant::now() < end {
+    // On a busy machine it takes longer to end enough of them.
+    while Instant::now() < end || ended <= 20 {
         sleep(Duration::from_millis(20)).await;
         let locks = lab.witness().locks().await.unwrap();
         // Now one that holds the lock, now one that waits.
@@ -229,20 +233,21 @@ pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
             ended += 1;
         }
     }
+    over.store(true, Ordering::Relaxed);
     let mut held = Vec::new();
     for task in tasks {
         held.extend(soon("the lock comes free", task).await.unwrap());
     }
     held.sort_unstable();
     println!("{} confirmed guards, {ended} sessions ended", held.len());
-    assert!(held.len() > 20 && ended > 20);
+    assert!(held.len() > 20);
     assert!(held.is_sorted_by(|(_, end), (begin, _)| end <= begin));
 }
 
 /// From when until when it held the lock for certain: the server has confirmed it afterwards.
-async fn hold_in_turn(lock: &dyn DistributedRwLock, end: Instant) -> Vec<(Instant, Instant)> {
+async fn hold_in_turn(lock: &dyn DistributedRwLock, over: &AtomicBool) -> Vec<(Instant, Instant)> {
     let mut held = Vec::new();
-    while Instant::now() < end {
+    while !over.load(Ordering::Relaxed) {
         let Ok(guard) = lock.write().await else { continue };
         let begin = Instant::now();
         sleep(Duration::from_millis(1)).await;

@@ -127,7 +127,7 @@ macro_rules! __each_case {
                 writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
                 writer_is_not_starved_for_want_of_a_session_to_ask: Process,
                 process_passes_a_lock_on_for_a_bounded_time: Process,
-                task_that_never_has_to_wait_leaves_others_their_turn,
+                task_that_never_has_to_wait_leaves_others_their_turn: Engine,
                 tasks_that_want_one_key_get_equal_turns,
                 reader_gets_its_turn_among_writers_of_its_process,
                 reader_gets_its_turn_among_writers_of_other_processes,

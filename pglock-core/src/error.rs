@@ -169,7 +169,8 @@ impl Error {
     pub(crate) fn superseded_server() -> Self {
         Self::new(
             ErrorKind::UnsupportedServer,
-            "the server has been superseded: another one was promoted, or the address leads to another server or database now",
+            "the server has been superseded: another one was promoted, or the address leads to another server or database now; \
+             make sure that all clients reach the same server, and take the lock anew",
         )
     }
 

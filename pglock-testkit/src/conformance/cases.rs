@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 #[cfg(unix)]
 use std::time::Duration;
 
-use pglock_core::Error;
 #[cfg(unix)]
 use pglock_core::LockKey;
+use pglock_core::{Error, ErrorKind};
 
 #[cfg(unix)]
 use crate::conformance::{Options, is_long};
@@ -25,6 +25,8 @@ pub mod cancelling;
 pub mod closing;
 pub mod excluding;
 pub mod failing;
+#[cfg(unix)]
+pub mod failovers;
 pub mod keys;
 #[cfg(unix)]
 pub mod leases;
@@ -198,6 +200,14 @@ macro_rules! __each_case {
                 revoked_functions_are_no_permission: Postgres,
                 hot_standby_is_no_server_for_locks: Postgres,
             ],
+            #[cfg(unix)]
+            failovers: [
+                standby_is_refused_and_says_where_to_connect: Postgres,
+                reconnect_to_a_standby_is_refused: Postgres,
+                guards_of_two_clusters_are_never_believed_at_once: Postgres,
+                promotion_makes_every_older_guard_lost: Postgres,
+                superseded_primary_is_refused: Postgres,
+            ],
             settings: [
                 shadow_functions_and_operators_change_nothing: Postgres,
                 shadow_types_change_nothing: Postgres,
@@ -245,6 +255,15 @@ async fn connect(url: &str) -> PostgresWitness {
 
 async fn execute(witness: &PostgresWitness, sql: &str) {
     witness.client().batch_execute(sql).await.unwrap();
+}
+
+/// The kind, and that the error says what is wrong and what to do.
+fn assert_advice(error: &Error, kind: ErrorKind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error:?}");
+    let shown = shown(error);
+    for words in words {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
 }
 
 /// All that an error shows of itself and its causes.

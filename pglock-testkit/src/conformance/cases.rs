@@ -23,6 +23,7 @@ use crate::witness::Witness;
 pub mod answers;
 pub mod cancelling;
 pub mod closing;
+pub mod engines;
 pub mod excluding;
 pub mod failing;
 #[cfg(unix)]
@@ -35,6 +36,8 @@ pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod outages;
+#[cfg(unix)]
+pub mod poolers;
 pub mod protecting;
 pub mod queueing;
 pub mod refusals;
@@ -207,6 +210,19 @@ macro_rules! __each_case {
                 guards_of_two_clusters_are_never_believed_at_once: Postgres,
                 promotion_makes_every_older_guard_lost: Postgres,
                 superseded_primary_is_refused: Postgres,
+            ],
+            #[cfg(unix)]
+            poolers: [
+                session_pooling_works: Postgres,
+                transaction_pooling_is_refused_for_a_lone_session: Postgres,
+                statement_pooling_is_refused_for_a_lone_session: Postgres,
+                transaction_pooling_lets_nobody_believe_in_a_lock_of_two: Postgres,
+            ],
+            engines: [
+                locks_that_do_nothing_are_refused: Postgres,
+                locks_that_cannot_be_given_back_are_refused: Postgres,
+                missing_functions_are_refused_by_name: Postgres,
+                server_that_cannot_watch_its_clients_is_not_asked_to: Postgres,
             ],
             settings: [
                 shadow_functions_and_operators_change_nothing: Postgres,

@@ -137,6 +137,21 @@ impl DriverError {
         self.what == What::Statement
     }
 
+    /// What the user gets to see if it comes from the question that opens a session. Every PostgreSQL from 13 on understands that one.
+    pub(crate) fn at_open(self) -> Error {
+        let code = self.sqlstate.as_deref().unwrap_or_default();
+        let is_odd = code.starts_with("42") || matches!(code, "0A000" | "22023");
+        match self.classify() {
+            (ErrorKind::Driver, _) if is_odd => Error::with_source(
+                ErrorKind::UnsupportedServer,
+                "the server lacks a function or a setting that locks need: \
+                 use PostgreSQL 13 or later, or an engine that has what the cause names",
+                self.source,
+            ),
+            _ => self.into(),
+        }
+    }
+
     fn classify(&self) -> (ErrorKind, &'static str) {
         let code = self.sqlstate.as_deref().unwrap_or_default();
         match (code, self.what) {
@@ -153,11 +168,16 @@ impl DriverError {
             }
             ("42501", _) => (
                 ErrorKind::PermissionDenied,
-                "the role may not call the advisory lock functions: grant it EXECUTE on them",
+                "the role may not call a function that locks need: grant it EXECUTE on the advisory lock functions, and on those that open a session",
             ),
             (_, _) if code.starts_with("28") => (
                 ErrorKind::PermissionDenied,
                 "the server refused the log-in: check user, password and pg_hba.conf",
+            ),
+            ("26000" | "42P05", _) => (
+                ErrorKind::UnsupportedServer,
+                "prepared statements of several connections are mixed up, as behind a pooler in transaction or statement mode: \
+                 connect to PostgreSQL directly or through a pooler in session mode",
             ),
             ("3D000", _) => (
                 ErrorKind::InvalidOptions,

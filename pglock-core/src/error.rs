@@ -54,7 +54,8 @@ pub enum ErrorKind {
     TooManyConnections,
     /// The role may not log in, or may not call the advisory lock functions (SQLSTATE classes 28 and 42501).
     PermissionDenied,
-    /// What answers is not a server on which these locks exclude anybody: a standby, or a pooler that moves statements between server sessions.
+    /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that moves statements between server
+    /// sessions, or an engine whose advisory locks do nothing or that lacks what they need.
     UnsupportedServer,
     /// An option is out of range, or the connection settings cannot work: a URL that cannot be read, a database that does not exist.
     InvalidOptions,
@@ -169,7 +170,8 @@ impl Error {
     pub(crate) fn superseded_server() -> Self {
         Self::new(
             ErrorKind::UnsupportedServer,
-            "the server has been superseded: another one was promoted, or the address leads to another server or database now",
+            "the server has been superseded: another one was promoted, or the address leads to another server or database now; \
+             make sure that all clients reach the same server, and take the lock anew",
         )
     }
 

@@ -70,29 +70,63 @@ macro_rules! operations {
 
 operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17 18);
 
+/// Sets something for the session, or back to what it was if the session has an earlier one's mark. Some settings not everywhere.
+macro_rules! setting {
+    ($name:literal, $value:literal) => {
+        concat!(setting!(@ $name, $value), ", ")
+    };
+    ($name:literal, $value:literal, if $condition:literal) => {
+        concat!(
+            "CASE WHEN pg_catalog.current_setting('",
+            $name,
+            "', true) IS NULL THEN NULL WHEN ",
+            $condition,
+            " THEN ",
+            setting!(@ $name, $value),
+            " END, "
+        )
+    };
+    (@ $name:literal, $value:literal) => {
+        concat!(
+            "pg_catalog.set_config('",
+            $name,
+            "', CASE WHEN p.earlier THEN NULL ELSE ",
+            $value,
+            " END, false)"
+        )
+    };
+}
+
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///
 /// `$1` nonce, `$2` application name, `$3` lease in milliseconds, `$4` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
 ///
-/// A setting the server does not know (older versions) is passed over. A select list is evaluated from left to right: the nonce of an
-/// earlier session is read before this one's is written, and the trial takes the lock, looks for it and gives it back. Functions
-/// stand for operators, and types are named, so that no schema can shadow them: `bigint` and `integer` by the grammar, `text` by its schema.
-pub(crate) const OPEN: &str = "\
-SELECT f.fact, f.value::pg_catalog.text FROM (SELECT \
- pg_catalog.length(pg_catalog.current_setting('pglock.session', true)) AS earlier,\
- pg_catalog.set_config('pglock.session', p.nonce, false),\
- pg_catalog.set_config('application_name', p.name, false),\
- pg_catalog.set_config('search_path', 'pg_catalog', false),\
- pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),\
- pg_catalog.set_config('statement_timeout', '0', false),\
- pg_catalog.set_config('lock_timeout', '0', false),\
- pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),\
- pg_catalog.set_config('tcp_keepalives_idle', '5', false),\
- pg_catalog.set_config('tcp_keepalives_interval', '2', false),\
- pg_catalog.set_config('tcp_keepalives_count', '3', false),\
- pg_catalog.set_config('tcp_user_timeout', p.lease, false),\
- CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL THEN pg_catalog.set_config('transaction_timeout', '0', false) END,\
- CASE WHEN pg_catalog.current_setting('client_connection_check_interval', true) IS NOT NULL THEN pg_catalog.set_config('client_connection_check_interval', '1000', false) END,\
+/// Where an earlier session is found, whose server session this is a pooler's, it takes the settings of that one back, so that the pooler's other
+/// clients do not get them. The mark remains, and so does the lease, by which the server session ends once nobody uses it.
+///
+/// A setting the server does not know (older versions) is passed over, and so is `client_connection_check_interval` where the server's system
+/// cannot do it, because PostgreSQL refuses it there: 14 has it on Linux, and 15 where epoll or kqueue is. `OFFSET 0` has the nonce of an
+/// earlier session read once, before this one's is written. A select list is evaluated from left to right: the trial takes the lock,
+/// looks for it and gives it back. Functions stand for operators, and types are named, so that no schema can shadow them: `bigint` and
+/// `integer` by the grammar, `text` by its schema.
+pub(crate) const OPEN: &str = concat!(
+    "SELECT f.fact, f.value::pg_catalog.text FROM (SELECT p.earlier, pg_catalog.set_config('pglock.session', p.nonce, false), ",
+    setting!("application_name", "p.name"),
+    setting!("search_path", "'pg_catalog'"),
+    setting!("plan_cache_mode", "'force_generic_plan'"),
+    setting!("statement_timeout", "'0'"),
+    setting!("lock_timeout", "'0'"),
+    setting!("idle_in_transaction_session_timeout", "'0'"),
+    setting!("tcp_keepalives_idle", "'5'"),
+    setting!("tcp_keepalives_interval", "'2'"),
+    setting!("tcp_keepalives_count", "'3'"),
+    setting!("tcp_user_timeout", "p.lease"),
+    setting!("transaction_timeout", "'0'", if "true"),
+    setting!("client_connection_check_interval", "'1000'", if
+        "pg_catalog.textregexeq(pg_catalog.version(), CASE WHEN \
+ pg_catalog.int4ge(pg_catalog.current_setting('server_version_num')::integer, 150000) \
+ THEN 'linux|darwin|bsd|dragonfly' ELSE 'linux' END)"),
+    "\
  CASE WHEN pg_catalog.current_setting('idle_session_timeout', true) IS NULL THEN 0 \
  WHEN pg_catalog.set_config('idle_session_timeout', p.lease, false) IS NULL THEN 0 ELSE p.lease::bigint END AS lease,\
  pg_catalog.pg_try_advisory_lock(p.trial) AS taken,\
@@ -110,19 +144,22 @@ SELECT f.fact, f.value::pg_catalog.text FROM (SELECT \
  CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE pg_catalog.textcat('x', pg_catalog.substr(\
  pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline,\
  pg_catalog.pg_is_in_recovery() AS recovery \
- FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::bigint)) AS p(nonce, name, lease, trial)\
+ FROM (SELECT v.nonce, v.name, v.lease, v.trial,\
+ pg_catalog.int4gt(pg_catalog.length(pg_catalog.current_setting('pglock.session', true)), 0) IS TRUE AS earlier \
+ FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::bigint)) AS v(nonce, name, lease, trial) OFFSET 0) AS p\
  ) AS s, LATERAL (VALUES \
  (1::bigint, s.pid::bigint),\
  (2, s.version::bigint),\
  (3, s.recovery::integer::bigint),\
- (4, coalesce(s.earlier, 0)::bigint),\
- (5, (s.taken AND s.database IS NOT NULL AND s.given_back)::integer::bigint),\
+ (4, s.earlier::integer::bigint),\
+ (5, coalesce((s.taken AND s.database IS NOT NULL AND s.given_back)::integer, 0)::bigint),\
  (6, s.lease),\
  (7, s.lock_table),\
  (8, s.system),\
  (9, s.database),\
  (10, s.timeline)\
- ) AS f(fact, value)";
+ ) AS f(fact, value)"
+);
 
 /// What the session holds: `$1` nonce.
 ///

@@ -72,7 +72,10 @@ fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'s
     let has = |text: Option<&str>, part| text.is_some_and(|text| text.contains(part));
     if has(answer.hint(), "max_locks_per_transaction") {
         Some("53200")
-    } else if has(Some(answer.message()), "_advisory_") && answer.statement_position().is_none() {
+    } else if answer.statement_position().is_some() {
+        // It points at what it does not know in the text, which is always the same.
+        Some("42000")
+    } else if has(Some(answer.message()), "_advisory_") {
         Some("42501")
     } else {
         None
@@ -90,7 +93,7 @@ fn by_text(text: &str) -> Option<&'static str> {
     Some(code)
 }
 
-const REFUSALS: [(&str, &str, &str); 7] = [
+const REFUSALS: [(&str, &str, &str); 11] = [
     ("password authentication failed for user ", "", "28P01"),
     ("role \"", "\" does not exist", "28000"),
     ("role \"", "\" is not permitted to log in", "28000"),
@@ -98,4 +101,8 @@ const REFUSALS: [(&str, &str, &str); 7] = [
     ("sorry, too many clients already", "", "53300"),
     ("too many connections for ", "", "53300"),
     ("remaining connection slots are reserved for ", "", "53300"),
+    ("permission denied for ", "", "42501"),
+    ("invalid value for parameter ", "", "22023"),
+    ("prepared statement \"", "\" does not exist", "26000"),
+    ("prepared statement \"", "\" already exists", "42P05"),
 ];

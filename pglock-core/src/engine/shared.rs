@@ -184,6 +184,11 @@ impl Shared {
         }
     }
 
+    /// Whether there is one session only, opening or open.
+    pub(crate) fn is_lone(&self) -> bool {
+        self.lock().sessions.len() == 1
+    }
+
     /// Tells the machine what the session has to say, and asks what it is to do next.
     pub(crate) fn turn(&self, id: SessionId, event: Option<Event>) -> Job {
         self.with(|core, now, wakers| {

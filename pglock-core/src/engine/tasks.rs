@@ -11,12 +11,15 @@ use tokio::sync::Notify;
 use super::event::{Event, Job, Server, SessionId};
 use super::life::Life;
 use super::shared::Shared;
-use crate::driver::{Driver, Fact, Holding, Question, Request, Row, Session};
+use crate::driver::{Driver, DriverError, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
 use crate::looking::LockEntry;
 
 /// How long closing waits for the server before connections are dropped.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long another session is waited for, where a pooler or a pool may have none to give.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session needs to know to be opened.
 #[derive(Debug)]
@@ -131,32 +134,71 @@ impl SessionTask {
     }
 
     async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, Server), Error> {
-        let connect = async {
-            let mut connection = driver.connect().await?;
-            let application_name = self.settings.application_name.clone();
-            let trial = RandomState::new().hash_one(self.id) >> 1;
-            let open = Question::open(
-                self.nonce.clone(),
-                application_name,
-                self.settings.lease,
-                trial.cast_signed(),
-            );
-            let facts = connection.ask(&open).await?;
-            match check(&facts) {
-                Ok(server) => Ok::<_, Error>((connection, server)),
-                Err(error) => {
-                    connection.close().await;
-                    Err(error)
-                }
+        let open = async {
+            let (mut connection, server) = self.connect(driver, self.nonce.clone()).await?;
+            if self.shared.is_lone()
+                && let Err(error) = self.probe(driver).await
+            {
+                // Opened once more, it takes its settings back. The pooler may do that elsewhere, or refuse.
+                let _ = connection.ask(&self.opening(self.nonce.clone())).await;
+                connection.close().await;
+                return Err(error);
             }
+            Ok((connection, server))
         };
         let timeout = self.settings.connect_timeout;
-        tokio::time::timeout(timeout, connect).await.unwrap_or_else(|_| {
+        tokio::time::timeout(timeout, open).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Connection,
                 "the server did not answer within the time allowed for connecting",
             ))
         })
+    }
+
+    async fn connect<D: Driver>(
+        &self,
+        driver: &D,
+        nonce: Arc<str>,
+    ) -> Result<(D::Session, Server), Error> {
+        let mut connection = driver.connect().await?;
+        let facts = connection.ask(&self.opening(nonce)).await.map_err(DriverError::at_open)?;
+        match check(&facts) {
+            Ok(server) => Ok((connection, server)),
+            Err(error) => {
+                connection.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn opening(&self, nonce: Arc<str>) -> Question {
+        let Settings { application_name, lease, .. } = &*self.settings;
+        let trial = (RandomState::new().hash_one(self.id) >> 1).cast_signed();
+        Question::open(nonce, application_name.clone(), *lease, trial)
+    }
+
+    /// Whether another connection is another session.
+    ///
+    /// On a transaction pooler that nobody else uses, all statements of a connection run in one server session, and nothing is amiss until
+    /// somebody comes. So somebody comes. Two sessions of a manager do that for each other.
+    async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
+        let other = self.connect(driver, nonce(self.id));
+        match tokio::time::timeout(PROBE_TIMEOUT, other).await {
+            Ok(Ok((other, _))) => {
+                other.close().await;
+                Ok(())
+            }
+            Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),
+            // There may be no room for another session. That says nothing about this one.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no other session to compare with");
+                Ok(())
+            }
+            Err(_) => {
+                tracing::debug!("no other session to compare with in time");
+                Ok(())
+            }
+        }
     }
 
     async fn serve(&self, mut connection: impl Session, server: Server) -> Error {
@@ -235,7 +277,7 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
     }
     if Fact::EarlierSession.find(facts) != Some(0) {
         return unsupported(
-            "another lock session uses the same server session: \
+            "another lock session uses the same server session, as behind a pooler in transaction or statement mode: \
              connect to PostgreSQL directly or through a pooler in session mode",
         );
     }

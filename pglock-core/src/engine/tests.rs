@@ -391,6 +391,24 @@ fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
 }
 
 #[test]
+fn a_promotion_loses_older_guards_and_asks_again_for_those_who_wait() {
+    let (mut world, _) = holding(Write);
+    world.server.try_lock(ELSEWHERE, 8.into(), Write);
+    let waiter = world.acquire(8.into(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    // On its way to the old server when the new one is seen.
+    let asked = world.acquire(9.into(), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.timeline = 1;
+    world.faulty = true;
+    world.turn(WAITING, true);
+    assert!(world.reference.guards()[0].1.lost);
+    world.server.unlock(ELSEWHERE, 8.into(), Write);
+    world.settle();
+    assert!(is_granted(&world, asked) && is_granted(&world, waiter));
+}
+
+#[test]
 fn closing_resolves_everybody() {
     let (mut world, _) = waiting(Write);
     world.acquire(LockKey::from(8), Read, Patience::Wait);

@@ -30,7 +30,8 @@ async fn texts_are_parsed_once_even_if_the_set_up_turns_the_cache_off() {
 }
 
 async fn assert_parsed_once(driver: impl FnOnce(&str) -> DieselDriver) {
-    let server = TestServer::private_with(&[("log_min_duration_statement", "0")]).await.unwrap();
+    let settings = [("log_min_duration_statement", "0"), ("log_line_prefix", "%p ")];
+    let server = TestServer::private_with(&settings).await.unwrap();
     let locks = Locks::new(driver(server.url()));
     for round in 0..100_i64 {
         let (a, b) = (locks.rwlock(round), locks.rwlock((1, 2)));
@@ -42,16 +43,20 @@ async fn assert_parsed_once(driver: impl FnOnce(&str) -> DieselDriver) {
     }
     locks.close().await.unwrap();
     let log = server.log().unwrap();
-    // What the lock sessions do, and only they, says where the nonce is.
-    let ours = |step: &str| -> Vec<String> {
+    // What the lock sessions do, and only they, says where the nonce is. With the session's pid.
+    let ours = |step: &str| -> Vec<(String, String)> {
         let steps = log.lines().filter(|line| line.contains("pglock.session"));
-        let texts = steps.filter_map(|line| line.split_once(step)?.1.split_once(": "));
-        texts.map(|(_, text)| text.to_owned()).collect()
+        let texts = steps.filter_map(|line| {
+            let (pid, _) = line.split_once(' ')?;
+            let (_, text) = line.split_once(step)?.1.split_once(": ")?;
+            Some((pid.to_owned(), text.to_owned()))
+        });
+        texts.collect()
     };
     let (parsed, executed) = (ours(" ms  parse "), ours(" ms  execute "));
     let distinct: HashSet<_> = executed.iter().collect();
     println!(
-        "{} texts parsed {} times, executed {} times",
+        "{} texts of sessions parsed {} times, executed {} times",
         distinct.len(),
         parsed.len(),
         executed.len()

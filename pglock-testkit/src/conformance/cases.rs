@@ -7,8 +7,9 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use pglock_core::LockKey;
+use pglock_core::{Error, ErrorKind};
 
-use crate::conformance::{Options, is_long};
+use crate::conformance::{Options, is_long, shown};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::PostgresWitness;
 #[cfg(unix)]
@@ -20,8 +21,11 @@ pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
 pub mod deaths;
+pub mod engines;
 pub mod excluding;
 pub mod failing;
+#[cfg(unix)]
+pub mod failovers;
 #[cfg(unix)]
 pub mod fairness;
 #[cfg(unix)]
@@ -38,6 +42,8 @@ pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod outages;
+#[cfg(unix)]
+pub mod poolers;
 pub mod privacy;
 pub mod protecting;
 pub mod queueing;
@@ -265,6 +271,27 @@ macro_rules! __each_case {
                 revoked_functions_are_no_permission: Postgres,
                 hot_standby_is_no_server_for_locks: Postgres,
             ],
+            #[cfg(unix)]
+            failovers: [
+                standby_is_refused_and_says_where_to_connect: Postgres,
+                reconnect_to_a_standby_is_refused: Postgres,
+                guards_of_two_clusters_are_never_believed_at_once: Postgres,
+                promotion_makes_every_older_guard_lost: Postgres,
+                superseded_primary_is_refused: Postgres,
+            ],
+            #[cfg(unix)]
+            poolers: [
+                session_pooling_works: Postgres,
+                transaction_pooling_is_refused_for_a_lone_session: Postgres,
+                statement_pooling_is_refused_for_a_lone_session: Postgres,
+                transaction_pooling_lets_nobody_believe_in_a_lock_of_two: Postgres,
+            ],
+            engines: [
+                locks_that_do_nothing_are_refused: Postgres,
+                locks_that_cannot_be_given_back_are_refused: Postgres,
+                missing_functions_are_refused_by_name: Postgres,
+                server_that_cannot_watch_its_clients_is_not_asked_to: Postgres,
+            ],
             settings: [
                 shadow_functions_and_operators_change_nothing: Postgres,
                 shadow_types_change_nothing: Postgres,
@@ -324,4 +351,13 @@ fn as_role(url: &str, role: &str) -> String {
 
 async fn execute(witness: &PostgresWitness, sql: &str) {
     witness.client().batch_execute(sql).await.unwrap();
+}
+
+/// The kind, and that the error says what is wrong and what to do.
+fn assert_advice(error: &Error, kind: ErrorKind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error:?}");
+    let shown = shown(error);
+    for words in words {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
 }

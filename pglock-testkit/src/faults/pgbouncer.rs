@@ -39,6 +39,8 @@ pub enum PoolMode {
     Session,
     /// For a transaction: session locks go astray.
     Transaction,
+    /// For a statement: they go astray, and there are no transactions.
+    Statement,
 }
 
 impl PgBouncer {
@@ -116,6 +118,7 @@ fn configuration(server: &Config, mode: PoolMode) -> Result<String, FaultError> 
     let mode = match mode {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
+        PoolMode::Statement => "statement",
     };
     // sqlx sends extra_float_digits when it connects.
     Ok(format!(

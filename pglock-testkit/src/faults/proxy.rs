@@ -59,8 +59,10 @@ impl Direction {
     pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// Host and port.
+    server: Mutex<Arc<(String, u16)>>,
     weather: [watch::Sender<Weather>; 2],
     connections: Mutex<Vec<ProxyConnection>>,
 }
@@ -85,7 +87,11 @@ impl Proxy {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let alarm = Arc::new(Alarm::new().map_err(failed)?);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            server: Mutex::new(Arc::new(server)),
+            weather: Default::default(),
+            connections: Mutex::default(),
+        });
         let (running, stopped) = oneshot::channel();
         let serving = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -94,7 +100,7 @@ impl Proxy {
                 runtime.block_on(async {
                     tokio::select! {
                         _ = stopped => {}
-                        _ = serving.accept(listener, server, alarm) => {}
+                        _ = serving.accept(listener, alarm) => {}
                     }
                 });
             })
@@ -112,6 +118,18 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads to the server of that URL from now on: the address of the proxy moves, as in a failover.
+    ///
+    /// Connections that there are stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn retarget(&self, server_url: &str) -> Result<(), FaultError> {
+        *self.shared.server() = Arc::new(host_and_port(server_url)?);
+        Ok(())
     }
 
     /// Delays what comes in that direction from now on.
@@ -203,26 +221,24 @@ impl fmt::Debug for Proxy {
 }
 
 impl Shared {
-    async fn accept(
-        self: Arc<Self>,
-        listener: TcpListener,
-        server: (String, u16),
-        alarm: Arc<Alarm>,
-    ) -> io::Result<()> {
+    async fn accept(self: Arc<Self>, listener: TcpListener, alarm: Arc<Alarm>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Arc::new(server);
         loop {
             let (client, _) = listener.accept().await?;
             let connection =
                 ProxyConnection::new(self.weather.each_ref().map(watch::Sender::subscribe));
             self.connections().push(connection.clone());
-            let (server, alarm) = (Arc::clone(&server), Arc::clone(&alarm));
+            let (server, alarm) = (Arc::clone(&self.server()), Arc::clone(&alarm));
             tokio::spawn(async move {
                 // Without a server, the client is left alone at once.
                 let _ = serve(client, &server, &connection, &alarm).await;
                 connection.shared.end();
             });
         }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Arc<(String, u16)>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<ProxyConnection>> {

@@ -371,3 +371,20 @@ async fn a_dropped_proxy_ends_its_connections() -> TestResult {
     drop(lab.database);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_moved_proxy_leads_new_clients_elsewhere() -> TestResult {
+    let (lab, other) = (Lab::new().await?, TestServer::private().await?);
+    // By the name that the proxy's URL has.
+    let database = format!("CREATE DATABASE {}", lab.database.name());
+    PostgresWitness::connect(other.url()).await?.client().batch_execute(&database).await?;
+    let (old, connection) = lab.client().await?;
+    lab.proxy.retarget(other.url())?;
+    let (new, _) = lab.client().await?;
+    old.hold(LockKey::from(1), Mode::Write).await?;
+    new.hold(LockKey::from(1), Mode::Write).await?;
+    assert_eq!(lab.witness.holders(LockKey::from(1)).await?.len(), 1);
+    assert!(connection.is_open());
+    assert!(matches!(lab.proxy.retarget("postgres:///db?host=/tmp"), Err(FaultError::NoAddress)));
+    Ok(())
+}

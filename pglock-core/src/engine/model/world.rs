@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(super) keys: Vec<LockKey>,
     /// Something went wrong, so that callers may be told failures.
     pub(crate) faulty: bool,
+    /// How often the server that sessions are opened at was promoted.
+    pub(crate) timeline: i64,
     /// What the sessions were told to do, and the answers to callers.
     pub(crate) sent: Vec<(SessionId, Operation)>,
     pub(crate) outcomes: BTreeMap<usize, Outcome>,
@@ -85,6 +87,7 @@ impl World {
             reference: Reference::default(),
             keys,
             faulty: false,
+            timeline: 0,
             sent: Vec::new(),
             outcomes: BTreeMap::new(),
             next_pid: FIRST_PID,
@@ -269,7 +272,8 @@ impl World {
         let link = self.links.get_mut(&id).expect("only what is there moves");
         match std::mem::replace(&mut link.stage, Stage::Idle) {
             Stage::Connecting => {
-                let server = Facts { pid: link.pid, has_lease: true, ..Facts::default() };
+                let timeline = self.timeline;
+                let server = Facts { pid: link.pid, has_lease: true, timeline, ..Facts::default() };
                 link.heard = self.now;
                 self.step(Event::Opened { session: id, server });
                 self.ask_next(id);

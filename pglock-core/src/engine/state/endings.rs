@@ -37,6 +37,19 @@ impl State {
     }
 
     pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
+        let is_hopeless = error.kind() == ErrorKind::UnsupportedServer;
+        self.end(id, error, is_hopeless, now, fx);
+    }
+
+    /// `is_hopeless`: who waits is told, instead of being served by another session.
+    fn end(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        is_hopeless: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
@@ -51,7 +64,7 @@ impl State {
             self.sessions.note_failure(now);
         }
         self.sessions.connect_next(now, fx);
-        if error.kind() == ErrorKind::UnsupportedServer {
+        if is_hopeless {
             self.fail_unserved(id, error, true, now, fx);
         } else {
             for key in self.keys() {
@@ -77,10 +90,10 @@ impl State {
         }
     }
 
-    /// Ends the session whatever it is doing, without a farewell.
+    /// Ends the session whatever it is doing, without a farewell. Another one serves who waits.
     pub(super) fn give_up(&mut self, id: SessionId, why: &Error, now: Moment, fx: &mut Effects) {
         fx.push(Effect::Abort(id));
-        self.ended(id, why, now, fx);
+        self.end(id, why, false, now, fx);
     }
 
     /// Ends the session from here.

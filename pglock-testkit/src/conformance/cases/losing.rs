@@ -211,7 +211,7 @@ pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
     }
 }
 
-/// One caller in each process: where a lock passes from caller to caller of a process, the server is not asked, and confirms nothing.
+/// Several callers in each process, so that the lock also passes from one to the next there.
 pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 2 });
     let managers = (0..3).map(|_| lab.manager());

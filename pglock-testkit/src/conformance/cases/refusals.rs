@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pglock_core::ErrorKind;
 
-use super::{connect, execute};
+use super::{assert_advice, connect, execute};
 use crate::conformance::{Lab, Options, shown, soon};
 use crate::postgres::{StopMode, TestServer};
 
@@ -20,7 +20,8 @@ pub async fn wrong_password_is_no_permission(lab: &Lab) {
     let server = TestServer::private_with(&settings).await.unwrap();
     execute(&connect(server.url()).await, "CREATE ROLE guarded LOGIN PASSWORD 'right'").await;
     let url = server.url().replace("test:test@", &format!("guarded:{SECRET}@"));
-    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied).await;
+    let words = ["check user, password and pg_hba.conf"];
+    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied, &words).await;
     fs::remove_file(rules).unwrap();
 }
 
@@ -28,22 +29,23 @@ pub async fn missing_database_is_an_invalid_option(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
     let url = format!("{url}_missing");
-    assert_refused(lab, &server, &url, ErrorKind::InvalidOptions).await;
+    let words = ["create it or name another one"];
+    assert_refused(lab, &server, &url, ErrorKind::InvalidOptions, &words).await;
 }
 
 pub async fn revoked_functions_are_no_permission(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let admin = connect(server.url()).await;
-    execute(
-        &admin,
-        "CREATE ROLE plain LOGIN;
-        REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) FROM PUBLIC;",
-    )
-    .await;
+    execute(&admin, "CREATE ROLE plain LOGIN").await;
     let url = server.url().replace("test:test@", &format!("plain:{SECRET}@"));
-    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied).await;
-    execute(&admin, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(bigint) TO plain;")
-        .await;
+    for function in ["pg_try_advisory_lock(bigint)", "pg_control_system()"] {
+        let function = format!("FUNCTION pg_catalog.{function}");
+        execute(&admin, &format!("REVOKE EXECUTE ON {function} FROM PUBLIC")).await;
+        let name = function.split(['.', '(']).nth(1).unwrap();
+        let words = ["the role may not call a function", "grant it EXECUTE", name];
+        assert_refused(lab, &server, &url, ErrorKind::PermissionDenied, &words).await;
+        execute(&admin, &format!("GRANT EXECUTE ON {function} TO plain")).await;
+    }
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
     manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
 }
@@ -57,11 +59,18 @@ pub async fn hot_standby_is_no_server_for_locks(lab: &Lab) {
     fs::write(signal, "").unwrap();
     server.start().await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
-    assert_refused(lab, &server, &url, ErrorKind::UnsupportedServer).await;
+    let words = ["connect to the primary"];
+    assert_refused(lab, &server, &url, ErrorKind::UnsupportedServer, &words).await;
 }
 
-/// The kind, at once, after few attempts, and without the password.
-async fn assert_refused(lab: &Lab, server: &TestServer, url: &str, kind: ErrorKind) {
+/// The kind and what to do, at once, after few attempts, and without the password.
+async fn assert_refused(
+    lab: &Lab,
+    server: &TestServer,
+    url: &str,
+    kind: ErrorKind,
+    words: &[&str],
+) {
     let manager = lab.manager_at(url, &Options::default()).unwrap();
     let lock = manager.rwlock("key".into());
     let before = attempts(server);
@@ -78,7 +87,7 @@ async fn assert_refused(lab: &Lab, server: &TestServer, url: &str, kind: ErrorKi
     assert!(made <= 9, "{made} connections for 3 calls");
     println!("{made} connections for 3 calls");
     for error in errors {
-        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_advice(&error, kind, words);
         assert!(!shown(&error).contains(SECRET), "{error:?}");
     }
     assert!(!format!("{manager:?}{lock:?}").contains(SECRET));

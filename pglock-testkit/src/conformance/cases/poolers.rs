@@ -1,0 +1,148 @@
+//! PgBouncer in front of the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pglock_core::{ErrorKind, LockKey};
+use tokio::time::sleep;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{assert_advice, connect, holder};
+use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::faults::{PgBouncer, PoolMode};
+use crate::postgres::TestServer;
+use crate::witness::{PostgresWitness, Witness};
+
+const ADVICE: [&str; 2] =
+    ["pooler", "connect to PostgreSQL directly or through a pooler in session mode"];
+
+pub async fn session_pooling_works(lab: &Lab) {
+    let site = Site::start(lab, PoolMode::Session, &[]).await;
+    let key = LockKey::from("key");
+    let (a, b) = (site.manager(), site.manager());
+    let guard = a.rwlock(key).write().await.unwrap();
+    assert!(b.rwlock(key).try_read().await.unwrap().is_none());
+    let lock = b.rwlock(key);
+    let wait = start(async move { lock.write().await });
+    site.witness.until_waiting(key, 1).await.unwrap();
+    guard.release().await.unwrap();
+    let guard = soon("the lock is free", wait).await.unwrap().unwrap();
+    let pid = holder(&site.witness, key).await;
+    let begin = Instant::now();
+    site.witness.terminate(pid).await.unwrap();
+    soon("the loss is told", guard.lost()).await;
+    println!("loss told {:?} after pg_terminate_backend", begin.elapsed());
+    assert!(!guard.is_held());
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+    // Those who come next get the sessions of those who have gone, without their locks.
+    let guard = a.rwlock(key).write().await.unwrap();
+    a.close().await.unwrap();
+    assert!(!guard.is_held());
+    let next = site.manager();
+    next.rwlock(key).write().await.unwrap().release().await.unwrap();
+    site.witness.until_quiet().await.unwrap();
+}
+
+pub async fn transaction_pooling_is_refused_for_a_lone_session(lab: &Lab) {
+    assert_refused_when_alone(lab, PoolMode::Transaction).await;
+}
+
+pub async fn statement_pooling_is_refused_for_a_lone_session(lab: &Lab) {
+    assert_refused_when_alone(lab, PoolMode::Statement).await;
+}
+
+/// Nobody else uses the pooler, so that each statement finds the session that the one before it had.
+async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
+    let site = Site::start(lab, mode, &[]).await;
+    let usual = site.shown_to_others("tcp_keepalives_count").await;
+    for _ in 0..3 {
+        let manager = site.manager();
+        let lock = manager.rwlock("key".into());
+        let errors = [
+            soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
+            soon("write", lock.write()).await.map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);
+        }
+        manager.close().await.unwrap();
+        assert_eq!(site.shown_to_others("search_path").await, "\"$user\", public");
+        assert_eq!(site.shown_to_others("tcp_keepalives_count").await, usual);
+    }
+    assert_eq!(site.witness.locks().await.unwrap(), []);
+}
+
+/// Statements find now one server session, now another.
+pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab) {
+    let site = Site::start(lab, PoolMode::Transaction, &[]).await;
+    let end = Instant::now() + Duration::from_secs(2);
+    let holding = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..6)
+        .map(|_| (site.manager(), holding.clone()))
+        .map(|(manager, holding)| {
+            start(async move {
+                let lock = manager.rwlock("key".into());
+                let (mut granted, mut refused) = (0, Vec::new());
+                while Instant::now() < end {
+                    match lock.try_write().await {
+                        Ok(Some(guard)) => {
+                            granted += 1;
+                            assert_eq!(holding.fetch_add(1, Ordering::SeqCst), 0, "two believe");
+                            sleep(Duration::from_millis(1)).await;
+                            holding.fetch_sub(1, Ordering::SeqCst);
+                            refused.extend(guard.release().await.err());
+                        }
+                        Ok(None) => {}
+                        Err(error) => refused.push(error),
+                    }
+                }
+                (granted, refused)
+            })
+        })
+        .collect();
+    let (mut granted, mut refused) = (0, Vec::new());
+    for task in tasks {
+        let (locks, errors) = soon("the tries are answered", task).await.unwrap();
+        granted += locks;
+        refused.extend(errors);
+    }
+    println!("{granted} granted, {} refused", refused.len());
+    assert!(!refused.is_empty());
+    for error in refused {
+        assert_advice(&error, error.kind(), &ADVICE);
+        assert!(matches!(error.kind(), ErrorKind::UnsupportedServer | ErrorKind::Lost));
+    }
+}
+
+/// A server behind a pooler.
+struct Site<'a> {
+    lab: &'a Lab,
+    witness: PostgresWitness,
+    pooler: PgBouncer,
+    _server: TestServer,
+}
+
+impl<'a> Site<'a> {
+    async fn start(lab: &'a Lab, mode: PoolMode, settings: &[(&str, &str)]) -> Self {
+        let server = TestServer::private().await.unwrap();
+        let witness = connect(server.url()).await;
+        let pooler = PgBouncer::start_with(&server, mode, settings).await.unwrap();
+        Self { lab, witness, pooler, _server: server }
+    }
+
+    /// A setting, as another client of the pooler sees it. Without prepared statements, which may be somebody else's.
+    async fn shown_to_others(&self, setting: &str) -> String {
+        let client = connect(self.pooler.url()).await;
+        let answer = client.client().simple_query(&format!("SHOW {setting}")).await.unwrap();
+        let value = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        value.unwrap().to_owned()
+    }
+
+    fn manager(&self) -> Arc<dyn Manager> {
+        self.lab.manager_at(self.pooler.url(), &Options::default()).unwrap()
+    }
+}

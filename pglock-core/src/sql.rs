@@ -16,41 +16,118 @@ macro_rules! in_session {
     };
 }
 
-/// What an operation code means, as a boolean expression over `o.operand`.
+/// What an operation code means, as a boolean expression over the operand `$o`.
 ///
 /// `bit(32)` keeps the low half of a packed pair, and its sign. A probe takes a read lock and gives it back: it succeeds if no writer
 /// holds the key or waits for it.
 macro_rules! operation {
-    (0) => { "pg_catalog.pg_try_advisory_lock(o.operand)" };
-    (1) => { "pg_catalog.pg_try_advisory_lock_shared(o.operand)" };
-    (2) => { "pg_catalog.pg_advisory_unlock(o.operand)" };
-    (3) => { "pg_catalog.pg_advisory_unlock_shared(o.operand)" };
-    (4) => { "pg_catalog.pg_advisory_lock(o.operand) IS NOT NULL" };
-    (5) => { "pg_catalog.pg_advisory_lock_shared(o.operand) IS NOT NULL" };
-    (6) => { "CASE WHEN pg_catalog.pg_try_advisory_lock_shared(o.operand) THEN pg_catalog.pg_advisory_unlock_shared(o.operand) ELSE false END" };
-    (8) => { "pg_catalog.pg_try_advisory_lock((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
-    (9) => { "pg_catalog.pg_try_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
-    (10) => { "pg_catalog.pg_advisory_unlock((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
-    (11) => { "pg_catalog.pg_advisory_unlock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4)" };
-    (12) => { "pg_catalog.pg_advisory_lock((o.operand >> 32)::int4, o.operand::bit(32)::int4) IS NOT NULL" };
-    (13) => { "pg_catalog.pg_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) IS NOT NULL" };
-    (14) => { "CASE WHEN pg_catalog.pg_try_advisory_lock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) THEN pg_catalog.pg_advisory_unlock_shared((o.operand >> 32)::int4, o.operand::bit(32)::int4) ELSE false END" };
-    (16) => { "pg_catalog.pg_cancel_backend(o.operand::int4)" };
-    (17) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
-    (18) => { "true" };
+    (0, $o:literal) => {
+        concat!("pg_catalog.pg_try_advisory_lock(", $o, ")")
+    };
+    (1, $o:literal) => {
+        concat!("pg_catalog.pg_try_advisory_lock_shared(", $o, ")")
+    };
+    (2, $o:literal) => {
+        concat!("pg_catalog.pg_advisory_unlock(", $o, ")")
+    };
+    (3, $o:literal) => {
+        concat!("pg_catalog.pg_advisory_unlock_shared(", $o, ")")
+    };
+    (4, $o:literal) => {
+        concat!("pg_catalog.pg_advisory_lock(", $o, ") IS NOT NULL")
+    };
+    (5, $o:literal) => {
+        concat!("pg_catalog.pg_advisory_lock_shared(", $o, ") IS NOT NULL")
+    };
+    (6, $o:literal) => {
+        concat!(
+            "CASE WHEN pg_catalog.pg_try_advisory_lock_shared(",
+            $o,
+            ") THEN pg_catalog.pg_advisory_unlock_shared(",
+            $o,
+            ") ELSE false END"
+        )
+    };
+    (8, $o:literal) => {
+        concat!("pg_catalog.pg_try_advisory_lock((", $o, " >> 32)::int4, ", $o, "::bit(32)::int4)")
+    };
+    (9, $o:literal) => {
+        concat!(
+            "pg_catalog.pg_try_advisory_lock_shared((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4)"
+        )
+    };
+    (10, $o:literal) => {
+        concat!("pg_catalog.pg_advisory_unlock((", $o, " >> 32)::int4, ", $o, "::bit(32)::int4)")
+    };
+    (11, $o:literal) => {
+        concat!(
+            "pg_catalog.pg_advisory_unlock_shared((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4)"
+        )
+    };
+    (12, $o:literal) => {
+        concat!(
+            "pg_catalog.pg_advisory_lock((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4) IS NOT NULL"
+        )
+    };
+    (13, $o:literal) => {
+        concat!(
+            "pg_catalog.pg_advisory_lock_shared((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4) IS NOT NULL"
+        )
+    };
+    (14, $o:literal) => {
+        concat!(
+            "CASE WHEN pg_catalog.pg_try_advisory_lock_shared((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4) THEN pg_catalog.pg_advisory_unlock_shared((",
+            $o,
+            " >> 32)::int4, ",
+            $o,
+            "::bit(32)::int4) ELSE false END"
+        )
+    };
+    (16, $o:literal) => {
+        concat!("pg_catalog.pg_cancel_backend(", $o, "::int4)")
+    };
+    (17, $o:literal) => {
+        "pg_catalog.pg_advisory_unlock_all() IS NOT NULL"
+    };
+    (18, $o:literal) => {
+        "true"
+    };
 }
 
 /// A text for each operation code, or one text for all of them.
 macro_rules! operations {
-    ($($code:tt)*) => {
+    (at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
         /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row.
         ///
         /// A text for each code, because the executor prepares every branch of a `CASE` for each execution, which costs more than the lock.
-        /// The planner folds the one row of `VALUES` away.
+        /// Where the operand is named once, no row is made of it.
         pub(crate) fn one(code: i16) -> Option<&'static str> {
             match code {
+                $($direct => Some(concat!(
+                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($direct, "$2::int8"), ")::int4)::int8 END"
+                )),)*
                 $($code => Some(concat!(
-                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($code), ")::int4)::int8 END",
+                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($code, "o.operand"), ")::int4)::int8 END",
                     " FROM (VALUES ($2::int8)) AS o(operand)"
                 )),)*
                 _ => None,
@@ -60,7 +137,8 @@ macro_rules! operations {
         /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands. Answers a row each.
         pub(crate) const MANY: &str = concat!(
             "SELECT CASE WHEN ", in_session!(), " THEN o.place * 2 + (CASE o.code",
-            $(" WHEN ", $code, " THEN ", operation!($code),)*
+            $(" WHEN ", $direct, " THEN ", operation!($direct, "o.operand"),)*
+            $(" WHEN ", $code, " THEN ", operation!($code, "o.operand"),)*
             " END)::int4::int8 END",
             " FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]))",
             " WITH ORDINALITY AS o(code, operand, place)"
@@ -68,7 +146,7 @@ macro_rules! operations {
     };
 }
 
-operations!(0 1 2 3 4 5 6 8 9 10 11 12 13 14 16 17 18);
+operations!(at once: [0 1 2 3 4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18]);
 
 /// Sets something for the session, or back to what it was if the session has an earlier one's mark. Some settings not everywhere.
 macro_rules! setting {

@@ -185,7 +185,8 @@ impl SessionTask {
         let other = self.connect(driver, nonce(self.id));
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {
             Ok(Ok((other, _))) => {
-                other.close().await;
+                // When in doubt, its connection is dropped.
+                let _ = tokio::time::timeout(PROBE_TIMEOUT, other.close()).await;
                 Ok(())
             }
             Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),

@@ -16,102 +16,49 @@ macro_rules! in_session {
     };
 }
 
+/// A function on the key that the operand `$o` is, or on the pair: `bit(32)` keeps the low half of a packed one, and its sign.
+macro_rules! call {
+    ($function:literal, key $o:literal) => {
+        concat!($function, "(", $o, ")")
+    };
+    ($function:literal, pair $o:literal) => {
+        concat!($function, "((", $o, " >> 32)::int4, ", $o, "::bit(32)::int4)")
+    };
+}
+
+/// Takes a read lock and gives it back: succeeds if no writer holds the key or waits for it.
+macro_rules! probe {
+    ($kind:ident $o:literal) => {
+        concat!(
+            "CASE WHEN ",
+            call!("pg_catalog.pg_try_advisory_lock_shared", $kind $o),
+            " THEN ",
+            call!("pg_catalog.pg_advisory_unlock_shared", $kind $o),
+            " ELSE false END"
+        )
+    };
+}
+
 /// What an operation code means, as a boolean expression over the operand `$o`.
-///
-/// `bit(32)` keeps the low half of a packed pair, and its sign. A probe takes a read lock and gives it back: it succeeds if no writer
-/// holds the key or waits for it.
+#[rustfmt::skip]
 macro_rules! operation {
-    (0, $o:literal) => {
-        concat!("pg_catalog.pg_try_advisory_lock(", $o, ")")
-    };
-    (1, $o:literal) => {
-        concat!("pg_catalog.pg_try_advisory_lock_shared(", $o, ")")
-    };
-    (2, $o:literal) => {
-        concat!("pg_catalog.pg_advisory_unlock(", $o, ")")
-    };
-    (3, $o:literal) => {
-        concat!("pg_catalog.pg_advisory_unlock_shared(", $o, ")")
-    };
-    (4, $o:literal) => {
-        concat!("pg_catalog.pg_advisory_lock(", $o, ") IS NOT NULL")
-    };
-    (5, $o:literal) => {
-        concat!("pg_catalog.pg_advisory_lock_shared(", $o, ") IS NOT NULL")
-    };
-    (6, $o:literal) => {
-        concat!(
-            "CASE WHEN pg_catalog.pg_try_advisory_lock_shared(",
-            $o,
-            ") THEN pg_catalog.pg_advisory_unlock_shared(",
-            $o,
-            ") ELSE false END"
-        )
-    };
-    (8, $o:literal) => {
-        concat!("pg_catalog.pg_try_advisory_lock((", $o, " >> 32)::int4, ", $o, "::bit(32)::int4)")
-    };
-    (9, $o:literal) => {
-        concat!(
-            "pg_catalog.pg_try_advisory_lock_shared((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4)"
-        )
-    };
-    (10, $o:literal) => {
-        concat!("pg_catalog.pg_advisory_unlock((", $o, " >> 32)::int4, ", $o, "::bit(32)::int4)")
-    };
-    (11, $o:literal) => {
-        concat!(
-            "pg_catalog.pg_advisory_unlock_shared((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4)"
-        )
-    };
-    (12, $o:literal) => {
-        concat!(
-            "pg_catalog.pg_advisory_lock((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4) IS NOT NULL"
-        )
-    };
-    (13, $o:literal) => {
-        concat!(
-            "pg_catalog.pg_advisory_lock_shared((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4) IS NOT NULL"
-        )
-    };
-    (14, $o:literal) => {
-        concat!(
-            "CASE WHEN pg_catalog.pg_try_advisory_lock_shared((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4) THEN pg_catalog.pg_advisory_unlock_shared((",
-            $o,
-            " >> 32)::int4, ",
-            $o,
-            "::bit(32)::int4) ELSE false END"
-        )
-    };
-    (16, $o:literal) => {
-        concat!("pg_catalog.pg_cancel_backend(", $o, "::int4)")
-    };
-    (17, $o:literal) => {
-        "pg_catalog.pg_advisory_unlock_all() IS NOT NULL"
-    };
-    (18, $o:literal) => {
-        "true"
-    };
+    (0, $o:literal) => { call!("pg_catalog.pg_try_advisory_lock", key $o) };
+    (1, $o:literal) => { call!("pg_catalog.pg_try_advisory_lock_shared", key $o) };
+    (2, $o:literal) => { call!("pg_catalog.pg_advisory_unlock", key $o) };
+    (3, $o:literal) => { call!("pg_catalog.pg_advisory_unlock_shared", key $o) };
+    (4, $o:literal) => { concat!(call!("pg_catalog.pg_advisory_lock", key $o), " IS NOT NULL") };
+    (5, $o:literal) => { concat!(call!("pg_catalog.pg_advisory_lock_shared", key $o), " IS NOT NULL") };
+    (6, $o:literal) => { probe!(key $o) };
+    (8, $o:literal) => { call!("pg_catalog.pg_try_advisory_lock", pair $o) };
+    (9, $o:literal) => { call!("pg_catalog.pg_try_advisory_lock_shared", pair $o) };
+    (10, $o:literal) => { call!("pg_catalog.pg_advisory_unlock", pair $o) };
+    (11, $o:literal) => { call!("pg_catalog.pg_advisory_unlock_shared", pair $o) };
+    (12, $o:literal) => { concat!(call!("pg_catalog.pg_advisory_lock", pair $o), " IS NOT NULL") };
+    (13, $o:literal) => { concat!(call!("pg_catalog.pg_advisory_lock_shared", pair $o), " IS NOT NULL") };
+    (14, $o:literal) => { probe!(pair $o) };
+    (16, $o:literal) => { concat!("pg_catalog.pg_cancel_backend(", $o, "::int4)") };
+    (17, $o:literal) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
+    (18, $o:literal) => { "true" };
 }
 
 /// A text for each operation code, or one text for all of them.

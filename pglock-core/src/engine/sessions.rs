@@ -209,6 +209,10 @@ impl Sessions {
         self.table.iter().map(|(id, session)| (*id, session))
     }
 
+    pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.iter().filter(move |(_, session)| session.role == role)
+    }
+
     pub(super) fn ids(&self) -> Vec<SessionId> {
         self.table.keys().copied().collect()
     }
@@ -219,15 +223,14 @@ impl Sessions {
 
     /// The session for operations that answer at once; plans one if there is none.
     pub(super) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
-        let all = || self.table.iter().filter(|(_, s)| s.role == Role::Shared);
-        let shared = || all().filter(|(_, s)| s.is_usable());
+        let shared = || self.of_role(Role::Shared).filter(|(_, s)| s.is_usable());
         // The first one with room, so that few keys stay on one session and travel in one statement.
         let roomy = shared().find(|(_, s)| s.load() < self.limits.keys_per_session);
-        let full = all().count() >= self.limits.shared_sessions;
+        let full = self.of_role(Role::Shared).count() >= self.limits.shared_sessions;
         let chosen =
             roomy.or_else(|| full.then(|| shared().min_by_key(|(_, s)| s.load())).flatten());
         match chosen {
-            Some((id, _)) => *id,
+            Some((id, _)) => id,
             None => self.plan(Role::Shared, now, fx),
         }
     }

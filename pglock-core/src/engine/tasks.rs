@@ -18,7 +18,7 @@ use crate::looking::LockEntry;
 /// How long closing waits for the server before connections are dropped.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long another session is waited for, where a pooler or a pool may have none to give.
+/// How long another session is waited for, where a pooler or a pool may have none to give; and its farewell.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session needs to know to be opened.
@@ -185,8 +185,7 @@ impl SessionTask {
         let other = self.connect(driver, nonce(self.id));
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {
             Ok(Ok((other, _))) => {
-                // When in doubt, its connection is dropped.
-                let _ = tokio::time::timeout(PROBE_TIMEOUT, other.close()).await;
+                farewell(other, PROBE_TIMEOUT).await;
                 Ok(())
             }
             Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),
@@ -238,8 +237,7 @@ impl SessionTask {
                     }
                 }
                 Job::Close => {
-                    // When in doubt, its connection is dropped.
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await;
+                    farewell(connection, CLOSE_TIMEOUT).await;
                     return Error::closed();
                 }
             };
@@ -253,6 +251,11 @@ impl SessionTask {
             });
         }
     }
+}
+
+/// Closes the session, or drops its connection if that takes too long.
+async fn farewell(session: impl Session, limit: Duration) {
+    let _ = tokio::time::timeout(limit, session.close()).await;
 }
 
 /// Lets the tasks run that are ready now, without the look at the clock and the sockets that yielding to the runtime costs.

@@ -262,10 +262,7 @@ fn all_readers_join_when_nobody_can_be_asked() {
 
 #[test]
 fn a_session_is_opened_to_ask_with_when_there_is_no_other() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.waiting_sessions = 0;
-    });
+    let mut world = world_without_waiting_sessions();
     let old = world.acquire(key(), Read, Patience::Wait);
     world.settle();
     world.server.lock(ELSEWHERE, key(), Write);
@@ -289,10 +286,7 @@ fn a_session_is_opened_to_ask_with_when_there_is_no_other() {
 
 #[test]
 fn a_reader_joins_when_the_session_to_ask_with_cannot_be_opened() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.waiting_sessions = 0;
-    });
+    let mut world = world_without_waiting_sessions();
     world.acquire(key(), Read, Patience::Wait);
     world.settle();
     world.faulty = true;
@@ -305,10 +299,7 @@ fn a_reader_joins_when_the_session_to_ask_with_cannot_be_opened() {
 
 #[test]
 fn a_reader_joins_when_the_session_to_ask_with_takes_long_to_open() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.waiting_sessions = 0;
-    });
+    let mut world = world_without_waiting_sessions();
     world.acquire(key(), Read, Patience::Wait);
     world.settle();
     world.advance(Duration::from_millis(60));
@@ -657,6 +648,14 @@ fn key() -> LockKey {
 
 fn world() -> World {
     world_with(|_| {})
+}
+
+/// Nor is a second shared one there before it is needed.
+fn world_without_waiting_sessions() -> World {
+    world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    })
 }
 
 fn world_with(change: impl FnOnce(&mut Limits)) -> World {

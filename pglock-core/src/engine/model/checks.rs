@@ -62,7 +62,7 @@ impl World {
 
     fn check_machine(&self) {
         let sessions = &self.state.sessions;
-        let count = |role| sessions.iter().filter(|(_, s)| s.role == role).count();
+        let count = |role| sessions.of_role(role).count();
         assert!(count(Role::Shared) <= self.limits.shared_sessions);
         assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
         for (id, session) in sessions.iter() {
@@ -111,11 +111,11 @@ impl World {
     /// The keys for which another session could be asked whether a writer waits.
     pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
         let sessions = &self.state.sessions;
-        let waiting = sessions.iter().filter(|(_, s)| s.role == Role::Waiting);
+        let waiting = sessions.of_role(Role::Waiting);
         let room = waiting.count() < self.limits.waiting_sessions;
         let by_waiting = self.limits.wait == WaitStrategy::Queue
             && (sessions.free_waiting().is_some() || room && !is_tick);
-        let shared = || sessions.iter().filter(|(_, s)| s.role == Role::Shared);
+        let shared = || sessions.of_role(Role::Shared);
         let to_come =
             shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;

@@ -7,9 +7,8 @@ impl Sessions {
     /// A session, open now, on which the probe for a key held by `holders` means something.
     pub(crate) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
         let answers = |s: &Session| s.is_at_hand() || matches!(s.phase, Phase::Running(_));
-        let shared = self.table.iter().filter(|(_, s)| s.role == Role::Shared);
-        let mut able = shared.filter(|(id, s)| answers(s) && !holders(**id));
-        able.next().map(|(id, _)| *id)
+        let mut shared = self.of_role(Role::Shared);
+        shared.find(|(id, s)| answers(s) && !holders(*id)).map(|(id, _)| id)
     }
 
     /// Whether one more shared session will be there soon; plans it if there is room.
@@ -17,8 +16,8 @@ impl Sessions {
         if self.has_just_failed(now) {
             return false;
         }
-        let shared = || self.table.values().filter(|s| s.role == Role::Shared);
-        if shared().all(Session::is_open) {
+        let shared = || self.of_role(Role::Shared);
+        if shared().all(|(_, s)| s.is_open()) {
             if shared().count() >= self.limits.shared_sessions {
                 return false;
             }

@@ -54,7 +54,7 @@ impl Sessions {
     }
 
     fn waiting(&self) -> impl Iterator<Item = &Session> {
-        self.table.values().filter(|s| s.role == Role::Waiting)
+        self.of_role(Role::Waiting).map(|(_, session)| session)
     }
 
     /// A session has become idle. If it is not needed, it is closed after a while.
@@ -72,8 +72,8 @@ impl Sessions {
     pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         let idle_timeout = self.limits.idle_timeout;
         let soon = now + self.limits.lease.heartbeat / 8;
-        let shared = self.table.values().filter(|s| s.role == Role::Shared && s.is_open());
-        let only_one = shared.filter(|s| s.is_usable()).count() == 1;
+        let shared = self.of_role(Role::Shared).filter(|(_, s)| s.is_open() && s.is_usable());
+        let only_one = shared.count() == 1;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };

@@ -215,7 +215,6 @@ pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
 pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 2 });
     let managers = (0..3).map(|_| lab.manager());
-    // Several in each, so that the lock also passes from one to the next without the server.
     let locks = managers.flat_map(|manager| [(); 3].map(|()| manager.rwlock("key".into())));
     let over = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = locks

@@ -107,6 +107,7 @@ pub struct DriverError {
 enum What {
     Statement,
     Connection,
+    Protocol,
     Configuration,
 }
 
@@ -119,6 +120,11 @@ impl DriverError {
     /// The connection could not be made, has ended, or is in doubt: the session is over.
     pub fn connection(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { what: What::Connection, sqlstate: None, source: source.into() }
+    }
+
+    /// The server's answer is not one to what was asked: the session is over.
+    pub fn protocol(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { what: What::Protocol, sqlstate: None, source: source.into() }
     }
 
     /// The connection settings cannot work: trying again is of no use.
@@ -186,6 +192,11 @@ impl DriverError {
             (_, What::Configuration) => (
                 ErrorKind::InvalidOptions,
                 "the connection settings cannot work: check the URL and the TLS settings",
+            ),
+            (_, What::Protocol) => (
+                ErrorKind::UnsupportedServer,
+                "the server's answer is not one to what was asked, as behind a pooler in transaction or statement mode: \
+                 connect to PostgreSQL directly or through a pooler in session mode",
             ),
             (_, What::Connection) => (
                 ErrorKind::Connection,

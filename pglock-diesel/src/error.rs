@@ -16,6 +16,8 @@ pub(crate) fn driver_error(
         DriverError::statement(error)
     } else if chain(&*error).any(cannot_work) {
         DriverError::configuration(error)
+    } else if chain(&*error).any(is_out_of_turn) {
+        DriverError::protocol(error)
     } else {
         DriverError::connection(error)
     };
@@ -46,6 +48,11 @@ fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
             "error performing TLS handshake" => !chain(error).any(is_broken),
             _ => false,
         }
+}
+
+/// Whether something was answered that was not asked. Told by the text only, which diesel hands on.
+fn is_out_of_turn(error: &(dyn StdError + 'static)) -> bool {
+    error.to_string() == "unexpected message from server"
 }
 
 /// Rather than that rustls refuses the server's certificate.

@@ -13,6 +13,8 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
         DriverError::statement(error)
     } else if cannot_work(&error) {
         DriverError::configuration(error)
+    } else if let Error::Protocol(_) = error {
+        DriverError::protocol(error)
     } else {
         DriverError::connection(error)
     };

@@ -285,6 +285,7 @@ macro_rules! __each_case {
                 transaction_pooling_is_refused_for_a_lone_session: Postgres,
                 statement_pooling_is_refused_for_a_lone_session: Postgres,
                 transaction_pooling_lets_nobody_believe_in_a_lock_of_two: Postgres,
+                answer_to_somebody_elses_question_is_told: Postgres,
             ],
             engines: [
                 locks_that_do_nothing_are_refused: Postgres,

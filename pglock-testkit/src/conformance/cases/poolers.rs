@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pglock_core::{ErrorKind, LockKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -114,6 +116,32 @@ pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab)
         assert!(matches!(error.kind(), ErrorKind::UnsupportedServer | ErrorKind::Lost));
     }
 }
+
+/// What is on the wire when prepared statements are mixed up is a matter of luck, so that it is told from another source here.
+pub async fn answer_to_somebody_elses_question_is_told(lab: &Lab) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://test@{}/test?sslmode=disable", listener.local_addr().unwrap());
+    let server = start(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut read = [0; 4096];
+            assert!(client.read(&mut read).await.unwrap() > 0);
+            client.write_all(&[WELCOME, READY].concat()).await.unwrap();
+            while matches!(client.read(&mut read).await, Ok(1..)) {
+                let _ = client.write_all(&[CLOSED_A_STATEMENT, READY].concat()).await;
+            }
+        }
+    });
+    let manager = lab.manager_at(&url, &Options::default()).unwrap();
+    let error = soon("try_write", manager.rwlock("key".into()).try_write()).await.unwrap_err();
+    assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);
+    manager.close().await.unwrap();
+    server.abort();
+}
+
+const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+const READY: &[u8] = b"Z\0\0\0\x05I";
+const CLOSED_A_STATEMENT: &[u8] = b"3\0\0\0\x04";
 
 /// A server behind a pooler.
 struct Site<'a> {

@@ -134,6 +134,8 @@ fn driver_error(error: tokio_postgres::Error) -> DriverError {
     let severity = error.as_db_error().and_then(|error| error.parsed_severity());
     let error = match severity {
         Some(Severity::Error) => DriverError::statement(error),
+        // The kind of this error shows in its text only.
+        None if error.to_string() == "unexpected message from server" => DriverError::protocol(error),
         _ => DriverError::connection(error),
     };
     error.with_sqlstate(sqlstate)

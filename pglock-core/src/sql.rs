@@ -71,10 +71,10 @@ macro_rules! operations {
         pub(crate) fn one(code: i16) -> Option<&'static str> {
             match code {
                 $($direct => Some(concat!(
-                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($direct, "$2::int8"), ")::int4)::int8 END"
+                    "SELECT CASE WHEN ", in_session!(), " THEN CASE WHEN ", operation!($direct, "$2::int8"), " THEN 3::int8 ELSE 2 END END"
                 )),)*
                 $($code => Some(concat!(
-                    "SELECT CASE WHEN ", in_session!(), " THEN (2 + (", operation!($code, "o.operand"), ")::int4)::int8 END",
+                    "SELECT CASE WHEN ", in_session!(), " THEN CASE WHEN ", operation!($code, "o.operand"), " THEN 3::int8 ELSE 2 END END",
                     " FROM (VALUES ($2::int8)) AS o(operand)"
                 )),)*
                 _ => None,

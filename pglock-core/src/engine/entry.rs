@@ -84,6 +84,11 @@ impl Entry {
         self.queue.is_empty() && self.holds.is_empty() && self.request == Request::None
     }
 
+    /// Whether it is worth keeping for another key once it is unused.
+    pub(super) fn is_small(&self) -> bool {
+        self.queue.is_small()
+    }
+
     /// Locks at the server that this key has, or asks for.
     pub(super) fn claims(&self) -> Claims {
         let waits = matches!(self.request, Request::Wait { .. });

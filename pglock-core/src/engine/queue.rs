@@ -29,6 +29,11 @@ impl Queue {
         self.waiters.len()
     }
 
+    /// Whether it takes little memory.
+    pub(super) fn is_small(&self) -> bool {
+        self.waiters.capacity() <= 16
+    }
+
     pub(super) fn front(&self) -> Option<&Waiter> {
         self.waiters.front()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
     finished: Notify,
+    has_manager: AtomicBool,
     clock: Clock,
 }
 
@@ -36,7 +38,6 @@ struct Core {
     slots: Slab<Slot>,
     sessions: BTreeMap<SessionId, Running>,
     to_open: Vec<SessionId>,
-    has_manager: bool,
     armed: Option<Moment>,
 }
 
@@ -77,29 +78,29 @@ impl Shared {
                 slots: Slab::new(),
                 sessions: BTreeMap::new(),
                 to_open: Vec::new(),
-                has_manager: false,
                 armed: None,
             }),
             manager: Notify::new(),
             finished: Notify::new(),
+            has_manager: AtomicBool::new(false),
             clock: Clock::start(),
         }
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn step(&self, event: Event) {
         self.with(|core, now, wakers| core.step(event, now, wakers));
     }
 
-    /// Steps with an event that will be answered, and gives the place of the answer.
-    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event) -> WaiterId {
+    /// Steps with an event that will be answered, and gives the answer, or the place where it will be found.
+    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event) -> Result<Reply, WaiterId> {
         self.with(|core, now, wakers| {
             let waiter = WaiterId(core.slots.insert(Slot::Waiting(None)));
             core.step(event(waiter), now, wakers);
-            waiter
+            core.take_reply(waiter).ok_or(waiter)
         })
     }
 
@@ -113,10 +114,7 @@ impl Shared {
             }
             return Poll::Pending;
         }
-        match core.slots.try_remove(waiter.0) {
-            Some(Slot::Answered(reply)) => Poll::Ready(reply),
-            Some(Slot::Waiting(_)) | None => Poll::Pending,
-        }
+        core.take_reply(waiter).map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Gives up the place. An answer that is there already is returned; otherwise the machine is told.
@@ -125,24 +123,23 @@ impl Shared {
             if let Some(Slot::Waiting(_)) = core.slots.get(waiter.0) {
                 core.step(abandon, now, wakers);
             }
-            match core.slots.try_remove(waiter.0)? {
-                Slot::Answered(reply) => Some(reply),
-                Slot::Waiting(_) => None,
-            }
+            let reply = core.take_reply(waiter);
+            core.slots.try_remove(waiter.0);
+            reply
         })
     }
 
     /// True for the one caller who has to start the manager.
     pub(crate) fn claim_manager(&self) -> bool {
-        !std::mem::replace(&mut self.lock().has_manager, true)
+        !self.has_manager.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn has_manager(&self) -> bool {
-        self.lock().has_manager
+        self.has_manager.load(Ordering::Acquire)
     }
 
     pub(crate) fn manager_gone(&self) {
-        self.lock().has_manager = false;
+        self.has_manager.store(false, Ordering::Release);
     }
 
     pub(crate) fn chores(&self) -> Chores {
@@ -165,7 +162,9 @@ impl Shared {
         match alarm {
             Some(at) => {
                 // That it is time and that something else came up mean the same: look again.
-                let _ = tokio::time::timeout_at(self.clock.instant(at), called).await;
+                if tokio::time::timeout_at(self.clock.instant(at), called).await.is_err() {
+                    self.clock.woken(at);
+                }
             }
             None => called.await,
         }
@@ -302,6 +301,16 @@ impl Core {
         }
     }
 
+    /// The answer, if there is one; its place is free then.
+    fn take_reply(&mut self, waiter: WaiterId) -> Option<Reply> {
+        if let Some(Slot::Answered(_)) = self.slots.get(waiter.0)
+            && let Slot::Answered(reply) = self.slots.remove(waiter.0)
+        {
+            return Some(reply);
+        }
+        None
+    }
+
     fn reply(&self, outcome: Outcome) -> Reply {
         match outcome {
             Outcome::Granted { hold, session } => match self.sessions.get(&session) {
@@ -344,7 +353,10 @@ impl Wakers {
     }
 
     fn wake(self) {
-        self.first.into_iter().chain(self.others).for_each(Waker::wake);
+        if let Some(first) = self.first {
+            first.wake();
+        }
+        self.others.into_iter().for_each(Waker::wake);
         self.told.into_iter().for_each(|on_loss| on_loss());
     }
 }

@@ -21,6 +21,8 @@ use crate::mode::Mode;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) entries: HashMap<LockKey, Entry>,
+    /// Of a key that is not used any more, for the next one, so that a key that comes and goes allocates nothing.
+    spare: Option<Entry>,
     pub(super) sessions: Sessions,
     holds: u64,
     arrivals: u64,
@@ -31,6 +33,7 @@ impl State {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
+            spare: None,
             sessions: Sessions::new(limits, seed),
             holds: 0,
             arrivals: 0,
@@ -96,7 +99,8 @@ impl State {
         cx.sessions.claims.change(claims, entry.get().claims());
         cx.sessions.queued = cx.sessions.queued + entry.get().queue.len() - queued;
         if entry.get().is_unused() {
-            entry.remove();
+            let entry = entry.remove();
+            self.spare = Some(entry).filter(Entry::is_small);
         }
     }
 
@@ -117,7 +121,7 @@ impl State {
         }
         self.arrivals += 1;
         let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
-        self.entries.entry(key).or_default();
+        self.entries.entry(key).or_insert_with(|| self.spare.take().unwrap_or_default());
         self.with(key, now, fx, |entry, cx| {
             entry.queue.push_back(waiter);
             entry.settle(cx);

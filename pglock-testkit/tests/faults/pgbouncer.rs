@@ -9,7 +9,8 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 
 use crate::TestResult;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+// The watchdog itself gives a pooler ten seconds to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Without prepared statements, which not every PgBouncer knows.
 async fn ask(client: &PostgresWitness, question: &str) -> Result<String, tokio_postgres::Error> {

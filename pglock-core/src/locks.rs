@@ -192,6 +192,18 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
+    /// Lets the readers of this process have a write lock that the server has given to its writers, within the bounds of
+    /// [`hand_over`](Self::hand_over). Off by default.
+    ///
+    /// For keys that are read much and written now and then by the same process: without it, each change between reading and writing costs a round
+    /// trip, for all who wait. With it, a write lock stays as long as a writer here is in line, and readers that have it to themselves turn it into a
+    /// read lock. In exchange, readers of other processes are kept out for up to that age though only readers hold the lock, and
+    /// [`holders`](Locks::holders) shows a write lock meanwhile.
+    pub fn share_write_locks(mut self, share: bool) -> Self {
+        self.limits.share_write_locks = share;
+        self
+    }
+
     /// At most this many callers that wait, default a million: beyond it, they are refused with [`QueueFull`](ErrorKind::QueueFull).
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.limits.queue = waiters;
@@ -227,7 +239,7 @@ impl<D: Driver> LocksBuilder<D> {
     /// # Errors
     ///
     /// [`InvalidOptions`](ErrorKind::InvalidOptions) if an option is out of range.
-    pub fn build(self) -> Result<Locks<D>> {
+    pub fn build(mut self) -> Result<Locks<D>> {
         let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidOptions, message));
         if self.limits.shared_sessions == 0 {
             return invalid(
@@ -240,15 +252,15 @@ impl<D: Driver> LocksBuilder<D> {
             return invalid("the polling interval must be at least one millisecond");
         }
         let lease = self.limits.lease;
-        if !lease.is_safe() {
-            return invalid(
-                "the lease of the guards must end before that of the server: by a hundredth of its own, and a tenth of the server's",
-            );
-        }
         // PostgreSQL counts milliseconds in an int4.
         let countable = Duration::from_millis(100)..=Duration::from_millis(i32::MAX as u64);
         if !countable.contains(&lease.server) {
             return invalid("the server's lease must be between 100 milliseconds and 24 days");
+        }
+        if !lease.is_safe() {
+            return invalid(
+                "the lease of the guards must end before that of the server: by a hundredth of its own, and a tenth of the server's",
+            );
         }
         let sensible = Duration::from_millis(10)..=lease.client / 2;
         if !sensible.contains(&lease.heartbeat) {
@@ -260,6 +272,7 @@ impl<D: Driver> LocksBuilder<D> {
         if self.application_name.len() > 63 || !printable {
             return invalid("application_name must be at most 63 printable ASCII characters");
         }
+        self.limits.cap_times();
         Ok(Locks::from_parts(self.driver, self.limits, self.application_name.into()))
     }
 }

@@ -39,6 +39,24 @@ macro_rules! probe {
     };
 }
 
+/// Turns a write lock into a read lock. Whoever holds the one is granted the other at once, though others wait. To take the write lock once more is
+/// how to see without waiting that it is held.
+macro_rules! downgrade {
+    ($kind:ident $o:literal) => {
+        concat!(
+            "CASE WHEN NOT ",
+            call!("pg_catalog.pg_try_advisory_lock", $kind $o),
+            " THEN false WHEN ",
+            call!("pg_catalog.pg_advisory_lock_shared", $kind $o),
+            " IS NULL THEN false WHEN ",
+            call!("pg_catalog.pg_advisory_unlock", $kind $o),
+            " THEN ",
+            call!("pg_catalog.pg_advisory_unlock", $kind $o),
+            " ELSE false END"
+        )
+    };
+}
+
 /// What an operation code means, as a boolean expression over the operand `$o`.
 #[rustfmt::skip]
 macro_rules! operation {
@@ -59,6 +77,8 @@ macro_rules! operation {
     (16, $o:literal) => { concat!("pg_catalog.pg_cancel_backend(", $o, "::int4)") };
     (17, $o:literal) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
     (18, $o:literal) => { "true" };
+    (19, $o:literal) => { downgrade!(key $o) };
+    (27, $o:literal) => { downgrade!(pair $o) };
 }
 
 /// A text for each operation code, or one text for all of them.
@@ -93,7 +113,7 @@ macro_rules! operations {
     };
 }
 
-operations!(at once: [0 1 2 3 4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18]);
+operations!(at once: [0 1 2 3 4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18 19 27]);
 
 /// Sets something for the session, or back to what it was if the session has an earlier one's mark. Some settings not everywhere.
 macro_rules! setting {

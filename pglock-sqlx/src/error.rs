@@ -13,12 +13,18 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
         DriverError::statement(error)
     } else if cannot_work(&error) {
         DriverError::configuration(error)
-    } else if let Error::Protocol(_) = error {
-        DriverError::protocol(error)
     } else {
         DriverError::connection(error)
     };
     error.with_sqlstate(sqlstate)
+}
+
+/// The same in a session. While it connects, sqlx takes an end of the connection for an odd answer, too.
+pub(crate) fn answer_error(error: Error) -> DriverError {
+    match error {
+        Error::Protocol(_) => DriverError::protocol(error),
+        _ => driver_error(error),
+    }
 }
 
 /// Whether the session is over, or in doubt. Only an error that the server reported about a statement leaves it in order.

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Acquire, FromRow, PgPool};
 use tokio::runtime::{Builder, Handle};
 
-use crate::error::{driver_error, ends_session};
+use crate::error::{answer_error, driver_error, ends_session};
 
 /// A runtime that has ended: whatever is spawned on it is dropped at once.
 static ENDED_RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
@@ -70,7 +70,7 @@ impl SqlxSession {
             if ends_session(&error) {
                 self.end();
             }
-            driver_error(error)
+            answer_error(error)
         })
     }
 

@@ -31,6 +31,8 @@ pub enum Point {
     Unlock,
     /// A request in which it is asked whether a writer waits.
     Probe,
+    /// A request in which a write lock is turned into a read lock.
+    Downgrade,
     /// A request in which a session is cancelled.
     Cancel,
     /// A request in which everything is given back.
@@ -45,7 +47,7 @@ pub enum Point {
 
 impl Point {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Open,
         Self::Holdings,
@@ -53,6 +55,7 @@ impl Point {
         Self::Lock,
         Self::Unlock,
         Self::Probe,
+        Self::Downgrade,
         Self::Cancel,
         Self::UnlockAll,
         Self::Ping,
@@ -66,6 +69,7 @@ impl Point {
             Operation::Lock(..) => Self::Lock,
             Operation::Unlock(..) => Self::Unlock,
             Operation::Probe(_) => Self::Probe,
+            Operation::Downgrade(_) => Self::Downgrade,
             Operation::Cancel(_) => Self::Cancel,
             Operation::UnlockAll => Self::UnlockAll,
             Operation::Ping => Self::Ping,

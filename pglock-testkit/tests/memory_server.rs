@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pglock_core::{ErrorKind, Locks, Mode};
+use pglock_core::{ErrorKind, Locks, Mode, WaitStrategy};
 use pglock_testkit::conformance::{soon, start};
 use pglock_testkit::memory;
 use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
@@ -28,6 +28,46 @@ async fn timeouts_pass_at_once_when_the_clock_is_paused() {
     let error = server.locks().rwlock("key").try_write_for(hour).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(begin.elapsed() >= hour && guard.is_held());
+}
+
+#[tokio::test]
+async fn no_time_is_too_long() {
+    let server = MemoryServer::new();
+    let polls = WaitStrategy::Poll { interval: Duration::MAX };
+    for strategy in [WaitStrategy::Queue, polls] {
+        let builder = Locks::<MemoryDriver>::builder(server.driver())
+            .hand_over(u32::MAX, Duration::MAX)
+            .idle_timeout(Duration::MAX)
+            .share_write_locks(true)
+            .wait_strategy(strategy);
+        let (locks, others) = (builder.build().unwrap(), server.locks());
+        let lock = locks.rwlock("key");
+        let write = lock.try_write_for(Duration::MAX).await.unwrap();
+        let waits = [Mode::Read, Mode::Write].map(|mode| {
+            let lock = locks.rwlock("key");
+            start(async move {
+                match mode {
+                    Mode::Read => lock.try_read_for(Duration::MAX).await.map(drop),
+                    Mode::Write => lock.try_write_for(Duration::MAX).await.map(drop),
+                }
+            })
+        });
+        assert!(others.rwlock("key").try_write().await.unwrap().is_none());
+        drop(write);
+        for wait in waits {
+            soon("it passes on", wait).await.unwrap().unwrap();
+        }
+        let busy = others.rwlock("other").write().await.unwrap();
+        let wait = locks.rwlock("other").try_write_for(Duration::from_millis(50)).await;
+        assert_eq!(wait.unwrap_err().kind(), ErrorKind::Timeout);
+        drop(busy);
+        locks.close().await.unwrap();
+    }
+    let lease = Locks::<MemoryDriver>::builder(server.driver()).lease(Duration::MAX, Duration::MAX);
+    assert_eq!(lease.build().unwrap_err().kind(), ErrorKind::InvalidOptions);
+    let (server_lease, guards) = (Duration::from_secs(15), Duration::MAX);
+    let lease = Locks::<MemoryDriver>::builder(server.driver()).lease(server_lease, guards);
+    assert_eq!(lease.build().unwrap_err().kind(), ErrorKind::InvalidOptions);
 }
 
 #[tokio::test]

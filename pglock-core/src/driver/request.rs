@@ -36,6 +36,9 @@ pub enum Operation {
     Lock(LockKey, Mode),
     /// Takes a read lock and gives it back: 1 if no writer of another session holds the key or waits for it, else 0.
     Probe(LockKey),
+    /// Turns the write lock that the session holds into a read lock, with nobody in between, and at once even if somebody waits for the key: 1 if it
+    /// was held, else 0.
+    Downgrade(LockKey),
     /// Cancels what the session with this backend pid is doing: 1 if there is such a session, else 0.
     Cancel(i32),
     /// Gives back every lock of the session: 1.
@@ -135,7 +138,7 @@ impl Outcome {
     }
 }
 
-/// Codes of the operations on one key, as in `sql`; those on a pair are 8 more.
+/// Codes of the operations, as in `sql`; where they are on a key, those on a pair are 8 more.
 const TRY_LOCK: i16 = 0;
 const UNLOCK: i16 = 2;
 const LOCK: i16 = 4;
@@ -144,6 +147,7 @@ const PAIR: i16 = 8;
 const CANCEL: i16 = 16;
 const UNLOCK_ALL: i16 = 17;
 const PING: i16 = 18;
+const DOWNGRADE: i16 = 19;
 
 impl Operation {
     fn encode(self) -> (i16, i64) {
@@ -152,6 +156,7 @@ impl Operation {
             Self::Unlock(key, mode) => (UNLOCK, mode, key),
             Self::Lock(key, mode) => (LOCK, mode, key),
             Self::Probe(key) => (PROBE, Mode::Write, key),
+            Self::Downgrade(key) => (DOWNGRADE, Mode::Write, key),
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
             Self::Ping => return (PING, 0),
@@ -168,6 +173,9 @@ impl Operation {
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
+        if code & !PAIR == DOWNGRADE {
+            return Some(Self::Downgrade(key));
+        }
         let mode = if code & 1 == 1 { Mode::Read } else { Mode::Write };
         match code & !PAIR & !1 {
             TRY_LOCK => Some(Self::TryLock(key, mode)),
@@ -202,8 +210,11 @@ mod tests {
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
             }
-            let (code, operand) = Operation::Probe(key).encode();
-            assert_eq!(Operation::decode(code, operand), Some(Operation::Probe(key)));
+            for operation in [Operation::Probe(key), Operation::Downgrade(key)] {
+                let (code, operand) = operation.encode();
+                assert!(sql::one(code).is_some());
+                assert_eq!(Operation::decode(code, operand), Some(operation));
+            }
         }
         for operation in [Operation::Cancel(4711), Operation::UnlockAll, Operation::Ping] {
             let (code, operand) = operation.encode();

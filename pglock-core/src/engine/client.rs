@@ -57,7 +57,11 @@ impl Client {
             // A lock that is answered at once must not keep the other tasks of this thread from their turn.
             consume_budget().await;
             let asked = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
-            return match self.answer(asked, Some(key)).await {
+            let reply = match asked {
+                Ok(reply) => reply,
+                Err(waiter) => Asked::new(self, waiter, Some(key)).await,
+            };
+            return match reply {
                 Reply::Granted { hold, life } => {
                     let client = self.clone();
                     let name = name.cloned();
@@ -78,8 +82,11 @@ impl Client {
     /// Who holds and awaits this key, or any.
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
-        let asked = self.shared.ask(|waiter| Event::Look { waiter, key });
-        let mut locks = match self.answer(asked, None).await {
+        let reply = match self.shared.ask(|waiter| Event::Look { waiter, key }) {
+            Ok(reply) => reply,
+            Err(waiter) => Asked::new(self, waiter, None).await,
+        };
+        let mut locks = match reply {
             Reply::Seen(locks) => locks,
             Reply::Failed(error) => return Err(error),
             Reply::Granted { .. } | Reply::Busy | Reply::Released => Vec::new(),
@@ -88,18 +95,6 @@ impl Client {
             lock.name = self.names.get(lock.key);
         }
         Ok(locks)
-    }
-
-    /// `key`: what is wanted, or `None` for a look.
-    async fn answer(
-        self: &Arc<Self>,
-        asked: std::result::Result<Reply, WaiterId>,
-        key: Option<LockKey>,
-    ) -> Reply {
-        match asked {
-            Ok(reply) => reply,
-            Err(waiter) => Asked { client: self, waiter: Some(waiter), key }.await,
-        }
     }
 
     pub(crate) async fn close(&self) -> Result<()> {
@@ -202,7 +197,11 @@ impl Held {
         };
         let (client, key) = (&self.client, self.key);
         let asked = client.shared.ask(|waiter| Event::Release { key, hold, confirm: Some(waiter) });
-        match client.answer(asked, Some(key)).await {
+        let reply = match asked {
+            Ok(reply) => reply,
+            Err(waiter) => Asked::new(client, waiter, Some(key)).await,
+        };
+        match reply {
             Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
             Reply::Failed(error) => Err(self.about(error)),
             Reply::Released | Reply::Busy | Reply::Seen(_) | Reply::Granted { .. } => Ok(()),
@@ -242,6 +241,12 @@ struct Asked<'a> {
     waiter: Option<WaiterId>,
     /// What is wanted, or `None` for a look.
     key: Option<LockKey>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(client: &'a Arc<Client>, waiter: WaiterId, key: Option<LockKey>) -> Self {
+        Self { client, waiter: Some(waiter), key }
+    }
 }
 
 impl Future for Asked<'_> {

@@ -2,9 +2,11 @@
 
 mod answers;
 mod asking;
+mod sharing;
 
 use std::time::Duration;
 
+use self::sharing::Sharing;
 use super::event::{Effects, HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::queue::{Queue, Waiter};
 use super::sessions::{Claims, Op, Place, Sessions};
@@ -26,8 +28,12 @@ pub(super) struct Entry {
 pub(super) struct Hold {
     pub(super) id: HoldId,
     pub(super) session: SessionId,
+    /// As the server has it.
     pub(super) mode: Mode,
     pub(super) guards: u32,
+    /// As the guards have it.
+    used: Mode,
+    sharing: Sharing,
     pub(super) release: Release,
     /// Who awaits the server's word that the lock is free.
     pub(super) confirm: Option<WaiterId>,
@@ -101,6 +107,7 @@ impl Entry {
         loop {
             self.serve(cx);
             self.drain(cx);
+            self.share(cx);
             let goes_on = self.ask(cx);
             if !self.refuse_tries(cx.fx) && !goes_on {
                 break;
@@ -116,17 +123,14 @@ impl Entry {
         while let Some(first) = self.queue.front() {
             let limits = &cx.sessions.limits;
             let fits = |hold: &&mut Hold| {
-                let fresh = hold.passes <= limits.hand_over_count
-                    && cx.now.saturating_sub(hold.since) < limits.hand_over_age;
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match hold.release {
                     Release::No => true,
                     Release::Queued => self.request == Request::None,
                     Release::Sent => false,
                 };
-                ours && hold.mode == first.mode
-                    && (hold.mode == Mode::Read || hold.guards == 0)
-                    && (hold.passes == 0 || fresh)
+                ours && hold.does_for(first.mode, limits)
+                    && (hold.passes == 0 || hold.is_fresh(limits, cx.now))
             };
             let Some(hold) = self.holds.iter_mut().find(fits) else {
                 return;
@@ -135,6 +139,7 @@ impl Entry {
             counts.grants += 1;
             counts.hand_overs += u64::from(hold.passes > 0 || hold.guards > 0);
             hold.guards += 1;
+            hold.used = first.mode;
             hold.passes += 1;
             // An unlock that is queued all the same is passed over when its turn comes.
             hold.release = Release::No;
@@ -193,7 +198,7 @@ impl Entry {
 
     /// Whether a caller here holds the lock in a conflicting mode.
     fn is_blocked_here(&self, mode: Mode) -> bool {
-        self.holds.iter().any(|hold| hold.guards > 0 && !hold.mode.is_compatible_with(mode))
+        self.holds.iter().any(|hold| hold.guards > 0 && !hold.used.is_compatible_with(mode))
     }
 
     fn has_guards(&self) -> bool {

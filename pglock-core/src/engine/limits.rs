@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     /// How often and for how long a lock passes from caller to caller in this process before other processes get their turn.
     pub(crate) hand_over_count: u32,
     pub(crate) hand_over_age: Duration,
+    /// Readers here may have a write lock of the server's, too.
+    pub(crate) share_write_locks: bool,
     /// First pause between tries for a key that finds no waiting session.
     pub(crate) poll_interval: Duration,
     /// Operations in one statement.
@@ -52,7 +54,19 @@ pub(crate) struct Limits {
     pub(crate) queue: usize,
 }
 
+/// Longer than any process runs, and short enough to be added to a time.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Limits {
+    /// Makes times that cannot be reached such that they can be counted with.
+    pub(crate) fn cap_times(&mut self) {
+        self.hand_over_age = self.hand_over_age.min(FOREVER);
+        self.idle_timeout = self.idle_timeout.min(FOREVER);
+        if let WaitStrategy::Poll { interval } = &mut self.wait {
+            *interval = (*interval).min(FOREVER);
+        }
+    }
+
     /// The first pause between two tries for a key.
     pub(crate) fn first_pause(&self) -> Duration {
         match self.wait {
@@ -86,7 +100,7 @@ impl Default for Lease {
 impl Lease {
     /// Whether the client gives up before the server does, though its clock may run slower by a hundredth, with a tenth of the server's lease to spare.
     pub(crate) fn is_safe(&self) -> bool {
-        self.client + self.client / 100 + self.server / 10 <= self.server
+        self.client.saturating_add(self.client / 100 + self.server / 10) <= self.server
     }
 }
 
@@ -99,6 +113,7 @@ impl Default for Limits {
             wait: WaitStrategy::default(),
             hand_over_count: 100_000,
             hand_over_age: Duration::from_millis(50),
+            share_write_locks: false,
             poll_interval: Duration::from_millis(20),
             batch: 1000,
             idle_timeout: Duration::from_secs(30),

@@ -27,6 +27,7 @@ struct Setup {
     /// Callers here mostly want to read.
     reads: bool,
     hand_overs: u32,
+    shares: bool,
     batch: usize,
     keys: usize,
     seed: u64,
@@ -38,23 +39,27 @@ struct Setup {
 impl Setup {
     fn strategy(faults: bool) -> impl Strategy<Value = Self> {
         let counts = (1..=2_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
-        let (polls, reads) = (prop::bool::weighted(0.2), prop::bool::weighted(0.4));
+        let modes =
+            (prop::bool::weighted(0.2), prop::bool::weighted(0.4), prop::bool::weighted(0.4));
         let short_lease =
             if faults { prop::bool::weighted(0.5) } else { prop::bool::weighted(0.0) };
-        (counts, polls, reads, short_lease, any::<u64>()).prop_map(
-            |((shared, waiting, hand_overs, batch, keys), polls, reads, short_lease, seed)| Self {
+        (counts, modes, short_lease, any::<u64>()).prop_map(|(counts, modes, short_lease, seed)| {
+            let (shared, waiting, hand_overs, batch, keys) = counts;
+            let (polls, reads, shares) = modes;
+            Self {
                 shared,
                 waiting,
                 polls,
                 reads,
                 hand_overs,
+                shares,
                 batch,
                 keys,
                 seed,
                 short_lease,
                 closed: false,
-            },
-        )
+            }
+        })
     }
 
     fn limits(&self) -> Limits {
@@ -69,6 +74,7 @@ impl Setup {
             },
             hand_over_count: self.hand_overs,
             hand_over_age: ms(50),
+            share_write_locks: self.shares,
             poll_interval: ms(20),
             batch: self.batch,
             idle_timeout: ms(200),

@@ -9,6 +9,7 @@ pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
     /// How many would not wait: they are looked for only if there are any.
     tries: usize,
+    writers: usize,
 }
 
 #[derive(Debug)]
@@ -29,6 +30,10 @@ impl Queue {
         self.waiters.len()
     }
 
+    pub(super) fn has_writers(&self) -> bool {
+        self.writers > 0
+    }
+
     /// Whether it takes little memory.
     pub(super) fn is_small(&self) -> bool {
         self.waiters.capacity() <= 16
@@ -40,6 +45,7 @@ impl Queue {
 
     pub(super) fn push_back(&mut self, waiter: Waiter) {
         self.tries += usize::from(waiter.patience == Patience::Try);
+        self.writers += usize::from(waiter.mode == Mode::Write);
         if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {
             return self.waiters.push_front(waiter);
         }
@@ -48,7 +54,7 @@ impl Queue {
 
     pub(super) fn pop_front(&mut self) -> Option<Waiter> {
         let waiter = self.waiters.pop_front()?;
-        self.tries -= usize::from(waiter.patience == Patience::Try);
+        self.leaves(&waiter);
         Some(waiter)
     }
 
@@ -59,8 +65,13 @@ impl Queue {
     pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
         let waiter = self.waiters.remove(at)?;
-        self.tries -= usize::from(waiter.patience == Patience::Try);
+        self.leaves(&waiter);
         Some(waiter)
+    }
+
+    fn leaves(&mut self, waiter: &Waiter) {
+        self.tries -= usize::from(waiter.patience == Patience::Try);
+        self.writers -= usize::from(waiter.mode == Mode::Write);
     }
 
     /// Removes those who would not wait. True if there were any.
@@ -68,10 +79,12 @@ impl Queue {
         if self.tries == 0 {
             return false;
         }
-        self.tries = 0;
         for waiter in std::mem::take(&mut self.waiters) {
             match waiter.patience {
-                Patience::Try => taken(waiter),
+                Patience::Try => {
+                    self.leaves(&waiter);
+                    taken(waiter);
+                }
                 Patience::Wait => self.waiters.push_back(waiter),
             }
         }

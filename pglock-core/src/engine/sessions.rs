@@ -154,6 +154,11 @@ pub(super) enum Op {
         mode: Mode,
         hold: HoldId,
     },
+    /// Turns a write lock into a read lock.
+    Downgrade {
+        key: LockKey,
+        hold: HoldId,
+    },
     /// Gives back what no hold accounts for.
     Forget {
         key: LockKey,
@@ -170,6 +175,7 @@ pub(super) enum Op {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Alarm {
     Poll(LockKey),
+    Share(LockKey),
     CancelAgain(SessionId),
     Connect,
     Lease(SessionId),
@@ -369,6 +375,7 @@ impl Op {
             Self::Unlock { key, mode, .. } | Self::Forget { key, mode } => {
                 Operation::Unlock(key, mode)
             }
+            Self::Downgrade { key, .. } => Operation::Downgrade(key),
             Self::Cancel { pid, .. } => Operation::Cancel(pid),
             Self::Ping => Operation::Ping,
         }

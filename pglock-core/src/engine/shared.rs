@@ -87,8 +87,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn step(&self, event: Event) {
@@ -162,9 +162,7 @@ impl Shared {
         match alarm {
             Some(at) => {
                 // That it is time and that something else came up mean the same: look again.
-                if tokio::time::timeout_at(self.clock.instant(at), called).await.is_err() {
-                    self.clock.woken(at);
-                }
+                let _ = tokio::time::timeout_at(self.clock.instant(at), called).await;
             }
             None => called.await,
         }

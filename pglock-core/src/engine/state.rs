@@ -193,6 +193,7 @@ impl State {
         while let Some((at, alarm)) = self.sessions.due_alarm(now) {
             match alarm {
                 Alarm::Poll(key) => self.with(key, now, fx, |entry, cx| entry.poll(at, cx)),
+                Alarm::Share(key) => self.with(key, now, fx, |entry, cx| entry.share_at_last(cx)),
                 Alarm::CancelAgain(session) => self.sessions.cancel_again(session, now, fx),
                 Alarm::Connect => self.sessions.connect_next(now, fx),
                 Alarm::Lease(session) => {

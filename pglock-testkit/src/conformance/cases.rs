@@ -144,6 +144,10 @@ macro_rules! __each_case {
                 process_that_hands_nothing_over_asks_the_server_each_time: Engine,
                 lock_that_passes_on_has_been_left_before: Process,
                 change_of_mode_goes_through_the_server: Engine,
+                readers_elsewhere_share_a_write_lock_once_no_writer_waits: Engine,
+                readers_elsewhere_share_a_write_lock_after_a_while: Engine,
+                write_lock_is_shared_though_a_writer_elsewhere_waits: Engine,
+                shared_write_lock_has_been_left_before_it_passes_on: Process,
             ],
             keys: [
                 extreme_keys_are_kept_apart,

@@ -127,6 +127,8 @@ pub struct Options {
     pub max_locks: Option<usize>,
     /// How often, and for how long, a lock passes from caller to caller of one process, if not the default.
     pub hand_over: Option<(u32, Duration)>,
+    /// Whether readers may have the write lock of a writer of their process.
+    pub share_write_locks: bool,
     /// Bound on callers that wait, if not the default.
     pub max_waiters: Option<usize>,
     /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
@@ -144,6 +146,7 @@ impl Default for Options {
             wait_strategy: WaitStrategy::default(),
             max_locks: None,
             hand_over: None,
+            share_write_locks: false,
             max_waiters: None,
             lease: None,
             faults: None,
@@ -165,7 +168,8 @@ impl Options {
             .application_name(&*self.application_name)
             .max_waiting_sessions(self.max_waiting_sessions)
             .idle_timeout(self.idle_timeout)
-            .wait_strategy(self.wait_strategy);
+            .wait_strategy(self.wait_strategy)
+            .share_write_locks(self.share_write_locks);
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
         }

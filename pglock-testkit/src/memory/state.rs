@@ -66,6 +66,10 @@ impl State {
                 }
                 free
             }
+            Operation::Downgrade(key) => {
+                let granted = self.table.downgrade(pid, key);
+                granted.map(|granted| self.tell(granted)).is_some()
+            }
             Operation::Cancel(pid) => self.cancel(pid),
             Operation::UnlockAll => {
                 let granted = self.table.unlock_all(pid);

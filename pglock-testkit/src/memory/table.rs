@@ -66,6 +66,16 @@ impl LockTable {
         Some(self.wake(key))
     }
 
+    /// Turns a write lock into a read lock. The sessions that are granted the lock thereby; `None` if it was not held.
+    pub(super) fn downgrade(&mut self, pid: Pid, key: LockKey) -> Option<Vec<Pid>> {
+        let holders = &mut self.locks.get_mut(&key)?.holders;
+        if !holders.has(pid, Mode::Write) {
+            return None;
+        }
+        holders.add(pid, Mode::Read);
+        self.unlock(pid, key, Mode::Write)
+    }
+
     /// The sessions that are granted a lock thereby.
     pub(super) fn unlock_all(&mut self, pid: Pid) -> Vec<Pid> {
         let mut granted = Vec::new();

@@ -26,6 +26,8 @@ pub(crate) enum Scene {
     Followed,
     /// A reader here has held the lock for so long that others must ask before they join it.
     Joining,
+    /// A writer here gives it back, and no other one waits: readers elsewhere are to come in, too.
+    Sharing,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +118,10 @@ impl Combination {
 
 impl Scene {
     pub(crate) fn mode(self) -> Mode {
-        if self == Self::Joining { Mode::Read } else { Mode::Write }
+        match self {
+            Self::Joining | Self::Sharing => Mode::Read,
+            Self::First | Self::Waiting | Self::Followed => Mode::Write,
+        }
     }
 
     pub(crate) fn is_contended(self) -> bool {

@@ -101,7 +101,11 @@ impl Play {
         server.delay_answers(ANSWER);
         let faults = Faults::new();
         let driver = Faulty::new(server.driver(), &faults);
-        let locks = Locks::<Faulty<_>>::builder(driver).idle_timeout(IDLE).build().unwrap();
+        let locks = Locks::<Faulty<_>>::builder(driver)
+            .idle_timeout(IDLE)
+            .share_write_locks(combination.scene == Scene::Sharing)
+            .build()
+            .unwrap();
         let locks = Some(locks);
         Self { combination, server, witness, witness_pid, faults, locks, guards: Vec::new() }
     }
@@ -120,6 +124,15 @@ impl Play {
             Scene::Joining => {
                 self.guards.push(Guard::Read(lock.read().await.unwrap()));
                 sleep(OLD).await;
+            }
+            Scene::Sharing => {
+                lock.write().await.unwrap().release().await.unwrap();
+                let guard = lock.write().await.unwrap();
+                // When the caller has asked.
+                start(async move {
+                    sleep(ANSWER / 4).await;
+                    drop(guard);
+                });
             }
         }
         match lasting {

@@ -1,5 +1,6 @@
 //! What the server answered about a key.
 
+use super::sharing::Sharing;
 use super::{Context, Entry, Hold, Release, Request, Why};
 use crate::engine::event::{Effects, HoldId, Outcome, Patience, SessionId};
 use crate::engine::queue::Waiter;
@@ -83,6 +84,8 @@ impl Entry {
             session,
             mode,
             guards: 0,
+            used: mode,
+            sharing: Sharing::No,
             release: Release::No,
             confirm: None,
             since: cx.now,

@@ -13,8 +13,9 @@ impl Entry {
     /// True if the caller can be served from here after all, or has been told that it cannot be.
     pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
         if self.has_guards() {
-            // Readers here hold it, and have for so long that a new one may not simply join them.
-            return self.ask_to_join(cx);
+            // Readers here hold it, and have for so long that a new one may not simply join them. Under a write lock, nobody can be asked:
+            // it is about to become a read lock.
+            return self.holds.iter().all(|hold| hold.mode == Mode::Read) && self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
             [] if cx.sessions.is_full() => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::server::Pid;
 use super::world::{Link, Stage, World};
 use crate::driver::{Operation, Outcome};
-use crate::engine::entry::Request;
+use crate::engine::entry::{Hold, Request};
 use crate::engine::event::{Event, Patience, SessionId};
 use crate::engine::limits::WaitStrategy;
 use crate::engine::sessions::{Phase, Role};
@@ -26,6 +26,10 @@ impl World {
                     let held = self.server.count(pid, key, Mode::Read) > 0;
                     assert!(!held || self.faulty, "a holder is let past who waits");
                 }
+                Operation::Downgrade(key) => {
+                    let held = self.server.count(pid, key, Mode::Write) > 0;
+                    assert!(held || self.faulty, "what is to be a read lock is none yet");
+                }
                 Operation::Cancel(target) => {
                     let mut sessions = self.state.sessions.iter();
                     assert!(
@@ -44,9 +48,10 @@ impl World {
                 assert!(guard.lost, "{guard:?} of {key} has no session");
                 continue;
             };
-            let held = self.server.count(link.pid, key, guard.mode);
+            // A write lock does for readers, too.
+            let held = [guard.mode, Mode::Write].map(|mode| self.server.count(link.pid, key, mode));
             assert!(
-                held == 1 || link.stage == Stage::Broken,
+                held.contains(&1) || link.stage == Stage::Broken,
                 "{guard:?} of {key} is not held by {link:?}"
             );
             assert!(
@@ -72,6 +77,10 @@ impl World {
         }
         for (key, entry) in &self.state.entries {
             assert!(!entry.is_unused(), "{key} is of no use any more");
+            assert!(
+                entry.holds.iter().all(Hold::is_seen_to),
+                "readers elsewhere are kept out for good"
+            );
         }
         assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
     }
@@ -80,7 +89,7 @@ impl World {
     pub(crate) fn note_contention(&mut self) {
         for (key, model) in &mut self.reference.keys {
             let mut claims = self.server.claims(*key);
-            claims.retain(|(pid, mode)| !is_ours(&self.state, &self.links, *key, *pid, *mode));
+            claims.retain(|(pid, _)| !is_ours(&self.state, &self.links, *key, *pid));
             let mut earlier_waits = false;
             let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
             for caller in &mut model.waiting {
@@ -129,18 +138,12 @@ impl World {
 }
 
 /// Whether a claim at the server is one that the machine knows and nobody here uses.
-fn is_ours(
-    state: &State,
-    links: &BTreeMap<SessionId, Link>,
-    key: LockKey,
-    pid: Pid,
-    mode: Mode,
-) -> bool {
+fn is_ours(state: &State, links: &BTreeMap<SessionId, Link>, key: LockKey, pid: Pid) -> bool {
     let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
         return false;
     };
     state.entries.get(&key).is_some_and(|entry| {
-        entry.holds.iter().any(|h| h.session == *id && h.mode == mode)
+        entry.holds.iter().any(|h| h.session == *id)
             || matches!(entry.request, Request::Wait { session, .. } if session == *id)
             || matches!(entry.request, Request::Try { session, .. } if session == *id)
     })

@@ -26,7 +26,7 @@ impl World {
         self.links.remove(&session);
     }
 
-    /// The server refuses a statement when it has done a part of it. With `half`, a probe ends in its middle.
+    /// The server refuses a statement when it has done a part of it. With `half`, a probe or a downgrade ends in its middle.
     pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
         self.faulty = true;
         let link = &self.links[&id];
@@ -34,8 +34,14 @@ impl World {
         if let Stage::Sent(operations) = &stage {
             let (before, after) = operations.split_at(done.min(operations.len()));
             self.execute(pid, before, true);
-            if let (true, Some(Operation::Probe(key))) = (half, after.first()) {
-                self.server.try_lock(pid, *key, Mode::Read);
+            match after.first() {
+                Some(Operation::Probe(key)) if half => {
+                    self.server.try_lock(pid, *key, Mode::Read);
+                }
+                Some(Operation::Downgrade(key)) if half => {
+                    self.server.half_downgrade(pid, *key);
+                }
+                _ => {}
             }
         }
         // A wait may hold the lock all the same.

@@ -53,6 +53,20 @@ impl Server {
         true
     }
 
+    pub(crate) fn downgrade(&mut self, pid: Pid, key: LockKey) -> bool {
+        self.half_downgrade(pid, key) && self.unlock(pid, key, Mode::Write)
+    }
+
+    /// Both are held then.
+    pub(crate) fn half_downgrade(&mut self, pid: Pid, key: LockKey) -> bool {
+        let lock = self.locks.entry(key).or_default();
+        let is_held = lock.held.contains_key(&(pid, Mode::Write));
+        if is_held {
+            *lock.held.entry((pid, Mode::Read)).or_default() += 1;
+        }
+        is_held
+    }
+
     pub(crate) fn unlock_all(&mut self, pid: Pid) {
         for lock in self.locks.values_mut() {
             lock.held.retain(|(holder, _), _| *holder != pid);

@@ -369,6 +369,7 @@ impl World {
                     let free = self.server.try_lock(pid, key, Mode::Read);
                     free && self.server.unlock(pid, key, Mode::Read)
                 }
+                Operation::Downgrade(key) => self.server.downgrade(pid, key),
                 Operation::Cancel(target) => self.cancel(target, luck),
                 Operation::UnlockAll => {
                     self.server.unlock_all(pid);

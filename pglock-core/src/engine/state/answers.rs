@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::State;
 use crate::driver::{Answer, Holding, Outcome};
 use crate::engine::entry::Release;
-use crate::engine::event::{Effects, Moment, Server, SessionId};
+use crate::engine::event::{Effects, HoldId, Moment, Server, SessionId};
 use crate::engine::sessions::{Op, Ops, Phase, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
@@ -114,6 +114,9 @@ impl State {
             Op::Unlock { key, hold, .. } => {
                 self.with(key, now, fx, |entry, cx| entry.unlocked(hold, done, cx));
             }
+            // Somebody has taken the write lock away.
+            Op::Downgrade { .. } if !done => self.drop_session(id, now, fx),
+            Op::Downgrade { key, .. } => self.with(key, now, fx, |entry, cx| entry.settle(cx)),
             Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, now, fx),
         }
@@ -154,6 +157,7 @@ impl State {
     fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, now: Moment, fx: &mut Effects) {
         let mut found: HashSet<_> = held.iter().copied().collect();
         let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
+        self.undo_downgrades(id, &held, now, fx);
         // What it held before it must hold still, but for what it was giving back.
         for (key, entry) in &self.entries {
             for hold in entry.holds.iter().filter(|hold| hold.session == id) {
@@ -196,11 +200,14 @@ impl State {
                 Op::Lock { key, .. } => {
                     self.with(key, now, fx, |entry, cx| entry.request_failed(id, None, cx));
                 }
-                Op::Unlock { key, mode, .. } if !is_held(key, mode) => {
+                Op::Unlock { key, hold, .. } if !self.has(key, hold, is_held) => {
                     self.done(id, *op, true, now, fx);
                 }
                 Op::Unlock { key, hold, .. } => {
                     self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
+                }
+                Op::Downgrade { key, .. } => {
+                    self.with(key, now, fx, |entry, cx| entry.settle(cx));
                 }
                 Op::Cancel { .. } => self.sessions.push(id, *op, fx),
                 Op::Forget { .. } | Op::Ping => {}
@@ -217,6 +224,32 @@ impl State {
             }
             _ => self.sessions.rest(id, now),
         }
+    }
+
+    /// Of the operations that may have been done, those that turned a write lock into a read lock and were not.
+    fn undo_downgrades(&mut self, id: SessionId, held: &[Holding], now: Moment, fx: &mut Effects) {
+        let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
+        else {
+            return;
+        };
+        let undone: Vec<_> = doubtful
+            .iter()
+            .filter_map(|op| match *op {
+                Op::Downgrade { key, hold } => Some((key, hold)),
+                _ => None,
+            })
+            .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
+            .collect();
+        for (key, hold) in undone {
+            self.with(key, now, fx, |entry, cx| entry.not_downgraded(hold, cx));
+        }
+    }
+
+    /// Whether the server has this hold still.
+    fn has(&self, key: LockKey, id: HoldId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
+        let entry = self.entries.get(&key);
+        let hold = entry.and_then(|entry| entry.holds.iter().find(|hold| hold.id == id));
+        hold.is_some_and(|hold| is_held(key, hold.mode))
     }
 }
 

@@ -58,7 +58,7 @@ impl State {
             return Job::Look(key);
         }
         session.has_looked = false;
-        let mut ops = self.take_ops(id);
+        let mut ops = self.take_ops(id, now);
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
@@ -80,11 +80,11 @@ impl State {
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId) -> Ops {
+    fn take_ops(&mut self, id: SessionId, now: Moment) -> Ops {
         let mut ops = Ops::new();
         while ops.len() < self.sessions.limits.batch
             && let Some(session) = self.sessions.get_mut(id)
-            && let Some(op) = session.outbox.pop_front()
+            && let Some(mut op) = session.outbox.pop_front()
         {
             if let Op::Lock { .. } = op {
                 debug_assert!(
@@ -94,7 +94,7 @@ impl State {
                 ops.push(op);
                 break;
             }
-            if self.is_wanted(op) {
+            if self.is_wanted(&mut op, now) {
                 ops.push(op);
             }
         }
@@ -102,21 +102,31 @@ impl State {
     }
 
     /// Whether the operation still makes sense; notes that it is sent.
-    fn is_wanted(&mut self, op: Op) -> bool {
-        let (Op::Try { key, .. } | Op::Probe { key } | Op::Unlock { key, .. }) = op else {
+    fn is_wanted(&mut self, op: &mut Op, now: Moment) -> bool {
+        let key = match *op {
+            Op::Try { key, .. }
+            | Op::Probe { key }
+            | Op::Unlock { key, .. }
+            | Op::Downgrade { key, .. } => key,
             // The pid of a session that has gone may be another one's by now.
-            return !matches!(op, Op::Cancel { target, .. } if self.sessions.get(target).is_none());
+            Op::Cancel { target, .. } => return self.sessions.get(target).is_some(),
+            Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
         };
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return false;
         };
-        if let Op::Unlock { hold: id, .. } = op {
-            let hold = entry.get_mut().holds.iter_mut().find(|hold| hold.id == id);
+        if let Op::Downgrade { hold, .. } = *op {
+            return entry.get_mut().sends_downgrade(hold, key, now, &mut self.sessions);
+        }
+        if let Op::Unlock { hold: id, mode, .. } = op {
+            let hold = entry.get_mut().holds.iter_mut().find(|hold| hold.id == *id);
             // It may have passed to another caller here since.
             let Some(hold) = hold.filter(|hold| hold.release == Release::Queued) else {
                 return false;
             };
             hold.release = Release::Sent;
+            // It may have become a read lock.
+            *mode = hold.mode;
             return true;
         }
         if entry.get().queue.is_empty() {

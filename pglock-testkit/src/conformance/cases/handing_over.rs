@@ -4,10 +4,10 @@ use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pglock_core::{DistributedRwLock, LockKey, Mode};
+use pglock_core::{DistributedRwLock, LockKey, Mode, ReadGuard};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::conformance::busy::{Busy, keep_busy};
@@ -60,10 +60,19 @@ pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab
     assert_eq!((manager.stats().grants, manager.stats().hand_overs), (9, 0));
 }
 
-/// The witness is the system's lock on a file, taken inside and given back before the release.
 pub async fn lock_that_passes_on_has_been_left_before(lab: &Lab) {
+    pass_on(lab, &Options::default()).await;
+}
+
+pub async fn shared_write_lock_has_been_left_before_it_passes_on(lab: &Lab) {
+    pass_on(lab, &sharing()).await;
+}
+
+/// The witness is the system's lock on a file, taken inside and given back before the release.
+async fn pass_on(lab: &Lab, options: &Options) {
     if lab.is_child() {
-        let (lock, path) = (lab.lock(KEY), TestProcess::role().unwrap());
+        let lock = lab.manager_with(options).rwlock(KEY.into());
+        let path = TestProcess::role().unwrap();
         return keep_busy(8, move |turn| enter(lock.clone(), path.clone(), turn)).await;
     }
     let file = NamedTempFile::new().unwrap();
@@ -129,6 +138,73 @@ pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
         assert_eq!(ours.stats().hand_overs, 0);
         lab.witness().until_free(key).await.unwrap();
     }
+}
+
+fn sharing() -> Options {
+    Options { share_write_locks: true, ..Options::default() }
+}
+
+pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab) {
+    let key = LockKey::from(KEY);
+    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
+    let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
+    let write = ours.rwlock(key).write().await.unwrap();
+    let here = read(ours.rwlock(key));
+    lab.until_queued(&ours, 1).await;
+    drop(write);
+    let here = soon("it passes on", here).await.unwrap();
+    assert_eq!(ours.stats().hand_overs, 1);
+    let elsewhere = soon("readers share", theirs.read()).await.unwrap();
+    assert_eq!(modes(lab, key).await, [Mode::Read; 2]);
+    here.release().await.unwrap();
+    elsewhere.release().await.unwrap();
+    lab.witness().until_free(key).await.unwrap();
+}
+
+pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
+    let key = LockKey::from(KEY);
+    let options = Options { hand_over: Some((u32::MAX, Duration::from_secs(2))), ..sharing() };
+    let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
+    let write = ours.rwlock(key).write().await.unwrap();
+    let here = read(ours.rwlock(key));
+    lab.until_queued(&ours, 1).await;
+    let lock = ours.rwlock(key);
+    let next = start(async move { lock.write().await.unwrap() });
+    lab.until_queued(&ours, 2).await;
+    drop(write);
+    let here = soon("it passes on", here).await.unwrap();
+    let elsewhere = soon("readers share", theirs.read()).await.unwrap();
+    assert!(!next.is_finished());
+    here.release().await.unwrap();
+    elsewhere.release().await.unwrap();
+    soon("the readers have gone", next).await.unwrap().release().await.unwrap();
+    lab.witness().until_free(key).await.unwrap();
+}
+
+pub async fn write_lock_is_shared_though_a_writer_elsewhere_waits(lab: &Lab) {
+    let key = LockKey::from(KEY);
+    // However long it takes to get there.
+    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
+    let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
+    let write = ours.rwlock(key).write().await.unwrap();
+    let elsewhere = start(async move { theirs.write().await.unwrap() });
+    lab.witness().until_waiting(key, 1).await.unwrap();
+    let here = read(ours.rwlock(key));
+    lab.until_queued(&ours, 1).await;
+    drop(write);
+    let here = soon("it passes on", here).await.unwrap();
+    while modes(lab, key).await != [Mode::Read] {
+        sleep(Duration::from_millis(1)).await;
+    }
+    lab.witness().until_waiting(key, 1).await.unwrap();
+    assert!(here.is_held());
+    here.release().await.unwrap();
+    soon("the reader has gone", elsewhere).await.unwrap().release().await.unwrap();
+    lab.witness().until_free(key).await.unwrap();
+}
+
+fn read(lock: Arc<dyn DistributedRwLock>) -> JoinHandle<ReadGuard> {
+    start(async move { lock.read().await.unwrap() })
 }
 
 async fn lock_in(lock: &dyn DistributedRwLock, mode: Mode) -> Box<dyn Send> {

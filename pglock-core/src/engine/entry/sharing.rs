@@ -1,0 +1,131 @@
+//! Readers under a write lock, where [`Limits::share_write_locks`] allows it.
+//!
+//! A write lock at the server does for the readers of this process as well, so that writers and readers here follow each other without
+//! the server. Readers elsewhere have no part in it: it is turned into a read lock as soon as no writer here is in line, and at the latest when
+//! it would have to be passed on.
+
+use super::{Context, Entry, Hold, Release};
+use crate::engine::event::{HoldId, Moment};
+use crate::engine::limits::Limits;
+use crate::engine::sessions::{Alarm, Op, Sessions};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// What becomes of a write lock that readers use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// Nothing, or it has been done.
+    No,
+    /// A writer here waits for them; an alarm is set to share all the same.
+    Watched,
+    /// It is to be turned into a read lock.
+    Queued,
+    /// The server did not do that; an alarm is set to try once more.
+    Refused,
+}
+
+impl Hold {
+    /// Whether it may pass from caller to caller here, rather than to other processes.
+    pub(super) fn is_fresh(&self, limits: &Limits, now: Moment) -> bool {
+        self.passes <= limits.hand_over_count
+            && now.saturating_sub(self.since) < limits.hand_over_age
+    }
+
+    /// Whether a caller in this mode can have it, as far as the callers here go.
+    pub(super) fn does_for(&self, mode: Mode, limits: &Limits) -> bool {
+        match (self.mode, mode) {
+            (Mode::Read, Mode::Read) => true,
+            (Mode::Read, Mode::Write) => false,
+            (Mode::Write, Mode::Write) => self.guards == 0,
+            (Mode::Write, Mode::Read) => {
+                limits.share_write_locks && (self.guards == 0 || self.used == Mode::Read)
+            }
+        }
+    }
+
+    fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
+        self.sharing = Sharing::Watched;
+        sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
+    }
+
+    /// Whether only readers have it, and other processes cannot know.
+    fn is_for_readers(&self) -> bool {
+        self.mode == Mode::Write
+            && self.guards > 0
+            && self.used == Mode::Read
+            && self.release == Release::No
+    }
+}
+
+#[cfg(test)]
+impl Hold {
+    /// Whether readers of other processes will get their part.
+    pub(crate) fn is_seen_to(&self) -> bool {
+        !self.is_for_readers() || self.sharing != Sharing::No
+    }
+}
+
+impl Entry {
+    /// Lets readers of other processes in where only readers are left here.
+    pub(super) fn share(&mut self, cx: &mut Context<'_>) {
+        let writers = self.queue.has_writers();
+        for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
+            let stays = writers && hold.is_fresh(&cx.sessions.limits, cx.now);
+            match hold.sharing {
+                Sharing::Queued | Sharing::Refused => {}
+                Sharing::Watched if stays => {}
+                Sharing::No if stays => hold.watch(cx.key, cx.sessions),
+                Sharing::No | Sharing::Watched => {
+                    hold.sharing = Sharing::Queued;
+                    let op = Op::Downgrade { key: cx.key, hold: hold.id };
+                    cx.sessions.push(hold.session, op, cx.fx);
+                }
+            }
+        }
+    }
+
+    /// Readers have had it to themselves for long enough.
+    pub(crate) fn share_at_last(&mut self, cx: &mut Context<'_>) {
+        for hold in &mut self.holds {
+            if matches!(hold.sharing, Sharing::Watched | Sharing::Refused) {
+                hold.sharing = Sharing::No;
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// Whether it still makes sense; it is on its way then.
+    pub(crate) fn sends_downgrade(
+        &mut self,
+        id: HoldId,
+        key: LockKey,
+        now: Moment,
+        sessions: &mut Sessions,
+    ) -> bool {
+        let writers = self.queue.has_writers();
+        let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
+            return false;
+        };
+        hold.sharing = Sharing::No;
+        if !hold.is_for_readers() {
+            return false;
+        }
+        if writers && hold.is_fresh(&sessions.limits, now) {
+            hold.watch(key, sessions);
+            return false;
+        }
+        // What follows in this session finds a read lock.
+        hold.mode = Mode::Read;
+        true
+    }
+
+    /// The server did not do it.
+    pub(crate) fn not_downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
+        let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
+            return;
+        };
+        hold.mode = Mode::Write;
+        hold.sharing = Sharing::Refused;
+        cx.sessions.alarm_at(cx.now + cx.sessions.limits.poll_interval, Alarm::Share(cx.key));
+    }
+}

@@ -46,6 +46,21 @@
 //!      └── the next caller here ──────┘ └───── it failed: once more ──┘
 //! ```
 //!
+//! With [`Limits::share_write_locks`], readers here may have a write lock, and their [`entry::sharing::Sharing`] is:
+//!
+//! ```text
+//!               a writer here waits              it has gone, or
+//!             ┌─────────────────────► ┌─────────┐ the hold is old
+//! ┌────┐ ─────┘                       │ Watched │ ───────────────┐
+//! │ No │                              └─────────┘                ▼
+//! │    │       no writer here waits, or the hold is old     ┌────────┐
+//! │    │ ─────────────────────────────────────────────────► │ Queued │
+//! │    │ ◄───────── sent, or the readers have gone ──────── └────────┘
+//! │    │ ◄─ once more ─ ┌─────────┐
+//! └────┘ ── it failed ► │ Refused │
+//!                       └─────────┘
+//! ```
+//!
 //! # What a session does
 //!
 //! Its [`sessions::Phase`]:

@@ -2,7 +2,7 @@
 
 mod answers;
 mod asking;
-mod sharing;
+pub(super) mod sharing;
 
 use std::time::Duration;
 

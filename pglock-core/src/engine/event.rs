@@ -74,7 +74,7 @@ pub(crate) enum Event {
     Refused { session: SessionId, error: Error },
     /// The session has ended, whatever it was doing.
     Ended { session: SessionId, error: Error },
-    /// The time of [`State::alarm`](super::State::alarm) has come.
+    /// The time of [`State::alarm`](super::state::State::alarm) has come.
     Tick,
     /// No more acquires; everything is to be released.
     Close,
@@ -88,7 +88,7 @@ pub(crate) enum Effect {
     },
     /// Connect this session.
     Open(SessionId),
-    /// The session has something to do: ask [`State::next`](super::State::next).
+    /// The session has something to do: ask [`State::next`](super::state::State::next).
     Kick(SessionId),
     /// The guards of the session may believe in their locks until then.
     Confirmed {

@@ -71,7 +71,8 @@ pub async fn dropped_manager_ends_its_sessions(lab: &Lab) {
     let witness = lab.witness();
     let manager = lab.manager_with(&options);
     drop(manager.rwlock("key".into()).write().await.unwrap());
-    assert_eq!(witness.sessions("short-lived").await.unwrap().len(), 1);
+    // The one that the first was compared with may be leaving.
+    witness.until_sessions("short-lived", 1).await.unwrap();
     drop(manager);
     witness.until_sessions("short-lived", 0).await.unwrap();
 }

@@ -1,14 +1,14 @@
 //! What is traced, as a subscriber would write it down.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Hears every level. Clones are handles to the same notes.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Listener {
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -21,7 +21,20 @@ impl Visit for Text {
     }
 }
 
+/// While there is one subscriber only, `tracing` believes that every thread has it, and another test that comes by a place for the first time
+/// turns that place off for all.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Listener::silent()));
+
 impl Listener {
+    pub(super) fn start() -> Self {
+        LazyLock::force(&SECOND);
+        Self::silent()
+    }
+
+    fn silent() -> Self {
+        Self { heard: Arc::default() }
+    }
+
     /// A text for each event and each span so far.
     pub(super) fn heard(&self) -> Vec<String> {
         self.notes().clone()

@@ -16,7 +16,7 @@ use crate::witness::{PostgresWitness, Witness};
 pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {
     let name = format!("a\nb\r\u{1b}[31m\u{202e}{}", "x".repeat(1000));
     let other = format!("{name}y");
-    let listener = Listener::default();
+    let listener = Listener::start();
     let (manager, holder) = (lab.manager(), lab.lock(7));
     let lock = manager.named_rwlock(LockKey::from(7).named(name.clone()));
     let (texts, errors) = async {

@@ -22,7 +22,7 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
         drop(lab.start_process());
         return;
     }
-    let listener = Listener::default();
+    let listener = Listener::start();
     tracing::subscriber::set_global_default(listener.clone()).unwrap();
     tracing::trace!("heard");
     assert_eq!(listener.heard().len(), 1);

@@ -116,13 +116,8 @@ pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
         async move { lock.write().await }
     });
     witness.until_waiting("key".into(), 1).await.unwrap();
-    assert_eq!(witness.sessions("pglock").await.unwrap().len(), 2);
+    witness.until_sessions("pglock", 2).await.unwrap();
     witness.release("key".into(), Mode::Write).await.unwrap();
     drop(soon("the lock is free", wait).await.unwrap().unwrap());
-    soon("the idle session is closed", async {
-        while witness.sessions("pglock").await.unwrap().len() > 1 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    witness.until_sessions("pglock", 1).await.unwrap();
 }

@@ -157,7 +157,7 @@ fn cases(count: u32) -> ProptestConfig {
 }
 
 prop_state_machine! {
-    #![proptest_config(cases(5_000))]
+    #![proptest_config(cases(20_000))]
 
     #[test]
     fn callers_get_what_they_may_expect(sequential 1..60 => Model<false>);

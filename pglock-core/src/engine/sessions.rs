@@ -95,6 +95,8 @@ pub(super) struct Session {
     pub(super) heartbeat: Option<Moment>,
     /// An alarm is set to look at its lease.
     leased: bool,
+    /// An alarm is set to look whether it waits still.
+    patient: bool,
     idle_since: Moment,
     /// An alarm is set to look whether it is idle still.
     watched: bool,
@@ -131,7 +133,14 @@ pub(super) enum Phase {
 }
 
 /// One who wants to know who holds and awaits this key, or any.
-pub(super) type Look = (WaiterId, Option<LockKey>);
+pub(super) type Look = (Onlooker, Option<LockKey>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Onlooker {
+    Caller(WaiterId),
+    /// The machine, about a session that has waited for long.
+    Wait(SessionId),
+}
 
 /// What is sent in one statement. Most are alone.
 pub(super) type Ops = SmallVec<[Op; 1]>;
@@ -179,6 +188,7 @@ pub(super) enum Alarm {
     CancelAgain(SessionId),
     Connect,
     Lease(SessionId),
+    Wait(SessionId),
     CloseIdle(SessionId),
 }
 
@@ -311,6 +321,7 @@ impl Session {
             beat: false,
             heartbeat: None,
             leased: false,
+            patient: false,
             idle_since: now,
             watched: false,
         }

@@ -201,6 +201,7 @@ impl State {
                         self.lease_over(session, now, fx);
                     }
                 }
+                Alarm::Wait(session) => self.look_for(session, now, fx),
                 Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
             }
         }

@@ -99,6 +99,36 @@ fn a_caller_who_would_not_wait_is_refused_when_another_process_holds_the_lock() 
 }
 
 #[test]
+fn a_wait_that_the_server_has_forgotten_is_begun_again() {
+    let (mut world, waiter) = waiting(Write);
+    world.silence(WAITING);
+    pass(&mut world, 12);
+    assert!(!world.links.contains_key(&WAITING));
+    assert!(world.server.is_waiting(world.links[&SessionId(2)].pid));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn a_long_wait_goes_on() {
+    let (mut world, waiter) = waiting(Write);
+    pass(&mut world, 60);
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+/// Lets the heartbeats go on.
+fn pass(world: &mut World, seconds: u64) {
+    for _ in 0..seconds {
+        world.advance(Duration::from_secs(1));
+        world.settle();
+    }
+}
+
+#[test]
 fn an_abandoned_waiter_is_cancelled_at_the_server() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());

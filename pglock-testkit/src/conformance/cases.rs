@@ -206,6 +206,7 @@ macro_rules! __each_case {
                 forgotten_guard_holds_its_lock_until_the_manager_is_closed,
                 lock_taken_from_a_living_session_is_told_within_a_heartbeat: Engine,
                 stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over: Postgres,
+                wait_that_the_server_has_forgotten_is_begun_again: Postgres,
                 no_lock_is_lost_on_an_overloaded_machine: Postgres,
                 confirmed_guards_never_overlap_while_sessions_end: Sessions,
             ],

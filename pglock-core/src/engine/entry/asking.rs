@@ -15,7 +15,7 @@ impl Entry {
         if self.has_guards() {
             // Readers here hold it, and have for so long that a new one may not simply join them. Under a write lock, nobody can be asked:
             // it is about to become a read lock.
-            return self.holds.iter().all(|hold| hold.mode == Mode::Read) && self.ask_to_join(cx);
+            return self.is_shared() && self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
             [] if cx.sessions.is_full() => {

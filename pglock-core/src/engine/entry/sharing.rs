@@ -20,6 +20,8 @@ pub(crate) enum Sharing {
     Watched,
     /// It is to be turned into a read lock.
     Queued,
+    /// It is on the way: for this session it is a read lock, for others it may be a write lock still.
+    Sent,
     /// The server did not do that; an alarm is set to try once more.
     Refused,
 }
@@ -72,7 +74,7 @@ impl Entry {
         for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
             let stays = writers && hold.is_fresh(&cx.sessions.limits, cx.now);
             match hold.sharing {
-                Sharing::Queued | Sharing::Refused => {}
+                Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
                 Sharing::Watched if stays => {}
                 Sharing::No if stays => hold.watch(cx.key, cx.sessions),
                 Sharing::No | Sharing::Watched => {
@@ -114,9 +116,23 @@ impl Entry {
             hold.watch(key, sessions);
             return false;
         }
-        // What follows in this session finds a read lock.
         hold.mode = Mode::Read;
+        hold.sharing = Sharing::Sent;
         true
+    }
+
+    pub(crate) fn downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
+        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id)
+            && hold.sharing == Sharing::Sent
+        {
+            hold.sharing = Sharing::No;
+        }
+        self.settle(cx);
+    }
+
+    /// Whether other processes can tell readers here from a writer.
+    pub(super) fn is_shared(&self) -> bool {
+        self.holds.iter().all(|hold| hold.mode == Mode::Read && hold.sharing != Sharing::Sent)
     }
 
     /// The server did not do it.

@@ -61,6 +61,14 @@ impl World {
         self.server.end(pid);
     }
 
+    /// The server session ends, and the client never learns of it.
+    pub(crate) fn silence(&mut self, id: SessionId) {
+        self.faulty = true;
+        let link = self.links.get_mut(&id).expect("only what is there falls silent");
+        link.stage = Stage::Silent;
+        self.server.end(link.pid);
+    }
+
     /// The connection ends; the server learns of it later.
     pub(crate) fn cut(&mut self, id: SessionId) {
         let Some(link) = self.links.get_mut(&id) else {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::driver::Holding;
 use crate::key::LockKey;
+use crate::looking::LockEntry;
 use crate::mode::Mode;
 
 /// A server session.
@@ -110,6 +111,19 @@ impl Server {
                 (*pid, holding, *count)
             })
         })
+    }
+
+    /// Everything, as it is seen by those who look.
+    pub(crate) fn rows(&self) -> Vec<LockEntry> {
+        let keys = self.locks.iter();
+        keys.flat_map(|(key, lock)| {
+            let row = |mode: &Mode, pid: &Pid, granted| {
+                LockEntry::new(Holding { key: *key, mode: *mode }, granted, *pid)
+            };
+            let held = lock.held.keys().map(move |(pid, mode)| row(mode, pid, true));
+            held.chain(lock.queue.iter().map(move |(pid, mode)| row(mode, pid, false)))
+        })
+        .collect()
     }
 
     /// Who holds the key or waits for it.

@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     CancelWait { nth: usize },
     Kill { nth: usize, executed: bool },
     Cut { nth: usize },
+    Silence { nth: usize },
     Reap { nth: usize, executed: bool },
 }
 
@@ -90,6 +91,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         nth().prop_map(|nth| Fault::CancelWait { nth }),
         (nth(), any::<bool>()).prop_map(|(nth, executed)| Fault::Kill { nth, executed }),
         nth().prop_map(|nth| Fault::Cut { nth }),
+        nth().prop_map(|nth| Fault::Silence { nth }),
         (nth(), any::<bool>()).prop_map(|(nth, executed)| Fault::Reap { nth, executed }),
     ]
 }
@@ -171,6 +173,11 @@ impl Fault {
                 };
                 if let Some(id) = choose(world.find(sent), nth) {
                     world.refuse(id, done, half);
+                }
+            }
+            Self::Silence { nth } => {
+                if let Some(id) = choose(world.find(|stage| *stage == Stage::Waiting), nth) {
+                    world.silence(id);
                 }
             }
             Self::CancelWait { nth } => {

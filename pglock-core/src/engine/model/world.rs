@@ -14,6 +14,7 @@ use crate::engine::limits::Limits;
 use crate::engine::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
+use crate::looking::LockEntry;
 use crate::mode::Mode;
 
 /// Backend pids of sessions of another process; ours are higher.
@@ -69,7 +70,9 @@ pub(crate) enum Stage {
     /// On its way back.
     Answer(Vec<Answer>),
     Found(Vec<Holding>),
-    Seen,
+    Seen(Vec<LockEntry>),
+    /// Nothing comes any more, not even that it has ended.
+    Silent,
     Refusal,
     Closing,
     Broken,
@@ -260,6 +263,7 @@ impl World {
         let can_move = |link: &Link| match link.stage {
             Stage::Idle => link.kicked,
             Stage::Waiting => !self.server.is_waiting(link.pid),
+            Stage::Silent => false,
             _ => true,
         };
         let links = self.links.iter().filter(|(_, link)| can_move(link));
@@ -295,10 +299,10 @@ impl World {
             }
             Stage::SentLook => {
                 link.heard = self.now;
-                link.stage = Stage::Seen;
+                link.stage = Stage::Seen(self.server.rows());
             }
-            Stage::Seen => {
-                self.step(Event::Seen { session: id, locks: Vec::new() });
+            Stage::Seen(locks) => {
+                self.step(Event::Seen { session: id, locks });
                 self.ask_next(id);
             }
             Stage::Found(holdings) => {
@@ -319,6 +323,7 @@ impl World {
                 self.server.end(link.pid);
                 self.end(id);
             }
+            Stage::Silent => link.stage = Stage::Silent,
             Stage::Broken => self.end(id),
         }
     }

@@ -1,8 +1,11 @@
 //! How long a session is believed in: until the client lease has passed since something was sent to it that has been answered.
 
+use std::time::Duration;
+
 use super::{Alarm, Op, Phase, Role, Session, Sessions};
 use crate::engine::event::{Effect, Effects, Moment, SessionId};
 use crate::engine::limits::Lease;
+use crate::key::LockKey;
 
 impl Sessions {
     /// The session has answered what was sent last.
@@ -65,9 +68,36 @@ impl Sessions {
         false
     }
 
+    /// Sets the alarm of a session that waits for a lock, if none is set: its silence says nothing.
+    pub(crate) fn watch_wait(&mut self, id: SessionId) {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        if session.waits_for_a_lock() && !std::mem::replace(&mut session.patient, true) {
+            let at = session.sent + lease.client;
+            self.alarm_at(at, Alarm::Wait(id));
+        }
+    }
+
+    /// The key that the session waits for, if it is time to look whether it does.
+    pub(crate) fn is_to_be_looked_for(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
+        let lease = self.limits.lease;
+        let session = self.table.get_mut(&id)?;
+        session.patient = false;
+        if !session.has_waited_for(lease.client, now) {
+            self.watch_wait(id);
+            return None;
+        }
+        session.patient = true;
+        let key = session.awaited();
+        self.alarm_at(now + lease.client, Alarm::Wait(id));
+        key
+    }
+
     /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else tells whether they live.
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
-        let silent = |s: &Session| s.waits_for_a_lock() && now >= s.sent + self.limits.lease.client;
+        let silent = |s: &Session| s.has_waited_for(self.limits.lease.client, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
     }
 }
@@ -84,9 +114,23 @@ impl Session {
     }
 
     fn waits_for_a_lock(&self) -> bool {
-        let waits =
-            matches!(&self.phase, Phase::Running(ops) if matches!(ops[..], [Op::Lock { .. }]));
-        self.role == Role::Waiting && waits
+        self.awaited().is_some()
+    }
+
+    /// The key that it waits for.
+    pub(crate) fn awaited(&self) -> Option<LockKey> {
+        match &self.phase {
+            Phase::Running(ops) if self.role == Role::Waiting => match ops[..] {
+                [Op::Lock { key, .. }] => Some(key),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it waited for a lock at that time, and had for so long.
+    pub(crate) fn has_waited_for(&self, time: Duration, now: Moment) -> bool {
+        self.waits_for_a_lock() && now >= self.sent + time
     }
 
     fn next_look(&self, lease: Lease, now: Moment) -> Moment {

@@ -116,7 +116,9 @@ impl State {
             }
             // Somebody has taken the write lock away.
             Op::Downgrade { .. } if !done => self.drop_session(id, now, fx),
-            Op::Downgrade { key, .. } => self.with(key, now, fx, |entry, cx| entry.settle(cx)),
+            Op::Downgrade { key, hold } => {
+                self.with(key, now, fx, |entry, cx| entry.downgraded(hold, cx));
+            }
             Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, now, fx),
         }
@@ -206,8 +208,8 @@ impl State {
                 Op::Unlock { key, hold, .. } => {
                     self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
                 }
-                Op::Downgrade { key, .. } => {
-                    self.with(key, now, fx, |entry, cx| entry.settle(cx));
+                Op::Downgrade { key, hold } => {
+                    self.with(key, now, fx, |entry, cx| entry.downgraded(hold, cx));
                 }
                 Op::Cancel { .. } => self.sessions.push(id, *op, fx),
                 Op::Forget { .. } | Op::Ping => {}

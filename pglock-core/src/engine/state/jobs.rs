@@ -77,6 +77,7 @@ impl State {
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         session.phase = Phase::Running(ops);
         session.sends(now);
+        self.sessions.watch_wait(id);
         Job::Run(operations)
     }
 

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::engine::event::{Effect, Effects, Moment, Outcome, SessionId, WaiterId};
-use crate::engine::sessions::{Phase, Session};
+use crate::engine::sessions::{Look, Onlooker, Phase, Session};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -18,9 +18,25 @@ impl State {
         if self.closed {
             return fx.resolve(waiter, Outcome::Failed(Error::closed()));
         }
+        self.look_as(Onlooker::Caller(waiter), key, now, fx);
+    }
+
+    /// A session has waited for so long that its connection may have gone without a word, though others live. Another one sees whether the server
+    /// knows of it.
+    pub(super) fn look_for(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let key = self.sessions.is_to_be_looked_for(id, now);
+        if key.is_some() {
+            self.look_as(Onlooker::Wait(id), key, now, fx);
+        }
+    }
+
+    fn look_as(&mut self, onlooker: Onlooker, key: Option<LockKey>, now: Moment, fx: &mut Effects) {
         let id = self.sessions.shared(now, fx);
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.looks.push((waiter, key));
+        let look = (onlooker, key);
+        if let Some(session) = self.sessions.get_mut(id)
+            && !session.looks.contains(&look)
+        {
+            session.looks.push(look);
             if matches!(session.phase, Phase::Idle) {
                 fx.push(Effect::Kick(id));
             }
@@ -28,11 +44,12 @@ impl State {
     }
 
     pub(super) fn look_away(&mut self, waiter: WaiterId) {
+        let goes_on = |(looking, _): &Look| *looking != Onlooker::Caller(waiter);
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                session.looks.retain(|(looking, _)| *looking != waiter);
+                session.looks.retain(goes_on);
                 if let Phase::Looking(looks) = &mut session.phase {
-                    looks.retain(|(looking, _)| *looking != waiter);
+                    looks.retain(goes_on);
                 }
             }
         }
@@ -52,13 +69,38 @@ impl State {
         let Phase::Looking(looks) = &mut session.phase else {
             return;
         };
-        for (waiter, key) in std::mem::take(looks) {
+        let looked = session.sent;
+        let mut missing = Vec::new();
+        for (onlooker, key) in std::mem::take(looks) {
             let wanted = |lock: &&LockEntry| key.is_none_or(|key| lock.key == key);
-            let seen = locks.iter().filter(wanted).cloned().collect();
-            fx.resolve(waiter, Outcome::Seen(seen));
+            let seen = locks.iter().filter(wanted);
+            match onlooker {
+                Onlooker::Caller(waiter) => {
+                    fx.resolve(waiter, Outcome::Seen(seen.cloned().collect()));
+                }
+                Onlooker::Wait(id) => missing.extend(self.missing(id, key, seen, looked)),
+            }
         }
         self.sessions.confirm(id, now, fx);
         self.sessions.rest(id, now);
+        for id in missing {
+            self.give_up(id, &Error::silent(), now, fx);
+        }
+    }
+
+    /// The session, if it waits for the key in vain: the server, asked at that time, did not know of it.
+    fn missing<'a>(
+        &self,
+        id: SessionId,
+        key: Option<LockKey>,
+        mut seen: impl Iterator<Item = &'a LockEntry>,
+        looked: Moment,
+    ) -> Option<SessionId> {
+        let session = self.sessions.get(id)?;
+        // Its last wait, not another one since; and the server had all the time to hear of it.
+        let waits = session.awaited() == key
+            && session.has_waited_for(self.sessions.limits.lease.client, looked);
+        (waits && !seen.any(|lock| lock.pid == session.pid)).then_some(id)
     }
 
     /// Tells those who wanted to look through a session that it could not be done.
@@ -67,8 +109,11 @@ impl State {
         if let Phase::Looking(looking) = &mut session.phase {
             looks.append(looking);
         }
-        for (waiter, _) in looks {
-            fx.resolve(waiter, Outcome::Failed(error.clone()));
+        for (onlooker, _) in looks {
+            // A session that waits is looked for again by and by.
+            if let Onlooker::Caller(waiter) = onlooker {
+                fx.resolve(waiter, Outcome::Failed(error.clone()));
+            }
         }
     }
 }

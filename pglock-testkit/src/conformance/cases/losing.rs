@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pglock_core::{DistributedRwLock, ErrorKind, LockKey, WriteGuard};
+use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode, WriteGuard};
 use tokio::time::sleep;
 
-use super::{SLACK, connect, holder, lease, leased};
+use super::{SLACK, connect, database, holder, lease, leased};
 use crate::conformance::latencies::Latencies;
 use crate::conformance::{Lab, Options, is_long, soon, start};
-use crate::faults::{Stopped, kill};
+use crate::faults::{Direction, Proxy, Stopped, kill};
 use crate::faulty::{Fault, Faults, Point};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::Witness;
@@ -64,6 +64,34 @@ pub async fn end_of_the_server_is_told_promptly(lab: &Lab) {
 async fn lost_at(guard: &WriteGuard) -> Instant {
     soon("the loss is told", guard.lost()).await;
     Instant::now()
+}
+
+/// The end of the session is lost on the way, and nothing else of the manager is disturbed.
+pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
+    let key = LockKey::from("key");
+    let database = database().await;
+    let proxy = Proxy::start(database.url()).unwrap();
+    let witness = connect(database.url()).await;
+    let manager = lab.manager_at(proxy.url(), &leased()).unwrap();
+    let kept = manager.rwlock("other".into()).write().await.unwrap();
+    witness.hold(key, Mode::Write).await.unwrap();
+    let lock = manager.rwlock(key);
+    let wait = start(async move { lock.write().await });
+    witness.until_waiting(key, 1).await.unwrap();
+    let [waiting] = witness.waiters(key).await.unwrap()[..] else { panic!("one waits") };
+    let connection = proxy.connection(waiting.pid).unwrap();
+    for direction in Direction::BOTH {
+        connection.stall(direction);
+    }
+    witness.terminate(waiting.pid).await.unwrap();
+    while !witness.waiters(key).await.unwrap().iter().any(|row| row.pid != waiting.pid) {
+        sleep(Duration::from_millis(10)).await;
+    }
+    witness.release(key, Mode::Write).await.unwrap();
+    soon("it waits again", wait).await.unwrap().unwrap().release().await.unwrap();
+    kept.release().await.unwrap();
+    manager.close().await.unwrap();
+    witness.until_quiet().await.unwrap();
 }
 
 pub async fn loss_is_told_to_every_guard_and_to_those_who_ask_later(lab: &Lab) {

@@ -44,11 +44,12 @@ use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, Error, LockKey, Result};
 use tokio::runtime;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -76,7 +77,11 @@ pub struct Lab {
     fixture: Arc<dyn Fixture>,
     path: &'static str,
     is_child: bool,
+    place: Arc<Mutex<Option<RwLockReadGuard<'static, ()>>>>,
 }
+
+/// Shared by the cases that run at the same time.
+static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// Longer than anything takes that a case waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -141,6 +146,13 @@ impl Lab {
         self.path.split_once("::").unwrap().1
     }
 
+    /// Waits until no other case of this test binary runs, and keeps them from it: for those that measure what others would spoil, or would spoil
+    /// what others measure.
+    pub async fn alone(&self) -> Alone {
+        drop(self.place.lock().unwrap().take());
+        Alone { _machine: MACHINE.write().await }
+    }
+
     /// Who holds and who waits.
     pub fn witness(&self) -> &dyn Witness {
         self.fixture.witness()
@@ -197,6 +209,13 @@ impl fmt::Debug for Lab {
     }
 }
 
+/// A case that has the machine to itself, until this is dropped.
+#[derive(Debug)]
+#[must_use = "others run when this is dropped"]
+pub struct Alone {
+    _machine: RwLockWriteGuard<'static, ()>,
+}
+
 /// Awaits with a bound, so that a case that hangs says where.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patience = if is_long() { PATIENCE * 3 } else { PATIENCE };
@@ -234,8 +253,9 @@ pub fn run<F: Fixture>(path: &'static str, body: Body) {
             Some(address) => F::join(address).await,
             None => F::start().await,
         };
-        let lab = Lab { fixture: Arc::new(fixture), path, is_child: parent.is_some() };
-        let bound = Duration::from_secs(if is_long() { 3600 } else { 120 });
+        let place = Arc::new(Mutex::new(Some(MACHINE.read().await)));
+        let lab = Lab { fixture: Arc::new(fixture), path, is_child: parent.is_some(), place };
+        let bound = Duration::from_secs(if is_long() { 3600 } else { 180 });
         timeout(bound, body(&lab)).await.expect("the case should end");
         if !lab.is_child {
             lab.witness().until_quiet().await.expect("nothing should be left");

@@ -41,7 +41,7 @@ struct Panel {
     value: fn(&Row) -> Option<f64>,
 }
 
-const PANELS: [Panel; 10] = [
+const PANELS: [Panel; 12] = [
     throughput(Workload::Uncontended),
     throughput(Workload::UncontendedDrop),
     throughput(Workload::OwnKeys),
@@ -51,9 +51,11 @@ const PANELS: [Panel; 10] = [
         value: |row| row.server_connections.map(|count| count as f64),
     },
     throughput(Workload::OneKey),
+    throughput(Workload::OneKeyDrop),
     throughput(Workload::OneKeyMillisecond),
     throughput(Workload::Processes),
     throughput(Workload::ReadMostly),
+    throughput(Workload::ReadMostlyDrop),
     Panel { workload: Workload::Hold, unit: "keys", value: |row| row.figures.get("held").copied() },
     Panel {
         workload: Workload::WaitersThousand,

@@ -9,9 +9,12 @@ pub(crate) enum Workload {
     OwnKeys,
     OwnKeysDrop,
     OneKey,
+    OneKeyDrop,
     OneKeyMillisecond,
     Processes,
+    ProcessesDrop,
     ReadMostly,
+    ReadMostlyDrop,
     Hold,
     HoldNone,
     HoldHundred,
@@ -21,15 +24,18 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Uncontended,
         Self::UncontendedDrop,
         Self::OwnKeys,
         Self::OwnKeysDrop,
         Self::OneKey,
+        Self::OneKeyDrop,
         Self::OneKeyMillisecond,
         Self::Processes,
+        Self::ProcessesDrop,
         Self::ReadMostly,
+        Self::ReadMostlyDrop,
         Self::Hold,
         Self::HoldNone,
         Self::HoldHundred,
@@ -46,9 +52,12 @@ impl Workload {
             Self::OwnKeys => "w2_own_keys",
             Self::OwnKeysDrop => "w2_own_keys/drop",
             Self::OneKey => "w3_one_key",
+            Self::OneKeyDrop => "w3_one_key/drop",
             Self::OneKeyMillisecond => "w3_one_key/1ms",
             Self::Processes => "w3_processes",
+            Self::ProcessesDrop => "w3_processes/drop",
             Self::ReadMostly => "w4_read_mostly",
+            Self::ReadMostlyDrop => "w4_read_mostly/drop",
             Self::Hold => "w5_hold",
             Self::HoldNone => "w5_hold/0",
             Self::HoldHundred => "w5_hold/100",
@@ -75,9 +84,12 @@ impl Workload {
             Self::OwnKeys => "64 tasks, own keys, release confirmed",
             Self::OwnKeysDrop => "64 tasks, own keys, release by drop",
             Self::OneKey => "64 tasks, one key",
+            Self::OneKeyDrop => "64 tasks, one key, release by drop",
             Self::OneKeyMillisecond => "64 tasks, one key, held for 1 ms",
             Self::Processes => "4 processes of 16 tasks, one key",
+            Self::ProcessesDrop => "4 processes of 16 tasks, one key, release by drop",
             Self::ReadMostly => "64 tasks, one key, 95 % reads",
+            Self::ReadMostlyDrop => "64 tasks, one key, 95 % reads, release by drop",
             Self::Hold => "keys held at once",
             Self::HoldNone => "one task, no other key held",
             Self::HoldHundred => "one task, 100 keys held",
@@ -96,6 +108,7 @@ impl Workload {
                 | Self::OwnKeys
                 | Self::OwnKeysDrop
                 | Self::OneKey
+                | Self::OneKeyDrop
                 | Self::OneKeyMillisecond
         )
     }
@@ -104,7 +117,7 @@ impl Workload {
     pub(crate) fn most_repetitions(self) -> usize {
         match self {
             Self::Hold => 1,
-            Self::Processes => 2,
+            Self::Processes | Self::ProcessesDrop => 2,
             Self::WaitersThousand | Self::WaitersTenThousand => 3,
             _ => usize::MAX,
         }

@@ -39,12 +39,20 @@ async fn begin<S: Subject>(slice: Slice) -> Result<Outcome> {
             steady::<S>(&slice, load).await
         }
         Workload::OneKey => steady::<S>(&slice, one_key).await,
+        Workload::OneKeyDrop => {
+            let load = Load { release_by_drop: true, ..one_key };
+            steady::<S>(&slice, load).await
+        }
         Workload::OneKeyMillisecond => {
             let load = Load { section: Duration::from_millis(1), ..one_key };
             steady::<S>(&slice, load).await
         }
-        Workload::Processes => processes::run(&slice).await,
+        Workload::Processes | Workload::ProcessesDrop => processes::run(&slice).await,
         Workload::ReadMostly => read_mostly::run::<S>(&slice, one_key).await,
+        Workload::ReadMostlyDrop => {
+            let load = Load { release_by_drop: true, ..one_key };
+            read_mostly::run::<S>(&slice, load).await
+        }
         Workload::Hold => hold::to_the_limit::<S>(&slice).await,
         Workload::HoldNone => hold::cost::<S>(&slice, 0).await,
         Workload::HoldHundred => hold::cost::<S>(&slice, 100).await,
@@ -55,7 +63,8 @@ async fn begin<S: Subject>(slice: Slice) -> Result<Outcome> {
 
 pub(crate) async fn run_child<S: Subject>(slice: Slice) -> Result<Outcome> {
     match slice.workload {
-        Workload::Processes => processes::run_one::<S>(&slice).await,
+        Workload::Processes => processes::run_one::<S>(&slice, false).await,
+        Workload::ProcessesDrop => processes::run_one::<S>(&slice, true).await,
         Workload::WaitersThousand => waiters::run_one::<S>(&slice, 1_000).await,
         Workload::WaitersTenThousand => waiters::run_one::<S>(&slice, 10_000).await,
         _ => Err("this workload is done in one process".into()),

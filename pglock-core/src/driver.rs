@@ -174,7 +174,8 @@ impl DriverError {
             }
             ("42501", _) => (
                 ErrorKind::PermissionDenied,
-                "the role may not call a function that locks need: grant it EXECUTE on the advisory lock functions, and on those that open a session",
+                "the role lacks a right that locks need: grant it CONNECT on the database, or EXECUTE on the function that the cause names, \
+                 one of the advisory lock functions or of those that open a session",
             ),
             (_, _) if code.starts_with("28") => (
                 ErrorKind::PermissionDenied,

@@ -52,7 +52,7 @@ pub enum ErrorKind {
     QueueFull,
     /// The server accepts no more connections (SQLSTATE 53300).
     TooManyConnections,
-    /// The role may not log in, or may not call the advisory lock functions (SQLSTATE classes 28 and 42501).
+    /// The role may not log in, or may not connect to the database or call the advisory lock functions (SQLSTATE classes 28 and 42501).
     PermissionDenied,
     /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that moves statements between server
     /// sessions, or an engine whose advisory locks do nothing or that lacks what they need.

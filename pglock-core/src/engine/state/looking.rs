@@ -25,18 +25,17 @@ impl State {
     /// knows of it.
     pub(super) fn look_for(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         let key = self.sessions.is_to_be_looked_for(id, now);
-        if key.is_some() {
+        let is_asked =
+            self.sessions.iter().any(|(_, s)| s.looks.contains(&(Onlooker::Wait(id), key)));
+        if key.is_some() && !is_asked && !self.closed {
             self.look_as(Onlooker::Wait(id), key, now, fx);
         }
     }
 
     fn look_as(&mut self, onlooker: Onlooker, key: Option<LockKey>, now: Moment, fx: &mut Effects) {
         let id = self.sessions.shared(now, fx);
-        let look = (onlooker, key);
-        if let Some(session) = self.sessions.get_mut(id)
-            && !session.looks.contains(&look)
-        {
-            session.looks.push(look);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.looks.push((onlooker, key));
             if matches!(session.phase, Phase::Idle) {
                 fx.push(Effect::Kick(id));
             }

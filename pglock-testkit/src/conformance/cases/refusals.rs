@@ -42,10 +42,16 @@ pub async fn revoked_functions_are_no_permission(lab: &Lab) {
         let function = format!("FUNCTION pg_catalog.{function}");
         execute(&admin, &format!("REVOKE EXECUTE ON {function} FROM PUBLIC")).await;
         let name = function.split(['.', '(']).nth(1).unwrap();
-        let words = ["the role may not call a function", "grant it EXECUTE", name];
+        let words =
+            ["the role lacks a right", "EXECUTE on the function that the cause names", name];
         assert_refused(lab, &server, &url, ErrorKind::PermissionDenied, &words).await;
         execute(&admin, &format!("GRANT EXECUTE ON {function} TO plain")).await;
     }
+    let (_, database) = url.rsplit_once('/').unwrap();
+    execute(&admin, &format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")).await;
+    let words = ["grant it CONNECT on the database"];
+    assert_refused(lab, &server, &url, ErrorKind::PermissionDenied, &words).await;
+    execute(&admin, &format!("GRANT CONNECT ON DATABASE {database} TO plain")).await;
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
     manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
 }

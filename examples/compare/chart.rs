@@ -55,7 +55,7 @@ const PANELS: [Panel; 12] = [
     throughput(Workload::OneKeyMillisecond),
     throughput(Workload::Processes),
     throughput(Workload::ReadMostly),
-    throughput(Workload::ReadMostlyDrop),
+    throughput(Workload::ReadMostlyShared),
     Panel { workload: Workload::Hold, unit: "keys", value: |row| row.figures.get("held").copied() },
     Panel {
         workload: Workload::WaitersThousand,

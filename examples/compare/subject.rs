@@ -37,6 +37,11 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
+    /// With write locks that the readers of the process may have, too.
+    fn connect_sharing(_url: &str) -> impl Future<Output = Result<Self>> + Send {
+        async { Err("write locks are for writers".into()) }
+    }
+
     /// What one task uses.
     fn worker(&self) -> impl Future<Output = Result<Self::Worker>> + Send;
 

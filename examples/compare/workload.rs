@@ -15,6 +15,7 @@ pub(crate) enum Workload {
     ProcessesDrop,
     ReadMostly,
     ReadMostlyDrop,
+    ReadMostlyShared,
     Hold,
     HoldNone,
     HoldHundred,
@@ -24,7 +25,7 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Uncontended,
         Self::UncontendedDrop,
         Self::OwnKeys,
@@ -36,6 +37,7 @@ impl Workload {
         Self::ProcessesDrop,
         Self::ReadMostly,
         Self::ReadMostlyDrop,
+        Self::ReadMostlyShared,
         Self::Hold,
         Self::HoldNone,
         Self::HoldHundred,
@@ -58,6 +60,7 @@ impl Workload {
             Self::ProcessesDrop => "w3_processes/drop",
             Self::ReadMostly => "w4_read_mostly",
             Self::ReadMostlyDrop => "w4_read_mostly/drop",
+            Self::ReadMostlyShared => "w4_read_mostly/shared",
             Self::Hold => "w5_hold",
             Self::HoldNone => "w5_hold/0",
             Self::HoldHundred => "w5_hold/100",
@@ -90,6 +93,9 @@ impl Workload {
             Self::ProcessesDrop => "4 processes of 16 tasks, one key, release by drop",
             Self::ReadMostly => "64 tasks, one key, 95 % reads",
             Self::ReadMostlyDrop => "64 tasks, one key, 95 % reads, release by drop",
+            Self::ReadMostlyShared => {
+                "64 tasks, one key, 95 % reads, write locks shared, release by drop"
+            }
             Self::Hold => "keys held at once",
             Self::HoldNone => "one task, no other key held",
             Self::HoldHundred => "one task, 100 keys held",

@@ -49,7 +49,7 @@ async fn begin<S: Subject>(slice: Slice) -> Result<Outcome> {
         }
         Workload::Processes | Workload::ProcessesDrop => processes::run(&slice).await,
         Workload::ReadMostly => read_mostly::run::<S>(&slice, one_key).await,
-        Workload::ReadMostlyDrop => {
+        Workload::ReadMostlyDrop | Workload::ReadMostlyShared => {
             let load = Load { release_by_drop: true, ..one_key };
             read_mostly::run::<S>(&slice, load).await
         }

@@ -19,6 +19,10 @@ impl<D: Driver + FromStr<Err = Error>> Subject for Pglock<D> {
         Ok(Self { locks: Locks::from_url(url)? })
     }
 
+    async fn connect_sharing(url: &str) -> Result<Self> {
+        Ok(Self { locks: Locks::builder(url.parse::<D>()?).share_write_locks(true).build()? })
+    }
+
     async fn worker(&self) -> Result<Locks<D>> {
         Ok(self.locks.clone())
     }

@@ -13,7 +13,7 @@ use crate::check::Checks;
 use crate::load::{KEY, Load};
 use crate::outcome::{Latencies, Outcome};
 use crate::subject::Subject;
-use crate::workload::Slice;
+use crate::workload::{Slice, Workload};
 
 /// Between two locks of the writer elsewhere.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -22,7 +22,10 @@ pub(super) async fn run<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome
     // The writer comes once in a while: give it some turns.
     let load = Load { one_write_in: 20, length: slice.length * 2, ..load };
     let observer = Observer::connect(&slice.server).await?;
-    let subject = S::connect(&slice.url).await?;
+    let subject = match slice.workload {
+        Workload::ReadMostlyShared => S::connect_sharing(&slice.url).await?,
+        _ => S::connect(&slice.url).await?,
+    };
     let checks = Arc::new(load.checks());
     let ready = load.prepare(&subject, checks.clone()).await?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -102,7 +102,8 @@ impl Load {
         let own = i64::from(std::process::id()) << 16 | i64::try_from(task)?;
         let held = worker.write(own).await?;
         gate.wait().await;
-        worker.release(held).await?;
+        // Whoever cannot release in this way fails here, where nobody waits for the lock.
+        self.release(&worker, held).await?;
         gate.wait().await;
 
         let mut latencies = Latencies::new();
@@ -121,17 +122,20 @@ impl Load {
                 spawn_blocking(move || thread::sleep(self.section)).await?;
             }
             checks.leave(place, write);
-            if self.release_by_drop {
-                worker.let_go(guard).await?;
-            } else {
-                worker.release(guard).await?;
-            }
+            self.release(&worker, guard).await?;
             ops += 1;
             let now = Instant::now();
             latencies.record(now - last);
             last = now;
         }
         Ok(Share { ops: ops as u64, latencies, begin, end: last })
+    }
+
+    async fn release<W: Worker>(&self, worker: &W, guard: W::Guard) -> Result<()> {
+        match self.release_by_drop {
+            true => worker.let_go(guard).await,
+            false => worker.release(guard).await,
+        }
     }
 }
 

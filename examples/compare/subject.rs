@@ -37,9 +37,9 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
-    /// With write locks that the readers of the process may have, too.
-    fn connect_sharing(_url: &str) -> impl Future<Output = Result<Self>> + Send {
-        async { Err("write locks are for writers".into()) }
+    /// With write locks that the readers of the process may have, too, where there is such a thing.
+    fn connect_sharing(url: &str) -> impl Future<Output = Result<Self>> + Send {
+        Self::connect(url)
     }
 
     /// What one task uses.

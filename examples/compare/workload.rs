@@ -93,9 +93,7 @@ impl Workload {
             Self::ProcessesDrop => "4 processes of 16 tasks, one key, release by drop",
             Self::ReadMostly => "64 tasks, one key, 95 % reads",
             Self::ReadMostlyDrop => "64 tasks, one key, 95 % reads, release by drop",
-            Self::ReadMostlyShared => {
-                "64 tasks, one key, 95 % reads, write locks shared, release by drop"
-            }
+            Self::ReadMostlyShared => "64 tasks, one key, 95 % reads, shared, by drop",
             Self::Hold => "keys held at once",
             Self::HoldNone => "one task, no other key held",
             Self::HoldHundred => "one task, 100 keys held",

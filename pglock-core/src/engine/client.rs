@@ -56,12 +56,8 @@ impl Client {
             self.ensure_manager()?;
             // A lock that is answered at once must not keep the other tasks of this thread from their turn.
             consume_budget().await;
-            let asked = self.shared.ask(|waiter| Event::Acquire { waiter, key, mode, patience });
-            let reply = match asked {
-                Ok(reply) => reply,
-                Err(waiter) => Asked::new(self, waiter, Some(key)).await,
-            };
-            return match reply {
+            let event = |waiter| Event::Acquire { waiter, key, mode, patience };
+            return match Asked::new(self, Some(key), event).await {
                 Reply::Granted { hold, life } => {
                     let client = self.clone();
                     let name = name.cloned();
@@ -82,11 +78,8 @@ impl Client {
     /// Who holds and awaits this key, or any.
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
-        let reply = match self.shared.ask(|waiter| Event::Look { waiter, key }) {
-            Ok(reply) => reply,
-            Err(waiter) => Asked::new(self, waiter, None).await,
-        };
-        let mut locks = match reply {
+        let event = |waiter| Event::Look { waiter, key };
+        let mut locks = match Asked::new(self, None, event).await {
             Reply::Seen(locks) => locks,
             Reply::Failed(error) => return Err(error),
             Reply::Granted { .. } | Reply::Busy | Reply::Released => Vec::new(),
@@ -196,12 +189,8 @@ impl Held {
             return Ok(());
         };
         let (client, key) = (&self.client, self.key);
-        let asked = client.shared.ask(|waiter| Event::Release { key, hold, confirm: Some(waiter) });
-        let reply = match asked {
-            Ok(reply) => reply,
-            Err(waiter) => Asked::new(client, waiter, Some(key)).await,
-        };
-        match reply {
+        let event = |waiter| Event::Release { key, hold, confirm: Some(waiter) };
+        match Asked::new(client, Some(key), event).await {
             Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
             Reply::Failed(error) => Err(self.about(error)),
             Reply::Released | Reply::Busy | Reply::Seen(_) | Reply::Granted { .. } => Ok(()),
@@ -238,14 +227,19 @@ impl fmt::Debug for Held {
 /// Awaits the answer of the machine.
 struct Asked<'a> {
     client: &'a Arc<Client>,
-    waiter: Option<WaiterId>,
+    /// The answer, or the place where it will be found; `None` once it was given.
+    answer: Option<std::result::Result<Reply, WaiterId>>,
     /// What is wanted, or `None` for a look.
     key: Option<LockKey>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(client: &'a Arc<Client>, waiter: WaiterId, key: Option<LockKey>) -> Self {
-        Self { client, waiter: Some(waiter), key }
+    fn new(
+        client: &'a Arc<Client>,
+        key: Option<LockKey>,
+        event: impl FnOnce(WaiterId) -> Event,
+    ) -> Self {
+        Self { client, answer: Some(client.shared.ask(event)), key }
     }
 }
 
@@ -253,26 +247,27 @@ impl Future for Asked<'_> {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let Some(waiter) = self.waiter else {
-            return Poll::Pending;
-        };
-        let reply = ready!(self.client.shared.poll_reply(waiter, cx));
-        self.waiter = None;
-        Poll::Ready(reply)
+        if let Some(Err(waiter)) = self.answer {
+            let reply = ready!(self.client.shared.poll_reply(waiter, cx));
+            self.answer = Some(Ok(reply));
+        }
+        match self.answer.take() {
+            Some(Ok(reply)) => Poll::Ready(reply),
+            _ => Poll::Pending,
+        }
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter else { return };
         let shared = &self.client.shared;
-        let Some(key) = self.key else {
-            shared.forget(waiter, Event::LookAway { waiter });
-            return;
+        let reply = match (self.answer.take(), self.key) {
+            (None, _) => return,
+            (Some(Ok(reply)), _) => Some(reply),
+            (Some(Err(waiter)), Some(key)) => shared.forget(waiter, Event::Abandon { waiter, key }),
+            (Some(Err(waiter)), None) => shared.forget(waiter, Event::LookAway { waiter }),
         };
-        if let Some(Reply::Granted { hold, .. }) =
-            shared.forget(waiter, Event::Abandon { waiter, key })
-        {
+        if let (Some(Reply::Granted { hold, .. }), Some(key)) = (reply, self.key) {
             shared.step(Event::Release { key, hold, confirm: None });
         }
     }

@@ -90,6 +90,10 @@ impl Entry {
         self.queue.is_empty() && self.holds.is_empty() && self.request == Request::None
     }
 
+    pub(super) fn hold_mut(&mut self, id: HoldId) -> Option<&mut Hold> {
+        self.holds.iter_mut().find(|hold| hold.id == id)
+    }
+
     /// Whether it is worth keeping for another key once it is unused.
     pub(super) fn is_small(&self) -> bool {
         self.queue.is_small()

@@ -153,7 +153,7 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        let hold = self.entries.get_mut(&key).and_then(|e| e.holds.iter_mut().find(|h| h.id == id));
+        let hold = self.entries.get_mut(&key).and_then(|entry| entry.hold_mut(id));
         let Some(hold) = hold.filter(|hold| hold.guards > 0) else {
             if let Some(confirm) = confirm {
                 let error = if self.closed { Error::closed() } else { Error::lost() };

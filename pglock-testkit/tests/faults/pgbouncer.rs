@@ -9,7 +9,7 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 
 use crate::TestResult;
 
-// The watchdog itself gives a pooler ten seconds to end.
+/// The watchdog itself gives a pooler ten seconds to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Without prepared statements, which not every PgBouncer knows.

@@ -115,7 +115,7 @@ impl Entry {
 
     /// The unlock failed: it is to be sent once more.
     pub(crate) fn unlock_again(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
+        let Some(hold) = self.hold_mut(id) else {
             return;
         };
         hold.release = Release::Queued;

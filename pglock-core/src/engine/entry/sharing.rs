@@ -45,6 +45,11 @@ impl Hold {
         }
     }
 
+    /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass on to them.
+    fn stays(&self, writers: bool, limits: &Limits, now: Moment) -> bool {
+        writers && self.is_fresh(limits, now)
+    }
+
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
         self.sharing = Sharing::Watched;
         sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
@@ -72,7 +77,7 @@ impl Entry {
     pub(super) fn share(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
         for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
-            let stays = writers && hold.is_fresh(&cx.sessions.limits, cx.now);
+            let stays = hold.stays(writers, &cx.sessions.limits, cx.now);
             match hold.sharing {
                 Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
                 Sharing::Watched if stays => {}
@@ -105,14 +110,14 @@ impl Entry {
         sessions: &mut Sessions,
     ) -> bool {
         let writers = self.queue.has_writers();
-        let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
+        let Some(hold) = self.hold_mut(id) else {
             return false;
         };
         hold.sharing = Sharing::No;
         if !hold.is_for_readers() {
             return false;
         }
-        if writers && hold.is_fresh(&sessions.limits, now) {
+        if hold.stays(writers, &sessions.limits, now) {
             hold.watch(key, sessions);
             return false;
         }
@@ -122,7 +127,7 @@ impl Entry {
     }
 
     pub(crate) fn downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id)
+        if let Some(hold) = self.hold_mut(id)
             && hold.sharing == Sharing::Sent
         {
             hold.sharing = Sharing::No;
@@ -137,7 +142,7 @@ impl Entry {
 
     /// The server did not do it.
     pub(crate) fn not_downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        let Some(hold) = self.holds.iter_mut().find(|hold| hold.id == id) else {
+        let Some(hold) = self.hold_mut(id) else {
             return;
         };
         hold.mode = Mode::Write;

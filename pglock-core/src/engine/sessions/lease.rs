@@ -68,15 +68,12 @@ impl Sessions {
         false
     }
 
-    /// Sets the alarm of a session that waits for a lock, if none is set: its silence says nothing.
-    pub(crate) fn watch_wait(&mut self, id: SessionId) {
-        let lease = self.limits.lease;
-        let Some(session) = self.table.get_mut(&id) else {
-            return;
-        };
-        if session.waits_for_a_lock() && !std::mem::replace(&mut session.patient, true) {
-            let at = session.sent + lease.client;
-            self.alarm_at(at, Alarm::Wait(id));
+    /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says nothing.
+    pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
+        if let Some(session) = self.table.get_mut(&id)
+            && !std::mem::replace(&mut session.patient, true)
+        {
+            self.alarm_at(now + self.limits.lease.client, Alarm::Wait(id));
         }
     }
 
@@ -84,15 +81,14 @@ impl Sessions {
     pub(crate) fn is_to_be_looked_for(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
         let lease = self.limits.lease;
         let session = self.table.get_mut(&id)?;
-        session.patient = false;
-        if !session.has_waited_for(lease.client, now) {
-            self.watch_wait(id);
-            return None;
-        }
-        session.patient = true;
         let key = session.awaited();
-        self.alarm_at(now + lease.client, Alarm::Wait(id));
-        key
+        session.patient = key.is_some();
+        let is_due = session.has_waited_for(lease.client, now);
+        let since = if is_due { now } else { session.sent };
+        if key.is_some() {
+            self.alarm_at(since + lease.client, Alarm::Wait(id));
+        }
+        key.filter(|_| is_due)
     }
 
     /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else tells whether they live.

@@ -75,9 +75,12 @@ impl State {
             return Job::Idle;
         }
         let operations = ops.iter().map(|op| op.to_operation()).collect();
+        let waits = matches!(ops[..], [Op::Lock { .. }]);
         session.phase = Phase::Running(ops);
         session.sends(now);
-        self.sessions.watch_wait(id);
+        if waits {
+            self.sessions.watch_wait(id, now);
+        }
         Job::Run(operations)
     }
 
@@ -120,7 +123,7 @@ impl State {
             return entry.get_mut().sends_downgrade(hold, key, now, &mut self.sessions);
         }
         if let Op::Unlock { hold: id, mode, .. } = op {
-            let hold = entry.get_mut().holds.iter_mut().find(|hold| hold.id == *id);
+            let hold = entry.get_mut().hold_mut(*id);
             // It may have passed to another caller here since.
             let Some(hold) = hold.filter(|hold| hold.release == Release::Queued) else {
                 return false;

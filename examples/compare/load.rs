@@ -11,6 +11,7 @@ use crate::Result;
 use crate::check::Checks;
 use crate::outcome::{Latencies, Outcome};
 use crate::subject::{Subject, Worker};
+use crate::workload::Slice;
 
 /// The key that all want; the keys after it are those that tasks have for themselves.
 pub(crate) const KEY: i64 = 1 << 40;
@@ -48,14 +49,14 @@ struct Share {
 
 impl Load {
     /// One task, on keys that nobody else wants.
-    pub(crate) fn single(length: Duration) -> Self {
+    pub(crate) fn single(slice: &Slice) -> Self {
         Self {
             tasks: 1,
             own_keys: true,
             one_write_in: 1,
-            release_by_drop: false,
+            release_by_drop: slice.workload.releases_by_drop(),
             section: Duration::ZERO,
-            length,
+            length: slice.length,
         }
     }
 

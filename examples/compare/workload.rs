@@ -103,6 +103,19 @@ impl Workload {
         }
     }
 
+    /// Whether guards are dropped, rather than released with the server's word.
+    pub(crate) fn releases_by_drop(self) -> bool {
+        matches!(
+            self,
+            Self::UncontendedDrop
+                | Self::OwnKeysDrop
+                | Self::OneKeyDrop
+                | Self::ProcessesDrop
+                | Self::ReadMostlyDrop
+                | Self::ReadMostlyShared
+        )
+    }
+
     /// Whether it is run over a slow line, too.
     pub(crate) fn depends_on_round_trips(self) -> bool {
         matches!(

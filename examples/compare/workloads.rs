@@ -25,33 +25,20 @@ pub(crate) async fn run<S: Subject>(slice: Slice) -> Result<Outcome> {
 }
 
 async fn begin<S: Subject>(slice: Slice) -> Result<Outcome> {
-    let own_keys = Load { tasks: 64, ..Load::single(slice.length) };
+    let single = Load::single(&slice);
+    let own_keys = Load { tasks: 64, ..single };
     let one_key = Load { own_keys: false, ..own_keys };
     match slice.workload {
-        Workload::Uncontended => steady::<S>(&slice, Load::single(slice.length)).await,
-        Workload::UncontendedDrop => {
-            let load = Load { release_by_drop: true, ..Load::single(slice.length) };
-            steady::<S>(&slice, load).await
-        }
-        Workload::OwnKeys => steady::<S>(&slice, own_keys).await,
-        Workload::OwnKeysDrop => {
-            let load = Load { release_by_drop: true, ..own_keys };
-            steady::<S>(&slice, load).await
-        }
-        Workload::OneKey => steady::<S>(&slice, one_key).await,
-        Workload::OneKeyDrop => {
-            let load = Load { release_by_drop: true, ..one_key };
-            steady::<S>(&slice, load).await
-        }
+        Workload::Uncontended | Workload::UncontendedDrop => steady::<S>(&slice, single).await,
+        Workload::OwnKeys | Workload::OwnKeysDrop => steady::<S>(&slice, own_keys).await,
+        Workload::OneKey | Workload::OneKeyDrop => steady::<S>(&slice, one_key).await,
         Workload::OneKeyMillisecond => {
             let load = Load { section: Duration::from_millis(1), ..one_key };
             steady::<S>(&slice, load).await
         }
         Workload::Processes | Workload::ProcessesDrop => processes::run(&slice).await,
-        Workload::ReadMostly => read_mostly::run::<S>(&slice, one_key).await,
-        Workload::ReadMostlyDrop | Workload::ReadMostlyShared => {
-            let load = Load { release_by_drop: true, ..one_key };
-            read_mostly::run::<S>(&slice, load).await
+        Workload::ReadMostly | Workload::ReadMostlyDrop | Workload::ReadMostlyShared => {
+            read_mostly::run::<S>(&slice, one_key).await
         }
         Workload::Hold => hold::to_the_limit::<S>(&slice).await,
         Workload::HoldNone => hold::cost::<S>(&slice, 0).await,
@@ -63,8 +50,7 @@ async fn begin<S: Subject>(slice: Slice) -> Result<Outcome> {
 
 pub(crate) async fn run_child<S: Subject>(slice: Slice) -> Result<Outcome> {
     match slice.workload {
-        Workload::Processes => processes::run_one::<S>(&slice, false).await,
-        Workload::ProcessesDrop => processes::run_one::<S>(&slice, true).await,
+        Workload::Processes | Workload::ProcessesDrop => processes::run_one::<S>(&slice).await,
         Workload::WaitersThousand => waiters::run_one::<S>(&slice, 1_000).await,
         Workload::WaitersTenThousand => waiters::run_one::<S>(&slice, 10_000).await,
         _ => Err("this workload is done in one process".into()),

@@ -69,7 +69,7 @@ pub(super) async fn cost<S: Subject>(slice: &Slice, keys: usize) -> Result<Outco
         let missing = AT_ONCE.min(others - held.len());
         hold_more(&worker, missing, &mut held).await?;
     }
-    let load = Load::single(slice.length);
+    let load = Load::single(slice);
     let ready = load.prepare_with(vec![worker], Arc::new(load.checks())).await?;
     let outcome = observed(&observer, load.length, ready).await?;
     drop(held);

@@ -52,9 +52,8 @@ pub(super) async fn run(slice: &Slice) -> Result<Outcome> {
 }
 
 /// One of the processes.
-pub(super) async fn run_one<S: Subject>(slice: &Slice, release_by_drop: bool) -> Result<Outcome> {
-    let load =
-        Load { tasks: TASKS, own_keys: false, release_by_drop, ..Load::single(slice.length) };
+pub(super) async fn run_one<S: Subject>(slice: &Slice) -> Result<Outcome> {
+    let load = Load { tasks: TASKS, own_keys: false, ..Load::single(slice) };
     let checks = Arc::new(Checks::with_runs());
     let subject = S::connect(&slice.url).await?;
     let ready = load.prepare(&subject, checks.clone()).await?;

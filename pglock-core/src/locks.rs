@@ -52,7 +52,7 @@ impl<D: Driver> Locks<D> {
     }
 
     fn from_parts(driver: D, limits: Limits, application_name: Arc<str>) -> Self {
-        let lease = limits.lease.server;
+        let lease = limits.lease;
         let settings = Settings { application_name, connect_timeout: CONNECT_TIMEOUT, lease };
         let seed = RandomState::new().hash_one(std::process::id());
         Self { client: Arc::new(Client::new(driver, limits, settings, seed)), driver: PhantomData }

@@ -144,7 +144,7 @@ macro_rules! setting {
 
 /// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
 ///
-/// `$1` nonce, `$2` application name, `$3` lease in milliseconds, `$4` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
+/// `$1` nonce, `$2` application name, `$3` lease and `$4` time for acknowledgements, both in milliseconds, `$5` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
 ///
 /// Where an earlier session is found, whose server session this is a pooler's, it takes the settings of that one back, so that the pooler's other
 /// clients do not get them. The mark remains, and so does the lease, by which the server session ends once nobody uses it.
@@ -165,7 +165,7 @@ pub(crate) const OPEN: &str = concat!(
     setting!("tcp_keepalives_idle", "'5'"),
     setting!("tcp_keepalives_interval", "'2'"),
     setting!("tcp_keepalives_count", "'3'"),
-    setting!("tcp_user_timeout", "p.lease"),
+    setting!("tcp_user_timeout", "p.acknowledgement"),
     setting!("transaction_timeout", "'0'", if "true"),
     setting!("client_connection_check_interval", "'1000'", if
         "pg_catalog.textregexeq(pg_catalog.version(), CASE WHEN \
@@ -189,9 +189,9 @@ pub(crate) const OPEN: &str = concat!(
  CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE pg_catalog.textcat('x', pg_catalog.substr(\
  pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline,\
  pg_catalog.pg_is_in_recovery() AS recovery \
- FROM (SELECT v.nonce, v.name, v.lease, v.trial,\
+ FROM (SELECT v.nonce, v.name, v.lease, v.acknowledgement, v.trial,\
  pg_catalog.int4gt(pg_catalog.length(pg_catalog.current_setting('pglock.session', true)), 0) IS TRUE AS earlier \
- FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::bigint)) AS v(nonce, name, lease, trial) OFFSET 0) AS p\
+ FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::pg_catalog.text, $5::bigint)) AS v(nonce, name, lease, acknowledgement, trial) OFFSET 0) AS p\
  ) AS s, LATERAL (VALUES \
  (1::bigint, s.pid::bigint),\
  (2, s.version::bigint),\

@@ -18,7 +18,7 @@ pub struct Question {
 
 #[derive(Clone, Debug)]
 enum Body {
-    Open { application_name: Arc<str>, lease: String, trial: i64 },
+    Open { application_name: Arc<str>, lease: String, acknowledgement: String, trial: i64 },
     Holdings,
     Locks,
     LocksOn(LockKey),
@@ -78,10 +78,12 @@ impl Question {
         nonce: Arc<str>,
         application_name: Arc<str>,
         lease: Duration,
+        acknowledgement: Duration,
         trial: i64,
     ) -> Self {
-        let lease = lease.as_millis().to_string();
-        Self { body: Body::Open { application_name, lease, trial }, nonce }
+        let [lease, acknowledgement] =
+            [lease, acknowledgement].map(|time| time.as_millis().to_string());
+        Self { body: Body::Open { application_name, lease, acknowledgement, trial }, nonce }
     }
 
     pub(crate) fn holdings(nonce: Arc<str>) -> Self {
@@ -96,9 +98,12 @@ impl Question {
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
         match &self.body {
-            Body::Open { application_name, lease, trial } => {
+            Body::Open { application_name, lease, acknowledgement, trial } => {
                 let name = Param::Text(application_name);
-                Statement::new(sql::OPEN, [nonce, name, Param::Text(lease), Param::Int8(*trial)])
+                let [lease, acknowledgement] =
+                    [lease, acknowledgement].map(|time| Param::Text(time));
+                let values = [nonce, name, lease, acknowledgement, Param::Int8(*trial)];
+                Statement::new(sql::OPEN, values)
             }
             Body::Holdings => Statement::new(sql::HOLDINGS, [nonce]),
             Body::Locks => Statement::new(sql::LOCKS, []),

@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::one(TRY_LOCK).unwrap();
-        for (text, count) in [(sql::OPEN, 4), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
+        for (text, count) in [(sql::OPEN, 5), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4"][..count]);
         }

@@ -6,7 +6,7 @@ pub struct Statement<'a> {
 }
 
 /// Enough for every text there is.
-const MOST: usize = 4;
+const MOST: usize = 5;
 
 type Params<'a> = [Option<Param<'a>>; MOST];
 

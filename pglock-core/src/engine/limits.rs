@@ -100,7 +100,19 @@ impl Default for Lease {
 impl Lease {
     /// Whether the client gives up before the server does, though its clock may run slower by a hundredth, with a tenth of the server's lease to spare.
     pub(crate) fn is_safe(&self) -> bool {
-        self.client.saturating_add(self.client / 100 + self.server / 10) <= self.server
+        self.shortest_server() <= self.server
+    }
+
+    /// For how long the server waits for the other side to acknowledge what it has sent.
+    ///
+    /// The last question before a cut can be a heartbeat old, and its answer begins the server's lease anew. Shorter by that much, the lock is
+    /// free when the lease that began at the cut is over; but never so short that the client may still believe.
+    pub(crate) fn acknowledgement(&self) -> Duration {
+        self.server.saturating_sub(self.heartbeat).max(self.shortest_server())
+    }
+
+    fn shortest_server(&self) -> Duration {
+        self.client.saturating_add(self.client / 100 + self.server / 10)
     }
 }
 
@@ -124,5 +136,25 @@ impl Default for Limits {
             locks: None,
             queue: 1_000_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_drops_its_answer_before_a_lease_that_began_at_the_cut_is_over() {
+        let lease = |server, client, heartbeat| {
+            let [server, client, heartbeat] =
+                [server, client, heartbeat].map(Duration::from_millis);
+            let lease = Lease { server, client, heartbeat };
+            assert!(lease.is_safe());
+            lease.acknowledgement().as_millis()
+        };
+        assert_eq!(lease(15_000, 10_000, 2_500), 12_500);
+        // Not before the client has stopped to believe.
+        assert_eq!(lease(15_000, 10_000, 5_000), 11_600);
+        assert_eq!(lease(15_000, 13_366, 2_500), 14_999);
     }
 }

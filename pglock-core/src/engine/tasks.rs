@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::event::{Event, Job, Server, SessionId};
 use super::life::Life;
+use super::limits::Lease;
 use super::shared::Shared;
 use crate::driver::{Driver, DriverError, Fact, Holding, Question, Request, Row, Session};
 use crate::error::{Error, ErrorKind};
@@ -26,8 +27,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Settings {
     pub(crate) application_name: Arc<str>,
     pub(crate) connect_timeout: Duration,
-    /// The server's.
-    pub(crate) lease: Duration,
+    pub(crate) lease: Lease,
 }
 
 /// Starts the manager on the current runtime. It ends when the machine is closed, or with the runtime.
@@ -173,8 +173,9 @@ impl SessionTask {
 
     fn opening(&self, nonce: Arc<str>) -> Question {
         let Settings { application_name, lease, .. } = &*self.settings;
+        let name = application_name.clone();
         let trial = (RandomState::new().hash_one(self.id) >> 1).cast_signed();
-        Question::open(nonce, application_name.clone(), *lease, trial)
+        Question::open(nonce, name, lease.server, lease.acknowledgement(), trial)
     }
 
     /// Whether another connection is another session.

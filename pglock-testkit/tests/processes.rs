@@ -108,10 +108,19 @@ impl Terminals {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("left behind: {servers:?}").into());
+                let processes = self.processes()?;
+                return Err(format!("left behind: {servers:?}, processes: {processes:#?}").into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What runs for the servers, each with its pid and group.
+    fn processes(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        let listing = Command::new("ps").args(["-A", "-o", "pid=,pgid=,args="]).output()?;
+        let folder = self.temporary.path().display().to_string();
+        let listing = String::from_utf8(listing.stdout)?;
+        Ok(listing.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect())
     }
 
     /// Of the servers.
@@ -283,7 +292,7 @@ fn a_server_whose_watchdog_was_killed_is_removed_by_the_next_process() -> TestRe
     let terminals = Terminals::new()?;
     let first = terminals.open("shared")?;
     let orphaned = first.url.clone();
-    kill_watchdogs(terminals.temporary.path())?;
+    kill_watchdog(&terminals)?;
     first.kill()?;
     assert!(is_up(&orphaned));
     let second = terminals.open("private")?;
@@ -293,14 +302,11 @@ fn a_server_whose_watchdog_was_killed_is_removed_by_the_next_process() -> TestRe
     terminals.until_empty(&orphaned)
 }
 
-/// Kills the shells that watch the servers below the folder, and what they wait with.
-fn kill_watchdogs(folder: &Path) -> TestResult {
-    let listing = Command::new("ps").args(["-A", "-o", "pid=,pgid=,args="]).output()?;
-    let listing = String::from_utf8(listing.stdout)?;
-    let mine = listing.lines().find(|line| {
-        line.contains("pglock-testkit-watchdog") && line.contains(&folder.display().to_string())
-    });
-    let group = mine.and_then(|line| line.split_whitespace().nth(1)).ok_or("no watchdog")?;
+/// Kills the shell that watches the server of these, and what it waits with.
+fn kill_watchdog(terminals: &Terminals) -> TestResult {
+    let processes = terminals.processes()?;
+    let watchdog = processes.iter().find(|line| line.contains("pglock-testkit-watchdog"));
+    let group = watchdog.and_then(|line| line.split_whitespace().nth(1)).ok_or("no watchdog")?;
     let killed = Command::new("sh").args(["-c", "kill -KILL \"-$1\"", "kill", group]).status()?;
     assert!(killed.success());
     Ok(())

@@ -238,7 +238,7 @@ mod tests {
         let one = sql::one(TRY_LOCK).unwrap();
         for (text, count) in [(sql::OPEN, 5), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
-            assert_eq!(places, ["$1", "$2", "$3", "$4"][..count]);
+            assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);
         }
     }
 }

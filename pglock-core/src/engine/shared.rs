@@ -192,7 +192,7 @@ impl Shared {
             if let Some(event) = event {
                 core.step(event, now, wakers);
             }
-            core.state.next(id, now)
+            core.act(wakers, |state, fx| state.next(id, now, fx))
         })
     }
 
@@ -251,12 +251,21 @@ impl Shared {
 
 impl Core {
     fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers) {
+        self.act(wakers, |state, fx| state.step(event, now, fx));
+    }
+
+    fn act<T>(
+        &mut self,
+        wakers: &mut Wakers,
+        act: impl FnOnce(&mut State, &mut Effects) -> T,
+    ) -> T {
         let mut fx = std::mem::take(&mut self.fx);
-        self.state.step(event, now, &mut fx);
+        let result = act(&mut self.state, &mut fx);
         for effect in fx.0.drain(..) {
             self.carry_out(effect, wakers);
         }
         self.fx = fx;
+        result
     }
 
     fn carry_out(&mut self, effect: Effect, wakers: &mut Wakers) {

@@ -174,6 +174,9 @@ impl State {
 
     /// Gives free waiting sessions to the keys that want one, in their order, and plans more for the rest.
     fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
+        if self.sessions.line.is_empty() {
+            return;
+        }
         let mut passed = None;
         while let Some(session) = self.sessions.free_waiting()
             && let Some((place, key)) = self.sessions.next_in_line(passed)

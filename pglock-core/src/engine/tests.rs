@@ -736,6 +736,29 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
 }
 
 #[test]
+fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
+    let mut world = world_with(|limits| limits.hand_over_count = 0);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.abandon(waiter, key());
+    world.settle();
+    world.server.unlock(ELSEWHERE, key(), Write);
+    let keys = [key(), LockKey::from(KEY + 1)];
+    let joining = keys.map(|key| {
+        world.acquire(key, Read, Patience::Wait);
+        world.acquire(key, Read, Patience::Wait)
+    });
+    for _ in 0..3 {
+        world.turn(SHARED, true);
+    }
+    assert_eq!(world.state.sessions.line.len(), 1, "the session goes to one of the two");
+    world.abandon(joining[0], keys[0]);
+    world.settle();
+    assert!(is_granted(&world, joining[1]));
+}
+
+#[test]
 fn of_idle_shared_sessions_one_is_kept() {
     let mut world = world_with(|limits| {
         limits.shared_sessions = 2;

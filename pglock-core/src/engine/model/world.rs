@@ -341,7 +341,11 @@ impl World {
     }
 
     fn ask_next(&mut self, id: SessionId) {
-        let job = self.state.next(id, self.now);
+        let mut fx = Effects::default();
+        let job = self.state.next(id, self.now, &mut fx);
+        for effect in fx.0 {
+            self.carry_out(effect, &BTreeSet::new());
+        }
         let pid = self.links[&id].pid;
         if let Job::Run(operations) = &job {
             self.check_request(pid, operations);

@@ -39,9 +39,6 @@ impl Sessions {
 
     /// Plans waiting sessions for the keys in line, within the bound.
     pub(crate) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
-        if self.line.is_empty() {
-            return;
-        }
         let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
         for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
             self.plan(Role::Waiting, now, fx);

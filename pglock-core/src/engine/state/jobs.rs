@@ -7,12 +7,12 @@ use smallvec::smallvec;
 use super::State;
 use crate::driver::Operation;
 use crate::engine::entry::{Release, Request};
-use crate::engine::event::{Job, Moment, SessionId};
+use crate::engine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::sessions::{Op, Ops, Phase, Role};
 
 impl State {
     /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
-    pub(crate) fn next(&mut self, id: SessionId, now: Moment) -> Job {
+    pub(crate) fn next(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Job {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
@@ -59,6 +59,11 @@ impl State {
         }
         session.has_looked = false;
         let mut ops = self.take_ops(id, now);
+        if ops.is_empty() {
+            // Free after all, as what was to be done is not wanted any more.
+            self.give_slots(now, fx);
+            ops = self.take_ops(id, now);
+        }
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;

@@ -63,11 +63,14 @@ pub async fn names_stay_in_the_process(lab: &Lab) {
     execute(&witness, "CREATE ROLE curious LOGIN IN ROLE pg_monitor").await;
     let curious = connect(&as_role(server.url(), "curious")).await;
     let manager = || lab.manager_at(server.url(), &Options::default()).unwrap();
-    let (holder, waiter) = (manager(), manager());
+    let (holder, hasty, waiter) = (manager(), manager(), manager());
     let guard = holder.named_rwlock(NAME.into()).write().await.unwrap();
-    let lock = waiter.named_rwlock(NAME.into());
+    let lock = hasty.named_rwlock(NAME.into());
     assert!(lock.try_read().await.unwrap().is_none());
     lock.try_write_for(Duration::from_millis(50)).await.unwrap_err();
+    // So that its wait, which ends in the background, is not taken for the next one.
+    hasty.close().await.unwrap();
+    let lock = waiter.named_rwlock(NAME.into());
     let wait = start(async move { lock.write().await });
     witness.until_waiting(NAME.into(), 1).await.unwrap();
     let everything = "SELECT concat((SELECT string_agg(a::text, E'\\n') FROM pg_stat_activity AS a),\

@@ -145,8 +145,9 @@ pub struct LocksBuilder<D> {
 impl<D: Driver> LocksBuilder<D> {
     /// At most this many sessions that hold locks without waiting, default 4.
     ///
-    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session; or to
-    /// ask whether a writer waits for the readers of the first, when no other session can. With a single one, they may keep that writer out.
+    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session; under load,
+    /// so that the server works on one statement while the next one is made; or to ask whether a writer waits for the readers of the first,
+    /// when no other session can. With a single one, they may keep that writer out.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.limits.shared_sessions = sessions;
         self

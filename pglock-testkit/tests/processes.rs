@@ -3,7 +3,7 @@
 
 use std::env;
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -309,6 +309,14 @@ fn kill_watchdog(terminals: &Terminals) -> TestResult {
     let group = watchdog.and_then(|line| line.split_whitespace().nth(1)).ok_or("no watchdog")?;
     let killed = Command::new("sh").args(["-c", "kill -KILL \"-$1\"", "kill", group]).status()?;
     assert!(killed.success());
+    // What is killed keeps its files, and the lock on them, until it gets to run once more.
+    let folders = terminals.folders();
+    let watched = File::open(folders.first().ok_or("no server")?.join("watchdog"))?;
+    let deadline = Instant::now() + PATIENCE;
+    while watched.try_lock().is_err() {
+        assert!(Instant::now() < deadline, "the watchdog lives on");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     Ok(())
 }
 

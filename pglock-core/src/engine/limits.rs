@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) shared_sessions: usize,
     /// Held keys per shared session before another one is opened: every statement pays for the locks of its session.
     pub(crate) keys_per_session: usize,
+    /// Operations that are queued for a shared session before another one takes the rest.
+    pub(crate) crowd: usize,
     /// Sessions that wait for one key each in the server's queue.
     pub(crate) waiting_sessions: usize,
     pub(crate) wait: WaitStrategy,
@@ -121,6 +123,7 @@ impl Default for Limits {
         Self {
             shared_sessions: 4,
             keys_per_session: 1000,
+            crowd: 8,
             waiting_sessions: 4,
             wait: WaitStrategy::default(),
             hand_over_count: 100_000,

@@ -22,6 +22,7 @@ use crate::key::LockKey;
 #[derive(Clone, Debug)]
 struct Setup {
     shared: usize,
+    crowd: usize,
     waiting: usize,
     polls: bool,
     /// Callers here mostly want to read.
@@ -38,16 +39,17 @@ struct Setup {
 
 impl Setup {
     fn strategy(faults: bool) -> impl Strategy<Value = Self> {
-        let counts = (1..=2_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
+        let counts = (1..=2_usize, 1..=3_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
         let modes =
             (prop::bool::weighted(0.2), prop::bool::weighted(0.4), prop::bool::weighted(0.4));
         let short_lease =
             if faults { prop::bool::weighted(0.5) } else { prop::bool::weighted(0.0) };
         (counts, modes, short_lease, any::<u64>()).prop_map(|(counts, modes, short_lease, seed)| {
-            let (shared, waiting, hand_overs, batch, keys) = counts;
+            let (shared, crowd, waiting, hand_overs, batch, keys) = counts;
             let (polls, reads, shares) = modes;
             Self {
                 shared,
+                crowd,
                 waiting,
                 polls,
                 reads,
@@ -67,6 +69,7 @@ impl Setup {
         Limits {
             shared_sessions: self.shared,
             keys_per_session: 1,
+            crowd: self.crowd,
             waiting_sessions: self.waiting,
             wait: match self.polls {
                 true => WaitStrategy::Poll { interval: ms(10) },

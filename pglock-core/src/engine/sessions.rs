@@ -2,6 +2,7 @@
 
 mod cancels;
 mod cap;
+mod choosing;
 mod confirming;
 mod connecting;
 mod lease;
@@ -235,20 +236,6 @@ impl Sessions {
 
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
-    }
-
-    /// The session for operations that answer at once; plans one if there is none.
-    pub(super) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
-        let shared = || self.of_role(Role::Shared).filter(|(_, s)| s.is_usable());
-        // The first one with room, so that few keys stay on one session and travel in one statement.
-        let roomy = shared().find(|(_, s)| s.load() < self.limits.keys_per_session);
-        let full = self.of_role(Role::Shared).count() >= self.limits.shared_sessions;
-        let chosen =
-            roomy.or_else(|| full.then(|| shared().min_by_key(|(_, s)| s.load())).flatten());
-        match chosen {
-            Some((id, _)) => id,
-            None => self.plan(Role::Shared, now, fx),
-        }
     }
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {

@@ -1,5 +1,6 @@
 //! What happens, scenario by scenario. `model` checks the same machine at random.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::event::{HoldId, Outcome, Patience, SessionId, WaiterId};
@@ -756,6 +757,33 @@ fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
     world.abandon(joining[0], keys[0]);
     world.settle();
     assert!(is_granted(&world, joining[1]));
+}
+
+#[test]
+fn a_crowded_session_gets_one_more_beside_it() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 4;
+        limits.crowd = 2;
+    });
+    let acquire = |world: &mut World, numbers: Range<i64>| {
+        for number in numbers {
+            world.acquire(LockKey::from(number), Write, Patience::Wait);
+        }
+    };
+    acquire(&mut world, 0..1);
+    world.settle();
+    acquire(&mut world, 1..4);
+    let company = SessionId(1);
+    assert_eq!(world.links[&company].stage, Stage::Connecting, "two are queued, and one comes");
+    // Nobody waits for it to be connected.
+    acquire(&mut world, 4..6);
+    let queued = |world: &World, id| world.state.sessions.get(id).unwrap().outbox.len();
+    assert_eq!((queued(&world, SHARED), queued(&world, company)), (5, 0));
+    world.settle();
+    acquire(&mut world, 6..20);
+    assert_eq!((queued(&world, SHARED), queued(&world, company)), (7, 7));
+    world.settle();
+    assert_eq!(world.links.len(), 2, "two sides cannot do more than two things at a time");
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! One session, what it is doing, and what it may be told to do.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::confirming::Confirms;
+use crate::driver::Operation;
+use crate::engine::event::{HoldId, Moment, SessionId, WaiterId};
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    pub(crate) pid: i32,
+    pub(crate) outbox: VecDeque<Op>,
+    /// Who wants to know about which key, and whether they had their turn just now.
+    pub(crate) looks: Vec<Look>,
+    pub(crate) has_looked: bool,
+    pub(crate) confirms: Confirms,
+    /// Locks the server has granted to it.
+    pub(crate) held: usize,
+    /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
+    pub(crate) cancels: u32,
+    /// Since when its wait is being cancelled.
+    pub(crate) cancel_since: Option<Moment>,
+    /// A cancel aimed at it may still come: it must not be used again.
+    pub(crate) doomed: bool,
+    pub(super) answered: bool,
+    /// When what it is doing, or did last, was sent.
+    pub(crate) sent: Moment,
+    /// When that was sent which it answered last.
+    pub(super) confirmed: Moment,
+    /// The part of this that its guards have been told.
+    pub(super) told: Option<Moment>,
+    /// When it was last asked what it holds, and whether it is to be asked now.
+    pub(crate) asked: Moment,
+    pub(crate) beat: bool,
+    /// When that was sent which confirmed what it holds last.
+    pub(crate) heartbeat: Option<Moment>,
+    /// An alarm is set to look at its lease.
+    pub(super) leased: bool,
+    /// An alarm is set to look whether it waits still.
+    pub(super) patient: bool,
+    pub(super) idle_since: Moment,
+    /// An alarm is set to look whether it is idle still.
+    pub(super) watched: bool,
+}
+
+/// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it holds nothing, then holds that key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    Shared,
+    Waiting,
+}
+
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// To be connected when its turn comes: one attempt at a time.
+    Planned,
+    Opening,
+    Idle,
+    Running(Ops),
+    /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is running.
+    CleanUp {
+        failed: Op,
+        error: Error,
+        running: bool,
+    },
+    /// Ask what is held. Some of these operations may have been done; with none, this is a heartbeat.
+    Reconcile {
+        doubtful: Ops,
+        error: Option<Error>,
+        running: bool,
+    },
+    Looking(Vec<Look>),
+    Closing,
+}
+
+/// One who wants to know who holds and awaits this key, or any.
+pub(crate) type Look = (Onlooker, Option<LockKey>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Onlooker {
+    Caller(WaiterId),
+    /// The machine, about a session that has waited for long.
+    Wait(SessionId),
+}
+
+/// What is sent in one statement. Most are alone.
+pub(crate) type Ops = SmallVec<[Op; 1]>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    Try {
+        key: LockKey,
+        mode: Mode,
+    },
+    Probe {
+        key: LockKey,
+    },
+    Lock {
+        key: LockKey,
+        mode: Mode,
+    },
+    Unlock {
+        key: LockKey,
+        mode: Mode,
+        hold: HoldId,
+    },
+    /// Turns a write lock into a read lock.
+    Downgrade {
+        key: LockKey,
+        hold: HoldId,
+    },
+    /// Gives back what no hold accounts for.
+    Forget {
+        key: LockKey,
+        mode: Mode,
+    },
+    Cancel {
+        target: SessionId,
+        pid: i32,
+    },
+    /// Something must be answered, and there is nothing else to do.
+    Ping,
+}
+
+impl Session {
+    pub(super) fn planned(role: Role, now: Moment) -> Self {
+        Self {
+            role,
+            phase: Phase::Planned,
+            pid: 0,
+            outbox: VecDeque::new(),
+            looks: Vec::new(),
+            has_looked: false,
+            confirms: Confirms::default(),
+            held: 0,
+            cancels: 0,
+            cancel_since: None,
+            doomed: false,
+            answered: false,
+            sent: now,
+            confirmed: now,
+            told: None,
+            asked: now,
+            beat: false,
+            heartbeat: None,
+            leased: false,
+            patient: false,
+            idle_since: now,
+            watched: false,
+        }
+    }
+
+    pub(super) fn is_being_cancelled(&self) -> bool {
+        self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
+    }
+
+    /// Whether it ended before it had been of any use.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.answered && !matches!(self.phase, Phase::Planned | Phase::Closing)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Planned | Phase::Opening)
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        !self.doomed && !matches!(self.phase, Phase::Closing)
+    }
+
+    pub(super) fn load(&self) -> usize {
+        self.held + self.outbox.len()
+    }
+
+    pub(super) fn is_free_to_wait(&self) -> bool {
+        self.role == Role::Waiting && matches!(self.phase, Phase::Idle) && self.is_spare()
+    }
+
+    /// Whether it is free to wait, now or once it has answered a question.
+    pub(super) fn is_about_to_be_free(&self) -> bool {
+        self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
+    }
+
+    /// Whether it will do what it is told next, now or once it has answered a question.
+    pub(super) fn is_at_hand(&self) -> bool {
+        match &self.phase {
+            Phase::Idle | Phase::Looking(_) => !self.doomed,
+            Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
+            _ => false,
+        }
+    }
+
+    /// Whether it holds nothing and nobody wants anything of it.
+    pub(super) fn is_spare(&self) -> bool {
+        self.held == 0
+            && self.outbox.is_empty()
+            && self.looks.is_empty()
+            && self.confirms.is_empty()
+            && self.cancels == 0
+            && !self.doomed
+    }
+}
+
+impl Op {
+    pub(crate) fn to_operation(self) -> Operation {
+        match self {
+            Self::Try { key, mode } => Operation::TryLock(key, mode),
+            Self::Probe { key } => Operation::Probe(key),
+            Self::Lock { key, mode } => Operation::Lock(key, mode),
+            Self::Unlock { key, mode, .. } | Self::Forget { key, mode } => {
+                Operation::Unlock(key, mode)
+            }
+            Self::Downgrade { key, .. } => Operation::Downgrade(key),
+            Self::Cancel { pid, .. } => Operation::Cancel(pid),
+            Self::Ping => Operation::Ping,
+        }
+    }
+}

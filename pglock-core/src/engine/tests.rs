@@ -787,6 +787,32 @@ fn a_crowded_session_gets_one_more_beside_it() {
 }
 
 #[test]
+fn a_second_session_that_cannot_be_opened_is_no_outage() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.crowd = 1;
+    });
+    let seconds = world.state.sessions.limits.reconnect_timeout.as_secs();
+    for number in 0..=seconds as i64 {
+        for key in [2 * number, 2 * number + 1] {
+            world.acquire(LockKey::from(key), Write, Patience::Wait);
+        }
+        if number > 0 {
+            world.open_fails(false);
+        }
+        pass(&mut world, 1);
+    }
+    world.kill(SHARED, false);
+    world.turn(SHARED, false);
+    world.advance(Duration::from_secs(1));
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.open_fails(false);
+    assert!(!world.outcomes.contains_key(&waiter.0), "the only session has just ended");
+    pass(&mut world, 1);
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
 fn of_idle_shared_sessions_one_is_kept() {
     let mut world = world_with(|limits| {
         limits.shared_sessions = 2;

@@ -33,9 +33,7 @@ impl World {
             self.server.end(pid);
         }
         for _ in 0..4 {
-            for nth in 0..8 {
-                self.reap(nth, nth % 2 == 0);
-            }
+            self.reap_all();
             self.settle();
         }
         // What has gone wrong already has been told by now, unless an attempt to connect has to be repeated.
@@ -55,6 +53,12 @@ impl World {
         self.pass_time_until("callers whom nobody excludes are served", blocked);
     }
 
+    fn reap_all(&mut self) {
+        for nth in 0..8 {
+            self.reap(nth, nth % 2 == 0);
+        }
+    }
+
     fn serve_everybody(&mut self) {
         self.pass_time_until("everybody is served", |world| {
             while let Some((key, guard)) = world.reference.guards().pop() {
@@ -67,6 +71,8 @@ impl World {
 
     fn leave_nothing(&mut self) {
         self.pass_time_until("nothing is left", |world| {
+            // What went wrong before may have made the machine give up a session since.
+            world.reap_all();
             world.server.held().next().is_none() && world.state.entries.is_empty()
         });
         for link in self.links.values() {

@@ -54,7 +54,9 @@ impl Sessions {
         let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
         self.failures += 1;
         self.not_before = now + self.jitter(pause);
-        self.down_since.get_or_insert(now);
+        if !self.table.values().any(Session::is_open) {
+            self.down_since.get_or_insert(now);
+        }
     }
 
     /// Between half of it and all of it.

@@ -710,15 +710,20 @@ fn a_waiting_session_that_cannot_be_opened_is_tried_again() {
     assert!(world.links.values().any(is_waiting));
 }
 
+/// A caller for a key that is held elsewhere.
+fn wait_and_give_up(world: &mut World) {
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.abandon(waiter, key());
+    world.settle();
+}
+
 #[test]
 fn a_key_that_wants_no_session_any_more_leaves_the_line() {
     let mut world = world_with(|limits| limits.waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
-        let waiter = world.acquire(key(), Write, Patience::Wait);
-        world.settle();
-        world.abandon(waiter, key());
-        world.settle();
+        wait_and_give_up(&mut world);
     }
     assert!(world.state.sessions.line.is_empty());
 }
@@ -728,10 +733,7 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
     let mut world = world_with(|limits| limits.waiting_sessions = 2);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
-        let waiter = world.acquire(key(), Write, Patience::Wait);
-        world.settle();
-        world.abandon(waiter, key());
-        world.settle();
+        wait_and_give_up(&mut world);
     }
     assert_eq!(world.links.len(), 2);
 }
@@ -740,10 +742,7 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
 fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
     let mut world = world_with(|limits| limits.hand_over_count = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
-    let waiter = world.acquire(key(), Write, Patience::Wait);
-    world.settle();
-    world.abandon(waiter, key());
-    world.settle();
+    wait_and_give_up(&mut world);
     world.server.unlock(ELSEWHERE, key(), Write);
     let keys = [key(), LockKey::from(KEY + 1)];
     let joining = keys.map(|key| {

@@ -20,11 +20,8 @@ impl Sessions {
             return id;
         }
         if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
-            let another = all().count() < limits.shared_sessions.min(BUSY_SESSIONS);
-            if another && !self.has_just_failed(now) {
-                // Who asks now does not wait until it is open.
-                self.plan(Role::Shared, now, fx);
-            }
+            // Who asks now does not wait until it is open.
+            self.one_more_shared(limits.shared_sessions.min(BUSY_SESSIONS), now, fx);
             return id;
         }
         if let Some((id, _)) = roomy().next() {
@@ -38,5 +35,20 @@ impl Sessions {
             Some((id, _)) => id,
             None => self.plan(Role::Shared, now, fx),
         }
+    }
+
+    /// Whether one more shared session is being opened; plans it if there are fewer than `bound`.
+    pub(crate) fn one_more_shared(&mut self, bound: usize, now: Moment, fx: &mut Effects) -> bool {
+        if self.has_just_failed(now) {
+            return false;
+        }
+        let shared = || self.of_role(Role::Shared);
+        if shared().all(|(_, s)| s.is_open()) {
+            if shared().count() >= bound {
+                return false;
+            }
+            self.plan(Role::Shared, now, fx);
+        }
+        true
     }
 }

@@ -13,17 +13,7 @@ impl Sessions {
 
     /// Whether one more shared session will be there soon; plans it if there is room.
     pub(crate) fn may_probe(&mut self, now: Moment, fx: &mut Effects) -> bool {
-        if self.has_just_failed(now) {
-            return false;
-        }
-        let shared = || self.of_role(Role::Shared);
-        if shared().all(|(_, s)| s.is_open()) {
-            if shared().count() >= self.limits.shared_sessions {
-                return false;
-            }
-            self.plan(Role::Shared, now, fx);
-        }
-        true
+        self.one_more_shared(self.limits.shared_sessions, now, fx)
     }
 
     /// Whether an attempt to connect has failed, and the next one must wait.

@@ -81,39 +81,61 @@ macro_rules! operation {
     (27, $o:literal) => { downgrade!(pair $o) };
 }
 
-/// A text for each operation code, or one text for all of them.
-macro_rules! operations {
-    (at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
-        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row.
-        ///
-        /// A text for each code, because the executor prepares every branch of a `CASE` for each execution, which costs more than the lock.
-        /// Where the operand is named once, no row is made of it.
-        pub(crate) fn one(code: i16) -> Option<&'static str> {
-            match code {
-                $($direct => Some(concat!(
-                    "SELECT CASE WHEN ", in_session!(), " THEN CASE WHEN ", operation!($direct, "$2::int8"), " THEN 3::int8 ELSE 2 END END"
-                )),)*
-                $($code => Some(concat!(
-                    "SELECT CASE WHEN ", in_session!(), " THEN CASE WHEN ", operation!($code, "o.operand"), " THEN 3::int8 ELSE 2 END END",
-                    " FROM (VALUES ($2::int8)) AS o(operand)"
-                )),)*
-                _ => None,
-            }
-        }
-
-        /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands. Answers a row each.
-        pub(crate) const MANY: &str = concat!(
-            "SELECT CASE WHEN ", in_session!(), " THEN o.place * 2 + (CASE o.code",
-            $(" WHEN ", $direct, " THEN ", operation!($direct, "o.operand"),)*
+/// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands. Answers a row each.
+macro_rules! several {
+    ($($code:tt)*) => {
+        concat!(
+            "SELECT CASE WHEN (SELECT ", in_session!(), ") THEN o.place * 2 + (CASE o.code",
             $(" WHEN ", $code, " THEN ", operation!($code, "o.operand"),)*
             " END)::int4::int8 END",
             " FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]))",
             " WITH ORDINALITY AS o(code, operand, place)"
-        );
+        )
     };
 }
 
-operations!(at once: [0 1 2 3 4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18 19 27]);
+/// One operation, and where its operand comes from.
+macro_rules! one {
+    ($code:tt, $operand:literal, $from:literal) => {
+        concat!(
+            "SELECT CASE WHEN ",
+            in_session!(),
+            " THEN CASE WHEN ",
+            operation!($code, $operand),
+            " THEN 3::int8 ELSE 2 END END",
+            $from
+        )
+    };
+}
+
+/// A text for each operation code, and two for several operations, because the executor prepares every branch of a `CASE` for each execution,
+/// which costs more than the lock.
+macro_rules! operations {
+    (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
+        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row.
+        ///
+        /// Where the operand is named once, no row is made of it.
+        pub(crate) fn one(code: i16) -> Option<&'static str> {
+            match code {
+                $($common => Some(one!($common, "$2::int8", "")),)*
+                $($direct => Some(one!($direct, "$2::int8", "")),)*
+                $($code => Some(one!($code, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
+                _ => None,
+            }
+        }
+
+        /// The text for several operations: `$1` nonce, `$2` these codes, `$3` operands. Answers a row each, in no order.
+        pub(crate) fn many(codes: &[i16]) -> &'static str {
+            if codes.iter().all(|code| [$($common),*].contains(code)) {
+                several!($($common)*)
+            } else {
+                several!($($common)* $($direct)* $($code)*)
+            }
+        }
+    };
+}
+
+operations!(common: [0 1 2 3], at once: [4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18 19 27]);
 
 /// Sets something for the session, or back to what it was if the session has an earlier one's mark. Some settings not everywhere.
 macro_rules! setting {

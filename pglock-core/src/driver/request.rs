@@ -83,7 +83,7 @@ impl Request {
             Body::One { sql, operand, .. } => Statement::new(sql, [nonce, Param::Int8(*operand)]),
             Body::Many { codes, operands } => {
                 let arrays = [Param::Int2Array(codes), Param::Int8Array(operands)];
-                Statement::new(sql::MANY, [nonce, arrays[0], arrays[1]])
+                Statement::new(sql::many(codes), [nonce, arrays[0], arrays[1]])
             }
         }
     }
@@ -236,7 +236,11 @@ mod tests {
     #[test]
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::one(TRY_LOCK).unwrap();
-        for (text, count) in [(sql::OPEN, 5), (one, 2), (sql::MANY, 3), (sql::HOLDINGS, 1)] {
+        let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_LOCK, PING][..]].map(sql::many);
+        assert_ne!(many[0], many[1]);
+        for (text, count) in
+            [(sql::OPEN, 5), (one, 2), (many[0], 3), (many[1], 3), (sql::HOLDINGS, 1)]
+        {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);
         }

@@ -395,6 +395,22 @@ fn a_reader_waits_behind_a_writer_of_another_process() {
 }
 
 #[test]
+fn a_reader_who_would_not_wait_is_not_refused_by_what_was_asked_before_it_came() {
+    let (mut world, _) = holding(Read);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let early = world.acquire(key(), Read, Patience::Try);
+    // Connects, asks, and has been answered: the answer is on its way.
+    (0..2).for_each(|_| world.turn(WAITING, true));
+    assert!(matches!(world.links[&WAITING].stage, Stage::Answer(_)));
+    world.server.leave_queue(ELSEWHERE);
+    let late = [(); 2].map(|()| world.acquire(key(), Read, Patience::Try));
+    world.settle();
+    assert!(matches!(world.outcomes[&early.0], Outcome::Busy));
+    assert!(late.iter().all(|reader| is_granted(&world, *reader)));
+}
+
+#[test]
 fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
     // No session is left to wait in, so that the reader has to find out by itself.
     let mut world = world_with(|limits| {

@@ -1,5 +1,7 @@
 //! What the server answered about a key.
 
+use std::time::Duration;
+
 use super::sharing::Sharing;
 use super::{Context, Entry, Hold, Release, Request, Why};
 use crate::engine::event::{Effects, HoldId, Outcome, Patience, SessionId};
@@ -24,15 +26,26 @@ impl Entry {
             // Where no reader is let in, no writer is.
             let same =
                 |w: &Waiter| Some(w.arrival) <= asked && (w.mode == mode || mode == Mode::Read);
-            let refused = |w: &Waiter| w.patience == Patience::Try && same(w);
-            while let Some(first) = self.queue.pop_front_if(refused) {
-                cx.fx.resolve(first.id, Outcome::Busy);
-            }
-            if self.queue.front().is_some_and(same) {
-                self.want_slot(Why::Busy(mode), pause, cx);
-            }
+            self.refused(Why::Busy(mode), same, pause, cx);
         }
         self.settle(cx);
+    }
+
+    /// The lock cannot be had now, which speaks to those at the front who are `meant`.
+    fn refused(
+        &mut self,
+        why: Why,
+        meant: impl Fn(&Waiter) -> bool,
+        pause: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) {
+        let would_not_wait = |w: &Waiter| w.patience == Patience::Try && meant(w);
+        while let Some(first) = self.queue.pop_front_if(would_not_wait) {
+            cx.fx.resolve(first.id, Outcome::Busy);
+        }
+        if self.queue.front().is_some_and(meant) {
+            self.want_slot(why, pause, cx);
+        }
     }
 
     pub(crate) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
@@ -45,8 +58,8 @@ impl Entry {
         self.request = Request::None;
         if free {
             self.renew(cx.now);
-        } else if self.queue.front().is_some_and(|w| Some(w.arrival) <= asked) {
-            self.want_slot(Why::WriterWaits, pause, cx);
+        } else {
+            self.refused(Why::WriterWaits, |w| Some(w.arrival) <= asked, pause, cx);
         }
         self.settle(cx);
     }

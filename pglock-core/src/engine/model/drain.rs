@@ -71,8 +71,6 @@ impl World {
 
     fn leave_nothing(&mut self) {
         self.pass_time_until("nothing is left", |world| {
-            // What went wrong before may have made the machine give up a session since.
-            world.reap_all();
             world.server.held().next().is_none() && world.state.entries.is_empty()
         });
         for link in self.links.values() {
@@ -100,6 +98,8 @@ impl World {
     fn pass_time_until(&mut self, goal: &str, mut reached: impl FnMut(&mut Self) -> bool) {
         for _ in 0..ROUNDS {
             self.settle();
+            // What went wrong before may have made the machine give up a session since.
+            self.reap_all();
             if reached(self) {
                 return;
             }

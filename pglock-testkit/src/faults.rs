@@ -9,6 +9,7 @@
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
 //! [`TestServer`](crate::postgres::TestServer).
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -54,8 +55,13 @@ pub fn not_run(test: &str, why: impl Display) {
     let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
 }
 
+/// If set, a test fails for which a program is not installed.
+const COMPLETE: &str = "PGLOCK_COMPLETE";
+
 /// A tool of a test, or `None` and a line that says that the test was [not run](not_run), if it is
-/// [not allowed](FaultError::NotAllowed).
+/// [not allowed](FaultError::NotAllowed), or [missing](FaultError::Missing).
+///
+/// With the environment variable `PGLOCK_COMPLETE` set, a program that is missing is an error: for machines on which everything is to be tested.
 ///
 /// ```no_run
 /// # async fn case() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,7 +81,8 @@ pub fn not_run(test: &str, why: impl Display) {
 pub fn allowed<T>(test: &str, tool: Result<T, FaultError>) -> Result<Option<T>, FaultError> {
     match tool {
         Ok(tool) => Ok(Some(tool)),
-        Err(why @ FaultError::NotAllowed { .. }) => {
+        Err(why @ FaultError::Missing { .. }) if env::var_os(COMPLETE).is_some() => Err(why),
+        Err(why @ (FaultError::NotAllowed { .. } | FaultError::Missing { .. })) => {
             not_run(test, why);
             Ok(None)
         }

@@ -15,7 +15,7 @@ pub enum FaultError {
         /// What is missing.
         why: String,
     },
-    /// A program is not installed.
+    /// A program is not installed: see [`allowed`](super::allowed).
     Missing {
         /// What is missing, and what to install.
         what: String,

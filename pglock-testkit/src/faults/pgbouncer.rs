@@ -64,7 +64,7 @@ impl PgBouncer {
         mode: PoolMode,
         settings: &[(&str, &str)],
     ) -> Result<Self, FaultError> {
-        let program = installed(env::var_os("PATH").iter().flat_map(env::split_paths))?;
+        let program = Self::program()?;
         let mut configuration = configuration(&postgres::config(server.url())?, mode)?;
         for (name, value) in settings {
             let _ = writeln!(configuration, "{name} = {value}");
@@ -74,6 +74,15 @@ impl PgBouncer {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let url = postgres::with_address(server.url(), address)?;
         Ok(Self { url, process, occupancy })
+    }
+
+    /// Where it is installed.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError::Missing`] if it is not.
+    pub fn program() -> Result<PathBuf, FaultError> {
+        installed(env::var_os("PATH").iter().flat_map(env::split_paths))
     }
 
     /// The server's URL, through PgBouncer. It does for other databases of the server too.

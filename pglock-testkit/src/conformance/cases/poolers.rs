@@ -20,7 +20,7 @@ const ADVICE: [&str; 2] =
     ["pooler", "connect to PostgreSQL directly or through a pooler in session mode"];
 
 pub async fn session_pooling_works(lab: &Lab) {
-    let site = Site::start(lab, PoolMode::Session, &[]).await;
+    let Some(site) = Site::start(lab, PoolMode::Session, &[]).await else { return };
     let key = LockKey::from("key");
     let (a, b) = (site.manager(), site.manager());
     let guard = a.rwlock(key).write().await.unwrap();
@@ -56,7 +56,7 @@ pub async fn statement_pooling_is_refused_for_a_lone_session(lab: &Lab) {
 
 /// Nobody else uses the pooler, so that each statement finds the session that the one before it had.
 async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
-    let site = Site::start(lab, mode, &[]).await;
+    let Some(site) = Site::start(lab, mode, &[]).await else { return };
     let usual = site.shown_to_others("tcp_keepalives_count").await;
     for _ in 0..3 {
         let manager = site.manager();
@@ -77,7 +77,7 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
 
 /// Statements find now one server session, now another.
 pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab) {
-    let site = Site::start(lab, PoolMode::Transaction, &[]).await;
+    let Some(site) = Site::start(lab, PoolMode::Transaction, &[]).await else { return };
     let end = Instant::now() + Duration::from_secs(2);
     let holding = Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..6)
@@ -152,11 +152,12 @@ struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    async fn start(lab: &'a Lab, mode: PoolMode, settings: &[(&str, &str)]) -> Self {
+    async fn start(lab: &'a Lab, mode: PoolMode, settings: &[(&str, &str)]) -> Option<Self> {
         let server = TestServer::private().await.unwrap();
+        let pooler = PgBouncer::start_with(&server, mode, settings).await;
+        let pooler = lab.allowed(pooler).unwrap()?;
         let witness = connect(server.url()).await;
-        let pooler = PgBouncer::start_with(&server, mode, settings).await.unwrap();
-        Self { lab, witness, pooler, _server: server }
+        Some(Self { lab, witness, pooler, _server: server })
     }
 
     /// A setting, as another client of the pooler sees it. Without prepared statements, which may be somebody else's.

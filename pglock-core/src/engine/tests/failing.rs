@@ -1,0 +1,67 @@
+//! Statements that fail, and locks that are not what they seemed.
+
+use std::time::Duration;
+
+use super::{ELSEWHERE, SHARED, hold_of, holding, is_granted, key, world};
+use crate::driver::Operation;
+use crate::engine::event::{Outcome, Patience};
+use crate::engine::model::world::Stage;
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+#[test]
+fn a_failed_statement_is_settled_by_what_the_session_holds() {
+    let mut world = world();
+    let done = world.acquire(key(), Write, Patience::Wait);
+    let not_done = world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 1, false);
+    world.turn(SHARED, true);
+    assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+    world.settle();
+    assert!(is_granted(&world, done));
+    assert!(matches!(world.outcomes[&not_done.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
+    let (mut world, hold) = holding(Read);
+    world.release(key(), hold, false);
+    world.turn(SHARED, true);
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.refuse(SHARED, 0, false);
+    world.sent.clear();
+    world.settle();
+    // In the other order the session would take the lock once more, past a writer who waits.
+    let in_order =
+        [(SHARED, Operation::Unlock(key(), Read)), (SHARED, Operation::TryLock(key(), Read))];
+    assert_eq!(world.sent, in_order);
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
+    let (mut world, hold) = holding(Write);
+    world.faulty = true;
+    world.server.unlock_all(world.links[&SHARED].pid);
+    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_writer_asks_when_the_readers_of_every_session_have_given_the_lock_back() {
+    let (mut world, old) = holding(Read);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.server.leave_queue(ELSEWHERE);
+    world.settle();
+    let new = hold_of(&world, reader);
+    world.release(key(), old, false);
+    world.release(key(), new, false);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, writer));
+}

@@ -1,22 +1,22 @@
-//! The machine behind its mutex, and the carrying out of its effects.
+//! The machine behind its mutex.
 
-use std::collections::BTreeMap;
+mod core;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use self::core::{Core, Running, Slot, Wakers};
 use super::clock::Clock;
-use super::event::{Effect, Effects, Event, HoldId, Job, Moment, Outcome, SessionId, WaiterId};
-use super::life::{Life, OnLoss};
+use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
+use super::life::Life;
 use super::limits::Limits;
-use super::state::State;
 use super::stats::Stats;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::looking::LockEntry;
 
 /// What callers, guards and tasks share.
@@ -32,21 +32,6 @@ pub(crate) struct Shared {
     clock: Clock,
 }
 
-struct Core {
-    state: State,
-    fx: Effects,
-    slots: Slab<Slot>,
-    sessions: BTreeMap<SessionId, Running>,
-    to_open: Vec<SessionId>,
-    armed: Option<Moment>,
-}
-
-/// One caller's place to find its answer.
-enum Slot {
-    Waiting(Option<Waker>),
-    Answered(Reply),
-}
-
 #[derive(Debug)]
 pub(crate) enum Reply {
     Granted { hold: HoldId, life: Arc<Life> },
@@ -54,12 +39,6 @@ pub(crate) enum Reply {
     Released,
     Seen(Vec<LockEntry>),
     Failed(Error),
-}
-
-struct Running {
-    life: Arc<Life>,
-    kick: Arc<Notify>,
-    abort: Option<AbortHandle>,
 }
 
 /// What the manager is to do.
@@ -72,14 +51,7 @@ pub(crate) struct Chores {
 impl Shared {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
-            core: Mutex::new(Core {
-                state: State::new(limits, seed),
-                fx: Effects::default(),
-                slots: Slab::new(),
-                sessions: BTreeMap::new(),
-                to_open: Vec::new(),
-                armed: None,
-            }),
+            core: Mutex::new(Core::new(limits, seed)),
             manager: Notify::new(),
             finished: Notify::new(),
             has_manager: AtomicBool::new(false),
@@ -249,121 +221,8 @@ impl Shared {
     }
 }
 
-impl Core {
-    fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers) {
-        self.act(wakers, |state, fx| state.step(event, now, fx));
-    }
-
-    fn act<T>(
-        &mut self,
-        wakers: &mut Wakers,
-        act: impl FnOnce(&mut State, &mut Effects) -> T,
-    ) -> T {
-        let mut fx = std::mem::take(&mut self.fx);
-        let result = act(&mut self.state, &mut fx);
-        for effect in fx.0.drain(..) {
-            self.carry_out(effect, wakers);
-        }
-        self.fx = fx;
-        result
-    }
-
-    fn carry_out(&mut self, effect: Effect, wakers: &mut Wakers) {
-        match effect {
-            Effect::Resolve { waiter, outcome } => {
-                let reply = self.reply(outcome);
-                if let Some(slot) = self.slots.get_mut(waiter.0)
-                    && let Slot::Waiting(Some(waker)) =
-                        std::mem::replace(slot, Slot::Answered(reply))
-                {
-                    wakers.push(waker);
-                }
-            }
-            Effect::Open(id) => self.to_open.push(id),
-            Effect::Kick(id) => {
-                if let Some(running) = self.sessions.get(&id) {
-                    running.kick.notify_one();
-                }
-            }
-            Effect::Confirmed { session, until } => {
-                if let Some(running) = self.sessions.get(&session) {
-                    running.life.confirm(until);
-                }
-            }
-            Effect::Lost { session, held, error } => {
-                if let Some(running) = self.sessions.get(&session) {
-                    if held > 0 && error.kind() != ErrorKind::Closed {
-                        let (pid, error) = (running.life.pid(), error.clone());
-                        let say = move || tracing::warn!(pid, held, %error, "locks lost: their session has ended");
-                        wakers.told.push(Box::new(say));
-                    }
-                    wakers.told.append(&mut running.life.end(error));
-                }
-            }
-            Effect::Abort(id) => {
-                if let Some(abort) = self.sessions.get_mut(&id).and_then(|r| r.abort.take()) {
-                    abort.abort();
-                }
-            }
-        }
-    }
-
-    /// The answer, if there is one; its place is free then.
-    fn take_reply(&mut self, waiter: WaiterId) -> Option<Reply> {
-        if let Some(Slot::Answered(_)) = self.slots.get(waiter.0)
-            && let Slot::Answered(reply) = self.slots.remove(waiter.0)
-        {
-            return Some(reply);
-        }
-        None
-    }
-
-    fn reply(&self, outcome: Outcome) -> Reply {
-        match outcome {
-            Outcome::Granted { hold, session } => match self.sessions.get(&session) {
-                Some(running) => Reply::Granted { hold, life: running.life.clone() },
-                None => Reply::Failed(Error::lost()),
-            },
-            Outcome::Busy => Reply::Busy,
-            Outcome::Released => Reply::Released,
-            Outcome::Seen(locks) => Reply::Seen(locks),
-            Outcome::Failed(error) => Reply::Failed(error),
-        }
-    }
-
-    fn is_finished(&self) -> bool {
-        self.state.is_finished() && self.sessions.is_empty()
-    }
-}
-
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-/// Tasks to wake once the mutex is free again.
-#[derive(Default)]
-struct Wakers {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-    /// What is to be said, and what guards wanted to be done, when locks are lost.
-    told: Vec<OnLoss>,
-}
-
-impl Wakers {
-    fn push(&mut self, waker: Waker) {
-        match self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.others.push(waker),
-        }
-    }
-
-    fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
-        self.others.into_iter().for_each(Waker::wake);
-        self.told.into_iter().for_each(|on_loss| on_loss());
     }
 }

@@ -1,0 +1,123 @@
+//! How a session is opened, and what is made sure of then.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{SessionTask, Settings, farewell};
+use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
+use crate::engine::event::{Server, SessionId};
+use crate::error::{Error, ErrorKind};
+
+/// How long another session is waited for, where a pooler or a pool may have none to give; and its farewell.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl SessionTask {
+    pub(super) async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, Server), Error> {
+        let open = async {
+            let (mut connection, server) = self.connect(driver, self.nonce.clone()).await?;
+            if self.shared.is_lone()
+                && let Err(error) = self.probe(driver).await
+            {
+                // Opened once more, it takes its settings back. The pooler may do that elsewhere, or refuse.
+                let _ = connection.ask(&self.opening(self.nonce.clone())).await;
+                connection.close().await;
+                return Err(error);
+            }
+            Ok((connection, server))
+        };
+        let timeout = self.settings.connect_timeout;
+        tokio::time::timeout(timeout, open).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Connection,
+                "the server did not answer within the time allowed for connecting",
+            ))
+        })
+    }
+
+    async fn connect<D: Driver>(
+        &self,
+        driver: &D,
+        nonce: Arc<str>,
+    ) -> Result<(D::Session, Server), Error> {
+        let mut connection = driver.connect().await?;
+        let facts = connection.ask(&self.opening(nonce)).await.map_err(DriverError::at_open)?;
+        match check(&facts) {
+            Ok(server) => Ok((connection, server)),
+            Err(error) => {
+                connection.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn opening(&self, nonce: Arc<str>) -> Question {
+        let Settings { application_name, lease, .. } = &*self.settings;
+        let name = application_name.clone();
+        let trial = (RandomState::new().hash_one(self.id) >> 1).cast_signed();
+        Question::open(nonce, name, lease.server, lease.acknowledgement(), trial)
+    }
+
+    /// Whether another connection is another session.
+    ///
+    /// On a transaction pooler that nobody else uses, all statements of a connection run in one server session, and nothing is amiss until
+    /// somebody comes. So somebody comes. Two sessions of a manager do that for each other.
+    async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
+        let other = self.connect(driver, nonce(self.id));
+        match tokio::time::timeout(PROBE_TIMEOUT, other).await {
+            Ok(Ok((other, _))) => {
+                farewell(other, PROBE_TIMEOUT).await;
+                Ok(())
+            }
+            Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),
+            // There may be no room for another session. That says nothing about this one.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no other session to compare with");
+                Ok(())
+            }
+            Err(_) => {
+                tracing::debug!("no other session to compare with in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether locks mean anything in this session, and what there is to know of its server.
+fn check(facts: &[Row]) -> Result<Server, Error> {
+    let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
+    if Fact::InRecovery.find(facts) != Some(0) {
+        return unsupported(
+            "the server is a standby, whose locks exclude nobody on the primary: connect to the primary",
+        );
+    }
+    if Fact::EarlierSession.find(facts) != Some(0) {
+        return unsupported(
+            "another lock session uses the same server session, as behind a pooler in transaction or statement mode: \
+             connect to PostgreSQL directly or through a pooler in session mode",
+        );
+    }
+    if Fact::LocksWork.find(facts) == Some(0) {
+        return unsupported(
+            "advisory locks do nothing on this server: use PostgreSQL, or an engine whose session-level advisory locks work",
+        );
+    }
+    let Some(pid) = Fact::Pid.find(facts).and_then(|pid| i32::try_from(pid).ok()) else {
+        return unsupported("the server does not tell its backend pid");
+    };
+    let fact = |fact: Fact| fact.find(facts).unwrap_or_default();
+    Ok(Server {
+        pid,
+        version: fact(Fact::Version),
+        has_lease: fact(Fact::Lease) > 0,
+        lock_table: Fact::LockTable.find(facts).and_then(|entries| usize::try_from(entries).ok()),
+        identity: (fact(Fact::System), fact(Fact::Database)),
+        timeline: fact(Fact::Timeline),
+    })
+}
+
+/// Tells this session from all others. It need not be secret.
+pub(super) fn nonce(id: SessionId) -> Arc<str> {
+    // Seeded by the system, so that the hash is as good as random.
+    format!("{:016x}", RandomState::new().hash_one(id)).into()
+}

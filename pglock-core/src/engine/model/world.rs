@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use super::reference::Reference;
 use super::server::{Pid, Server};
-use crate::driver::{self, Answer, Holding, Operation};
+use crate::driver::{Answer, Holding, Operation};
 use crate::engine::event::{
-    Effect, Effects, Event, HoldId, Job, Moment, Outcome, Patience, Server as Facts, SessionId,
-    WaiterId,
+    Effect, Effects, Event, HoldId, Moment, Outcome, Patience, SessionId, WaiterId,
 };
 use crate::engine::limits::Limits;
 use crate::engine::state::State;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
@@ -48,7 +47,7 @@ pub(crate) struct World {
 pub(crate) struct Link {
     pub(crate) pid: Pid,
     pub(crate) stage: Stage,
-    kicked: bool,
+    pub(super) kicked: bool,
     /// When the server was told something last.
     pub(super) heard: Moment,
     /// The server has ended the session because it was told nothing.
@@ -163,7 +162,7 @@ impl World {
     }
 
     /// The machine does by itself what is due, before anything else: so does the model, to see it.
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         if self.state.alarm().is_some_and(|at| at <= self.now) {
             self.step(Event::Tick);
         }
@@ -196,7 +195,7 @@ impl World {
         self.check();
     }
 
-    fn carry_out(&mut self, effect: Effect, nobody_to_ask: &BTreeSet<LockKey>) {
+    pub(super) fn carry_out(&mut self, effect: Effect, nobody_to_ask: &BTreeSet<LockKey>) {
         match effect {
             Effect::Resolve { waiter, outcome } => self.resolve(waiter, outcome, nobody_to_ask),
             Effect::Open(session) => {
@@ -257,175 +256,4 @@ impl World {
         }
         self.outcomes.insert(waiter.0, outcome);
     }
-
-    /// The sessions that can do something of their own accord.
-    pub(crate) fn movable(&self) -> Vec<SessionId> {
-        let can_move = |link: &Link| match link.stage {
-            Stage::Idle => link.kicked,
-            Stage::Waiting => !self.server.is_waiting(link.pid),
-            Stage::Silent => false,
-            _ => true,
-        };
-        let links = self.links.iter().filter(|(_, link)| can_move(link));
-        links.map(|(id, _)| *id).collect()
-    }
-
-    /// One move of one session. With `luck`, a cancel hits what it can hit.
-    pub(crate) fn turn(&mut self, id: SessionId, luck: bool) {
-        self.tick();
-        let link = self.links.get_mut(&id).expect("only what is there moves");
-        match std::mem::replace(&mut link.stage, Stage::Idle) {
-            Stage::Connecting => {
-                let timeline = self.timeline;
-                let server = Facts { pid: link.pid, has_lease: true, timeline, ..Facts::default() };
-                link.heard = self.now;
-                self.step(Event::Opened { session: id, server });
-                self.ask_next(id);
-            }
-            Stage::Idle => {
-                link.kicked = false;
-                self.ask_next(id);
-            }
-            Stage::Sent(operations) => {
-                let pid = link.pid;
-                link.heard = self.now;
-                link.stage = Stage::Broken;
-                let stage = self.execute(pid, &operations, luck);
-                self.links.get_mut(&id).expect("it was there").stage = stage;
-            }
-            Stage::SentHoldings => {
-                link.heard = self.now;
-                link.stage = Stage::Found(self.server.holdings(link.pid));
-            }
-            Stage::SentLook => {
-                link.heard = self.now;
-                link.stage = Stage::Seen(self.server.rows());
-            }
-            Stage::Seen(locks) => {
-                self.step(Event::Seen { session: id, locks });
-                self.ask_next(id);
-            }
-            Stage::Found(holdings) => {
-                self.step(Event::Found { session: id, holdings: Some(holdings) });
-                self.ask_next(id);
-            }
-            Stage::Waiting => {
-                let granted = driver::Outcome { place: 0, done: true };
-                self.answer(id, vec![granted.to_row()]);
-            }
-            Stage::Answer(rows) => self.answer(id, rows),
-            Stage::Refusal => {
-                let error = refusal();
-                self.step(Event::Refused { session: id, error });
-                self.ask_next(id);
-            }
-            Stage::Closing => {
-                self.server.end(link.pid);
-                self.end(id);
-            }
-            Stage::Silent => link.stage = Stage::Silent,
-            Stage::Broken => self.end(id),
-        }
-    }
-
-    fn answer(&mut self, id: SessionId, rows: Vec<Answer>) {
-        self.step(Event::Answered { session: id, rows });
-        self.ask_next(id);
-    }
-
-    fn end(&mut self, id: SessionId) {
-        let error = Error::new(ErrorKind::Connection, "the connection has ended");
-        self.step(Event::Ended { session: id, error });
-        self.links.remove(&id);
-        self.check();
-    }
-
-    fn ask_next(&mut self, id: SessionId) {
-        let mut fx = Effects::default();
-        let job = self.state.next(id, self.now, &mut fx);
-        for effect in fx.0 {
-            self.carry_out(effect, &BTreeSet::new());
-        }
-        let pid = self.links[&id].pid;
-        if let Job::Run(operations) = &job {
-            self.check_request(pid, operations);
-            self.sent.extend(operations.iter().map(|operation| (id, *operation)));
-        }
-        let link = self.links.get_mut(&id).expect("it was there");
-        link.stage = match job {
-            Job::Run(operations) => Stage::Sent(operations.into_vec()),
-            Job::Holdings => Stage::SentHoldings,
-            Job::Look(_) => Stage::SentLook,
-            Job::Idle => Stage::Idle,
-            Job::Close => Stage::Closing,
-        };
-        self.check();
-    }
-
-    // The server.
-
-    pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
-        let mut rows = Vec::new();
-        for (place, operation) in operations.iter().enumerate() {
-            let done = match *operation {
-                Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
-                Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
-                Operation::Lock(key, mode) => {
-                    self.server.lock(pid, key, mode);
-                    return Stage::Waiting;
-                }
-                Operation::Probe(key) => {
-                    let free = self.server.try_lock(pid, key, Mode::Read);
-                    free && self.server.unlock(pid, key, Mode::Read)
-                }
-                Operation::Downgrade(key) => self.server.downgrade(pid, key),
-                Operation::Cancel(target) => self.cancel(target, luck),
-                Operation::UnlockAll => {
-                    self.server.unlock_all(pid);
-                    true
-                }
-                Operation::Ping => true,
-            };
-            rows.push(driver::Outcome { place, done }.to_row());
-        }
-        Stage::Answer(rows)
-    }
-
-    /// Cancels what the server session is doing, which must be a wait that nobody here wants any more.
-    fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
-        let Some((id, link)) = self.links.iter_mut().find(|(_, link)| link.pid == pid) else {
-            self.server.leave_queue(pid);
-            return false;
-        };
-        let session = self.state.sessions.get(*id);
-        let meant = session.is_none_or(|s| s.doomed || s.cancel_since.is_some());
-        let is_doomed = session.is_none_or(|s| s.doomed);
-        match &link.stage {
-            Stage::Sent(operations) if matches!(operations[..], [Operation::Lock(..)]) => {
-                assert!(meant, "a cancel has hit a later wait");
-                if luck {
-                    link.stage = Stage::Refusal;
-                }
-            }
-            Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook => {
-                assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
-                if luck {
-                    link.stage = Stage::Refusal;
-                }
-            }
-            Stage::Waiting => {
-                assert!(meant, "a cancel has hit a later wait");
-                if luck || self.server.is_waiting(pid) {
-                    link.stage = Stage::Refusal;
-                    self.server.leave_queue(pid);
-                }
-            }
-            _ => {}
-        }
-        true
-    }
-}
-
-fn refusal() -> Error {
-    Error::new(ErrorKind::Driver, "the server refused the statement")
 }

@@ -110,6 +110,8 @@ pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab)
         refused.extend(errors);
     }
     println!("{granted} granted, {} refused", refused.len());
+    // A driver may lose the reason why it closed a connection on which something came that it had not asked for.
+    refused.retain(|error| error.kind() != ErrorKind::Connection);
     assert!(!refused.is_empty());
     for error in refused {
         assert_advice(&error, error.kind(), &ADVICE);

@@ -177,11 +177,14 @@ impl Entry {
         let Some(waiting) = cx.sessions.get_mut(session) else {
             return;
         };
-        if matches!(waiting.phase, Phase::Idle) {
-            // It has not been sent.
+        // It has not been sent: the session may be busy with a question that came before it.
+        if waiting.outbox.iter().any(|op| matches!(op, Op::Lock { .. })) {
             waiting.outbox.clear();
             self.request = Request::None;
-            return cx.sessions.rest(session, cx.now);
+            if matches!(waiting.phase, Phase::Idle) {
+                cx.sessions.rest(session, cx.now);
+            }
+            return;
         }
         let runs = matches!(waiting.phase, Phase::Running(_));
         if let Request::Wait { cancelled, .. } = &mut self.request {

@@ -3,6 +3,7 @@
 use super::{ELSEWHERE, SHARED, WAITING, hold_of, key, run, waiting};
 use crate::driver::Operation;
 use crate::engine::event::{Outcome, Patience};
+use crate::engine::limits::Limits;
 use crate::engine::model::world::Stage;
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
@@ -75,4 +76,29 @@ fn a_session_that_has_gone_is_not_cancelled() {
     world.sent.clear();
     world.settle();
     assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_wait_given_up_before_its_session_has_answered_a_heartbeat_is_not_begun() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(Limits::default().lease.heartbeat);
+    run(&mut world, SHARED);
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::SentHoldings);
+    world.sent.clear();
+    world.abandon(waiter, key());
+    let hasty = world.acquire(key(), Write, Patience::Try);
+    world.settle();
+    assert!(matches!(world.outcomes[&hasty.0], Outcome::Busy));
+    assert!(!world.sent.contains(&(WAITING, Operation::Lock(key(), Write))));
+    // Its session is free for another wait.
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    hold_of(&world, waiter);
 }

@@ -103,7 +103,11 @@ impl Entry {
     pub(super) fn claims(&self) -> Claims {
         let waits = matches!(self.request, Request::Wait { .. });
         let tries = matches!(self.request, Request::Try { .. });
-        Claims { held: self.holds.len() + usize::from(waits), asked: usize::from(tries) }
+        let ending = self.holds.iter().filter(|hold| hold.release != Release::No).count();
+        Claims {
+            held: self.holds.len() - ending + usize::from(waits),
+            pending: ending + usize::from(tries),
+        }
     }
 
     /// Does everything that can be done now: the only place that grants, releases and asks.

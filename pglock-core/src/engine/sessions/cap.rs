@@ -11,14 +11,14 @@ const MOST_LOCKS: usize = 1000;
 pub(crate) struct Claims {
     /// Held, or waited for.
     pub(crate) held: usize,
-    /// Tried: what is not granted will not stay.
-    pub(crate) asked: usize,
+    /// Tried, or being given back: the answer tells.
+    pub(crate) pending: usize,
 }
 
 impl Claims {
     pub(crate) fn change(&mut self, before: Self, after: Self) {
         self.held = self.held + after.held - before.held;
-        self.asked = self.asked + after.asked - before.asked;
+        self.pending = self.pending + after.pending - before.pending;
     }
 }
 
@@ -28,9 +28,9 @@ impl Sessions {
         self.claims.held >= self.cap()
     }
 
-    /// Whether they do together with those that are tried just now.
+    /// Whether they do together with those that are tried or given back just now.
     pub(crate) fn is_at_cap(&self) -> bool {
-        self.claims.held + self.claims.asked >= self.cap()
+        self.claims.held + self.claims.pending >= self.cap()
     }
 
     /// The next key that may be asked for, or that is to be refused, because the cap is reached by locks that are held.

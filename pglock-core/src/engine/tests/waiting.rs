@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, SHARED, WAITING, holding, is_granted, key, pass, run, waiting, world, world_with,
+    ELSEWHERE, SHARED, WAITING, holding, holding_in, is_granted, key, pass, run, waiting, world,
+    world_with,
 };
 use crate::driver::Operation;
 use crate::engine::event::{Outcome, Patience, SessionId};
+use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
 #[test]
@@ -123,4 +125,19 @@ fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
     world.settle();
     assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
     assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
+    let other = LockKey::from(8);
+    for given_back in [0, 1] {
+        let (mut world, hold) = holding_in(world_with(|limits| limits.locks = Some(1)), Write);
+        world.release(key(), hold, false);
+        for _ in 0..given_back {
+            world.turn(SHARED, true);
+        }
+        let waiter = world.acquire(other, Write, Patience::Wait);
+        world.settle();
+        assert!(is_granted(&world, waiter), "{:?}", world.outcomes);
+    }
 }

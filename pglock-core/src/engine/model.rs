@@ -33,8 +33,7 @@ struct Setup {
     batch: usize,
     keys: usize,
     seed: u64,
-    /// Sessions that say nothing are soon given up.
-    short_lease: bool,
+    lease: Lease,
     closed: bool,
 }
 
@@ -43,9 +42,15 @@ impl Setup {
         let counts = (1..=2_usize, 1..=3_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
         let modes =
             (prop::bool::weighted(0.2), prop::bool::weighted(0.4), prop::bool::weighted(0.4));
-        let short_lease =
-            if faults { prop::bool::weighted(0.5) } else { prop::bool::weighted(0.0) };
-        (counts, modes, short_lease, any::<u64>()).prop_map(|(counts, modes, short_lease, seed)| {
+        let lease = |server: u64, heartbeat| Lease {
+            server: Duration::from_millis(server),
+            client: Duration::from_millis(server / 3 * 2),
+            heartbeat: Duration::from_millis(heartbeat),
+        };
+        // Where nothing goes wrong, no session is given up, but each is asked often.
+        let busy = if faults { lease(150, 40) } else { lease(150_000, 40) };
+        let lease = prop_oneof![Just(busy), Just(lease(150_000, 1_000))];
+        (counts, modes, lease, any::<u64>()).prop_map(|(counts, modes, lease, seed)| {
             let (shared, crowd, waiting, hand_overs, batch, keys) = counts;
             let (polls, reads, shares) = modes;
             Self {
@@ -59,7 +64,7 @@ impl Setup {
                 batch,
                 keys,
                 seed,
-                short_lease,
+                lease,
                 closed: false,
             }
         })
@@ -85,10 +90,7 @@ impl Setup {
             reconnect_pause: ms(10),
             reconnect_timeout: ms(300),
             cancel_timeout: ms(100),
-            lease: match self.short_lease {
-                true => Lease { server: ms(150), client: ms(100), heartbeat: ms(40) },
-                false => Lease { server: ms(150_000), client: ms(100_000), heartbeat: ms(1_000) },
-            },
+            lease: self.lease,
             locks: None,
             queue: 1000,
         }

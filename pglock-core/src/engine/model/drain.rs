@@ -1,6 +1,7 @@
 //! The end of every case: nothing goes wrong any more, so everybody must get through, and nothing may be left.
 
 use super::world::{REMOTE, World};
+use crate::engine::event::Patience;
 
 /// Alarms until whatever can happen must have happened.
 const ROUNDS: usize = 400;
@@ -18,6 +19,7 @@ impl World {
     }
 
     pub(crate) fn drain(mut self) {
+        self.come_to_rest();
         self.end_faults();
         self.serve_who_fits();
         self.serve_everybody();
@@ -26,6 +28,22 @@ impl World {
             self.close();
         }
         self.finish();
+    }
+
+    /// However long others keep what they hold, who tries is answered, and nobody waits at the server for nobody here.
+    pub(crate) fn come_to_rest(&mut self) {
+        self.pass_time_until("callers that only try are answered", |world| {
+            let mut callers = world.reference.keys.values().flat_map(|key| &key.waiting);
+            callers.all(|caller| caller.patience != Patience::Try)
+        });
+        self.pass_time_until("waits that nobody wants are cancelled", |world| {
+            let wanted = |key| {
+                let model = world.reference.keys.get(&key);
+                model.is_some_and(|model| !model.waiting.is_empty())
+            };
+            let mut links = world.links.values();
+            links.all(|link| world.server.awaits(link.pid).is_none_or(wanted))
+        });
     }
 
     fn end_faults(&mut self) {

@@ -89,8 +89,13 @@ impl Server {
     }
 
     pub(crate) fn is_waiting(&self, pid: Pid) -> bool {
-        let mut waiters = self.locks.values().flat_map(|lock| &lock.queue);
-        waiters.any(|(waiter, _)| *waiter == pid)
+        self.awaits(pid).is_some()
+    }
+
+    /// What the session is in the queue of.
+    pub(crate) fn awaits(&self, pid: Pid) -> Option<LockKey> {
+        let queues = |lock: &Lock| lock.queue.iter().any(|(waiter, _)| *waiter == pid);
+        self.locks.iter().find(|(_, lock)| queues(lock)).map(|(key, _)| *key)
     }
 
     pub(crate) fn count(&self, pid: Pid, key: LockKey, mode: Mode) -> u32 {

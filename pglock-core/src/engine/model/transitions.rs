@@ -22,6 +22,8 @@ pub(crate) enum Transition {
     /// Every session makes that many moves.
     Rounds(usize),
     Advance(u64),
+    /// Time passes, and nothing else happens.
+    Rest,
     Remote(usize, usize, Remote),
     Fault(Fault),
     Close,
@@ -65,6 +67,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         100 => (nth, any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
         40 => (1..6_usize).prop_map(Transition::Rounds),
         20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
+        3 => Just(Transition::Rest),
         4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
         30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
         1 => Just(Transition::Close),
@@ -124,6 +127,7 @@ impl Transition {
             }
             Self::Rounds(count) => world.rounds(count),
             Self::Advance(ms) => world.advance(Duration::from_millis(ms)),
+            Self::Rest => world.come_to_rest(),
             Self::Remote(who, nth, remote) => remote.act(world, REMOTE[who], key(nth)),
             Self::Fault(fault) => fault.inject(world),
             Self::Close => world.close(),

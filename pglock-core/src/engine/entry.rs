@@ -101,12 +101,15 @@ impl Entry {
 
     /// Locks at the server that this key has, or asks for.
     pub(super) fn claims(&self) -> Claims {
-        let waits = matches!(self.request, Request::Wait { .. });
-        let tries = matches!(self.request, Request::Try { .. });
         let ending = self.holds.iter().filter(|hold| hold.release != Release::No).count();
+        let (waits, answers) = match self.request {
+            Request::Wait { cancelled, .. } => (!cancelled, cancelled),
+            Request::Try { .. } => (false, true),
+            _ => (false, false),
+        };
         Claims {
             held: self.holds.len() - ending + usize::from(waits),
-            pending: ending + usize::from(tries),
+            pending: ending + usize::from(answers),
         }
     }
 

@@ -13,7 +13,7 @@ use super::entry::{Context, Entry, Request};
 use super::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};
 use super::limits::Limits;
 use super::queue::Waiter;
-use super::sessions::{Alarm, Phase, Sessions};
+use super::sessions::{Alarm, Claims, Phase, Sessions};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -92,11 +92,13 @@ impl State {
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return;
         };
-        let (claims, queued) = (entry.get().claims(), entry.get().queue.len());
+        let queued = entry.get().queue.len();
+        // It knows its own better, while they change.
+        self.sessions.claims.change(entry.get().claims(), Claims::default());
         let cx =
             &mut Context { key, now, sessions: &mut self.sessions, holds: &mut self.holds, fx };
         act(entry.get_mut(), cx);
-        cx.sessions.claims.change(claims, entry.get().claims());
+        cx.sessions.claims.change(Claims::default(), entry.get().claims());
         cx.sessions.queued = cx.sessions.queued + entry.get().queue.len() - queued;
         if entry.get().is_unused() {
             let entry = entry.remove();

@@ -11,7 +11,7 @@ const MOST_LOCKS: usize = 1000;
 pub(crate) struct Claims {
     /// Held, or waited for.
     pub(crate) held: usize,
-    /// Tried, or being given back: the answer tells.
+    /// Tried, or being given back or up: the answer tells.
     pub(crate) pending: usize,
 }
 
@@ -23,20 +23,21 @@ impl Claims {
 }
 
 impl Sessions {
-    /// Whether the locks that are held reach the cap: no more are to be asked for.
-    pub(crate) fn is_full(&self) -> bool {
-        self.claims.held >= self.cap()
+    /// Whether the locks that are held reach the cap: no more are to be asked for. `own`: those of the key at hand.
+    pub(crate) fn is_full(&self, own: Claims) -> bool {
+        self.claims.held + own.held >= self.cap()
     }
 
     /// Whether they do together with those that are tried or given back just now.
-    pub(crate) fn is_at_cap(&self) -> bool {
-        self.claims.held + self.claims.pending >= self.cap()
+    pub(crate) fn is_at_cap(&self, own: Claims) -> bool {
+        self.claims.held + own.held + self.claims.pending + own.pending >= self.cap()
     }
 
     /// The next key that may be asked for, or that is to be refused, because the cap is reached by locks that are held.
     pub(crate) fn next_parked(&mut self) -> Option<LockKey> {
         self.parked.front()?;
-        let waits_for_answers = self.is_at_cap() && !self.is_full();
+        let none = Claims::default();
+        let waits_for_answers = self.is_at_cap(none) && !self.is_full(none);
         if waits_for_answers { None } else { self.parked.pop_front() }
     }
 

@@ -141,3 +141,30 @@ fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
         assert!(is_granted(&world, waiter), "{:?}", world.outcomes);
     }
 }
+
+#[test]
+fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks() {
+    let mut world = world_with(|limits| limits.locks = Some(1));
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(matches!(world.sent.last(), Some((WAITING, Operation::Lock(..)))));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.abandon(writer, key());
+    world.settle();
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, reader), "{:?}", world.outcomes);
+}
+
+#[test]
+fn who_comes_while_the_last_wait_that_is_allowed_is_given_up_waits_for_its_place() {
+    let mut world = world_with(|limits| limits.locks = Some(1));
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.abandon(writer, key());
+    let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, waiter), "{:?}", world.outcomes);
+}

@@ -34,6 +34,8 @@ struct Setup {
     keys: usize,
     seed: u64,
     lease: Lease,
+    /// How many locks may be held at the server.
+    cap: Option<usize>,
     closed: bool,
 }
 
@@ -50,7 +52,8 @@ impl Setup {
         // Where nothing goes wrong, no session is given up, but each is asked often.
         let busy = if faults { lease(150, 40) } else { lease(150_000, 40) };
         let lease = prop_oneof![Just(busy), Just(lease(150_000, 1_000))];
-        (counts, modes, lease, any::<u64>()).prop_map(|(counts, modes, lease, seed)| {
+        let cap = prop_oneof![3 => Just(None), 1 => (1..=2_usize).prop_map(Some)];
+        (counts, modes, lease, cap, any::<u64>()).prop_map(|(counts, modes, lease, cap, seed)| {
             let (shared, crowd, waiting, hand_overs, batch, keys) = counts;
             let (polls, reads, shares) = modes;
             Self {
@@ -65,6 +68,7 @@ impl Setup {
                 keys,
                 seed,
                 lease,
+                cap,
                 closed: false,
             }
         })
@@ -91,7 +95,7 @@ impl Setup {
             reconnect_timeout: ms(300),
             cancel_timeout: ms(100),
             lease: self.lease,
-            locks: None,
+            locks: self.cap,
             queue: 1000,
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold at any time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::server::Pid;
 use super::world::{Link, Stage, World};
@@ -8,7 +8,7 @@ use crate::driver::{Operation, Outcome};
 use crate::engine::entry::{Hold, Request};
 use crate::engine::event::{Event, Patience, SessionId};
 use crate::engine::limits::WaitStrategy;
-use crate::engine::sessions::{Phase, Role};
+use crate::engine::sessions::{Claims, Phase, Role};
 use crate::engine::state::State;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -83,6 +83,25 @@ impl World {
             );
         }
         assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+        let mut claims = Claims::default();
+        for entry in self.state.entries.values() {
+            claims.change(Claims::default(), entry.claims());
+        }
+        assert_eq!(sessions.claims, claims);
+        let ours =
+            self.server.held().filter(|(pid, ..)| self.links.values().any(|l| l.pid == *pid));
+        let most =
+            self.limits.locks.unwrap_or(usize::MAX).saturating_add(self.limits.waiting_sessions);
+        assert!(self.faulty || ours.count() <= most, "the cap is exceeded");
+    }
+
+    /// Whether guards here, and waits at the server, take all locks that this process may have.
+    pub(super) fn is_full(&self) -> bool {
+        let holds: HashSet<_> =
+            self.reference.guards().into_iter().map(|(key, guard)| (key, guard.hold)).collect();
+        let entries = self.state.entries.values();
+        let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
+        self.limits.locks.is_some_and(|cap| holds.len() + waits.count() >= cap)
     }
 
     /// Notes who is in the way of callers who would not wait.

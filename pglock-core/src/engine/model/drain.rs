@@ -61,12 +61,14 @@ impl World {
     /// While guards are kept, everybody must be served whom they do not exclude.
     fn serve_who_fits(&mut self) {
         let blocked = |world: &mut Self| {
-            world.reference.keys.values().all(|key| {
-                let guards = || key.guards.iter().filter(|guard| !guard.lost);
-                key.waiting
-                    .front()
-                    .is_none_or(|first| guards().any(|g| !g.mode.is_compatible_with(first.mode)))
-            })
+            // Who found no room in time is served when there is.
+            world.is_full()
+                || world.reference.keys.values().all(|key| {
+                    let guards = || key.guards.iter().filter(|guard| !guard.lost);
+                    key.waiting.front().is_none_or(|first| {
+                        guards().any(|g| !g.mode.is_compatible_with(first.mode))
+                    })
+                })
         };
         self.pass_time_until("callers whom nobody excludes are served", blocked);
     }

@@ -50,8 +50,8 @@ impl Setup {
             heartbeat: Duration::from_millis(heartbeat),
         };
         // Where nothing goes wrong, no session is given up, but each is asked often.
-        let busy = if faults { lease(150, 40) } else { lease(150_000, 40) };
-        let lease = prop_oneof![Just(busy), Just(lease(150_000, 1_000))];
+        let busy = if faults { lease(150, 40) } else { lease(30_000, 40) };
+        let lease = prop_oneof![Just(busy), Just(lease(30_000, 1_000))];
         let cap = prop_oneof![3 => Just(None), 1 => (1..=2_usize).prop_map(Some)];
         (counts, modes, lease, cap, any::<u64>()).prop_map(|(counts, modes, lease, cap, seed)| {
             let (shared, crowd, waiting, hand_overs, batch, keys) = counts;

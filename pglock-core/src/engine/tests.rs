@@ -66,7 +66,10 @@ fn holding_in(mut world: World, mode: crate::Mode) -> (World, HoldId) {
 
 /// A world in which a caller here waits at the server for the lock, which a writer of another process holds.
 fn waiting(mode: crate::Mode) -> (World, WaiterId) {
-    let mut world = world();
+    waiting_in(world(), mode)
+}
+
+fn waiting_in(mut world: World, mode: crate::Mode) -> (World, WaiterId) {
     world.server.try_lock(ELSEWHERE, key(), Write);
     let waiter = world.acquire(key(), mode, Patience::Wait);
     world.settle();

@@ -247,11 +247,11 @@ impl World {
             Outcome::Seen(_) => self.reference.forget(waiter),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(waiter);
-                let excused = match self.reference.closed {
-                    true => error.kind() == ErrorKind::Closed || self.faulty,
-                    false => self.faulty && error.kind() != ErrorKind::Closed,
+                let excused = match error.kind() {
+                    ErrorKind::Closed => self.reference.closed,
+                    ErrorKind::LockTableFull => self.faulty || self.is_full(),
+                    _ => self.faulty,
                 };
-                let excused = excused || error.kind() == ErrorKind::LockTableFull && self.is_full();
                 assert!(expected || excused, "nothing went wrong, but a caller was told: {error}");
             }
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, SHARED, WAITING, holding, holding_in, is_granted, key, pass, run, waiting, world,
-    world_with,
+    ELSEWHERE, SHARED, WAITING, holding, holding_in, is_granted, key, pass, run, waiting,
+    waiting_in, world, world_with,
 };
 use crate::driver::Operation;
 use crate::engine::event::{Outcome, Patience, SessionId};
@@ -144,10 +144,7 @@ fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
 
 #[test]
 fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks() {
-    let mut world = world_with(|limits| limits.locks = Some(1));
-    world.server.try_lock(ELSEWHERE, key(), Write);
-    let writer = world.acquire(key(), Write, Patience::Wait);
-    world.settle();
+    let (mut world, writer) = waiting_in(world_with(|limits| limits.locks = Some(1)), Write);
     assert!(matches!(world.sent.last(), Some((WAITING, Operation::Lock(..)))));
     let reader = world.acquire(key(), Read, Patience::Wait);
     world.abandon(writer, key());
@@ -159,10 +156,7 @@ fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks()
 
 #[test]
 fn who_comes_while_the_last_wait_that_is_allowed_is_given_up_waits_for_its_place() {
-    let mut world = world_with(|limits| limits.locks = Some(1));
-    world.server.try_lock(ELSEWHERE, key(), Write);
-    let writer = world.acquire(key(), Write, Patience::Wait);
-    world.settle();
+    let (mut world, writer) = waiting_in(world_with(|limits| limits.locks = Some(1)), Write);
     world.abandon(writer, key());
     let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
     world.settle();

@@ -93,7 +93,7 @@ impl State {
             return;
         };
         let queued = entry.get().queue.len();
-        // It knows its own better, while they change.
+        // What it had a moment ago must not be in its own way.
         self.sessions.claims.change(entry.get().claims(), Claims::default());
         let cx =
             &mut Context { key, now, sessions: &mut self.sessions, holds: &mut self.holds, fx };

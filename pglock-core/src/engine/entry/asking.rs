@@ -18,13 +18,13 @@ impl Entry {
             return self.is_shared() && self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
-            [] if cx.sessions.is_full(self.claims()) => {
+            [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.fx.fail(first.id, cx.key, &Error::too_many_locks());
                 }
                 return true;
             }
-            [] if cx.sessions.is_at_cap(self.claims()) => {
+            [] if cx.sessions.is_at_cap() => {
                 self.request = Request::Parked;
                 cx.sessions.parked.push_back(cx.key);
                 return false;
@@ -150,9 +150,7 @@ impl Entry {
         }
         match why {
             // The next poll may find room.
-            Why::Busy(_) if cx.sessions.is_at_cap(self.claims()) => {
-                self.want_slot(why, Some(pause), cx)
-            }
+            Why::Busy(_) if cx.sessions.is_at_cap() => self.want_slot(why, Some(pause), cx),
             Why::Busy(_) => {
                 let mode = first.mode;
                 let session = cx.sessions.shared(cx.now, cx.fx);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::server::Pid;
 use super::world::{Link, Stage, World};
 use crate::driver::{Operation, Outcome};
-use crate::engine::entry::{Hold, Request};
+use crate::engine::entry::{Hold, Request, Why};
 use crate::engine::event::{Event, Patience, SessionId};
 use crate::engine::limits::WaitStrategy;
 use crate::engine::sessions::{Claims, Phase, Role};
@@ -77,6 +77,8 @@ impl World {
         }
         for (key, entry) in &self.state.entries {
             assert!(!entry.is_unused(), "{key} is of no use any more");
+            let seeks = matches!(entry.request, Request::Slot { why: Why::Busy(_), .. });
+            assert!(!seeks || entry.holds.is_empty(), "{key} is sought though it is held here");
             assert!(
                 entry.holds.iter().all(Hold::is_seen_to),
                 "readers elsewhere are kept out for good"

@@ -23,21 +23,20 @@ impl Claims {
 }
 
 impl Sessions {
-    /// Whether the locks that are held reach the cap: no more are to be asked for. `own`: those of the key at hand.
-    pub(crate) fn is_full(&self, own: Claims) -> bool {
-        self.claims.held + own.held >= self.cap()
+    /// Whether the locks that are held reach the cap: no more are to be asked for. The key that asks has none.
+    pub(crate) fn is_full(&self) -> bool {
+        self.claims.held >= self.cap()
     }
 
     /// Whether they do together with those that are tried or given back just now.
-    pub(crate) fn is_at_cap(&self, own: Claims) -> bool {
-        self.claims.held + own.held + self.claims.pending + own.pending >= self.cap()
+    pub(crate) fn is_at_cap(&self) -> bool {
+        self.claims.held + self.claims.pending >= self.cap()
     }
 
     /// The next key that may be asked for, or that is to be refused, because the cap is reached by locks that are held.
     pub(crate) fn next_parked(&mut self) -> Option<LockKey> {
         self.parked.front()?;
-        let none = Claims::default();
-        let waits_for_answers = self.is_at_cap(none) && !self.is_full(none);
+        let waits_for_answers = self.is_at_cap() && !self.is_full();
         if waits_for_answers { None } else { self.parked.pop_front() }
     }
 

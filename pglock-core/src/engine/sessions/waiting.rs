@@ -75,13 +75,14 @@ impl Sessions {
             return;
         };
         let is_needed = session.role == Role::Shared && only_one;
-        session.watched = !is_needed && session.is_at_hand() && session.is_spare();
+        session.watched = !is_needed && session.is_at_hand() && session.held == 0;
         let due = session.idle_since + idle_timeout;
-        if session.watched && now >= due && matches!(session.phase, Phase::Idle) {
+        let is_idle = matches!(session.phase, Phase::Idle) && session.is_spare();
+        if session.watched && is_idle && now >= due {
             session.phase = Phase::Closing;
             fx.push(Effect::Kick(id));
         } else if session.watched {
-            // If it is due, its heartbeat is on the way.
+            // If it is due, its heartbeat is on the way, or somebody wanted something of it and may not any more.
             self.alarm_at(due.max(soon), Alarm::CloseIdle(id));
         }
     }

@@ -152,6 +152,25 @@ fn of_idle_shared_sessions_one_is_kept() {
 }
 
 #[test]
+fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_it_was_due() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 1;
+    });
+    let [first, _] = [KEY, KEY + 1].map(|key| world.acquire(key.into(), Write, Patience::Wait));
+    world.settle();
+    world.release(key(), hold_of(&world, first), false);
+    world.settle();
+    pass(&mut world, 29);
+    let onlooker = world.look(None);
+    world.advance(Duration::from_secs(2));
+    world.abandon(onlooker, key());
+    world.settle();
+    pass(&mut world, 31);
+    assert!(!world.links.contains_key(&SHARED));
+}
+
+#[test]
 fn an_idle_waiting_session_is_closed_after_a_while() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());

@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 run() {
     local start=$SECONDS output
-    if output=$(timeout 60 cargo run --quiet -p pglock-examples --example "$1" 2>&1 </dev/null); then
+    if output=$(timeout 60 "$folder/$1" 2>&1 </dev/null); then
         printf 'ok      %2d s  %s\n' $((SECONDS - start)) "$1"
     else
         printf 'FAILED  %2d s  %s, exit code %d:\n%s\n' $((SECONDS - start)) "$1" $? "$output"
@@ -14,6 +14,8 @@ run() {
 }
 export -f run
 
-cargo build --quiet -p pglock-examples --examples
+# With the features of the whole workspace, as the tests have them: nothing is built twice.
+cargo build --quiet --workspace --examples
+export folder=${CARGO_TARGET_DIR:-$PWD/../target}/debug/examples
 # sqlx/leader_election.rs is sqlx-leader-election.
 printf '%s\n' */*.rs | sed '/^compare\//d; /^src\//d; /^tests\//d; s/\.rs$//; y/\/_/--/' | xargs -P 4 -I {} bash -c 'run {}'

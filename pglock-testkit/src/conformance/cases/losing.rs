@@ -202,7 +202,7 @@ pub async fn stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over(l
 /// Twice as many busy threads as there are processors.
 pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
     let _alone = lab.alone().await;
-    let length = Duration::from_secs(if is_long() { 600 } else { 8 });
+    let length = Duration::from_secs(if is_long() { 600 } else { 4 });
     let managers = [lab.manager_with(&leased()), lab.manager_with(&leased())];
     let mut guards = Vec::new();
     for (number, manager) in managers.iter().enumerate() {

@@ -171,6 +171,9 @@ macro_rules! setting {
 /// Where an earlier session is found, whose server session this is a pooler's, it takes the settings of that one back, so that the pooler's other
 /// clients do not get them. The mark remains, and so does the lease, by which the server session ends once nobody uses it.
 ///
+/// Keepalives end the session of a client that says nothing after 6 seconds, and let it be silent for the rest of the time for
+/// acknowledgements before; systems take at most 32767 seconds.
+///
 /// A setting the server does not know (older versions) is passed over, and so is `client_connection_check_interval` where the server's system
 /// cannot do it, because PostgreSQL refuses it there: 14 has it on Linux, and 15 where epoll or kqueue is. `OFFSET 0` has the nonce of an
 /// earlier session read once, before this one's is written. A select list is evaluated from left to right: the trial takes the lock,
@@ -184,7 +187,12 @@ pub(crate) const OPEN: &str = concat!(
     setting!("statement_timeout", "'0'"),
     setting!("lock_timeout", "'0'"),
     setting!("idle_in_transaction_session_timeout", "'0'"),
-    setting!("tcp_keepalives_idle", "'5'"),
+    setting!(
+        "tcp_keepalives_idle",
+        "\
+ pg_catalog.int8smaller(32767, pg_catalog.int8larger(5, pg_catalog.int8mi(\
+ pg_catalog.int8div(pg_catalog.int8pl(p.acknowledgement::bigint, 999), 1000), 6)))::pg_catalog.text"
+    ),
     setting!("tcp_keepalives_interval", "'2'"),
     setting!("tcp_keepalives_count", "'3'"),
     setting!("tcp_user_timeout", "p.acknowledgement"),

@@ -287,6 +287,7 @@ macro_rules! __each_case {
             #[cfg(unix)]
             poolers: [
                 session_pooling_works: Postgres,
+                keepalives_leave_a_silent_session_the_lease_of_its_guards: Postgres,
                 transaction_pooling_is_refused_for_a_lone_session: Postgres,
                 statement_pooling_is_refused_for_a_lone_session: Postgres,
                 transaction_pooling_lets_nobody_believe_in_a_lock_of_two: Postgres,

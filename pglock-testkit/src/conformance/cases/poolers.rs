@@ -46,6 +46,29 @@ pub async fn session_pooling_works(lab: &Lab) {
     site.witness.until_quiet().await.unwrap();
 }
 
+/// Where the server's system has no `tcp_user_timeout`, keepalives alone end a session that says nothing. A pooler that does not reset its
+/// sessions shows what they are set to.
+pub async fn keepalives_leave_a_silent_session_the_lease_of_its_guards(lab: &Lab) {
+    let keep = [("server_reset_query", "")];
+    for guards in [2, 30] {
+        let Some(site) = Site::start(lab, PoolMode::Session, &keep).await else { return };
+        let server = guards + guards / 2;
+        let lease = [server, guards].map(Duration::from_secs);
+        let options = Options { lease: Some(lease.into()), ..Options::default() };
+        let manager = site.lab.manager_at(site.pooler.url(), &options).unwrap();
+        manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
+        manager.close().await.unwrap();
+        let mut seconds = Vec::new();
+        for name in ["idle", "interval", "count"] {
+            let value = site.shown_to_others(&format!("tcp_keepalives_{name}")).await;
+            seconds.push(value.parse::<u64>().unwrap());
+        }
+        let silent = seconds[0] + seconds[1] * seconds[2];
+        println!("{silent} s of silence where guards have a lease of {guards} s");
+        assert!(silent > guards && silent <= server.max(11));
+    }
+}
+
 pub async fn transaction_pooling_is_refused_for_a_lone_session(lab: &Lab) {
     assert_refused_when_alone(lab, PoolMode::Transaction).await;
 }

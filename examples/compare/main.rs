@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It starts a PostgreSQL of its own. Every subject runs every workload for a slice of time, one subject after the other and then all over again, so that a
-//! machine whose speed drifts is unfair to nobody. Each slice starts with new connections, which are opened before its time begins.
+//! machine whose speed drifts is unfair to nobody. Where one task takes turns with the server, each has a CPU of its own. Each slice starts with new connections, which are opened before its time begins.
 //! While it runs, it is checked that no two holders exclude each other only on paper. All subjects use their waiting acquire, and
 //! wait for the server to confirm the release, except where the workload is called `drop`.
 //!
@@ -34,6 +34,7 @@ mod workload;
 mod workloads;
 
 use pglock_examples::in_one_line;
+use pglock_testkit::cpus::{Cpus, Placement};
 use pglock_testkit::postgres::TestServer;
 
 use self::bare::Observer;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
 
 async fn compare(options: &Options) -> Result<()> {
     let begin = Instant::now();
+    let cpus = Cpus::of_this_process()?;
     let server = TestServer::private().await?;
     let observer = Observer::connect(server.url()).await?;
     let machine = Machine::describe(&observer).await?;
@@ -71,6 +73,13 @@ async fn compare(options: &Options) -> Result<()> {
     let transports = Transport::all(&server)?;
     let mut report = Report::default();
     for &workload in &options.workloads {
+        match cpus.place(workload.placement(), &server) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                println!("{} runs wherever the scheduler wants it: {error}", workload.name());
+                cpus.place(Placement::Anywhere, &server)?;
+            }
+            placed => placed?,
+        }
         for transport in transports.iter().filter(|way| options.uses(way, workload)) {
             for repetition in 0..options.repetitions(workload) {
                 for subject in &options.subjects {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pglock_testkit::cpus::Placement;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Workload {
     Uncontended,
@@ -114,6 +116,18 @@ impl Workload {
                 | Self::ReadMostlyDrop
                 | Self::ReadMostlyShared
         )
+    }
+
+    /// Where client and server run: one task and its server session take turns, and where the scheduler puts them would decide the figures.
+    pub(crate) fn placement(self) -> Placement {
+        match self {
+            Self::Uncontended
+            | Self::UncontendedDrop
+            | Self::HoldNone
+            | Self::HoldHundred
+            | Self::HoldThousand => Placement::CpuEach,
+            _ => Placement::Anywhere,
+        }
     }
 
     /// Whether it is run over a slow line, too.

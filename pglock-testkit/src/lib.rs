@@ -2,6 +2,7 @@
 //!
 //! * [`memory`](mod@memory): locks for unit tests without PostgreSQL, in one line.
 //! * [`conformance`](mod@conformance): the checks, and how to run them on a backend.
+//! * [`cpus`]: on which CPUs a benchmark and its server run.
 //! * `encrypted`: whether an adapter keeps to TLS. Unix only.
 //! * [`faults`]: what can go wrong around a server, made to happen.
 //! * [`faulty`]: a driver that fails where a test wants it to.
@@ -10,6 +11,7 @@
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 
 pub mod conformance;
+pub mod cpus;
 #[cfg(unix)]
 pub mod encrypted;
 pub mod faults;

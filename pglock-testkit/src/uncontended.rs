@@ -1,15 +1,18 @@
 //! What a lock costs that nobody else wants, next to the least it could cost: the benchmark of an adapter.
 //!
 //! The floor is what the adapter gives: two prepared statements on one bare connection of its client. Both run in turn, many times
-//! in one process, and the ratios of neighbours are compared, because a machine's speed drifts.
+//! in one process, and the ratios of neighbours are compared, because a machine's speed drifts; once with client and server on
+//! [one CPU](Placement::OneCpu), where all the work of both counts, and once on [a CPU each](Placement::CpuEach).
 
 use std::error::Error;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use pglock_core::RwLock;
 use tokio::runtime;
 
+use crate::cpus::{Cpus, Placement};
 use crate::postgres::TestServer;
 
 /// A bare connection of an adapter's client.
@@ -27,7 +30,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 const ROUNDS: usize = 41;
 const PAIRS: u32 = 500;
 
-/// Compares on each of tokio's runtimes, and prints the medians.
+/// Compares in each placement, on each of tokio's runtimes, and prints the medians. Starts a server of its own.
 ///
 /// `lock` makes a lock of the adapter on the server and database of a URL.
 ///
@@ -35,22 +38,39 @@ const PAIRS: u32 = 500;
 ///
 /// Those of the server, the client and the lock.
 pub fn compare<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Result<(), BoxError> {
-    for (name, mut runtime) in [
-        ("current-thread runtime", runtime::Builder::new_current_thread()),
-        ("multi-thread runtime", runtime::Builder::new_multi_thread()),
-    ] {
-        println!("{name}");
-        let runtime = runtime.enable_all().build()?;
-        runtime.block_on(async { tokio::spawn(rounds::<F>(lock)).await? })?;
+    let cpus = Cpus::of_this_process()?;
+    // It watches the server that it has started for as long as that runs.
+    let keeper = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let server = keeper.block_on(TestServer::private())?;
+    for placement in [Placement::OneCpu, Placement::CpuEach] {
+        println!("{placement}");
+        match cpus.place(placement, &server) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                println!("  not run: {error}");
+                continue;
+            }
+            placed => placed?,
+        }
+        for (name, mut runtime) in [
+            ("current-thread runtime", runtime::Builder::new_current_thread()),
+            ("multi-thread runtime", runtime::Builder::new_multi_thread()),
+        ] {
+            println!("  {name}");
+            let runtime = runtime.enable_all().build()?;
+            let database = keeper.block_on(server.database())?;
+            let url = database.url().to_owned();
+            runtime.block_on(async { tokio::spawn(rounds::<F>(url, lock)).await? })?;
+        }
     }
     Ok(())
 }
 
-async fn rounds<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Result<(), BoxError> {
-    let server = TestServer::shared().await?;
-    let database = server.database().await?;
-    let mut bare = F::connect(database.url()).await?;
-    let lock = lock(database.url())?;
+async fn rounds<F: Floor>(
+    url: String,
+    lock: fn(&str) -> pglock_core::Result<RwLock>,
+) -> Result<(), BoxError> {
+    let mut bare = F::connect(&url).await?;
+    let lock = lock(&url)?;
     let mut rounds = Vec::new();
     for round in 0..=ROUNDS {
         let figures = (floor(&mut bare).await?, confirmed(&lock).await?, dropped(&lock).await?);
@@ -62,14 +82,14 @@ async fn rounds<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Resu
     let of = |part: fn(&(Duration, Duration, Duration)) -> f64| {
         median(rounds.iter().map(part).collect())
     };
-    println!("  floor                        {:7.1} us", of(|r| micros(r.0)));
+    println!("    floor                        {:7.1} us", of(|r| micros(r.0)));
     println!(
-        "  acquire + confirmed release  {:7.1} us, {:.3} of the floor",
+        "    acquire + confirmed release  {:7.1} us, {:.3} of the floor",
         of(|r| micros(r.1)),
         of(|r| micros(r.1) / micros(r.0))
     );
     println!(
-        "  acquire + release by drop    {:7.1} us, {:.3} of the floor",
+        "    acquire + release by drop    {:7.1} us, {:.3} of the floor",
         of(|r| micros(r.2)),
         of(|r| micros(r.2) / micros(r.0))
     );

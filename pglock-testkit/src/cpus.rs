@@ -1,7 +1,8 @@
 //! On which CPUs a benchmark and its server run.
 //!
-//! With one task, client and server take turns. Whether they share a CPU or wake each other on two changes the time of a round trip by up to a factor of
-//! eight (10 and 75 us on one virtual machine), which is more than most comparisons are about, and the scheduler may choose anew for each connection.
+//! With one task, client and server take turns. Whether they share a CPU or wake each other on two changes the time of a round trip by up to a
+//! factor of eight (10 and 75 us on one virtual machine), which is more than most comparisons are about, and the scheduler may choose anew for
+//! each connection.
 
 use std::fmt;
 use std::io;

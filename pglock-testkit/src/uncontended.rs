@@ -39,9 +39,9 @@ const PAIRS: u32 = 500;
 /// Those of the server, the client and the lock.
 pub fn compare<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Result<(), BoxError> {
     let cpus = Cpus::of_this_process()?;
-    // It watches the server that it has started for as long as that runs.
-    let keeper = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let server = keeper.block_on(TestServer::private())?;
+    // Those that are measured are built where they are placed.
+    let unmeasured = runtime::Builder::new_current_thread().enable_all().build()?;
+    let server = unmeasured.block_on(TestServer::private())?;
     for placement in [Placement::OneCpu, Placement::CpuEach] {
         println!("{placement}");
         match cpus.place(placement, &server) {
@@ -57,7 +57,7 @@ pub fn compare<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Resul
         ] {
             println!("  {name}");
             let runtime = runtime.enable_all().build()?;
-            let database = keeper.block_on(server.database())?;
+            let database = unmeasured.block_on(server.database())?;
             let url = database.url().to_owned();
             runtime.block_on(async { tokio::spawn(rounds::<F>(url, lock)).await? })?;
         }

@@ -34,7 +34,7 @@ mod workload;
 mod workloads;
 
 use pglock_examples::in_one_line;
-use pglock_testkit::cpus::{Cpus, Placement};
+use pglock_testkit::cpus::Cpus;
 use pglock_testkit::postgres::TestServer;
 
 use self::bare::Observer;
@@ -73,12 +73,9 @@ async fn compare(options: &Options) -> Result<()> {
     let transports = Transport::all(&server)?;
     let mut report = Report::default();
     for &workload in &options.workloads {
-        match cpus.place(workload.placement(), &server) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                println!("{} runs wherever the scheduler wants it: {error}", workload.name());
-                cpus.place(Placement::Anywhere, &server)?;
-            }
-            placed => placed?,
+        let placement = cpus.place(workload.placement(), &server)?;
+        if placement != workload.placement() {
+            println!("{}: {placement}", workload.name());
         }
         for transport in transports.iter().filter(|way| options.uses(way, workload)) {
             for repetition in 0..options.repetitions(workload) {

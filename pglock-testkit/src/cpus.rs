@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::slice::from_ref;
 
 use crate::postgres::TestServer;
 
@@ -31,14 +32,12 @@ impl fmt::Display for Placement {
     }
 }
 
-/// The CPUs that this process may use.
+/// The CPUs that this process may use; none are known where the system cannot be told which to use.
 #[derive(Debug)]
 pub struct Cpus {
-    #[cfg(target_os = "linux")]
-    all: rustix::thread::CpuSet,
+    usable: Vec<usize>,
 }
 
-#[cfg(target_os = "linux")]
 impl Cpus {
     /// Those it may use now.
     ///
@@ -46,79 +45,89 @@ impl Cpus {
     ///
     /// The system's.
     pub fn of_this_process() -> io::Result<Self> {
-        Ok(Self { all: rustix::thread::sched_getaffinity(None)? })
+        Ok(Self { usable: system::usable()? })
     }
 
-    /// Places all threads of this process, and the sessions that are opened from now on at a [private](TestServer::private) server.
+    /// Places all threads of this process, and the sessions that are opened from now on at the server, and returns where they are.
+    ///
+    /// That is [anywhere](Placement::Anywhere) if the server is not a [private](TestServer::private) one, if there are not enough CPUs, and on
+    /// other systems than Linux.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] if there are not enough CPUs, or on another system than Linux; else the system's, or the server's.
-    pub fn place(&self, placement: Placement, server: &TestServer) -> io::Result<()> {
-        use rustix::thread::CpuSet;
-
-        let one = |cpu: usize| {
-            let mut set = CpuSet::new();
-            set.set(cpu);
-            set
+    /// The system's, or the server's.
+    pub fn place(&self, wanted: Placement, server: &TestServer) -> io::Result<Placement> {
+        let (placement, client, sessions) = match (wanted, &self.usable[..]) {
+            (Placement::OneCpu, [.., last]) => (wanted, from_ref(last), from_ref(last)),
+            (Placement::CpuEach, [first, .., last]) => (wanted, from_ref(first), from_ref(last)),
+            (_, all) => (Placement::Anywhere, all, all),
         };
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|cpu| self.all.is_set(*cpu));
-        let (client, server_on) = match (placement, usable.next(), usable.next_back()) {
-            (Placement::OneCpu, Some(first), last) => {
-                let cpu = last.unwrap_or(first);
-                (one(cpu), one(cpu))
-            }
-            (Placement::CpuEach, Some(first), Some(last)) => (one(first), one(last)),
-            (Placement::CpuEach, ..) => {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, "this needs two CPUs"));
-            }
-            (Placement::Anywhere | Placement::OneCpu, ..) => (self.all, self.all),
-        };
-        place_process("self", &client)?;
-        let postmaster = server.postmaster().map_err(io::Error::other)?;
-        place_process(&postmaster.to_string(), &server_on)
+        let placed = system::place(client, sessions, server)?;
+        Ok(if placed { placement } else { Placement::Anywhere })
     }
 }
 
-/// All threads that the process has; what they start inherits it.
 #[cfg(target_os = "linux")]
-fn place_process(pid: &str, cpus: &rustix::thread::CpuSet) -> io::Result<()> {
+mod system {
+    use std::fs;
+    use std::io;
+
     use rustix::io::Errno;
     use rustix::process::Pid;
-    use rustix::thread::sched_setaffinity;
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let name = thread?.file_name();
-        let id = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        match sched_setaffinity(id, cpus) {
-            // It has ended meanwhile.
-            Err(Errno::SRCH) => {}
-            result => result?,
-        }
+    use crate::postgres::{TestServer, TestServerError};
+
+    pub(super) fn usable() -> io::Result<Vec<usize>> {
+        let set = sched_getaffinity(None)?;
+        Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
     }
-    Ok(())
+
+    /// False if the server is not one that may be placed.
+    pub(super) fn place(
+        client: &[usize],
+        sessions: &[usize],
+        server: &TestServer,
+    ) -> io::Result<bool> {
+        let postmaster = match server.postmaster() {
+            Err(TestServerError::NotPrivate) => return Ok(false),
+            postmaster => postmaster.map_err(io::Error::other)?,
+        };
+        place_process("self", client)?;
+        place_process(&postmaster.to_string(), sessions)?;
+        Ok(true)
+    }
+
+    /// All threads that the process has; what they start inherits it.
+    fn place_process(pid: &str, cpus: &[usize]) -> io::Result<()> {
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let name = thread?.file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+            // To the system, no number is the thread that asks.
+            let id = id.ok_or(io::ErrorKind::InvalidData)?;
+            match sched_setaffinity(Some(id), &set) {
+                // It has ended meanwhile.
+                Err(Errno::SRCH) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Cpus {
-    /// Those it may use now.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn of_this_process() -> io::Result<Self> {
-        Ok(Self {})
+mod system {
+    use std::io;
+
+    use crate::postgres::TestServer;
+
+    pub(super) fn usable() -> io::Result<Vec<usize>> {
+        Ok(Vec::new())
     }
 
-    /// Does nothing if that is wanted: only Linux is told where to run what.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Unsupported`] for any other placement.
-    pub fn place(&self, placement: Placement, _server: &TestServer) -> io::Result<()> {
-        match placement {
-            Placement::Anywhere => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this needs Linux")),
-        }
+    pub(super) fn place(_: &[usize], _: &[usize], _: &TestServer) -> io::Result<bool> {
+        Ok(false)
     }
 }

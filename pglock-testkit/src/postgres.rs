@@ -83,14 +83,22 @@ impl TestServer {
     ///
     /// Says what to install or to set if there is no PostgreSQL.
     pub async fn shared() -> Result<Self, TestServerError> {
-        if let Some(url) = env::var_os("DATABASE_URL").filter(|url| !url.is_empty()) {
-            let url = url.into_string().map_err(|_| TestServerError::InvalidUrl)?;
-            // Better here than in the middle of a test.
-            connect(&url).await?;
-            return Ok(Self { url, origin: Origin::DatabaseUrl });
+        if let Some(given) = Self::given().await? {
+            return Ok(given);
         }
         let shared = Shared::of_this_process().await?;
         Ok(Self { url: started_url(shared.port), origin: Origin::Shared(shared) })
+    }
+
+    /// The server of `DATABASE_URL`, if that is set.
+    pub(crate) async fn given() -> Result<Option<Self>, TestServerError> {
+        let Some(url) = env::var_os("DATABASE_URL").filter(|url| !url.is_empty()) else {
+            return Ok(None);
+        };
+        let url = url.into_string().map_err(|_| TestServerError::InvalidUrl)?;
+        // Better here than in the middle of a test.
+        connect(&url).await?;
+        Ok(Some(Self { url, origin: Origin::DatabaseUrl }))
     }
 
     /// A server of its own, which a test can stop and start; stopped and removed when dropped.

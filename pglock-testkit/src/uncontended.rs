@@ -6,7 +6,6 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use pglock_core::RwLock;
@@ -30,7 +29,9 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 const ROUNDS: usize = 41;
 const PAIRS: u32 = 500;
 
-/// Compares in each placement, on each of tokio's runtimes, and prints the medians. Starts a server of its own.
+/// Compares in each placement, on each of tokio's runtimes, and prints the medians.
+///
+/// It uses the server of `DATABASE_URL`, which cannot be placed, or else one of its own.
 ///
 /// `lock` makes a lock of the adapter on the server and database of a URL.
 ///
@@ -41,16 +42,13 @@ pub fn compare<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Resul
     let cpus = Cpus::of_this_process()?;
     // Those that are measured are built where they are placed.
     let unmeasured = runtime::Builder::new_current_thread().enable_all().build()?;
-    let server = unmeasured.block_on(TestServer::private())?;
-    for placement in [Placement::OneCpu, Placement::CpuEach] {
+    let server = match unmeasured.block_on(TestServer::given())? {
+        Some(given) => given,
+        None => unmeasured.block_on(TestServer::private())?,
+    };
+    for wanted in [Placement::OneCpu, Placement::CpuEach] {
+        let placement = cpus.place(wanted, &server)?;
         println!("{placement}");
-        match cpus.place(placement, &server) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                println!("  not run: {error}");
-                continue;
-            }
-            placed => placed?,
-        }
         for (name, mut runtime) in [
             ("current-thread runtime", runtime::Builder::new_current_thread()),
             ("multi-thread runtime", runtime::Builder::new_multi_thread()),
@@ -60,6 +58,10 @@ pub fn compare<F: Floor>(lock: fn(&str) -> pglock_core::Result<RwLock>) -> Resul
             let database = unmeasured.block_on(server.database())?;
             let url = database.url().to_owned();
             runtime.block_on(async { tokio::spawn(rounds::<F>(url, lock)).await? })?;
+        }
+        if placement == Placement::Anywhere {
+            // The next would be the same.
+            break;
         }
     }
     Ok(())

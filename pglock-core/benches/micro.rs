@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
 use pglock_core::driver::{
-    Answer, Driver, DriverError, Fact, Outcome, Question, Request, Row, Session, Topic,
+    Answer, Driver, DriverError, Fact, Question, Request, Row, Session, Topic,
 };
 use pglock_core::{DistributedRwLock, LockKey, Locks, Result, RwLock};
 use tokio::runtime::{Builder, Runtime};
@@ -118,9 +118,8 @@ impl Driver for Memory {
 }
 
 impl Session for MemorySession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
-        let operations = request.to_operations().enumerate();
-        Ok(operations.map(|(place, _)| Outcome { place, done: true }.to_row()).collect())
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
+        Ok(request.to_operations().map(|_| true).collect())
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

@@ -2,14 +2,14 @@
 //!
 //! The engine decides *what* to say to the server and when; a driver only knows *how*. An adapter over an SQL client
 //! binds [`Statement::params`] to [`Statement::sql`] and hands back the rows; it holds no SQL and no lock logic. A backend that is not
-//! PostgreSQL reads [`Request::to_operations`] and [`Question::topic`] and answers the same rows.
+//! PostgreSQL reads [`Request::to_operations`] and [`Question::topic`] and answers the same.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 
 pub use question::{Fact, Holding, Question, Row, Topic};
-pub use request::{Answer, Operation, Outcome, Request};
+pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
 
 use crate::error::{Error, ErrorKind};
@@ -44,7 +44,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
 /// give the session up.
 /// Dropping a session closes its connection at once, without a farewell, from any thread.
 pub trait Session: Send + 'static {
-    /// Runs one request in one round trip and answers all its rows.
+    /// Runs one request in one round trip.
     ///
     /// # Behavior
     ///
@@ -59,13 +59,13 @@ pub trait Session: Send + 'static {
     fn run(
         &mut self,
         request: &Request,
-    ) -> impl Future<Output = Result<Vec<Answer>, DriverError>> + Send;
+    ) -> impl Future<Output = Result<Answer, DriverError>> + Send;
 
     /// Asks one question in one round trip and answers all its rows.
     ///
     /// # Behavior
     ///
-    /// - As [`run`](Self::run), but for the rows.
+    /// - As [`run`](Self::run).
     ///
     /// # Errors
     ///

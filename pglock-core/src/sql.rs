@@ -4,8 +4,8 @@
 //! their qualified names, because a `search_path` may put another schema before `pg_catalog`; [`OPEN`] then sets the path for the
 //! session's own statements, so that operators cannot be shadowed either.
 //!
-//! Operations answer rows of one column, `int8`: twice the operation's place, counted from 1, plus its result, which is 1 (yes) or 0
-//! (no); or NULL where the statement runs in another session, and nothing was done. Questions answer rows of two columns, `int8 NOT NULL, text`.
+//! Operations answer one row of one column, `text`: a digit for each in their order, 1 (yes) or 0 (no); or NULL where the statement runs
+//! in another session, and nothing was done. Questions answer rows of two columns, `int8 NOT NULL, text`.
 
 /// Whether this is the session that the statement is meant for.
 ///
@@ -81,15 +81,19 @@ macro_rules! operation {
     (27, $o:literal) => { downgrade!(pair $o) };
 }
 
-/// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands. Answers a row each.
+/// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands.
+///
+/// The subquery is run when it is first asked for its value, so not in another session. Functions in a select list give row after row; in a
+/// `FROM` they would fill a table first.
 macro_rules! several {
     ($($code:tt)*) => {
         concat!(
-            "SELECT CASE WHEN (SELECT ", in_session!(), ") THEN o.place * 2 + (CASE o.code",
+            "SELECT CASE WHEN ",
+            in_session!(),
+            " THEN (SELECT pg_catalog.string_agg(CASE WHEN CASE o.code",
             $(" WHEN ", $code, " THEN ", operation!($code, "o.operand"),)*
-            " END)::int4::int8 END",
-            " FROM ROWS FROM (pg_catalog.unnest($2::int2[]), pg_catalog.unnest($3::int8[]))",
-            " WITH ORDINALITY AS o(code, operand, place)"
+            " END THEN '1' ELSE '0' END, '') FROM (SELECT",
+            " pg_catalog.unnest($2::int2[]) AS code, pg_catalog.unnest($3::int8[]) AS operand) AS o) END"
         )
     };
 }
@@ -102,7 +106,7 @@ macro_rules! one {
             in_session!(),
             " THEN CASE WHEN ",
             operation!($code, $operand),
-            " THEN 3::int8 ELSE 2 END END",
+            " THEN '1'::text ELSE '0' END END",
             $from
         )
     };
@@ -112,7 +116,7 @@ macro_rules! one {
 /// which costs more than the lock.
 macro_rules! operations {
     (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
-        /// One operation, chosen by its code: `$1` nonce, `$2` operand. Answers one row.
+        /// One operation, chosen by its code: `$1` nonce, `$2` operand.
         ///
         /// Where the operand is named once, no row is made of it.
         pub(crate) fn one(code: i16) -> Option<&'static str> {
@@ -124,7 +128,7 @@ macro_rules! operations {
             }
         }
 
-        /// The text for several operations: `$1` nonce, `$2` these codes, `$3` operands. Answers a row each, in no order.
+        /// The text for several operations: `$1` nonce, `$2` these codes, `$3` operands.
         pub(crate) fn many(codes: &[i16]) -> &'static str {
             if codes.iter().all(|code| [$($common),*].contains(code)) {
                 several!($($common)*)

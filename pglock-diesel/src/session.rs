@@ -45,8 +45,9 @@ impl DieselSession {
 }
 
 impl Session for DieselSession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
-        self.fetch::<Nullable<BigInt>, _>(request.statement()).await
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
+        let mut rows = self.fetch::<Nullable<Text>, Option<String>>(request.statement()).await?;
+        Ok(rows.pop().flatten().into())
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

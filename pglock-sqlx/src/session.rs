@@ -82,9 +82,9 @@ impl SqlxSession {
 }
 
 impl Session for SqlxSession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
-        let rows = self.fetch(request.statement(), request.is_single()).await?;
-        Ok(rows.into_iter().map(|(answer,)| answer).collect())
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
+        let mut rows = self.fetch(request.statement(), true).await?;
+        Ok(rows.pop().and_then(|(digits,)| digits).into())
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

@@ -300,7 +300,7 @@ impl<D: Driver> FaultySession<D> {
 }
 
 impl<D: Driver> Session for FaultySession<D> {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
         let is_here =
             |point| request.to_operations().any(|operation| Point::of(operation) == point);
         let mut strike = self.faults.at(is_here);
@@ -312,9 +312,9 @@ impl<D: Driver> Session for FaultySession<D> {
         if twice {
             session.run(request).await?;
         }
-        let answers = session.run(request).await?;
+        let answer = session.run(request).await?;
         self.after(&mut strike).await?;
-        Ok(answers)
+        Ok(answer)
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

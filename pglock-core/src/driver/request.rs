@@ -1,15 +1,10 @@
 use std::slice;
 use std::sync::Arc;
 
-use smallvec::{SmallVec, smallvec};
-
 use super::statement::{Param, Statement};
 use crate::key::LockKey;
 use crate::mode::Mode;
 use crate::sql;
-
-/// One row of the answer to a [`Request`], of one column, `int8`: made by [`Outcome::to_row`].
-pub type Answer = Option<i64>;
 
 /// Operations to do in one round trip.
 #[derive(Clone, Debug)]
@@ -47,15 +42,12 @@ pub enum Operation {
     Ping,
 }
 
-/// How one operation went.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "a backend makes it")]
-pub struct Outcome {
-    /// Which operation of the request, counted from 0.
-    pub place: usize,
-    /// Its result.
-    pub done: bool,
-}
+/// The answer to a [`Request`]: how each operation went, or that the session is not the one it was meant for.
+///
+/// From an SQL client it is [`From`] the one column of the one row, `text`: a digit for each operation in their order, `1` or `0`, or NULL where
+/// another session has answered and did nothing. Any other backend collects it from the results, or makes it from `None`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer(Option<String>);
 
 impl Request {
     pub(crate) fn operations(nonce: Arc<str>, operations: impl Iterator<Item = Operation>) -> Self {
@@ -88,17 +80,12 @@ impl Request {
         }
     }
 
-    /// Whether there is one operation, so that the answer is one row: a client may have a shorter way to a lone row.
-    pub fn is_single(&self) -> bool {
-        matches!(self.body, Body::One { .. })
-    }
-
-    /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None` for each operation.
+    /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None`.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// For a backend that does not speak SQL: the operations to do, in this order, to be answered by one [`Outcome`] each.
+    /// For a backend that does not speak SQL: the operations to do, in this order. Their results make the [`Answer`].
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {
             Body::One { code, operand, .. } => (slice::from_ref(code), slice::from_ref(operand)),
@@ -108,33 +95,24 @@ impl Request {
     }
 }
 
-impl Outcome {
-    /// As a row of an answer: the place counted from 1, and the result in the lowest bit.
-    pub fn to_row(self) -> Answer {
-        i64::try_from(self.place + 1).ok().map(|place| place * 2 + i64::from(self.done))
+impl Answer {
+    /// The results in the order of the operations, or `None` if the answer does not fit so many.
+    pub(crate) fn results(&self, operations: usize) -> Option<impl Iterator<Item = bool>> {
+        let digits = self.0.as_ref()?.as_bytes();
+        let fits = digits.len() == operations && digits.iter().all(|digit| b"01".contains(digit));
+        fits.then(|| digits.iter().map(|digit| *digit == b'1'))
     }
+}
 
-    /// `None` if another session has answered.
-    fn from_row(row: Answer) -> Option<Self> {
-        let row = row?;
-        let place = usize::try_from(row / 2).ok()?.checked_sub(1)?;
-        Some(Self { place, done: row % 2 == 1 })
+impl From<Option<String>> for Answer {
+    fn from(digits: Option<String>) -> Self {
+        Self(digits)
     }
+}
 
-    /// The results in the order of the operations, or `None` if the answer does not fit the question.
-    pub(crate) fn from_answer(rows: &[Answer], operations: usize) -> Option<SmallVec<[bool; 8]>> {
-        // The usual answer, to a lone operation.
-        if let (&[row], 1) = (rows, operations) {
-            return Self::from_row(row)
-                .filter(|only| only.place == 0)
-                .map(|only| smallvec![only.done]);
-        }
-        let mut results: SmallVec<[_; 8]> = smallvec![None; operations];
-        for row in rows {
-            let Self { place, done } = Self::from_row(*row)?;
-            *results.get_mut(place)? = Some(done);
-        }
-        results.into_iter().collect()
+impl FromIterator<bool> for Answer {
+    fn from_iter<I: IntoIterator<Item = bool>>(results: I) -> Self {
+        Self(Some(results.into_iter().map(|done| if done { '1' } else { '0' }).collect()))
     }
 }
 
@@ -223,14 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_keep_their_meaning_in_any_order() {
-        let outcomes = [(2, true), (0, false), (1, true)];
-        let rows = outcomes.map(|(place, done)| Outcome { place, done }.to_row());
-        assert_eq!(Outcome::from_answer(&rows, 3), Some(smallvec![false, true, true]));
-        assert_eq!(Outcome::from_answer(&rows[..1], 1), None);
-        assert_eq!(Outcome::from_answer(&rows[1..2], 1), Some(smallvec![false]));
-        assert_eq!(Outcome::from_answer(&rows[1..], 3), None);
-        assert_eq!(Outcome::from_answer(&[rows[0], None, rows[2]], 3), None);
+    fn results_keep_their_order() {
+        let results = [false, true, true];
+        let answer: Answer = results.into_iter().collect();
+        assert_eq!(answer, Some("011".to_owned()).into());
+        assert!(answer.results(3).is_some_and(|read| read.eq(results)));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_has_no_results() {
+        let is_fit = |digits: Option<&str>, operations| {
+            Answer::from(digits.map(str::to_owned)).results(operations).is_some()
+        };
+        assert!(is_fit(Some("10"), 2));
+        assert!(!is_fit(Some("10"), 3));
+        assert!(!is_fit(Some("10"), 1));
+        assert!(!is_fit(Some("1f"), 2));
+        assert!(!is_fit(Some(""), 1));
+        assert!(!is_fit(None, 1));
     }
 
     #[test]

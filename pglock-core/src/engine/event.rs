@@ -67,7 +67,7 @@ pub(crate) enum Event {
     /// The session could not be connected. `permanent`: nor will another one.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// The rows for the last operations of the session.
-    Answered { session: SessionId, rows: Vec<Answer> },
+    Answered { session: SessionId, answer: Answer },
     /// What the session holds; `None` if another session has answered.
     Found { session: SessionId, holdings: Option<Vec<Holding>> },
     /// The server refused the last job of the session, which goes on.

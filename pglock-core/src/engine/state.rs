@@ -58,7 +58,7 @@ impl State {
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, now, fx);
             }
-            Event::Answered { session, rows } => self.answered(session, &rows, now, fx),
+            Event::Answered { session, answer } => self.answered(session, &answer, now, fx),
             Event::Found { session, holdings } => self.found(session, holdings, now, fx),
             Event::Refused { session, error } => self.refused(session, error, now, fx),
             Event::Ended { session, error } => self.ended(session, &error, now, fx),

@@ -139,8 +139,8 @@ impl SessionTask {
             let answer = match self.shared.turn(session, event.take()) {
                 Job::Run(operations) => {
                     let request = Request::operations(self.nonce.clone(), operations.into_iter());
-                    let rows = connection.run(&request).await;
-                    rows.map(|rows| Event::Answered { session, rows })
+                    let answer = connection.run(&request).await;
+                    answer.map(|answer| Event::Answered { session, answer })
                 }
                 Job::Holdings => {
                     let rows = connection.ask(&Question::holdings(self.nonce.clone())).await;

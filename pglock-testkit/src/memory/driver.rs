@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use pglock_core::driver::{
-    Answer, Driver, DriverError, Fact, Holding, Operation, Outcome, Question, Request, Row,
-    Session, Topic,
+    Answer, Driver, DriverError, Fact, Holding, Operation, Question, Request, Row, Session, Topic,
 };
 use pglock_core::{LockEntry, LockKey};
 use tokio::sync::watch;
@@ -154,17 +153,18 @@ impl MemorySession {
 }
 
 impl Session for MemorySession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
-        let mut answers = Vec::new();
-        for (place, operation) in request.to_operations().enumerate() {
-            answers.push(if self.is_meant(request.nonce()) {
-                Outcome { place, done: self.execute(operation).await? }.to_row()
-            } else {
-                None
-            });
-        }
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
+        let answer = if self.is_meant(request.nonce()) {
+            let mut results = Vec::new();
+            for operation in request.to_operations() {
+                results.push(self.execute(operation).await?);
+            }
+            results.into_iter().collect()
+        } else {
+            Answer::from(None)
+        };
         self.server.answer_time().await;
-        Ok(answers)
+        Ok(answer)
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

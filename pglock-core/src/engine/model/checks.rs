@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::server::Pid;
 use super::world::{Link, Stage, World};
-use crate::driver::{Operation, Outcome};
+use crate::driver::Operation;
 use crate::engine::entry::{Hold, Request, Why};
 use crate::engine::event::{Event, Patience, SessionId};
 use crate::engine::limits::WaitStrategy;
@@ -123,13 +123,13 @@ impl World {
     }
 
     pub(super) fn probes_answered(&self, event: &Event) -> BTreeSet<LockKey> {
-        let Event::Answered { session, rows } = event else {
+        let Event::Answered { session, answer } = event else {
             return BTreeSet::new();
         };
         let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
             return BTreeSet::new();
         };
-        let results = Outcome::from_answer(rows, ops.len()).expect("the answer fits");
+        let results = answer.results(ops.len()).expect("the answer fits");
         let free = ops.iter().zip(results).filter(|(_, done)| *done);
         free.filter_map(|(op, _)| match op.to_operation() {
             Operation::Probe(key) => Some(key),

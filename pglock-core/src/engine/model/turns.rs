@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::server::Pid;
 use super::world::{Link, Stage, World};
-use crate::driver::{self, Answer, Operation};
+use crate::driver::{Answer, Operation};
 use crate::engine::event::{Effects, Event, Job, Server as Facts, SessionId};
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
@@ -61,11 +61,8 @@ impl World {
                 self.step(Event::Found { session: id, holdings: Some(holdings) });
                 self.ask_next(id);
             }
-            Stage::Waiting => {
-                let granted = driver::Outcome { place: 0, done: true };
-                self.answer(id, vec![granted.to_row()]);
-            }
-            Stage::Answer(rows) => self.answer(id, rows),
+            Stage::Waiting => self.answer(id, [true].into_iter().collect()),
+            Stage::Answer(answer) => self.answer(id, answer),
             Stage::Refusal => {
                 let error = refusal();
                 self.step(Event::Refused { session: id, error });
@@ -80,8 +77,8 @@ impl World {
         }
     }
 
-    fn answer(&mut self, id: SessionId, rows: Vec<Answer>) {
-        self.step(Event::Answered { session: id, rows });
+    fn answer(&mut self, id: SessionId, answer: Answer) {
+        self.step(Event::Answered { session: id, answer });
         self.ask_next(id);
     }
 
@@ -115,8 +112,8 @@ impl World {
     }
 
     pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
-        let mut rows = Vec::new();
-        for (place, operation) in operations.iter().enumerate() {
+        let mut results = Vec::new();
+        for operation in operations {
             let done = match *operation {
                 Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
                 Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
@@ -136,9 +133,9 @@ impl World {
                 }
                 Operation::Ping => true,
             };
-            rows.push(driver::Outcome { place, done }.to_row());
+            results.push(done);
         }
-        Stage::Answer(rows)
+        Stage::Answer(results.into_iter().collect())
     }
 
     /// Cancels what the server session is doing, which must be a wait that nobody here wants any more.

@@ -67,7 +67,7 @@ pub(crate) enum Stage {
     /// In the server's queue, or granted from there.
     Waiting,
     /// On its way back.
-    Answer(Vec<Answer>),
+    Answer(Answer),
     Found(Vec<Holding>),
     Seen(Vec<LockEntry>),
     /// Nothing comes any more, not even that it has ended.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::State;
-use crate::driver::{Answer, Holding, Outcome};
+use crate::driver::{Answer, Holding};
 use crate::engine::entry::Release;
 use crate::engine::event::{Effects, HoldId, Moment, Server, SessionId};
 use crate::engine::sessions::{Op, Ops, Phase, Session};
@@ -43,7 +43,7 @@ impl State {
     pub(super) fn answered(
         &mut self,
         id: SessionId,
-        rows: &[Answer],
+        answer: &Answer,
         now: Moment,
         fx: &mut Effects,
     ) {
@@ -54,7 +54,7 @@ impl State {
         };
         match &mut session.phase {
             Phase::Running(ops) => {
-                let Some(results) = Outcome::from_answer(rows, ops.len()) else {
+                let Some(results) = answer.results(ops.len()) else {
                     return self.ended(id, &moved(), now, fx);
                 };
                 let ops = std::mem::take(ops);
@@ -73,7 +73,7 @@ impl State {
                 self.sessions.rest(id, now);
             }
             Phase::CleanUp { failed, error, running: true } => {
-                if Outcome::from_answer(rows, 1).is_none() {
+                if answer.results(1).is_none() {
                     return self.drop_session(id, now, fx);
                 }
                 let (failed, error) = (*failed, error.clone());

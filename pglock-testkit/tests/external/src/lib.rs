@@ -78,9 +78,13 @@ impl ExternalSession {
 }
 
 impl Session for ExternalSession {
-    async fn run(&mut self, request: &Request) -> Result<Vec<Answer>, DriverError> {
+    async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
         let rows = self.fetch(request.statement()).await?;
-        rows.iter().map(|row| row.try_get(0).map_err(driver_error)).collect()
+        let digits: Option<String> = match rows.first() {
+            Some(row) => row.try_get(0).map_err(driver_error)?,
+            None => None,
+        };
+        Ok(digits.into())
     }
 
     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {

@@ -158,14 +158,9 @@ impl Shared {
         self.lock().sessions.len() == 1
     }
 
-    /// Tells the machine what the session has to say, and asks what it is to do next.
-    pub(crate) fn turn(&self, id: SessionId, event: Option<Event>) -> Job {
-        self.with(|core, now, wakers| {
-            if let Some(event) = event {
-                core.step(event, now, wakers);
-            }
-            core.act(wakers, |state, fx| state.next(id, now, fx))
-        })
+    /// What the session is to do next.
+    pub(crate) fn turn(&self, id: SessionId) -> Job {
+        self.with(|core, now, wakers| core.act(wakers, |state, fx| state.next(id, now, fx)))
     }
 
     pub(crate) fn session_gone(&self, id: SessionId, event: Event) {

@@ -133,10 +133,9 @@ impl SessionTask {
 
     async fn serve(&self, mut connection: impl Session, server: Server) -> Error {
         let session = self.id;
-        let mut event = Some(Event::Opened { session, server });
-        let mut rested = false;
+        self.shared.step(Event::Opened { session, server });
         loop {
-            let answer = match self.shared.turn(session, event.take()) {
+            let answer = match self.shared.turn(session) {
                 Job::Run(operations) => {
                     let request = Request::operations(self.nonce.clone(), operations.into_iter());
                     let answer = connection.run(&request).await;
@@ -153,12 +152,6 @@ impl SessionTask {
                         Event::Seen { session, locks }
                     })
                 }
-                // Whoever the last answer has woken may want something at once: to watch the socket first would cost more than to look again.
-                Job::Idle if !rested => {
-                    requeue().await;
-                    rested = true;
-                    continue;
-                }
                 Job::Idle => {
                     tokio::select! {
                         biased;
@@ -171,14 +164,15 @@ impl SessionTask {
                     return Error::closed();
                 }
             };
-            rested = false;
-            event = Some(match answer {
+            self.shared.step(match answer {
                 Ok(event) => event,
                 Err(error) if error.session_goes_on() => {
                     Event::Refused { session, error: error.into() }
                 }
                 Err(error) => return error.into(),
             });
+            // Whoever the answer has woken may want something at once: the more a statement carries, the less each operation costs.
+            requeue().await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::task::coop::consume_budget;
 
@@ -185,11 +185,14 @@ impl Held {
     }
 
     pub(crate) async fn release(mut self) -> Result<()> {
-        let Some(hold) = self.hold.take() else {
+        let (client, key, held) = (&self.client, self.key, &mut self.hold);
+        let Some(hold) = *held else {
             return Ok(());
         };
-        let (client, key) = (&self.client, self.key);
-        let event = |waiter| Event::Release { key, hold, confirm: Some(waiter) };
+        let event = |waiter| {
+            *held = None;
+            Event::Release { key, hold, confirm: Some(waiter) }
+        };
         match Asked::new(client, Some(key), event).await {
             Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
             Reply::Failed(error) => Err(self.about(error)),
@@ -224,50 +227,63 @@ impl fmt::Debug for Held {
     }
 }
 
-/// Awaits the answer of the machine.
-struct Asked<'a> {
+/// Asks the machine, and awaits its answer.
+struct Asked<'a, F> {
     client: &'a Arc<Client>,
-    /// The answer, or the place where it will be found; `None` once it was given.
-    answer: Option<std::result::Result<Reply, WaiterId>>,
     /// What is wanted, or `None` for a look.
     key: Option<LockKey>,
+    progress: Progress<F>,
 }
 
-impl<'a> Asked<'a> {
-    fn new(
-        client: &'a Arc<Client>,
-        key: Option<LockKey>,
-        event: impl FnOnce(WaiterId) -> Event,
-    ) -> Self {
-        Self { client, answer: Some(client.shared.ask(event)), key }
+enum Progress<F> {
+    /// Asked when it is polled, so that the machine knows at once whom to wake.
+    Unasked(F),
+    Asked(WaiterId),
+    Answered,
+}
+
+impl<'a, F: FnOnce(WaiterId) -> Event> Asked<'a, F> {
+    fn new(client: &'a Arc<Client>, key: Option<LockKey>, event: F) -> Self {
+        Self { client, key, progress: Progress::Unasked(event) }
     }
 }
 
-impl Future for Asked<'_> {
+impl<F: FnOnce(WaiterId) -> Event + Unpin> Future for Asked<'_, F> {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        if let Some(Err(waiter)) = self.answer {
-            let reply = ready!(self.client.shared.poll_reply(waiter, cx));
-            self.answer = Some(Ok(reply));
-        }
-        match self.answer.take() {
-            Some(Ok(reply)) => Poll::Ready(reply),
-            _ => Poll::Pending,
+        let shared = &self.client.shared;
+        let reply = match std::mem::replace(&mut self.progress, Progress::Answered) {
+            Progress::Unasked(event) => shared.ask(event, cx.waker()),
+            Progress::Asked(waiter) => match shared.poll_reply(waiter, cx) {
+                Poll::Ready(reply) => Ok(reply),
+                Poll::Pending => Err(waiter),
+            },
+            Progress::Answered => return Poll::Pending,
+        };
+        match reply {
+            Ok(reply) => Poll::Ready(reply),
+            Err(waiter) => {
+                self.progress = Progress::Asked(waiter);
+                Poll::Pending
+            }
         }
     }
 }
 
-impl Drop for Asked<'_> {
+impl<F> Drop for Asked<'_, F> {
     fn drop(&mut self) {
-        let shared = &self.client.shared;
-        let reply = match (self.answer.take(), self.key) {
-            (None, _) => return,
-            (Some(Ok(reply)), _) => Some(reply),
-            (Some(Err(waiter)), Some(key)) => shared.forget(waiter, Event::Abandon { waiter, key }),
-            (Some(Err(waiter)), None) => shared.forget(waiter, Event::LookAway { waiter }),
+        let Progress::Asked(waiter) = self.progress else {
+            return;
         };
-        if let (Some(Reply::Granted { hold, .. }), Some(key)) = (reply, self.key) {
+        let shared = &self.client.shared;
+        let Some(key) = self.key else {
+            shared.forget(waiter, Event::LookAway { waiter });
+            return;
+        };
+        if let Some(Reply::Granted { hold, .. }) =
+            shared.forget(waiter, Event::Abandon { waiter, key })
+        {
             shared.step(Event::Release { key, hold, confirm: None });
         }
     }

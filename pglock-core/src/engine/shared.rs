@@ -1,16 +1,18 @@
 //! The machine behind its mutex.
 
 mod core;
+mod slots;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use self::core::{Core, Running, Slot, Wakers};
+use self::core::{Core, Running, Wakers};
+use self::slots::Slots;
 use super::clock::Clock;
 use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::life::Life;
@@ -25,6 +27,8 @@ use crate::looking::LockEntry;
 /// has to be awaited is done by tasks: one manager, and one per session, which owns the connection.
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// Locked after `core`, if both are.
+    slots: Slots,
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
     finished: Notify,
@@ -52,6 +56,7 @@ impl Shared {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
             core: Mutex::new(Core::new(limits, seed)),
+            slots: Slots::default(),
             manager: Notify::new(),
             finished: Notify::new(),
             has_manager: AtomicBool::new(false),
@@ -67,38 +72,33 @@ impl Shared {
         self.with(|core, now, wakers| core.step(event, now, wakers));
     }
 
-    /// Steps with an event that will be answered, and gives the answer, or the place where it will be found.
-    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event) -> Result<Reply, WaiterId> {
+    /// Steps with an event that will be answered, and gives the answer, or the place where it will be found once the waker is called.
+    pub(crate) fn ask(
+        &self,
+        event: impl FnOnce(WaiterId) -> Event,
+        waker: &Waker,
+    ) -> Result<Reply, WaiterId> {
         self.with(|core, now, wakers| {
-            let waiter = WaiterId(core.slots.insert(Slot::Waiting(None)));
+            let waiter = self.slots.insert(waker.clone());
             core.step(event(waiter), now, wakers);
-            core.take_reply(waiter).ok_or(waiter)
+            self.slots.take(waiter).ok_or(waiter)
         })
     }
 
     /// Takes the answer if it is there; the place is free then.
     pub(crate) fn poll_reply(&self, waiter: WaiterId, cx: &Context<'_>) -> Poll<Reply> {
-        let mut core = self.lock();
-        if let Some(Slot::Waiting(waker)) = core.slots.get_mut(waiter.0) {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
-            return Poll::Pending;
-        }
-        core.take_reply(waiter).map_or(Poll::Pending, Poll::Ready)
+        self.slots.poll(waiter, cx)
     }
 
     /// Gives up the place. An answer that is there already is returned; otherwise the machine is told.
     pub(crate) fn forget(&self, waiter: WaiterId, abandon: Event) -> Option<Reply> {
-        self.with(|core, now, wakers| {
-            if let Some(Slot::Waiting(_)) = core.slots.get(waiter.0) {
+        let (reply, _waker) = self.with(|core, now, wakers| {
+            if self.slots.is_waiting(waiter) {
                 core.step(abandon, now, wakers);
             }
-            let reply = core.take_reply(waiter);
-            core.slots.try_remove(waiter.0);
-            reply
-        })
+            (self.slots.take(waiter), self.slots.remove(waiter))
+        });
+        reply
     }
 
     /// True for the one caller who has to start the manager.
@@ -201,8 +201,8 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers) -> T) -> T {
-        let mut wakers = Wakers::default();
+    fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers<'_>) -> T) -> T {
+        let mut wakers = Wakers::new(&self.slots);
         let mut core = self.lock();
         let result = act(&mut core, self.clock.now(), &mut wakers);
         let call_manager = !core.to_open.is_empty()

@@ -18,11 +18,14 @@ use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
+/// As many keys as travel in a statement or two of a busy session.
+const SPARES: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) entries: HashMap<LockKey, Entry>,
-    /// Of a key that is not used any more, for the next one, so that a key that comes and goes allocates nothing.
-    spare: Option<Entry>,
+    /// Of keys that are not used any more, for the next ones, so that keys that come and go allocate nothing.
+    spare: Vec<Entry>,
     pub(super) sessions: Sessions,
     holds: u64,
     arrivals: u64,
@@ -33,7 +36,7 @@ impl State {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
-            spare: None,
+            spare: Vec::new(),
             sessions: Sessions::new(limits, seed),
             holds: 0,
             arrivals: 0,
@@ -81,7 +84,7 @@ impl State {
         self.closed && self.sessions.is_empty()
     }
 
-    /// Runs `act` on the entry, if there is one, and forgets the entry if nothing is left of it.
+    /// Runs `act` on the entry, if there is one.
     fn with(
         &mut self,
         key: LockKey,
@@ -89,20 +92,9 @@ impl State {
         fx: &mut Effects,
         act: impl FnOnce(&mut Entry, &mut Context<'_>),
     ) {
-        let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
-            return;
-        };
-        let queued = entry.get().queue.len();
-        // What it had a moment ago must not be in its own way.
-        self.sessions.claims.change(entry.get().claims(), Claims::default());
-        let cx =
-            &mut Context { key, now, sessions: &mut self.sessions, holds: &mut self.holds, fx };
-        act(entry.get_mut(), cx);
-        cx.sessions.claims.change(Claims::default(), entry.get().claims());
-        cx.sessions.queued = cx.sessions.queued + entry.get().queue.len() - queued;
-        if entry.get().is_unused() {
-            let entry = entry.remove();
-            self.spare = Some(entry).filter(Entry::is_small);
+        if let hash_map::Entry::Occupied(entry) = self.entries.entry(key) {
+            let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+            change(entry, &mut Context { key, now, sessions, holds, fx }, &mut self.spare, act);
         }
     }
 
@@ -123,8 +115,15 @@ impl State {
         }
         self.arrivals += 1;
         let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
-        self.entries.entry(key).or_insert_with(|| self.spare.take().unwrap_or_default());
-        self.with(key, now, fx, |entry, cx| {
+        let entry = match self.entries.entry(key) {
+            hash_map::Entry::Occupied(entry) => entry,
+            hash_map::Entry::Vacant(place) => {
+                place.insert_entry(self.spare.pop().unwrap_or_default())
+            }
+        };
+        let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+        let cx = &mut Context { key, now, sessions, holds, fx };
+        change(entry, cx, &mut self.spare, |entry, cx| {
             entry.queue.push_back(waiter);
             entry.settle(cx);
         });
@@ -155,23 +154,22 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        let hold = self.entries.get_mut(&key).and_then(|entry| entry.hold_mut(id));
-        let Some(hold) = hold.filter(|hold| hold.guards > 0) else {
-            if let Some(confirm) = confirm {
-                let error = if self.closed { Error::closed() } else { Error::lost() };
-                fx.fail(confirm, key, &error);
-            }
-            return;
-        };
-        hold.guards -= 1;
-        if hold.guards > 0 {
-            if let Some(confirm) = confirm {
+        if let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key)
+            && let Some(hold) = entry.get_mut().hold_mut(id).filter(|hold| hold.guards > 0)
+        {
+            hold.guards -= 1;
+            if hold.guards == 0 {
+                hold.confirm = confirm;
+                let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+                let cx = &mut Context { key, now, sessions, holds, fx };
+                change(entry, cx, &mut self.spare, Entry::settle);
+            } else if let Some(confirm) = confirm {
                 self.sessions.confirm_release(hold.session, confirm, key, fx);
             }
-            return;
+        } else if let Some(confirm) = confirm {
+            let error = if self.closed { Error::closed() } else { Error::lost() };
+            fx.fail(confirm, key, &error);
         }
-        hold.confirm = confirm;
-        self.with(key, now, fx, |entry, cx| entry.settle(cx));
     }
 
     /// Gives free waiting sessions to the keys that want one, in their order, and plans more for the rest.
@@ -245,5 +243,27 @@ impl State {
         let mut keys: Vec<_> = self.entries.keys().copied().collect();
         keys.sort_unstable();
         keys
+    }
+}
+
+/// Runs `act` on the entry, and forgets the entry if nothing is left of it.
+fn change(
+    mut place: hash_map::OccupiedEntry<'_, LockKey, Entry>,
+    cx: &mut Context<'_>,
+    spare: &mut Vec<Entry>,
+    act: impl FnOnce(&mut Entry, &mut Context<'_>),
+) {
+    let entry = place.get_mut();
+    let queued = entry.queue.len();
+    // What it had a moment ago must not be in its own way.
+    cx.sessions.claims.change(entry.claims(), Claims::default());
+    act(entry, cx);
+    cx.sessions.claims.change(Claims::default(), entry.claims());
+    cx.sessions.queued = cx.sessions.queued + entry.queue.len() - queued;
+    if entry.is_unused() {
+        let entry = place.remove();
+        if entry.is_small() && spare.len() < SPARES {
+            spare.push(entry);
+        }
     }
 }

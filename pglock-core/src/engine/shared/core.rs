@@ -1,15 +1,16 @@
-//! The machine, where its answers are put, and the carrying out of its effects.
+//! The machine, and the carrying out of its effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use slab::Slab;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Reply;
-use crate::engine::event::{Effect, Effects, Event, Moment, Outcome, SessionId, WaiterId};
+use super::slots::{Answers, Slots};
+use crate::engine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::engine::life::{Life, OnLoss};
 use crate::engine::limits::Limits;
 use crate::engine::state::State;
@@ -18,16 +19,9 @@ use crate::error::{Error, ErrorKind};
 pub(super) struct Core {
     pub(super) state: State,
     fx: Effects,
-    pub(super) slots: Slab<Slot>,
     pub(super) sessions: BTreeMap<SessionId, Running>,
     pub(super) to_open: Vec<SessionId>,
     pub(super) armed: Option<Moment>,
-}
-
-/// One caller's place to find its answer.
-pub(super) enum Slot {
-    Waiting(Option<Waker>),
-    Answered(Reply),
 }
 
 pub(super) struct Running {
@@ -41,46 +35,42 @@ impl Core {
         Self {
             state: State::new(limits, seed),
             fx: Effects::default(),
-            slots: Slab::new(),
             sessions: BTreeMap::new(),
             to_open: Vec::new(),
             armed: None,
         }
     }
 
-    pub(super) fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers) {
+    pub(super) fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers<'_>) {
         self.act(wakers, |state, fx| state.step(event, now, fx));
     }
 
     pub(super) fn act<T>(
         &mut self,
-        wakers: &mut Wakers,
+        wakers: &mut Wakers<'_>,
         act: impl FnOnce(&mut State, &mut Effects) -> T,
     ) -> T {
         let mut fx = std::mem::take(&mut self.fx);
         let result = act(&mut self.state, &mut fx);
+        let mut answers = wakers.slots.answers();
         for effect in fx.0.drain(..) {
-            self.carry_out(effect, wakers);
+            self.carry_out(effect, &mut answers, wakers);
         }
+        drop(answers);
         self.fx = fx;
         result
     }
 
-    fn carry_out(&mut self, effect: Effect, wakers: &mut Wakers) {
+    fn carry_out(&mut self, effect: Effect, answers: &mut Answers<'_>, wakers: &mut Wakers<'_>) {
         match effect {
             Effect::Resolve { waiter, outcome } => {
                 let reply = self.reply(outcome);
-                if let Some(slot) = self.slots.get_mut(waiter.0)
-                    && let Slot::Waiting(Some(waker)) =
-                        std::mem::replace(slot, Slot::Answered(reply))
-                {
-                    wakers.push(waker);
-                }
+                wakers.callers.extend(answers.give(waiter, reply));
             }
             Effect::Open(id) => self.to_open.push(id),
             Effect::Kick(id) => {
                 if let Some(running) = self.sessions.get(&id) {
-                    running.kick.notify_one();
+                    wakers.kicks.push(running.kick.clone());
                 }
             }
             Effect::Confirmed { session, until } => {
@@ -106,16 +96,6 @@ impl Core {
         }
     }
 
-    /// The answer, if there is one; its place is free then.
-    pub(super) fn take_reply(&mut self, waiter: WaiterId) -> Option<Reply> {
-        if let Some(Slot::Answered(_)) = self.slots.get(waiter.0)
-            && let Slot::Answered(reply) = self.slots.remove(waiter.0)
-        {
-            return Some(reply);
-        }
-        None
-    }
-
     fn reply(&self, outcome: Outcome) -> Reply {
         match outcome {
             Outcome::Granted { hold, session } => match self.sessions.get(&session) {
@@ -135,27 +115,23 @@ impl Core {
 }
 
 /// Tasks to wake once the mutex is free again.
-#[derive(Default)]
-pub(super) struct Wakers {
-    first: Option<Waker>,
-    others: Vec<Waker>,
+pub(super) struct Wakers<'a> {
+    slots: &'a Slots,
+    callers: SmallVec<[Waker; 2]>,
+    /// Of sessions.
+    kicks: SmallVec<[Arc<Notify>; 2]>,
     /// What is to be said, and what guards wanted to be done, when locks are lost.
     pub(super) told: Vec<OnLoss>,
 }
 
-impl Wakers {
-    fn push(&mut self, waker: Waker) {
-        match self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.others.push(waker),
-        }
+impl<'a> Wakers<'a> {
+    pub(super) fn new(slots: &'a Slots) -> Self {
+        Self { slots, callers: SmallVec::new(), kicks: SmallVec::new(), told: Vec::new() }
     }
 
     pub(super) fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
-        self.others.into_iter().for_each(Waker::wake);
+        self.callers.into_iter().for_each(Waker::wake);
+        self.kicks.iter().for_each(|kick| kick.notify_one());
         self.told.into_iter().for_each(|on_loss| on_loss());
     }
 }

@@ -158,6 +158,14 @@ impl Shared {
         self.lock().sessions.len() == 1
     }
 
+    /// Steps with what a session has to say, and counts the callers that this wakes.
+    pub(crate) fn tell(&self, event: Event) -> usize {
+        self.with(|core, now, wakers| {
+            core.step(event, now, wakers);
+            wakers.callers()
+        })
+    }
+
     /// What the session is to do next.
     pub(crate) fn turn(&self, id: SessionId) -> Job {
         self.with(|core, now, wakers| core.act(wakers, |state, fx| state.next(id, now, fx)))

@@ -164,15 +164,18 @@ impl SessionTask {
                     return Error::closed();
                 }
             };
-            self.shared.step(match answer {
+            let woken = self.shared.tell(match answer {
                 Ok(event) => event,
                 Err(error) if error.session_goes_on() => {
                     Event::Refused { session, error: error.into() }
                 }
                 Err(error) => return error.into(),
             });
-            // Whoever the answer has woken may want something at once: the more a statement carries, the less each operation costs.
-            requeue().await;
+            // They may want something at once, and the more a statement carries, the less each operation costs. For one it does not pay: to
+            // requeue wakes another worker of the runtime.
+            if woken > 1 {
+                requeue().await;
+            }
         }
     }
 }

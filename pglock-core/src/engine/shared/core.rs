@@ -129,6 +129,10 @@ impl<'a> Wakers<'a> {
         Self { slots, callers: SmallVec::new(), kicks: SmallVec::new(), told: Vec::new() }
     }
 
+    pub(super) fn callers(&self) -> usize {
+        self.callers.len()
+    }
+
     pub(super) fn wake(self) {
         self.callers.into_iter().for_each(Waker::wake);
         self.kicks.iter().for_each(|kick| kick.notify_one());

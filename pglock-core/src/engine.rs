@@ -98,6 +98,7 @@ mod sessions;
 mod shared;
 mod state;
 mod stats;
+mod sync;
 mod tasks;
 
 #[cfg(test)]

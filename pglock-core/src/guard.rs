@@ -119,7 +119,8 @@ macro_rules! guard {
 
             /// Does something once when the lock is lost: at once if it was lost before, never if the guard is released or dropped first.
             ///
-            /// It is called by whoever notices the loss and must not block.
+            /// It is called by whoever notices the loss and must not block. If another thread notices it while the guard is being dropped, the call may
+            /// still go on when the drop has returned.
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
                 let act = Box::new(act);
                 match &self.inner {

@@ -1,5 +1,8 @@
 //! What lock handles and guards do with the engine.
 
+#[cfg(all(test, pglock_loom))]
+mod interleavings;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};

@@ -1,10 +1,11 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::event::Moment;
+use super::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::error::Error;
 
 /// Whether a session lives, as its guards see it. Ends once, and says why to everybody who asks, then and later.

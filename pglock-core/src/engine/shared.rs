@@ -4,8 +4,8 @@ mod core;
 mod slots;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::life::Life;
 use super::limits::Limits;
 use super::stats::Stats;
+use super::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::error::Error;
 use crate::looking::LockEntry;
 
@@ -145,6 +146,11 @@ impl Shared {
         let parts = (running.life.clone(), running.kick.clone());
         self.lock().sessions.insert(id, running);
         parts
+    }
+
+    #[cfg(all(test, pglock_loom))]
+    pub(crate) fn kick(&self, id: SessionId) -> Option<Arc<Notify>> {
+        self.lock().sessions.get(&id).map(|running| running.kick.clone())
     }
 
     pub(crate) fn session_spawned(&self, id: SessionId, abort: AbortHandle) {

@@ -1,12 +1,13 @@
 //! Where callers find their answers: behind a mutex of its own, so that nobody who looks for one waits for the machine.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
 use super::Reply;
 use crate::engine::event::WaiterId;
+use crate::engine::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
 pub(super) struct Slots(Mutex<Slab<Slot>>);

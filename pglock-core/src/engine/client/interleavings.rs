@@ -1,0 +1,259 @@
+//! Every order of the threads of callers and of the session between them, as far as they meet at mutexes and atomics: `scripts/interleavings`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicU32;
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+use super::{Client, Held};
+use crate::driver::Answer;
+use crate::engine::event::{Event, Job, Patience, Server, SessionId};
+use crate::engine::limits::Limits;
+use crate::engine::shared::Shared;
+use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
+use crate::mode::Mode::{self, Read, Write};
+
+/// What a lock protects. loom sees to it that nobody comes to it while a writer is there, or before a writer that has left is heard of.
+type Protected = Arc<UnsafeCell<()>>;
+
+fn check(run: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound.get_or_insert(3);
+    model.max_branches = 10_000;
+    model.check(run);
+}
+
+#[test]
+fn writers_follow_each_other() {
+    check(|| {
+        let (client, protected) = (client(), Protected::default());
+        let first = served(&client, acquire(&client, Write)).expect("it is free");
+        let server = thread::spawn({
+            let shared = client.shared.clone();
+            move || serve(&shared)
+        });
+        let second = thread::spawn({
+            let (client, protected) = (client.clone(), protected.clone());
+            move || {
+                let held = block_on(acquire(&client, Write)).expect("it comes free");
+                protected.with_mut(|_| ());
+                drop(held);
+            }
+        });
+        protected.with_mut(|_| ());
+        block_on(first.release()).expect("the session lives");
+        let third = block_on(acquire(&client, Write)).expect("it comes free");
+        protected.with_mut(|_| ());
+        drop((third, client));
+        second.join().expect("no panic");
+        server.join().expect("no panic");
+    });
+}
+
+#[test]
+fn readers_come_together_and_writers_do_not_come_to_them() {
+    check(|| {
+        let (client, protected) = (client(), Protected::default());
+        let first = served(&client, acquire(&client, Write)).expect("it is free");
+        let server = thread::spawn({
+            let shared = client.shared.clone();
+            move || serve(&shared)
+        });
+        let reader = thread::spawn({
+            let (client, protected) = (client.clone(), protected.clone());
+            move || {
+                let held = block_on(acquire(&client, Read)).expect("it comes free");
+                protected.with(|_| ());
+                drop(held);
+            }
+        });
+        protected.with_mut(|_| ());
+        drop(first);
+        let held = block_on(acquire(&client, Read)).expect("it comes free");
+        protected.with(|_| ());
+        drop(held);
+        let held = block_on(acquire(&client, Write)).expect("it comes free");
+        protected.with_mut(|_| ());
+        drop((held, client));
+        reader.join().expect("no panic");
+        server.join().expect("no panic");
+    });
+}
+
+#[test]
+fn who_gives_up_leaves_nothing_behind() {
+    check(|| {
+        let (client, protected) = (client(), Protected::default());
+        let first = served(&client, acquire(&client, Write)).expect("it is free");
+        let server = thread::spawn({
+            let shared = client.shared.clone();
+            move || serve(&shared)
+        });
+        let hasty = thread::spawn({
+            let (client, protected) = (client.clone(), protected.clone());
+            move || {
+                let acquired = acquire(&client, Write);
+                if let Poll::Ready(held) =
+                    pin!(acquired).poll(&mut Context::from_waker(Waker::noop()))
+                {
+                    protected.with_mut(|_| ());
+                    drop(held);
+                }
+            }
+        });
+        protected.with_mut(|_| ());
+        drop(first);
+        let held = block_on(acquire(&client, Write)).expect("it comes free");
+        protected.with_mut(|_| ());
+        drop((held, client));
+        hasty.join().expect("no panic");
+        server.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_loss_is_told_once_to_whoever_still_holds() {
+    check(|| {
+        let client = client();
+        let [leaves, stays, asks_late] =
+            [(); 3].map(|()| served(&client, acquire(&client, Read)).expect("it is shared"));
+        let told: Arc<[AtomicU32; 3]> = Arc::default();
+        let count = |place: usize| {
+            let told = told.clone();
+            Box::new(move || {
+                told[place].fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        leaves.on_loss(count(0));
+        stays.on_loss(count(1));
+        let session = thread::spawn({
+            let shared = client.shared.clone();
+            move || {
+                let error = Error::new(ErrorKind::Connection, "the connection has ended");
+                shared.session_gone(SESSION, Event::Ended { session: SESSION, error });
+            }
+        });
+        let count_late = count(2);
+        let other = thread::spawn(move || {
+            asks_late.on_loss(count_late);
+            drop(leaves);
+            asks_late
+        });
+        block_on(stays.lost());
+        assert!(!stays.is_held());
+        let asks_late = other.join().expect("no panic");
+        session.join().expect("no panic");
+        assert!(!asks_late.is_held());
+        let told = [0, 1, 2].map(|place: usize| told[place].load(Ordering::Relaxed));
+        // Who leaves while the session ends may or may not be told.
+        assert!(matches!(told, [0 | 1, 1, 1]), "{told:?}");
+    });
+}
+
+const SESSION: SessionId = SessionId(0);
+
+/// Nobody has to start a manager for it: [`serve`] does what the manager and the session would do.
+fn client() -> Arc<Client> {
+    let limits = Limits { shared_sessions: 1, ..Limits::default() };
+    let shared = Arc::new(Shared::new(limits, 1));
+    shared.claim_manager();
+    Arc::new(Client { shared, names: Arc::default(), start_manager: Box::new(|_| {}) })
+}
+
+async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
+    let acquired = client.acquire(LockKey::from(7), None, mode, Patience::Wait);
+    acquired.await.expect("the server lives")
+}
+
+/// Drives the future while there are no other threads.
+fn served<T>(client: &Client, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(output) = polled {
+            return output;
+        }
+        open(&client.shared);
+        while turn(&client.shared) == Turn::Answered {}
+    }
+}
+
+fn open(shared: &Shared) {
+    for id in shared.chores().open {
+        assert_eq!(id, SESSION);
+        shared.session_starts(id);
+        shared.step(Event::Opened { session: id, server: Server::default() });
+    }
+}
+
+/// A server that nobody else uses, until the client is closed.
+fn serve(shared: &Shared) {
+    let kick = shared.kick(SESSION).expect("the session is open");
+    loop {
+        match turn(shared) {
+            Turn::Answered => {}
+            Turn::Idle => block_on(kick.notified()),
+            Turn::Close => {
+                let closed = Event::Ended { session: SESSION, error: Error::closed() };
+                return shared.session_gone(SESSION, closed);
+            }
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Turn {
+    Answered,
+    Idle,
+    Close,
+}
+
+fn turn(shared: &Shared) -> Turn {
+    match shared.turn(SESSION) {
+        Job::Run(operations) => {
+            let answer: Answer = operations.iter().map(|_| true).collect();
+            shared.tell(Event::Answered { session: SESSION, answer });
+            Turn::Answered
+        }
+        Job::Idle => Turn::Idle,
+        Job::Close => Turn::Close,
+        job @ (Job::Holdings | Job::Look(_)) => panic!("nobody asks for that: {job:?}"),
+    }
+}
+
+/// Puts a thread to sleep until it is woken.
+#[derive(Default)]
+struct Parker {
+    woken: Mutex<bool>,
+    wakes: Condvar,
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().expect("no panic") = true;
+        self.wakes.notify_one();
+    }
+}
+
+/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does under a mutex that loom does not know.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let parker = Arc::new(Parker::default());
+    let waker = Waker::from(parker.clone());
+    let mut future = pin!(future);
+    loop {
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if let Poll::Ready(output) = polled {
+            return output;
+        }
+        let mut woken = parker.woken.lock().expect("no panic");
+        while !std::mem::take(&mut *woken) {
+            woken = parker.wakes.wait(woken).expect("no panic");
+        }
+    }
+}

@@ -149,9 +149,10 @@ macro_rules! guard {
             ///
             /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before, [`Closed`](crate::ErrorKind::Closed) if the lock manager was
             /// closed, which released it.
-            pub async fn release(self) -> Result<()> {
+            pub async fn release(mut self) -> Result<()> {
                 match self.inner {
-                    Inner::Engine(held) => held.release().await,
+                    // Borrowed, as the future would have room for each place that a guard is moved to.
+                    Inner::Engine(ref mut held) => held.release().await,
                     Inner::Other(hold) => hold.release().await,
                 }
             }

@@ -109,7 +109,7 @@ pub struct RwLock {
     key: LockKey,
     name: Option<Arc<Name>>,
     /// What every acquire is told.
-    collision: Option<Error>,
+    collision: Option<Box<Error>>,
 }
 
 /// How long the server may take to tell who holds a lock for which the time has run out.
@@ -123,7 +123,7 @@ impl RwLock {
             None => (None, None),
             Some((_, Ok(name))) => (Some(name), None),
             Some((text, Err(other))) => {
-                (None, Some(Error::key_collision(text, other.text()).for_key(key)))
+                (None, Some(Box::new(Error::key_collision(text, other.text()).for_key(key))))
             }
         };
         Self { client, key, name, collision }
@@ -232,19 +232,20 @@ impl RwLock {
 
     async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
         if let Some(collision) = &self.collision {
-            return Err(collision.clone());
+            return Err((**collision).clone());
         }
-        let acquire = self.client.acquire(self.key, self.name.as_ref(), mode, patience);
+        let acquire = async {
+            let acquired = self.client.acquire(self.key, self.name.as_ref(), mode, patience).await;
+            match &acquired {
+                Ok(Some(_)) => trace!("lock acquired"),
+                Ok(None) => trace!("lock busy"),
+                Err(error) => debug!(%error, "lock not acquired"),
+            }
+            acquired.map_err(|error| self.about(error))
+        };
         let name = self.name.as_ref().map(|name| display(Shown(name.text())));
         let span = debug_span!("pglock_acquire", key = %self.key, name, %mode);
-        let acquired = acquire.instrument(span.clone()).await;
-        let _entered = span.entered();
-        match &acquired {
-            Ok(Some(_)) => trace!("lock acquired"),
-            Ok(None) => trace!("lock busy"),
-            Err(error) => debug!(%error, "lock not acquired"),
-        }
-        acquired.map_err(|error| self.about(error))
+        acquire.instrument(span).await
     }
 }
 

@@ -73,7 +73,7 @@ impl Client {
                     Ok(Some(held))
                 }
                 Reply::Busy | Reply::Released | Reply::Seen(_) => Ok(None),
-                Reply::Failed(error) => Err(error),
+                Reply::Failed(error) => Err(*error),
             };
         }
     }
@@ -84,7 +84,7 @@ impl Client {
         let event = |waiter| Event::Look { waiter, key };
         let mut locks = match Asked::new(self, None, event).await {
             Reply::Seen(locks) => locks,
-            Reply::Failed(error) => return Err(error),
+            Reply::Failed(error) => return Err(*error),
             Reply::Granted { .. } | Reply::Busy | Reply::Released => Vec::new(),
         };
         for lock in &mut locks {
@@ -187,7 +187,8 @@ impl Held {
         error.about(self.key, self.name.as_ref())
     }
 
-    pub(crate) async fn release(mut self) -> Result<()> {
+    /// Once; a second time does nothing.
+    pub(crate) async fn release(&mut self) -> Result<()> {
         let (client, key, held) = (&self.client, self.key, &mut self.hold);
         let Some(hold) = *held else {
             return Ok(());
@@ -198,7 +199,7 @@ impl Held {
         };
         match Asked::new(client, Some(key), event).await {
             Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
-            Reply::Failed(error) => Err(self.about(error)),
+            Reply::Failed(error) => Err(self.about(*error)),
             Reply::Released | Reply::Busy | Reply::Seen(_) | Reply::Granted { .. } => Ok(()),
         }
     }

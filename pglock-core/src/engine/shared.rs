@@ -39,11 +39,15 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Granted { hold: HoldId, life: Arc<Life> },
+    Granted {
+        hold: HoldId,
+        life: Arc<Life>,
+    },
     Busy,
     Released,
     Seen(Vec<LockEntry>),
-    Failed(Error),
+    /// In a box, so that the place of an answer is small.
+    Failed(Box<Error>),
 }
 
 /// What the manager is to do.

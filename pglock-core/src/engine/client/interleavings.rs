@@ -33,7 +33,7 @@ fn check(run: impl Fn() + Send + Sync + 'static) {
 fn writers_follow_each_other() {
     check(|| {
         let (client, protected) = (client(), Protected::default());
-        let first = served(&client, acquire(&client, Write)).expect("it is free");
+        let mut first = served(&client, acquire(&client, Write)).expect("it is free");
         let server = thread::spawn({
             let shared = client.shared.clone();
             move || serve(&shared)
@@ -50,7 +50,7 @@ fn writers_follow_each_other() {
         block_on(first.release()).expect("the session lives");
         let third = block_on(acquire(&client, Write)).expect("it comes free");
         protected.with_mut(|_| ());
-        drop((third, client));
+        drop((first, third, client));
         second.join().expect("no panic");
         server.join().expect("no panic");
     });

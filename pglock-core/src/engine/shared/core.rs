@@ -100,12 +100,12 @@ impl Core {
         match outcome {
             Outcome::Granted { hold, session } => match self.sessions.get(&session) {
                 Some(running) => Reply::Granted { hold, life: running.life.clone() },
-                None => Reply::Failed(Error::lost()),
+                None => Reply::Failed(Box::new(Error::lost())),
             },
             Outcome::Busy => Reply::Busy,
             Outcome::Released => Reply::Released,
             Outcome::Seen(locks) => Reply::Seen(locks),
-            Outcome::Failed(error) => Reply::Failed(error),
+            Outcome::Failed(error) => Reply::Failed(Box::new(error)),
         }
     }
 

@@ -1,7 +1,9 @@
-//! What is allocated for a lock that passes between tasks of one process, and for those who wait for it.
+//! What is allocated for a lock that passes between tasks of one process, and for those who wait for it; and who is woken.
 
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -63,6 +65,34 @@ fn a_reader_that_joins_another_allocates_nothing() {
     join();
     assert_eq!(measure(|| (0..TURNS).for_each(|_| join())).count_total, 0);
     drop(held);
+}
+
+#[test]
+fn who_is_answered_at_once_is_not_woken_and_who_waits_is_woken_once() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(woken.clone());
+    let cx = &mut Context::from_waker(&waker);
+    let (runtime, locks) = start();
+    let lock = locks.rwlock("key");
+    let held = runtime.block_on(lock.read()).expect("it is free");
+
+    assert!(pin!(lock.read()).poll(cx).is_ready());
+    assert!(pin!(lock.try_write()).poll(cx).is_ready());
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+
+    let mut waiting = pin!(lock.write());
+    assert!(waiting.as_mut().poll(cx).is_pending());
+    drop(held);
+    runtime.block_on(locks.all()).expect("the server lives");
+    assert!(waiting.poll(cx).is_ready());
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
 }
 
 /// Its task is counted, as it would be in an application.

@@ -84,9 +84,9 @@ impl Shared {
         waker: &Waker,
     ) -> Result<Reply, WaiterId> {
         self.with(|core, now, wakers| {
-            let waiter = self.slots.insert(waker.clone());
+            let waiter = self.slots.insert();
             core.step(event(waiter), now, wakers);
-            self.slots.take(waiter).ok_or(waiter)
+            self.slots.take_or_wait(waiter, waker)
         })
     }
 

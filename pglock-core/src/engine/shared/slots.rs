@@ -14,7 +14,8 @@ pub(super) struct Slots(Mutex<Slab<Slot>>);
 
 /// One caller's place. The machine answers each once.
 enum Slot {
-    Waiting(Waker),
+    /// Without a waker while the caller itself steps the machine.
+    Waiting(Option<Waker>),
     Answered(Reply),
 }
 
@@ -26,8 +27,20 @@ pub(super) struct Answers<'a> {
 }
 
 impl Slots {
-    pub(super) fn insert(&self, waker: Waker) -> WaiterId {
-        WaiterId(self.lock().insert(Slot::Waiting(waker)))
+    pub(super) fn insert(&self) -> WaiterId {
+        WaiterId(self.lock().insert(Slot::Waiting(None)))
+    }
+
+    /// Takes the answer if it is there, or else says whom to wake.
+    pub(super) fn take_or_wait(&self, waiter: WaiterId, waker: &Waker) -> Result<Reply, WaiterId> {
+        let mut slots = self.lock();
+        let reply = take(&mut slots, waiter);
+        if reply.is_none()
+            && let Some(slot) = slots.get_mut(waiter.0)
+        {
+            *slot = Slot::Waiting(Some(waker.clone()));
+        }
+        reply.ok_or(waiter)
     }
 
     /// Takes the answer if it is there; the place is free then.
@@ -36,8 +49,8 @@ impl Slots {
         let Some(Slot::Waiting(waker)) = slots.get_mut(waiter.0) else {
             return take(&mut slots, waiter).map_or(Poll::Pending, Poll::Ready);
         };
-        if !waker.will_wake(cx.waker()) {
-            let former = std::mem::replace(waker, cx.waker().clone());
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            let former = waker.replace(cx.waker().clone());
             // Foreign code: it must find the mutex free.
             drop(slots);
             drop(former);
@@ -57,7 +70,7 @@ impl Slots {
     /// Gives up the place; its waker is for the caller to drop, once no mutex is held.
     pub(super) fn remove(&self, waiter: WaiterId) -> Option<Waker> {
         match self.lock().try_remove(waiter.0)? {
-            Slot::Waiting(waker) => Some(waker),
+            Slot::Waiting(waker) => waker,
             Slot::Answered(_) => None,
         }
     }
@@ -77,7 +90,7 @@ impl Answers<'_> {
         let slots = self.locked.get_or_insert_with(|| self.slots.lock());
         let slot = slots.get_mut(waiter.0)?;
         match std::mem::replace(slot, Slot::Answered(reply)) {
-            Slot::Waiting(waker) => Some(waker),
+            Slot::Waiting(waker) => waker,
             Slot::Answered(_) => None,
         }
     }

@@ -69,8 +69,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn step(&self, event: Event) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::event::{Event, Job, Server, SessionId};
@@ -34,6 +35,7 @@ pub(crate) fn start_manager<D: Driver>(
     driver: &Arc<D>,
     settings: &Arc<Settings>,
 ) {
+    shared.clock().runs_on(&Handle::current());
     // Made here, so that it acts even if the runtime drops the task before it has begun.
     let gone = OnDrop(Some({
         let shared = shared.clone();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 use super::{Client, Held};
 use crate::driver::Answer;
@@ -18,9 +18,6 @@ use crate::engine::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode::{self, Read, Write};
-
-/// What a lock protects. loom sees to it that nobody comes to it while a writer is there, or before a writer that has left is heard of.
-type Protected = Arc<UnsafeCell<()>>;
 
 fn check(run: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
@@ -32,88 +29,44 @@ fn check(run: impl Fn() + Send + Sync + 'static) {
 #[test]
 fn writers_follow_each_other() {
     check(|| {
-        let (client, protected) = (client(), Protected::default());
-        let mut first = served(&client, acquire(&client, Write)).expect("it is free");
-        let server = thread::spawn({
-            let shared = client.shared.clone();
-            move || serve(&shared)
-        });
-        let second = thread::spawn({
-            let (client, protected) = (client.clone(), protected.clone());
-            move || {
-                let held = block_on(acquire(&client, Write)).expect("it comes free");
-                protected.with_mut(|_| ());
-                drop(held);
-            }
-        });
-        protected.with_mut(|_| ());
+        let (mut first, place) = Place::with_a_writer();
+        let other = place.in_a_thread(|place| place.enter(Write));
+        place.protected.with_mut(|_| ());
         block_on(first.release()).expect("the session lives");
-        let third = block_on(acquire(&client, Write)).expect("it comes free");
-        protected.with_mut(|_| ());
-        drop((first, third, client));
-        second.join().expect("no panic");
-        server.join().expect("no panic");
+        drop(first);
+        place.enter(Write);
+        place.leave(other);
     });
 }
 
 #[test]
 fn readers_come_together_and_writers_do_not_come_to_them() {
     check(|| {
-        let (client, protected) = (client(), Protected::default());
-        let first = served(&client, acquire(&client, Write)).expect("it is free");
-        let server = thread::spawn({
-            let shared = client.shared.clone();
-            move || serve(&shared)
-        });
-        let reader = thread::spawn({
-            let (client, protected) = (client.clone(), protected.clone());
-            move || {
-                let held = block_on(acquire(&client, Read)).expect("it comes free");
-                protected.with(|_| ());
-                drop(held);
-            }
-        });
-        protected.with_mut(|_| ());
+        let (first, place) = Place::with_a_writer();
+        let other = place.in_a_thread(|place| place.enter(Read));
+        place.protected.with_mut(|_| ());
         drop(first);
-        let held = block_on(acquire(&client, Read)).expect("it comes free");
-        protected.with(|_| ());
-        drop(held);
-        let held = block_on(acquire(&client, Write)).expect("it comes free");
-        protected.with_mut(|_| ());
-        drop((held, client));
-        reader.join().expect("no panic");
-        server.join().expect("no panic");
+        place.enter(Read);
+        place.enter(Write);
+        place.leave(other);
     });
 }
 
 #[test]
 fn who_gives_up_leaves_nothing_behind() {
     check(|| {
-        let (client, protected) = (client(), Protected::default());
-        let first = served(&client, acquire(&client, Write)).expect("it is free");
-        let server = thread::spawn({
-            let shared = client.shared.clone();
-            move || serve(&shared)
-        });
-        let hasty = thread::spawn({
-            let (client, protected) = (client.clone(), protected.clone());
-            move || {
-                let acquired = acquire(&client, Write);
-                if let Poll::Ready(held) =
-                    pin!(acquired).poll(&mut Context::from_waker(Waker::noop()))
-                {
-                    protected.with_mut(|_| ());
-                    drop(held);
-                }
+        let (first, place) = Place::with_a_writer();
+        let other = place.in_a_thread(|place| {
+            let acquired = pin!(acquire(&place.client, Write));
+            if let Poll::Ready(held) = acquired.poll(&mut Context::from_waker(Waker::noop())) {
+                place.protected.with_mut(|_| ());
+                drop(held);
             }
         });
-        protected.with_mut(|_| ());
+        place.protected.with_mut(|_| ());
         drop(first);
-        let held = block_on(acquire(&client, Write)).expect("it comes free");
-        protected.with_mut(|_| ());
-        drop((held, client));
-        hasty.join().expect("no panic");
-        server.join().expect("no panic");
+        place.enter(Write);
+        place.leave(other);
     });
 }
 
@@ -157,6 +110,45 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
 }
 
 const SESSION: SessionId = SessionId(0);
+
+/// Where callers meet.
+#[derive(Clone)]
+struct Place {
+    client: Arc<Client>,
+    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has left is heard of.
+    protected: Arc<UnsafeCell<()>>,
+}
+
+impl Place {
+    fn with_a_writer() -> (Held, Self) {
+        let client = client();
+        let held = served(&client, acquire(&client, Write)).expect("it is free");
+        (held, Self { client, protected: Arc::default() })
+    }
+
+    /// With a thread for the session, which ends when the client is closed.
+    fn in_a_thread(&self, act: impl FnOnce(&Self) + 'static) -> [JoinHandle<()>; 2] {
+        let (place, shared) = (self.clone(), self.client.shared.clone());
+        [thread::spawn(move || serve(&shared)), thread::spawn(move || act(&place))]
+    }
+
+    /// Waits for its turn, and gives it up.
+    fn enter(&self, mode: Mode) {
+        let held = block_on(acquire(&self.client, mode)).expect("it comes free");
+        match mode {
+            Read => self.protected.with(|_| ()),
+            Write => self.protected.with_mut(|_| ()),
+        }
+        drop(held);
+    }
+
+    fn leave(self, others: [JoinHandle<()>; 2]) {
+        drop(self);
+        for thread in others {
+            thread.join().expect("no panic");
+        }
+    }
+}
 
 /// Nobody has to start a manager for it: [`serve`] does what the manager and the session would do.
 fn client() -> Arc<Client> {

@@ -259,10 +259,7 @@ impl<F: FnOnce(WaiterId) -> Event + Unpin> Future for Asked<'_, F> {
         let shared = &self.client.shared;
         let reply = match std::mem::replace(&mut self.progress, Progress::Answered) {
             Progress::Unasked(event) => shared.ask(event, cx.waker()),
-            Progress::Asked(waiter) => match shared.poll_reply(waiter, cx) {
-                Poll::Ready(reply) => Ok(reply),
-                Poll::Pending => Err(waiter),
-            },
+            Progress::Asked(waiter) => shared.poll_reply(waiter, cx.waker()),
             Progress::Answered => return Poll::Pending,
         };
         match reply {

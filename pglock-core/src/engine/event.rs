@@ -66,7 +66,7 @@ pub(crate) enum Event {
     Opened { session: SessionId, server: Server },
     /// The session could not be connected. `permanent`: nor will another one.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
-    /// The rows for the last operations of the session.
+    /// How the last operations of the session went.
     Answered { session: SessionId, answer: Answer },
     /// What the session holds; `None` if another session has answered.
     Found { session: SessionId, holdings: Option<Vec<Holding>> },

@@ -6,13 +6,13 @@ mod slots;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use self::core::{Core, Running, Wakers};
-use self::slots::Slots;
+use self::slots::{Slot, Slots};
 use super::clock::Clock;
 use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::life::Life;
@@ -73,8 +73,12 @@ impl Shared {
         &self.clock
     }
 
-    pub(crate) fn step(&self, event: Event) {
-        self.with(|core, now, wakers| core.step(event, now, wakers));
+    /// Steps, and counts the callers that this wakes.
+    pub(crate) fn step(&self, event: Event) -> usize {
+        self.with(|core, now, wakers| {
+            core.step(event, now, wakers);
+            wakers.callers()
+        })
     }
 
     /// Steps with an event that will be answered, and gives the answer, or the place where it will be found once the waker is called.
@@ -90,20 +94,20 @@ impl Shared {
         })
     }
 
-    /// Takes the answer if it is there; the place is free then.
-    pub(crate) fn poll_reply(&self, waiter: WaiterId, cx: &Context<'_>) -> Poll<Reply> {
-        self.slots.poll(waiter, cx)
+    /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
+    pub(crate) fn poll_reply(&self, waiter: WaiterId, waker: &Waker) -> Result<Reply, WaiterId> {
+        self.slots.take_or_wait(waiter, waker)
     }
 
     /// Gives up the place. An answer that is there already is returned; otherwise the machine is told.
     pub(crate) fn forget(&self, waiter: WaiterId, abandon: Event) -> Option<Reply> {
-        let (reply, _waker) = self.with(|core, now, wakers| {
+        let slot = self.with(|core, now, wakers| {
             if self.slots.is_waiting(waiter) {
                 core.step(abandon, now, wakers);
             }
-            (self.slots.take(waiter), self.slots.remove(waiter))
+            self.slots.remove(waiter)
         });
-        reply
+        slot.and_then(Slot::answer)
     }
 
     /// True for the one caller who has to start the manager.
@@ -152,11 +156,6 @@ impl Shared {
         parts
     }
 
-    #[cfg(all(test, pglock_loom))]
-    pub(crate) fn kick(&self, id: SessionId) -> Option<Arc<Notify>> {
-        self.lock().sessions.get(&id).map(|running| running.kick.clone())
-    }
-
     pub(crate) fn session_spawned(&self, id: SessionId, abort: AbortHandle) {
         if let Some(running) = self.lock().sessions.get_mut(&id) {
             running.abort = Some(abort);
@@ -166,14 +165,6 @@ impl Shared {
     /// Whether there is one session only, opening or open.
     pub(crate) fn is_lone(&self) -> bool {
         self.lock().sessions.len() == 1
-    }
-
-    /// Steps with what a session has to say, and counts the callers that this wakes.
-    pub(crate) fn tell(&self, event: Event) -> usize {
-        self.with(|core, now, wakers| {
-            core.step(event, now, wakers);
-            wakers.callers()
-        })
     }
 
     /// What the session is to do next.

@@ -166,7 +166,7 @@ impl SessionTask {
                     return Error::closed();
                 }
             };
-            let woken = self.shared.tell(match answer {
+            let woken = self.shared.step(match answer {
                 Ok(event) => event,
                 Err(error) if error.session_goes_on() => {
                     Event::Refused { session, error: error.into() }

@@ -1,6 +1,6 @@
 //! Every order of the threads of callers and of the session between them, as far as they meet at mutexes and atomics: `scripts/interleavings`.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
@@ -9,6 +9,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
 use loom::thread::{self, JoinHandle};
+use tokio::sync::Notify;
 
 use super::{Client, Held};
 use crate::driver::Answer;
@@ -57,8 +58,7 @@ fn who_gives_up_leaves_nothing_behind() {
     check(|| {
         let (first, place) = Place::with_a_writer();
         let other = place.in_a_thread(|place| {
-            let acquired = pin!(acquire(&place.client, Write));
-            if let Poll::Ready(held) = acquired.poll(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(held) = poll_once(pin!(acquire(&place.client, Write))) {
                 place.protected.with_mut(|_| ());
                 drop(held);
             }
@@ -73,7 +73,7 @@ fn who_gives_up_leaves_nothing_behind() {
 #[test]
 fn a_loss_is_told_once_to_whoever_still_holds() {
     check(|| {
-        let client = client();
+        let (client, _) = client();
         let [leaves, stays, asks_late] =
             [(); 3].map(|()| served(&client, acquire(&client, Read)).expect("it is shared"));
         let told: Arc<[AtomicU32; 3]> = Arc::default();
@@ -115,21 +115,23 @@ const SESSION: SessionId = SessionId(0);
 #[derive(Clone)]
 struct Place {
     client: Arc<Client>,
+    kick: Arc<Notify>,
     /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has left is heard of.
     protected: Arc<UnsafeCell<()>>,
 }
 
 impl Place {
     fn with_a_writer() -> (Held, Self) {
-        let client = client();
+        let (client, kick) = client();
         let held = served(&client, acquire(&client, Write)).expect("it is free");
-        (held, Self { client, protected: Arc::default() })
+        (held, Self { client, kick, protected: Arc::default() })
     }
 
     /// With a thread for the session, which ends when the client is closed.
     fn in_a_thread(&self, act: impl FnOnce(&Self) + 'static) -> [JoinHandle<()>; 2] {
-        let (place, shared) = (self.clone(), self.client.shared.clone());
-        [thread::spawn(move || serve(&shared)), thread::spawn(move || act(&place))]
+        let (shared, kick) = (self.client.shared.clone(), self.kick.clone());
+        let place = self.clone();
+        [thread::spawn(move || serve(&shared, &kick)), thread::spawn(move || act(&place))]
     }
 
     /// Waits for its turn, and gives it up.
@@ -150,12 +152,20 @@ impl Place {
     }
 }
 
-/// Nobody has to start a manager for it: [`serve`] does what the manager and the session would do.
-fn client() -> Arc<Client> {
+/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the session's task would do.
+fn client() -> (Arc<Client>, Arc<Notify>) {
     let limits = Limits { shared_sessions: 1, ..Limits::default() };
     let shared = Arc::new(Shared::new(limits, 1));
     shared.claim_manager();
-    Arc::new(Client { shared, names: Arc::default(), start_manager: Box::new(|_| {}) })
+    let client = Client { shared, names: Arc::default(), start_manager: Box::new(|_| {}) };
+    let client = Arc::new(client);
+    // Somebody has to ask before a session is opened.
+    assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
+    let shared = &client.shared;
+    assert_eq!(shared.chores().open, [SESSION]);
+    let (_, kick) = shared.session_starts(SESSION);
+    shared.step(Event::Opened { session: SESSION, server: Server::default() });
+    (client, kick)
 }
 
 async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
@@ -167,26 +177,19 @@ async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
 fn served<T>(client: &Client, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(output) = polled {
+        if let Poll::Ready(output) = poll_once(future.as_mut()) {
             return output;
         }
-        open(&client.shared);
         while turn(&client.shared) == Turn::Answered {}
     }
 }
 
-fn open(shared: &Shared) {
-    for id in shared.chores().open {
-        assert_eq!(id, SESSION);
-        shared.session_starts(id);
-        shared.step(Event::Opened { session: id, server: Server::default() });
-    }
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A server that nobody else uses, until the client is closed.
-fn serve(shared: &Shared) {
-    let kick = shared.kick(SESSION).expect("the session is open");
+fn serve(shared: &Shared, kick: &Notify) {
     loop {
         match turn(shared) {
             Turn::Answered => {}
@@ -210,7 +213,7 @@ fn turn(shared: &Shared) -> Turn {
     match shared.turn(SESSION) {
         Job::Run(operations) => {
             let answer: Answer = operations.iter().map(|_| true).collect();
-            shared.tell(Event::Answered { session: SESSION, answer });
+            shared.step(Event::Answered { session: SESSION, answer });
             Turn::Answered
         }
         Job::Idle => Turn::Idle,

@@ -1,7 +1,7 @@
 //! Where callers find their answers: behind a mutex of its own, so that nobody who looks for one waits for the machine.
 
 use std::sync::PoisonError;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use slab::Slab;
 
@@ -13,7 +13,7 @@ use crate::engine::sync::{Mutex, MutexGuard};
 pub(super) struct Slots(Mutex<Slab<Slot>>);
 
 /// One caller's place. The machine answers each once.
-enum Slot {
+pub(super) enum Slot {
     /// Without a waker while the caller itself steps the machine.
     Waiting(Option<Waker>),
     Answered(Reply),
@@ -26,53 +26,45 @@ pub(super) struct Answers<'a> {
     locked: Option<MutexGuard<'a, Slab<Slot>>>,
 }
 
+impl Slot {
+    pub(super) fn answer(self) -> Option<Reply> {
+        match self {
+            Self::Answered(reply) => Some(reply),
+            Self::Waiting(_) => None,
+        }
+    }
+}
+
 impl Slots {
     pub(super) fn insert(&self) -> WaiterId {
         WaiterId(self.lock().insert(Slot::Waiting(None)))
     }
 
-    /// Takes the answer if it is there, or else says whom to wake.
+    /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
     pub(super) fn take_or_wait(&self, waiter: WaiterId, waker: &Waker) -> Result<Reply, WaiterId> {
         let mut slots = self.lock();
-        let reply = take(&mut slots, waiter);
-        if reply.is_none()
-            && let Some(slot) = slots.get_mut(waiter.0)
-        {
-            *slot = Slot::Waiting(Some(waker.clone()));
+        match slots.get_mut(waiter.0) {
+            Some(Slot::Waiting(former)) => {
+                if !former.as_ref().is_some_and(|former| former.will_wake(waker)) {
+                    let former = former.replace(waker.clone());
+                    // Foreign code: it must find the mutex free.
+                    drop(slots);
+                    drop(former);
+                }
+                Err(waiter)
+            }
+            Some(Slot::Answered(_)) => slots.remove(waiter.0).answer().ok_or(waiter),
+            None => Err(waiter),
         }
-        reply.ok_or(waiter)
-    }
-
-    /// Takes the answer if it is there; the place is free then.
-    pub(super) fn poll(&self, waiter: WaiterId, cx: &Context<'_>) -> Poll<Reply> {
-        let mut slots = self.lock();
-        let Some(Slot::Waiting(waker)) = slots.get_mut(waiter.0) else {
-            return take(&mut slots, waiter).map_or(Poll::Pending, Poll::Ready);
-        };
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            let former = waker.replace(cx.waker().clone());
-            // Foreign code: it must find the mutex free.
-            drop(slots);
-            drop(former);
-        }
-        Poll::Pending
-    }
-
-    /// The answer, if there is one; its place is free then.
-    pub(super) fn take(&self, waiter: WaiterId) -> Option<Reply> {
-        take(&mut self.lock(), waiter)
     }
 
     pub(super) fn is_waiting(&self, waiter: WaiterId) -> bool {
         matches!(self.lock().get(waiter.0), Some(Slot::Waiting(_)))
     }
 
-    /// Gives up the place; its waker is for the caller to drop, once no mutex is held.
-    pub(super) fn remove(&self, waiter: WaiterId) -> Option<Waker> {
-        match self.lock().try_remove(waiter.0)? {
-            Slot::Waiting(waker) => waker,
-            Slot::Answered(_) => None,
-        }
+    /// Gives up the place; what was there is for the caller to drop, once no mutex is held.
+    pub(super) fn remove(&self, waiter: WaiterId) -> Option<Slot> {
+        self.lock().try_remove(waiter.0)
     }
 
     pub(super) fn answers(&self) -> Answers<'_> {
@@ -93,15 +85,5 @@ impl Answers<'_> {
             Slot::Waiting(waker) => waker,
             Slot::Answered(_) => None,
         }
-    }
-}
-
-fn take(slots: &mut Slab<Slot>, waiter: WaiterId) -> Option<Reply> {
-    let Some(Slot::Answered(_)) = slots.get(waiter.0) else {
-        return None;
-    };
-    match slots.remove(waiter.0) {
-        Slot::Answered(reply) => Some(reply),
-        Slot::Waiting(_) => None,
     }
 }

@@ -58,11 +58,11 @@ impl State {
             return Job::Look(key);
         }
         session.has_looked = false;
-        let mut ops = self.take_ops(id, now);
+        let mut ops = self.take_ops(id, now, fx);
         if ops.is_empty() {
             // Free after all, as what was to be done is not wanted any more.
             self.give_slots(now, fx);
-            ops = self.take_ops(id, now);
+            ops = self.take_ops(id, now, fx);
         }
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
@@ -89,7 +89,7 @@ impl State {
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId, now: Moment) -> Ops {
+    fn take_ops(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Ops {
         let mut ops = Ops::new();
         while ops.len() < self.sessions.limits.batch
             && let Some(session) = self.sessions.get_mut(id)
@@ -103,7 +103,7 @@ impl State {
                 ops.push(op);
                 break;
             }
-            if self.is_wanted(&mut op, now) {
+            if self.is_wanted(&mut op, now, fx) {
                 ops.push(op);
             }
         }
@@ -111,7 +111,7 @@ impl State {
     }
 
     /// Whether the operation still makes sense; notes that it is sent.
-    fn is_wanted(&mut self, op: &mut Op, now: Moment) -> bool {
+    fn is_wanted(&mut self, op: &mut Op, now: Moment, fx: &mut Effects) -> bool {
         let key = match *op {
             Op::Try { key, .. }
             | Op::Probe { key }
@@ -139,12 +139,7 @@ impl State {
             return true;
         }
         if entry.get().queue.is_empty() {
-            let claims = entry.get().claims();
-            entry.get_mut().request = Request::None;
-            self.sessions.claims.change(claims, entry.get().claims());
-            if entry.get().is_unused() {
-                entry.remove();
-            }
+            self.with(key, now, fx, |entry, _| entry.request = Request::None);
             return false;
         }
         if let Request::Try { asked, .. } | Request::Probe { asked, .. } =

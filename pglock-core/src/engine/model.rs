@@ -6,7 +6,7 @@ mod faults;
 mod reference;
 mod server;
 mod transitions;
-mod turns;
+pub(crate) mod turns;
 pub(crate) mod world;
 
 use std::time::Duration;

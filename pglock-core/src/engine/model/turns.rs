@@ -173,6 +173,6 @@ impl World {
     }
 }
 
-fn refusal() -> Error {
+pub(crate) fn refusal() -> Error {
     Error::new(ErrorKind::Driver, "the server refused the statement")
 }

@@ -11,7 +11,7 @@ use crate::engine::event::{
 };
 use crate::engine::limits::Limits;
 use crate::engine::state::State;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
@@ -38,6 +38,8 @@ pub(crate) struct World {
     /// What the sessions were told to do, and the answers to callers.
     pub(crate) sent: Vec<(SessionId, Operation)>,
     pub(crate) outcomes: BTreeMap<usize, Outcome>,
+    /// Why sessions with locks were lost, in order.
+    pub(crate) losses: Vec<Error>,
     next_pid: Pid,
     next_waiter: usize,
 }
@@ -92,6 +94,7 @@ impl World {
             timeline: 0,
             sent: Vec::new(),
             outcomes: BTreeMap::new(),
+            losses: Vec::new(),
             next_pid: FIRST_PID,
             next_waiter: 0,
         }
@@ -221,7 +224,10 @@ impl World {
                 let link = self.links.get_mut(&session).expect("only what is there is confirmed");
                 link.believed = until;
             }
-            Effect::Lost { session, .. } => self.reference.lost(session),
+            Effect::Lost { session, error, .. } => {
+                self.losses.push(error);
+                self.reference.lost(session);
+            }
             Effect::Abort(session) => self.cut(session),
         }
     }

@@ -74,7 +74,7 @@ impl State {
             }
             Phase::CleanUp { failed, error, running: true } => {
                 if answer.results(1).is_none() {
-                    return self.drop_session(id, now, fx);
+                    return self.ended(id, &moved(), now, fx);
                 }
                 let (failed, error) = (*failed, error.clone());
                 session.cancel_since = None;
@@ -114,8 +114,7 @@ impl State {
             Op::Unlock { key, hold, .. } => {
                 self.with(key, now, fx, |entry, cx| entry.unlocked(hold, done, cx));
             }
-            // Somebody has taken the write lock away.
-            Op::Downgrade { .. } if !done => self.drop_session(id, now, fx),
+            Op::Downgrade { .. } if !done => self.doubt(id, missing(), now, fx),
             Op::Downgrade { key, hold } => {
                 self.with(key, now, fx, |entry, cx| entry.downgraded(hold, cx));
             }
@@ -151,7 +150,7 @@ impl State {
             // Whether it is in order still is for its lease to tell.
             Phase::Reconcile { doubtful, .. } if doubtful.is_empty() => Phase::Idle,
             // Not even the clean-up works: when in doubt, close.
-            _ => return self.drop_session(id, now, fx),
+            _ => return self.doubt(id, error, now, fx),
         };
     }
 
@@ -164,7 +163,7 @@ impl State {
         for (key, entry) in &self.entries {
             for hold in entry.holds.iter().filter(|hold| hold.session == id) {
                 if !take(*key, hold.mode) && hold.release != Release::Sent {
-                    return self.drop_session(id, now, fx);
+                    return self.doubt(id, missing(), now, fx);
                 }
             }
         }
@@ -253,6 +252,14 @@ impl State {
         let hold = entry.and_then(|entry| entry.holds.iter().find(|hold| hold.id == id));
         hold.is_some_and(|hold| is_held(key, hold.mode))
     }
+}
+
+/// Though it is the session that it was granted to.
+fn missing() -> Error {
+    Error::new(
+        ErrorKind::Connection,
+        "a lock that the session held is gone: something else gave it back in the same server session",
+    )
 }
 
 fn moved() -> Error {

@@ -96,18 +96,14 @@ impl State {
         self.end(id, why, false, now, fx);
     }
 
-    /// Ends the session from here.
-    pub(super) fn drop_session(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
-        fx.push(Effect::Kick(id));
-        self.ended(
-            id,
-            &Error::new(
-                ErrorKind::Connection,
-                "the session was closed because its state was in doubt",
-            ),
-            now,
-            fx,
+    /// Ends the session, which is up to do something, because nobody can tell any more what it holds.
+    pub(super) fn doubt(&mut self, id: SessionId, why: Error, now: Moment, fx: &mut Effects) {
+        let error = Error::with_source(
+            ErrorKind::Connection,
+            "the session was closed because its state was in doubt",
+            why,
         );
+        self.ended(id, &error, now, fx);
     }
 
     /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also those who would wait.

@@ -1,10 +1,12 @@
 //! Statements that fail, and locks that are not what they seemed.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use super::{ELSEWHERE, SHARED, hold_of, holding, is_granted, key, world};
 use crate::driver::Operation;
 use crate::engine::event::{Outcome, Patience};
+use crate::engine::model::turns::refusal;
 use crate::engine::model::world::Stage;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
@@ -21,6 +23,19 @@ fn a_failed_statement_is_settled_by_what_the_session_holds() {
     world.settle();
     assert!(is_granted(&world, done));
     assert!(matches!(world.outcomes[&not_done.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
+    let (mut world, hold) = holding(Write);
+    world.release(key(), hold, true);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 0, false);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 0, false);
+    world.settle();
+    let [reason] = &world.losses[..] else { panic!("{:?}", world.losses) };
+    assert_eq!(reason.source().expect("there is a cause").to_string(), refusal().to_string());
 }
 
 #[test]

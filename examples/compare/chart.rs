@@ -76,7 +76,7 @@ pub(crate) fn write(rows: &[Row], machine: &Machine) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(&path, draw(&rows, machine))?;
-    println!("the chart: {}", path.display());
+    println!("the chart: {}", path.canonicalize()?.display());
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use crate::Result;
 
 const WRITER: u32 = 1 << 31;
 
-/// Holds that follow each other faster than a server could give the lock to another process and back.
+/// Holds that follow each other faster than a server could give the lock to another process and
+/// back.
 const SAME_RUN: u64 = 20_000;
 
 /// Who is inside of which key, in this process.

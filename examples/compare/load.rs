@@ -16,8 +16,9 @@ use crate::workload::Slice;
 /// The key that all want; the keys after it are those that tasks have for themselves.
 pub(crate) const KEY: i64 = 1 << 40;
 
-/// Keys that a task uses in turn where nobody else wants them. With a single one, a lock released by drop could be
-/// taken again before its release has left the process, and nothing would be measured.
+/// Keys that a task uses in turn where nobody else wants them. With a single one, a lock released
+/// by drop could be taken again before its release has left the process, and nothing would be
+/// measured.
 const KEYS_OF_TASK: usize = 16;
 
 #[derive(Clone, Copy)]
@@ -99,7 +100,8 @@ impl Load {
         checks: Arc<Checks>,
         gate: Arc<Barrier>,
     ) -> Result<Share> {
-        // All tasks hold a lock at the same time, so that every connection is open before time is taken.
+        // All tasks hold a lock at the same time, so that every connection is open before time is
+        // taken.
         let own = i64::from(std::process::id()) << 16 | i64::try_from(task)?;
         let held = worker.write(own).await?;
         gate.wait().await;

@@ -5,12 +5,16 @@
 //! cargo bench --bench compare -- w1 w3 pglock-sqlx --reps 3 --slice 200 --transport tcp
 //! ```
 //!
-//! It starts a PostgreSQL of its own. Every subject runs every workload for a slice of time, one subject after the other and then all over again,
-//! so that a machine whose speed drifts is unfair to nobody. Where one task takes turns with the server, each has a CPU of its own. Each slice
-//! starts with new connections, which are opened before its time begins. While it runs, it is checked that no two holders exclude each other only
-//! on paper. All subjects use their waiting acquire, and wait for the server to confirm the release, except where the workload is called `drop`.
+//! It starts a PostgreSQL of its own. Every subject runs every workload for a slice of time, one
+//! subject after the other and then all over again, so that a machine whose speed drifts is unfair
+//! to nobody. Where one task takes turns with the server, each has a CPU of its own. Each slice
+//! starts with new connections, which are opened before its time begins. While it runs, it is
+//! checked that no two holders exclude each other only on paper. All subjects use their waiting
+//! acquire, and wait for the server to confirm the release, except where the workload is called
+//! `drop`.
 //!
-//! The table is printed, `target/bench/report.json` has every figure, and a run of everything draws `docs/bench.svg`.
+//! The table is printed, `target/bench/report.json` has every figure, and a run of everything draws
+//! `docs/bench.svg`.
 
 use std::error::Error;
 use std::io;

@@ -15,7 +15,8 @@ use crate::workload::Workload;
 /// Workload, transport, subject.
 type Place = (Workload, &'static str, &'static str);
 
-/// A line of the table. The first ten fields are always there; those of a subject that failed are null.
+/// A line of the table. The first ten fields are always there; those of a subject that failed are
+/// null.
 #[derive(Clone, Serialize)]
 pub(crate) struct Row {
     #[serde(serialize_with = "name_of")]

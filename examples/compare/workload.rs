@@ -118,7 +118,8 @@ impl Workload {
         )
     }
 
-    /// Where client and server run: one task and its server session take turns, and where the scheduler puts them would decide the figures.
+    /// Where client and server run: one task and its server session take turns, and where the
+    /// scheduler puts them would decide the figures.
     pub(crate) fn placement(self) -> Placement {
         match self {
             Self::Uncontended

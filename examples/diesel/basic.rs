@@ -1,4 +1,5 @@
-//! Takes a write lock, works under it for five seconds, and releases it. A second one says that the lock is held elsewhere.
+//! Takes a write lock, works under it for five seconds, and releases it. A second one says that the
+//! lock is held elsewhere.
 //!
 //! Run it in two terminals at once:
 //!
@@ -6,7 +7,8 @@
 //! cargo run -p pglock-examples --example diesel-basic
 //! ```
 //!
-//! It uses the server of `DATABASE_URL` if that is set, and else starts an installed PostgreSQL, which goes away with the last example.
+//! It uses the server of `DATABASE_URL` if that is set, and else starts an installed PostgreSQL,
+//! which goes away with the last example.
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! Candidates wait for one lock; whoever has it leads and works. The next takes over when the leader steps down or dies.
+//! Candidates wait for one lock; whoever has it leads and works. The next takes over when the
+//! leader steps down or dies.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-leader-election                # ends by itself

@@ -1,4 +1,5 @@
-//! Three replicas start at once. One migrates the schema, the others find it migrated; none waits longer than 30 seconds.
+//! Three replicas start at once. One migrates the schema, the others find it migrated; none waits
+//! longer than 30 seconds.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-migration

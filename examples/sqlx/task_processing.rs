@@ -1,4 +1,5 @@
-//! Three workers are given the same tasks. Each task is processed by one; the others report that it is being processed.
+//! Three workers are given the same tasks. Each task is processed by one; the others report that it
+//! is being processed.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-task-processing

@@ -1,4 +1,5 @@
-//! One job, wherever it is started: whoever gets the write lock does it, everybody else leaves it alone.
+//! One job, wherever it is started: whoever gets the write lock does it, everybody else leaves it
+//! alone.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ pub const NAME: &str = "pglock-examples/basic";
 ///
 /// # Errors
 ///
-/// Those of the lock; among them [`Lost`](pglock_core::ErrorKind::Lost) if its session ended while the job was being done.
+/// Those of the lock; among them [`Lost`](pglock_core::ErrorKind::Lost) if its session ended while
+/// the job was being done.
 pub async fn run(lock: &dyn DistributedRwLock) -> Result<()> {
     println!("asking for the write lock \"{NAME}\"");
 

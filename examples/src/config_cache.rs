@@ -1,4 +1,5 @@
-//! Settings that many read and few change: readers load them together, and never see a half-made change.
+//! Settings that many read and few change: readers load them together, and never see a half-made
+//! change.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,14 +29,16 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     Ok(())
 }
 
-/// Stands for what cannot be changed at one stroke, such as two files: both parts must be of one version.
+/// Stands for what cannot be changed at one stroke, such as two files: both parts must be of one
+/// version.
 #[derive(Default)]
 struct Settings {
     routes: AtomicU32,
     limits: AtomicU32,
 }
 
-/// Keeps a copy up to date until it is of the last version; how often the settings were loaded for that.
+/// Keeps a copy up to date until it is of the last version; how often the settings were loaded for
+/// that.
 async fn read(reader: usize, lock: &dyn DistributedRwLock, settings: &Settings) -> Result<u32> {
     let mut cached = None;
     let mut loads = 0;

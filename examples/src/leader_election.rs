@@ -1,6 +1,8 @@
-//! One leader among equals: whoever holds the lock leads and works periodically, the others wait to take over.
+//! One leader among equals: whoever holds the lock leads and works periodically, the others wait to
+//! take over.
 //!
-//! The next one takes over at once when the leader steps down, and when its process dies: the server sees the connection end.
+//! The next one takes over at once when the leader steps down, and when its process dies: the
+//! server sees the connection end.
 
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +22,8 @@ const ROUNDS: u32 = 3;
 /// How long a candidate waits for a leader that may never step down, in a program that shall end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Three candidates lead for a while, one after the other; `forever` is one candidate that leads until it is stopped.
+/// Three candidates lead for a while, one after the other; `forever` is one candidate that leads
+/// until it is stopped.
 ///
 /// # Errors
 ///

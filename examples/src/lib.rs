@@ -1,7 +1,8 @@
 //! What pglock is for, one scenario at a time.
 //!
-//! Each scenario is written once, against [`DistributedRwLock`]; the programs that run it on a backend are in a folder per backend:
-//! `cargo run -p pglock-examples --example sqlx-basic`. The README of this folder lists them all.
+//! Each scenario is written once, against [`DistributedRwLock`]; the programs that run it on a
+//! backend are in a folder per backend: `cargo run -p pglock-examples --example sqlx-basic`. The
+//! README of this folder lists them all.
 
 use std::error::Error;
 

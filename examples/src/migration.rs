@@ -1,7 +1,9 @@
-//! A schema migration at the start of a service: all replicas start at once, one migrates, the others find it done.
+//! A schema migration at the start of a service: all replicas start at once, one migrates, the
+//! others find it done.
 //!
-//! The lock is waited for by polling, since a session that waits in the server's queue would keep a `CREATE INDEX CONCURRENTLY`
-//! of the holder from ever finishing, and no longer than a deployment may take.
+//! The lock is waited for by polling, since a session that waits in the server's queue would keep a
+//! `CREATE INDEX CONCURRENTLY` of the holder from ever finishing, and no longer than a deployment
+//! may take.
 
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +44,8 @@ where
 ///
 /// # Errors
 ///
-/// Those of the lock, such as a time-out if another program migrates for longer than the deadline; and if a migration is run twice.
+/// Those of the lock, such as a time-out if another program migrates for longer than the deadline;
+/// and if a migration is run twice.
 pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     let schema = Schema::default();
     try_join_all((1..=REPLICAS).map(|replica| start(replica, lock, &schema))).await?;

@@ -1,4 +1,5 @@
-//! What the programs have in common: a server, a lock manager, and a clean end. `sqlx/basic.rs` spells it out.
+//! What the programs have in common: a server, a lock manager, and a clean end. `sqlx/basic.rs`
+//! spells it out.
 
 use std::env;
 use std::pin::pin;
@@ -55,7 +56,8 @@ async fn try_run<D: Driver>(
     Ok(closed?)
 }
 
-/// Whether the program was called with `--forever`, the one argument that those have for which running on is the point.
+/// Whether the program was called with `--forever`, the one argument that those have for which
+/// running on is the point.
 ///
 /// # Errors
 ///

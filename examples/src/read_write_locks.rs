@@ -1,4 +1,5 @@
-//! Readers and writers: readers hold the lock together, a writer holds it alone, and each blocks the other.
+//! Readers and writers: readers hold the lock together, a writer holds it alone, and each blocks
+//! the other.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +15,9 @@ const WORK: Duration = Duration::from_millis(500);
 
 /// What is locked: something else in each run.
 ///
-/// The three readers below wait for each other. A writer of another program could come between them: it would wait for the
-/// first reader, the second reader for the writer, and the first for the second. Never wait for a lock while you hold it.
+/// The three readers below wait for each other. A writer of another program could come between
+/// them: it would wait for the first reader, the second reader for the writer, and the first for
+/// the second. Never wait for a lock while you hold it.
 pub fn key() -> LockKey {
     let run = RandomState::new().hash_one(std::process::id());
     LockKey::in_namespace("pglock-examples/read-write-locks", &run.to_string())

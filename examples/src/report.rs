@@ -1,7 +1,7 @@
 //! A report that many ask for at once: the first builds it, the others wait for that and use it.
 //!
-//! Who comes later waits for the *read* lock. All of them get it together as soon as the builder has released the write lock; and if the
-//! builder has died, the next one builds.
+//! Who comes later waits for the *read* lock. All of them get it together as soon as the builder
+//! has released the write lock; and if the builder has died, the next one builds.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -42,8 +42,9 @@ async fn get(request: usize, lock: &dyn DistributedRwLock, reports: &Reports) ->
                 println!("request {request}: has the report");
                 return Ok(report);
             }
-            // Its builder has died, or is another terminal, which stores its reports elsewhere. In line, since any number may
-            // find this at once: tries would only get into each other's way.
+            // Its builder has died, or is another terminal, which stores its reports elsewhere. In
+            // line, since any number may find this at once: tries would only get into each other's
+            // way.
             lock.write().await?
         }
     };

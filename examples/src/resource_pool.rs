@@ -58,7 +58,8 @@ async fn acquire(pool: &[Slot]) -> Result<(&Slot, WriteGuard)> {
             return Ok((slot, guard));
         }
     }
-    // In line for all of them. Leaving the other lines is just dropping their futures: nothing is left behind.
+    // In line for all of them. Leaving the other lines is just dropping their futures: nothing is
+    // left behind.
     let (guard, first, others) = select_all(pool.iter().map(|slot| slot.lock.write())).await;
     drop(others);
     Ok((&pool[first], guard?))

@@ -1,7 +1,8 @@
-//! A job with a timetable that every server of a service knows: each time, one server runs it and the others leave it.
+//! A job with a timetable that every server of a service knows: each time, one server runs it and
+//! the others leave it.
 //!
-//! The lock keeps two servers from running it at the same time, and a record of the last run, which is read and written under
-//! the lock, keeps a server that is late from running it once more.
+//! The lock keeps two servers from running it at the same time, and a record of the last run, which
+//! is read and written under the lock, keeps a server that is late from running it once more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, SystemTimeError};
@@ -17,7 +18,8 @@ pub const NAME: &str = "pglock-examples/scheduled-job";
 
 const SERVERS: usize = 3;
 const TIMES: usize = 3;
-/// The job is due whenever the clock, which all servers share, shows a multiple of this many seconds.
+/// The job is due whenever the clock, which all servers share, shows a multiple of this many
+/// seconds.
 const PERIOD: u64 = 2;
 
 /// Starts the servers, for three times of the timetable or `forever`.

@@ -1,8 +1,10 @@
-//! Tasks that must not be processed twice at the same time: each has a lock of its own, whose key comes from its name.
+//! Tasks that must not be processed twice at the same time: each has a lock of its own, whose key
+//! comes from its name.
 //!
-//! A queue that delivers "at least once" may hand a task to several workers. The first to get its lock processes it; the others
-//! report that it is being processed and go on to the next. A lock tells what is being done, not what has been done: where
-//! a task may come again later, keep a record, and look into it under the lock, as the scenario `scheduled-job` does.
+//! A queue that delivers "at least once" may hand a task to several workers. The first to get its
+//! lock processes it; the others report that it is being processed and go on to the next. A lock
+//! tells what is being done, not what has been done: where a task may come again later, keep a
+//! record, and look into it under the lock, as the scenario `scheduled-job` does.
 
 use std::time::Duration;
 
@@ -30,7 +32,8 @@ enum Outcome {
 pub async fn run(locks: &dyn LockSource) -> Result {
     for task in TASKS {
         println!("task {task}, key {}", key(task));
-        // Everybody has had an answer before the task is done, so that exactly one can have processed it.
+        // Everybody has had an answer before the task is done, so that exactly one can have
+        // processed it.
         let delivered = Barrier::new(WORKERS);
         let deliveries = (1..=WORKERS).map(|worker| process(worker, task, locks, &delivered));
         let outcomes = try_join_all(deliveries).await?;

@@ -1,4 +1,5 @@
-//! Waiting for no longer than so long: who is not patient enough gets the time-out error, who is gets the lock.
+//! Waiting for no longer than so long: who is not patient enough gets the time-out error, who is
+//! gets the lock.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
         println!("its holder releases it");
         held.release().await
     };
-    // `tokio::time::timeout` around `write` does the same: every call may be dropped while it waits.
+    // `tokio::time::timeout` around `write` does the same: every call may be dropped while it
+    // waits.
     let (guard, ()) = tokio::try_join!(lock.try_write_for(LONG), release)?;
     println!("got it in time");
     Ok(guard.release().await?)

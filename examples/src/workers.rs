@@ -1,4 +1,5 @@
-//! Something that only one may use at a time: five workers wait for it and use it one after the other.
+//! Something that only one may use at a time: five workers wait for it and use it one after the
+//! other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

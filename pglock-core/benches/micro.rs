@@ -95,7 +95,8 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Needs no runtime, as a rule; now and then the engine asks its server, so that others get their turn.
+/// Needs no runtime, as a rule; now and then the engine asks its server, so that others get their
+/// turn.
 fn finish<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) -> F::Output {
     match poll(future.as_mut()) {
         Poll::Ready(output) => output,

@@ -1,8 +1,9 @@
 //! What a backend implements: how to open a session and run a statement in it.
 //!
-//! The engine decides *what* to say to the server and when; a driver only knows *how*. An adapter over an SQL client
-//! binds [`Statement::params`] to [`Statement::sql`] and hands back the rows; it holds no SQL and no lock logic. A backend that is not
-//! PostgreSQL reads [`Request::to_operations`] and [`Question::topic`] and answers the same.
+//! The engine decides *what* to say to the server and when; a driver only knows *how*. An adapter
+//! over an SQL client binds [`Statement::params`] to [`Statement::sql`] and hands back the rows; it
+//! holds no SQL and no lock logic. A backend that is not PostgreSQL reads
+//! [`Request::to_operations`] and [`Question::topic`] and answers the same.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,7 +23,8 @@ mod statement;
 ///
 /// # Behavior
 ///
-/// - Opens each session for the engine alone: it takes nothing from a pool that the application uses.
+/// - Opens each session for the engine alone: it takes nothing from a pool that the application
+///   uses.
 /// - Keeps what the user configured for connections: TLS, credentials, set-up hooks.
 pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// A connection to one server session.
@@ -33,16 +35,17 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// # Behavior
     ///
     /// - Connects once: the engine retries, one attempt at a time, with back-off.
-    /// - Reports the server's own reason: an authentication failure or a full server is not a time-out.
+    /// - Reports the server's own reason: an authentication failure or a full server is not a
+    ///   time-out.
     /// - Leaves no connection behind when its future is dropped.
     fn connect(&self) -> impl Future<Output = Result<Self::Session, DriverError>> + Send;
 }
 
 /// One server session. Locks belong to it: they end when it ends.
 ///
-/// The engine calls one method at a time and never drops a [`run`](Self::run) or [`ask`](Self::ask) future that has begun, except to
-/// give the session up.
-/// Dropping a session closes its connection at once, without a farewell, from any thread.
+/// The engine calls one method at a time and never drops a [`run`](Self::run) or [`ask`](Self::ask)
+/// future that has begun, except to give the session up. Dropping a session closes its connection
+/// at once, without a farewell, from any thread.
 pub trait Session: Send + 'static {
     /// Runs one request in one round trip.
     ///
@@ -50,12 +53,15 @@ pub trait Session: Send + 'static {
     ///
     /// - Prepares each text once and binds the parameters in their order.
     /// - Runs outside any transaction block, so that the statement commits by itself.
-    /// - Never retries and never reconnects: a statement that reached another session would speak of locks that are not there.
-    /// - Waits as long as the server does: a request to wait for a lock may take for ever. The engine ends it by cancelling it at the server.
+    /// - Never retries and never reconnects: a statement that reached another session would speak
+    ///   of locks that are not there.
+    /// - Waits as long as the server does: a request to wait for a lock may take for ever. The
+    ///   engine ends it by cancelling it at the server.
     ///
     /// # Errors
     ///
-    /// [`DriverError::statement`] if the server refused the statement and the session goes on; [`DriverError::connection`] in every other case.
+    /// [`DriverError::statement`] if the server refused the statement and the session goes on;
+    /// [`DriverError::connection`] in every other case.
     fn run(
         &mut self,
         request: &Request,
@@ -79,8 +85,9 @@ pub trait Session: Send + 'static {
     ///
     /// # Behavior
     ///
-    /// - Reads the idle socket, so that an end at the server is told within milliseconds. A client that cannot do this may stay pending
-    ///   for ever; losses are then noticed at the next request.
+    /// - Reads the idle socket, so that an end at the server is told within milliseconds. A client
+    ///   that cannot do this may stay pending for ever; losses are then noticed at the next
+    ///   request.
     /// - Is cancel safe: the engine drops this future whenever it has a request to run.
     fn closed(&mut self) -> impl Future<Output = DriverError> + Send;
 
@@ -143,7 +150,8 @@ impl DriverError {
         self.what == What::Statement
     }
 
-    /// What the user gets to see if it comes from the question that opens a session. Every PostgreSQL from 13 on understands that one.
+    /// What the user gets to see if it comes from the question that opens a session. Every
+    /// PostgreSQL from 13 on understands that one.
     pub(crate) fn at_open(self) -> Error {
         let code = self.sqlstate.as_deref().unwrap_or_default();
         let is_odd = code.starts_with("42") || matches!(code, "0A000" | "22023");

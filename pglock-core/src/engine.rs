@@ -1,11 +1,13 @@
 //! The engine: one for all backends.
 //!
-//! [`state`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its effects; [`tasks`] own the connections;
-//! [`client`] is what handles and guards of locks do. Why it is so stands in `DESIGN.md`.
+//! [`state`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its
+//! effects; [`tasks`] own the connections; [`client`] is what handles and guards of locks do. Why
+//! it is so stands in `DESIGN.md`.
 //!
 //! # What is asked of the server for a key
 //!
-//! One thing at a time: [`entry::Request`]. [`entry::Entry::settle`] is the one place that grants, releases and asks.
+//! One thing at a time: [`entry::Request`]. [`entry::Entry::settle`] is the one place that grants,
+//! releases and asks.
 //!
 //! ```text
 //!        a caller wants what is not held here, and the cap on locks may be reached
@@ -32,8 +34,9 @@
 //!              └──────┘ ◄── not confirmed ─────── └───────────────────────┘
 //! ```
 //!
-//! `Slot` means that a waiting session is wanted: because the lock is busy, or for a probe when no other session can make it, or because a
-//! writer waits elsewhere. A session that ends takes its `Try`, `Probe` or `Wait` back to `None`, and what is still wanted is asked again.
+//! `Slot` means that a waiting session is wanted: because the lock is busy, or for a probe when no
+//! other session can make it, or because a writer waits elsewhere. A session that ends takes its
+//! `Try`, `Probe` or `Wait` back to `None`, and what is still wanted is asked again.
 //!
 //! # What the server has granted
 //!
@@ -46,7 +49,8 @@
 //!      └── the next caller here ──────┘ └───── it failed: once more ──┘
 //! ```
 //!
-//! With [`Limits::share_write_locks`], readers here may have a write lock, and their [`entry::sharing::Sharing`] is:
+//! With [`Limits::share_write_locks`], readers here may have a write lock, and their
+//! [`entry::sharing::Sharing`] is:
 //!
 //! ```text
 //!               a writer here waits              it has gone, or
@@ -83,7 +87,8 @@
 //!                                                   └──────┘ ◄── settled ─└───────────┘
 //! ```
 //!
-//! From each of them a session may end: by its connection, by its lease, or because its state is in doubt. Then all its guards have lost their locks.
+//! From each of them a session may end: by its connection, by its lease, or because its state is in
+//! doubt. Then all its guards have lost their locks.
 
 mod client;
 mod clock;

@@ -12,9 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a lock operation failed.
 ///
-/// A lock that somebody else holds is not an error for `try_read` and `try_write`: they answer `Ok(None)`.
-/// [`kind`](Self::kind) is what a program branches on; the text is for people; [`source`](StdError::source) is the driver's own
-/// error where there is one. Neither shows connection settings, so no password can appear in a log.
+/// A lock that somebody else holds is not an error for `try_read` and `try_write`: they answer
+/// `Ok(None)`. [`kind`](Self::kind) is what a program branches on; the text is for people;
+/// [`source`](StdError::source) is the driver's own error where there is one. Neither shows
+/// connection settings, so no password can appear in a log.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -34,7 +35,8 @@ struct Cause {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The time given to `try_read_for` or `try_write_for` ran out while somebody else held the lock.
+    /// The time given to `try_read_for` or `try_write_for` ran out while somebody else held the
+    /// lock.
     Timeout,
     /// The lock had been lost before it was released: the session that held it ended.
     Lost,
@@ -42,22 +44,27 @@ pub enum ErrorKind {
     Closed,
     /// The server could not be reached, or the connection broke.
     Connection,
-    /// Two names that are in use in this process have the same key: as one lock, they would exclude each other without need, or for ever.
+    /// Two names that are in use in this process have the same key: as one lock, they would exclude
+    /// each other without need, or for ever.
     KeyCollision,
     /// The server ended the wait because it was part of a deadlock.
     Deadlock,
-    /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it as it may.
+    /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it
+    /// as it may.
     LockTableFull,
     /// More callers wait in the lock manager than it allows.
     QueueFull,
     /// The server accepts no more connections (SQLSTATE 53300).
     TooManyConnections,
-    /// The role may not log in, or may not connect to the database or call the advisory lock functions (SQLSTATE classes 28 and 42501).
+    /// The role may not log in, or may not connect to the database or call the advisory lock
+    /// functions (SQLSTATE classes 28 and 42501).
     PermissionDenied,
-    /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that moves statements between server
-    /// sessions, or an engine whose advisory locks do nothing or that lacks what they need.
+    /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that
+    /// moves statements between server sessions, or an engine whose advisory locks do nothing or
+    /// that lacks what they need.
     UnsupportedServer,
-    /// An option is out of range, or the connection settings cannot work: a URL that cannot be read, a database that does not exist.
+    /// An option is out of range, or the connection settings cannot work: a URL that cannot be
+    /// read, a database that does not exist.
     InvalidOptions,
     /// The call was made outside a tokio runtime.
     NoRuntime,

@@ -8,13 +8,16 @@ use crate::key::LockKey;
 
 /// What a guard of another backend is made of.
 ///
-/// Implement this to build guards outside this crate: a [`DistributedRwLock`](crate::DistributedRwLock) that is not PostgreSQL
-/// gives its own type to [`ReadGuard::new`] and [`WriteGuard::new`].
+/// Implement this to build guards outside this crate: a
+/// [`DistributedRwLock`](crate::DistributedRwLock) that is not PostgreSQL gives its own type to
+/// [`ReadGuard::new`] and [`WriteGuard::new`].
 ///
 /// # Contract
 ///
-/// - Dropping the value releases the lock. `Drop` does not block, panic or do I/O: it tells whoever can release.
-/// - [`is_held`](Self::is_held) is false from the moment on at which the holder can know that the lock is lost, and never turns true again.
+/// - Dropping the value releases the lock. `Drop` does not block, panic or do I/O: it tells whoever
+///   can release.
+/// - [`is_held`](Self::is_held) is false from the moment on at which the holder can know that the
+///   lock is lost, and never turns true again.
 #[async_trait]
 pub trait Hold: fmt::Debug + Send + Sync + 'static {
     /// What is locked.
@@ -26,7 +29,8 @@ pub trait Hold: fmt::Debug + Send + Sync + 'static {
     /// Completes when the lock is lost: at once if it was lost before, never if it is released.
     async fn lost(&self);
 
-    /// Does this once when the lock is lost, at once if it was lost before, and never if the value is dropped first.
+    /// Does this once when the lock is lost, at once if it was lost before, and never if the value
+    /// is dropped first.
     fn on_loss(&self, act: Box<dyn FnOnce() + Send>);
 
     /// Releases the lock and confirms it.
@@ -72,9 +76,10 @@ macro_rules! guard {
 
             /// Whether the lock is still held, as far as this process knows.
             ///
-            /// False once the session that holds the lock has ended, or has not been confirmed by the server for as long as the lease
-            /// of the guards lasts, and never true again. Does no I/O. There is always a gap between this answer and what is done
-            /// with it: only a resource that checks by itself can close it.
+            /// False once the session that holds the lock has ended, or has not been confirmed by
+            /// the server for as long as the lease of the guards lasts, and never true again. Does
+            /// no I/O. There is always a gap between this answer and what is done with it: only a
+            /// resource that checks by itself can close it.
             pub fn is_held(&self) -> bool {
                 match &self.inner {
                     Inner::Engine(held) => held.is_held(),
@@ -82,7 +87,8 @@ macro_rules! guard {
                 }
             }
 
-            /// Completes when the lock is lost: at once if it was lost before, never while it is held.
+            /// Completes when the lock is lost: at once if it was lost before, never while it is
+            /// held.
             ///
             /// # Cancel safety
             ///
@@ -96,8 +102,8 @@ macro_rules! guard {
 
             /// Works under the lock, and stops the work when the lock is lost.
             ///
-            /// On a loss the future is dropped where it is, at its next `await`. What it has begun elsewhere, such as a request that it has sent, goes on
-            /// without it.
+            /// On a loss the future is dropped where it is, at its next `await`. What it has begun
+            /// elsewhere, such as a request that it has sent, goes on without it.
             ///
             /// # Cancel safety
             ///
@@ -105,7 +111,8 @@ macro_rules! guard {
             ///
             /// # Errors
             ///
-            /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the source is what ended the session.
+            /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the
+            /// source is what ended the session.
             pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
                 tokio::select! {
                     biased;
@@ -117,10 +124,12 @@ macro_rules! guard {
                 }
             }
 
-            /// Does something once when the lock is lost: at once if it was lost before, never if the guard is released or dropped first.
+            /// Does something once when the lock is lost: at once if it was lost before, never if
+            /// the guard is released or dropped first.
             ///
-            /// It is called by whoever notices the loss and must not block. If another thread notices it while the guard is being dropped, the call may
-            /// still go on when the drop has returned.
+            /// It is called by whoever notices the loss and must not block. If another thread
+            /// notices it while the guard is being dropped, the call may still go on when the drop
+            /// has returned.
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
                 let act = Box::new(act);
                 match &self.inner {
@@ -129,7 +138,8 @@ macro_rules! guard {
                 }
             }
 
-            /// Cancels the token when the lock is lost: at once if it was lost before, never if the guard is released or dropped first.
+            /// Cancels the token when the lock is lost: at once if it was lost before, never if the
+            /// guard is released or dropped first.
             #[cfg(feature = "tokio-util")]
             pub fn cancel_on_loss(&self, token: &tokio_util::sync::CancellationToken) {
                 let token = token.clone();
@@ -138,20 +148,25 @@ macro_rules! guard {
 
             /// Releases the lock and waits for the confirmation.
             ///
-            /// Dropping the guard releases the lock as well, without waiting. When this returns `Ok`, others can have the lock, and the server
-            /// has said that it was held without interruption until this was called. Another caller of this process may have it before that.
+            /// Dropping the guard releases the lock as well, without waiting. When this returns
+            /// `Ok`, others can have the lock, and the server has said that it was held without
+            /// interruption until this was called. Another caller of this process may have it
+            /// before that.
             ///
             /// # Cancel safety
             ///
-            /// The lock is released all the same when this future is dropped; what is lost is the confirmation.
+            /// The lock is released all the same when this future is dropped; what is lost is the
+            /// confirmation.
             ///
             /// # Errors
             ///
-            /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before, [`Closed`](crate::ErrorKind::Closed) if the lock manager was
-            /// closed, which released it.
+            /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before,
+            /// [`Closed`](crate::ErrorKind::Closed) if the lock manager was closed, which released
+            /// it.
             pub async fn release(mut self) -> Result<()> {
                 match self.inner {
-                    // Borrowed, as the future would have room for each place that a guard is moved to.
+                    // Borrowed, as the future would have room for each place that a guard is moved
+                    // to.
                     Inner::Engine(ref mut held) => held.release().await,
                     Inner::Other(hold) => hold.release().await,
                 }

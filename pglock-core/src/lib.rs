@@ -1,16 +1,19 @@
 //! Distributed read-write locks on PostgreSQL advisory locks: the trait, the guards and the engine.
 //!
-//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports what they need from here. This crate knows no SQL client.
+//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports what they need from
+//! here. This crate knows no SQL client.
 //!
 //! # The tour
 //!
-//! [`Locks`] is the lock manager of a process: it owns the few sessions that hold locks. [`Locks::rwlock`] gives the [`RwLock`] on a
-//! [`LockKey`], which is made from a name, a number or a pair of numbers (see [`key`]). An acquire gives a [`ReadGuard`] or a
-//! [`WriteGuard`], and the lock is held until the guard is released or dropped.
+//! [`Locks`] is the lock manager of a process: it owns the few sessions that hold locks.
+//! [`Locks::rwlock`] gives the [`RwLock`] on a [`LockKey`], which is made from a name, a number or
+//! a pair of numbers (see [`key`]). An acquire gives a [`ReadGuard`] or a [`WriteGuard`], and the
+//! lock is held until the guard is released or dropped.
 //!
-//! A lock may be lost before that, with the session that holds it. [`WriteGuard::protect`] stops the work then,
-//! [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and [`on_loss`](WriteGuard::on_loss) calls a function.
-//! [`Locks::holders`] and [`Locks::all`] show who holds and who waits, [`Locks::stats`] what the manager is doing.
+//! A lock may be lost before that, with the session that holds it. [`WriteGuard::protect`] stops
+//! the work then, [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and
+//! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::holders`] and [`Locks::all`] show
+//! who holds and who waits, [`Locks::stats`] what the manager is doing.
 //!
 //! Code that uses locks names the trait, [`DistributedRwLock`], and works with every backend:
 //!
@@ -41,24 +44,31 @@
 //!
 //! # Guarantees
 //!
-//! * Any number of readers, or one writer, hold a key at a time, among all that use one database of one primary server, as long as
-//!   the sessions of the holders live.
-//! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place in a line.
-//! * Who waits is served in turn: by the server among processes, in order of arrival within one. [`WaitStrategy::Poll`], and keys that find no
-//!   waiting session, have no place in the server's queue while they poll.
-//! * When the session of a guard ends, the guard is told: within milliseconds if the server ends it. If nothing is heard of the server,
-//!   guards stop believing when their lease is over: 10 seconds after the last question was sent that has been answered. The
-//!   server (PostgreSQL 14 or later) gives the locks away after 15 seconds without a word, not sooner. See [`LocksBuilder::lease`].
+//! * Any number of readers, or one writer, hold a key at a time, among all that use one database of
+//!   one primary server, as long as the sessions of the holders live.
+//! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place
+//!   in a line.
+//! * Who waits is served in turn: by the server among processes, in order of arrival within one.
+//!   [`WaitStrategy::Poll`], and keys that find no waiting session, have no place in the server's
+//!   queue while they poll.
+//! * When the session of a guard ends, the guard is told: within milliseconds if the server ends
+//!   it. If nothing is heard of the server, guards stop believing when their lease is over: 10
+//!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or
+//!   later) gives the locks away after 15 seconds without a word, not sooner. See
+//!   [`LocksBuilder::lease`].
 //! * A stopped process, or a suspended machine, knows at its first look afterwards.
-//! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that the server's other users have room.
+//! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that
+//!   the server's other users have room.
 //! * Dropping a guard never blocks, panics or does I/O, and works outside a runtime.
 //! * No error, log line or `Debug` output of this crate shows a password.
 //!
-//! It is *not* guaranteed that a holder is alone until it knows better: between a look at `is_held` and what
-//! follows from it there is always a gap. Locks do not survive a failover. Below PostgreSQL 14 there is no lease at the server: a stopped process
-//! keeps its locks until it goes on. Deadlocks over several keys are not found, and locks are not re-entrant.
+//! It is *not* guaranteed that a holder is alone until it knows better: between a look at `is_held`
+//! and what follows from it there is always a gap. Locks do not survive a failover. Below
+//! PostgreSQL 14 there is no lease at the server: a stopped process keeps its locks until it goes
+//! on. Deadlocks over several keys are not found, and locks are not re-entrant.
 //!
-//! `GUARANTEES.md` in the repository has the bounds, fault by fault, and the servers and poolers that work.
+//! `GUARANTEES.md` in the repository has the bounds, fault by fault, and the servers and poolers
+//! that work.
 //!
 //! # What it tells
 //!
@@ -74,10 +84,12 @@
 //! | warn | `locks lost: …` | `pid`, `held`: how many, `error`: why |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
 //!
-//! With the feature `metrics`, by the crate of this name, labelled with the `application_name` (give two managers of one process two names), and published at
-//! least once per heartbeat while there are sessions:
-//! the counters `pglock_grants_total`, `pglock_hand_overs_total`, `pglock_losses_total` and `pglock_reconnects_total`, and the gauges
-//! `pglock_sessions`, `pglock_held`, `pglock_waiting` and `pglock_heartbeat_age_seconds`. They are the numbers of [`Stats`].
+//! With the feature `metrics`, by the crate of this name, labelled with the `application_name`
+//! (give two managers of one process two names), and published at least once per heartbeat while
+//! there are sessions: the counters `pglock_grants_total`, `pglock_hand_overs_total`,
+//! `pglock_losses_total` and `pglock_reconnects_total`, and the gauges `pglock_sessions`,
+//! `pglock_held`, `pglock_waiting` and `pglock_heartbeat_age_seconds`. They are the numbers of
+//! [`Stats`].
 //!
 //! # Features
 //!
@@ -90,14 +102,17 @@
 //!
 //! There are two ways to add a backend.
 //!
-//! *Another client for PostgreSQL* implements two traits, [`Driver`](driver::Driver), which connects, and [`Session`](driver::Session), which
-//! runs one statement at a time and notices the end of its connection. The engine decides what is said to the server and when; an
-//! adapter binds the parameters of a [`Statement`](driver::Statement) to its text, hands back the rows, and says
-//! by the kind of [`DriverError`](driver::DriverError) whether the session survived. `Locks<MyDriver>` is the manager then.
+//! *Another client for PostgreSQL* implements two traits, [`Driver`](driver::Driver), which
+//! connects, and [`Session`](driver::Session), which runs one statement at a time and notices the
+//! end of its connection. The engine decides what is said to the server and when; an adapter binds
+//! the parameters of a [`Statement`](driver::Statement) to its text, hands back the rows, and says
+//! by the kind of [`DriverError`](driver::DriverError) whether the session survived.
+//! `Locks<MyDriver>` is the manager then.
 //!
-//! *Something that is not PostgreSQL* either answers requests and questions itself, by [`Request::to_operations`](driver::Request::to_operations)
-//! and [`Question::topic`](driver::Question::topic), and gets the engine with its queues; or it implements [`DistributedRwLock`] and
-//! makes its guards from a [`Hold`].
+//! *Something that is not PostgreSQL* either answers requests and questions itself, by
+//! [`Request::to_operations`](driver::Request::to_operations) and
+//! [`Question::topic`](driver::Question::topic), and gets the engine with its queues; or it
+//! implements [`DistributedRwLock`] and makes its guards from a [`Hold`].
 //!
 //! Either way, `pglock-testkit` has the cases that prove it: one macro runs them all.
 

@@ -14,11 +14,13 @@ use crate::rwlock::RwLock;
 
 /// A lock manager: gives out locks on one database and owns the few sessions that hold them.
 ///
-/// Make one per process and database and share it; cloning is cheap and gives the same manager. Its sessions are its own connections,
-/// opened when first needed: it takes nothing from a pool that the application uses.
+/// Make one per process and database and share it; cloning is cheap and gives the same manager. Its
+/// sessions are its own connections, opened when first needed: it takes nothing from a pool that
+/// the application uses.
 ///
-/// When the last clone, lock and guard are gone, the connections are closed. The guards of a manager must be used where its
-/// tokio runtime runs: when the runtime shuts down, its connections close and the locks are free.
+/// When the last clone, lock and guard are gone, the connections are closed. The guards of a
+/// manager must be used where its tokio runtime runs: when the runtime shuts down, its connections
+/// close and the locks are free.
 pub struct Locks<D> {
     client: Arc<Client>,
     driver: PhantomData<fn() -> D>,
@@ -34,7 +36,8 @@ impl<D: Driver> Locks<D> {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if the URL cannot be understood. The text does not repeat it.
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if the URL cannot be understood. The text does
+    /// not repeat it.
     pub fn from_url(url: &str) -> Result<Self>
     where
         D: FromStr<Err = Error>,
@@ -63,23 +66,26 @@ const DEFAULT_NAME: &str = "pglock";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<D> Locks<D> {
-    /// The lock on this key. Does no I/O; two locks on one key exclude each other like those of two processes.
+    /// The lock on this key. Does no I/O; two locks on one key exclude each other like those of two
+    /// processes.
     ///
-    /// Two names that have the same key are not silently one lock: while a lock or guard has the one, every acquire of the other fails with
-    /// [`KeyCollision`](ErrorKind::KeyCollision).
+    /// Two names that have the same key are not silently one lock: while a lock or guard has the
+    /// one, every acquire of the other fails with [`KeyCollision`](ErrorKind::KeyCollision).
     pub fn rwlock(&self, key: impl Into<NamedKey>) -> RwLock {
         RwLock::new(self.client.clone(), key.into())
     }
 
     /// Releases every lock, ends every wait and closes the connections.
     ///
-    /// Whoever waits gets [`Closed`](ErrorKind::Closed), and so does every later call. Guards that still exist have lost their locks.
-    /// Returns when the server has confirmed that the locks are free and the connections are closed, or after 5 seconds without an
-    /// answer, when the connections are dropped.
+    /// Whoever waits gets [`Closed`](ErrorKind::Closed), and so does every later call. Guards that
+    /// still exist have lost their locks. Returns when the server has confirmed that the locks are
+    /// free and the connections are closed, or after 5 seconds without an answer, when the
+    /// connections are dropped.
     ///
     /// # Cancel safety
     ///
-    /// The manager is closed all the same when this future is dropped; what is lost is the confirmation.
+    /// The manager is closed all the same when this future is dropped; what is lost is the
+    /// confirmation.
     ///
     /// # Errors
     ///
@@ -88,7 +94,8 @@ impl<D> Locks<D> {
         self.client.close().await
     }
 
-    /// Who holds this key and who waits for it, as the server sees it: any advisory lock in the same database.
+    /// Who holds this key and who waits for it, as the server sees it: any advisory lock in the
+    /// same database.
     ///
     /// # Cancel safety
     ///
@@ -145,17 +152,20 @@ pub struct LocksBuilder<D> {
 impl<D: Driver> LocksBuilder<D> {
     /// At most this many sessions that hold locks without waiting, default 4.
     ///
-    /// A second one is opened when the first holds 1000 locks, and so on, because each statement pays for the locks of its session; under load,
-    /// so that the server works on one statement while the next one is made; or to ask whether a writer waits for the readers of the first,
+    /// A second one is opened when the first holds 1000 locks, and so on, because each statement
+    /// pays for the locks of its session; under load, so that the server works on one statement
+    /// while the next one is made; or to ask whether a writer waits for the readers of the first,
     /// when no other session can. With a single one, they may keep that writer out.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.limits.shared_sessions = sessions;
         self
     }
 
-    /// At most this many sessions that wait in the server's queue for a lock that another process holds, default 4.
+    /// At most this many sessions that wait in the server's queue for a lock that another process
+    /// holds, default 4.
     ///
-    /// Keys for which no such session is free are tried again and again, with growing pauses of up to a third of a second. Zero makes this the rule.
+    /// Keys for which no such session is free are tried again and again, with growing pauses of up
+    /// to a third of a second. Zero makes this the rule.
     pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
         self.limits.waiting_sessions = sessions;
         self
@@ -167,69 +177,81 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
-    /// How long a session that waits in the server's queue is kept when nobody needs it, default 30 seconds.
+    /// How long a session that waits in the server's queue is kept when nobody needs it, default 30
+    /// seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.limits.idle_timeout = timeout;
         self
     }
 
-    /// At most this many locks at the server, held or asked for, default 15 % of the server's lock table, but not more than 1000.
+    /// At most this many locks at the server, held or asked for, default 15 % of the server's lock
+    /// table, but not more than 1000.
     ///
-    /// All users of a PostgreSQL server share its lock table; when it is full, their statements fail, too. So a lock beyond this is
-    /// refused with [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each waiting session.
+    /// All users of a PostgreSQL server share its lock table; when it is full, their statements
+    /// fail, too. So a lock beyond this is refused with
+    /// [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each
+    /// waiting session.
     pub fn max_locks(mut self, locks: usize) -> Self {
         self.limits.locks = Some(locks);
         self
     }
 
-    /// How often and for how long the lock on a key passes from caller to caller of this process without a word to the server, default
-    /// 100 000 times and 50 milliseconds. Then whoever waits elsewhere gets it first.
+    /// How often and for how long the lock on a key passes from caller to caller of this process
+    /// without a word to the server, default 100 000 times and 50 milliseconds. Then whoever waits
+    /// elsewhere gets it first.
     ///
-    /// A reader that joins others counts as a caller to whom the lock has passed; beyond the bound it joins if no writer elsewhere waits.
-    /// With zero, the server is asked for each caller.
+    /// A reader that joins others counts as a caller to whom the lock has passed; beyond the bound
+    /// it joins if no writer elsewhere waits. With zero, the server is asked for each caller.
     pub fn hand_over(mut self, count: u32, age: Duration) -> Self {
         self.limits.hand_over_count = count;
         self.limits.hand_over_age = age;
         self
     }
 
-    /// Lets the readers of this process have a write lock that the server has given to its writers, within the bounds of
-    /// [`hand_over`](Self::hand_over). Off by default.
+    /// Lets the readers of this process have a write lock that the server has given to its writers,
+    /// within the bounds of [`hand_over`](Self::hand_over). Off by default.
     ///
-    /// For keys that are read much and written now and then by the same process: without it, each change between reading and writing costs a round
-    /// trip, for all who wait. With it, a write lock stays as long as a writer here is in line, and readers that have it to themselves turn it into a
-    /// read lock. In exchange, readers of other processes are kept out for up to that age though only readers hold the lock, and
-    /// [`holders`](Locks::holders) shows a write lock meanwhile.
+    /// For keys that are read much and written now and then by the same process: without it, each
+    /// change between reading and writing costs a round trip, for all who wait. With it, a write
+    /// lock stays as long as a writer here is in line, and readers that have it to themselves turn
+    /// it into a read lock. In exchange, readers of other processes are kept out for up to that age
+    /// though only readers hold the lock, and [`holders`](Locks::holders) shows a write lock
+    /// meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
         self.limits.share_write_locks = share;
         self
     }
 
-    /// At most this many callers that wait, default a million: beyond it, they are refused with [`QueueFull`](ErrorKind::QueueFull).
+    /// At most this many callers that wait, default a million: beyond it, they are refused with
+    /// [`QueueFull`](ErrorKind::QueueFull).
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.limits.queue = waiters;
         self
     }
 
-    /// How long a session is believed in that says nothing, default 15 seconds for the server and 10 seconds for the guards.
+    /// How long a session is believed in that says nothing, default 15 seconds for the server and
+    /// 10 seconds for the guards.
     ///
-    /// After `server`, PostgreSQL (14 or later) ends a session of which it has heard nothing, and its locks are free. After `guards`, guards
-    /// stop believing in their locks if the server has not answered, which must be sooner: they count from the moment at which a question was
-    /// sent, and a hundredth of `guards` and a tenth of `server` are kept in reserve for clocks and delays. The
-    /// server rounds to milliseconds.
+    /// After `server`, PostgreSQL (14 or later) ends a session of which it has heard nothing, and
+    /// its locks are free. After `guards`, guards stop believing in their locks if the server has
+    /// not answered, which must be sooner: they count from the moment at which a question was sent,
+    /// and a hundredth of `guards` and a tenth of `server` are kept in reserve for clocks and
+    /// delays. The server rounds to milliseconds.
     pub fn lease(mut self, server: Duration, guards: Duration) -> Self {
         self.limits.lease.server = server;
         self.limits.lease.client = guards;
         self
     }
 
-    /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the lease of the guards.
+    /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the
+    /// lease of the guards.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.limits.lease.heartbeat = interval;
         self
     }
 
-    /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII characters.
+    /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII
+    /// characters.
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
         self

@@ -2,8 +2,8 @@ use std::fmt;
 
 /// How a lock is held.
 ///
-/// Any number of readers may hold a key together; a writer holds it alone. PostgreSQL calls the two `ShareLock` and
-/// `ExclusiveLock`.
+/// Any number of readers may hold a key together; a writer holds it alone. PostgreSQL calls the two
+/// `ShareLock` and `ExclusiveLock`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a read-write lock has these two modes")]
 pub enum Mode {

@@ -16,17 +16,22 @@ use crate::names::{Name, Shown};
 
 /// A read-write lock that excludes other tasks, processes and machines.
 ///
-/// The trait is object-safe: applications hold an `Arc<dyn DistributedRwLock>` and need not know the backend.
+/// The trait is object-safe: applications hold an `Arc<dyn DistributedRwLock>` and need not know
+/// the backend.
 ///
 /// # Contract
 ///
 /// What callers may rely on, and an implementation must keep; `pglock-testkit` checks it.
 ///
-/// - Any number of [`ReadGuard`]s, or one [`WriteGuard`], exist for a key at a time, among all processes that use the same backend.
-/// - `read` and `write` wait in line: nobody who asks later for a conflicting lock through the same lock manager is served first.
-/// - A call that fails, times out or is dropped leaves nothing behind: no lock, and nobody in the line.
+/// - Any number of [`ReadGuard`]s, or one [`WriteGuard`], exist for a key at a time, among all
+///   processes that use the same backend.
+/// - `read` and `write` wait in line: nobody who asks later for a conflicting lock through the same
+///   lock manager is served first.
+/// - A call that fails, times out or is dropped leaves nothing behind: no lock, and nobody in the
+///   line.
 /// - A lock that is held elsewhere is not an error: `try_read` and `try_write` answer `Ok(None)`.
-/// - Locks are not re-entrant: a task that holds the write lock and asks for it again waits for itself.
+/// - Locks are not re-entrant: a task that holds the write lock and asks for it again waits for
+///   itself.
 /// - All methods may be called at the same time on the same value.
 #[async_trait]
 pub trait DistributedRwLock: fmt::Debug + Send + Sync {

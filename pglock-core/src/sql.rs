@@ -1,22 +1,26 @@
 //! Every SQL text of the library.
 //!
-//! The texts are constants: keys and everything else are bound, each parameter once and in ascending order. Functions are called by
-//! their qualified names, because a `search_path` may put another schema before `pg_catalog`; [`OPEN`] then sets the path for the
-//! session's own statements, so that operators cannot be shadowed either.
+//! The texts are constants: keys and everything else are bound, each parameter once and in
+//! ascending order. Functions are called by their qualified names, because a `search_path` may put
+//! another schema before `pg_catalog`; [`OPEN`] then sets the path for the session's own
+//! statements, so that operators cannot be shadowed either.
 //!
-//! Operations answer one row of one column, `text`: a digit for each in their order, 1 (yes) or 0 (no); or NULL where the statement runs
-//! in another session, and nothing was done. Questions answer rows of two columns, `int8 NOT NULL, text`.
+//! Operations answer one row of one column, `text`: a digit for each in their order, 1 (yes) or 0
+//! (no); or NULL where the statement runs in another session, and nothing was done. Questions
+//! answer rows of two columns, `int8 NOT NULL, text`.
 
 /// Whether this is the session that the statement is meant for.
 ///
-/// A transaction pooler may run a statement in any of its server sessions; the nonce, which lives in one of them, tells.
+/// A transaction pooler may run a statement in any of its server sessions; the nonce, which lives
+/// in one of them, tells.
 macro_rules! in_session {
     () => {
         "pg_catalog.current_setting('pglock.session', true) = $1::text"
     };
 }
 
-/// A function on the key that the operand `$o` is, or on the pair: `bit(32)` keeps the low half of a packed one, and its sign.
+/// A function on the key that the operand `$o` is, or on the pair: `bit(32)` keeps the low half of
+/// a packed one, and its sign.
 macro_rules! call {
     ($function:literal, key $o:literal) => {
         concat!($function, "(", $o, ")")
@@ -39,8 +43,8 @@ macro_rules! probe {
     };
 }
 
-/// Turns a write lock into a read lock. Whoever holds the one is granted the other at once, though others wait. To take the write lock once more is
-/// how to see without waiting that it is held.
+/// Turns a write lock into a read lock. Whoever holds the one is granted the other at once, though
+/// others wait. To take the write lock once more is how to see without waiting that it is held.
 macro_rules! downgrade {
     ($kind:ident $o:literal) => {
         concat!(
@@ -83,8 +87,8 @@ macro_rules! operation {
 
 /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands.
 ///
-/// The subquery is run when it is first asked for its value, so not in another session. Functions in a select list give row after row; in a
-/// `FROM` they would fill a table first.
+/// The subquery is run when it is first asked for its value, so not in another session. Functions
+/// in a select list give row after row; in a `FROM` they would fill a table first.
 macro_rules! several {
     ($($code:tt)*) => {
         concat!(
@@ -112,8 +116,8 @@ macro_rules! one {
     };
 }
 
-/// A text for each operation code, and two for several operations, because the executor prepares every branch of a `CASE` for each execution,
-/// which costs more than the lock.
+/// A text for each operation code, and two for several operations, because the executor prepares
+/// every branch of a `CASE` for each execution, which costs more than the lock.
 macro_rules! operations {
     (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
         /// One operation, chosen by its code: `$1` nonce, `$2` operand.
@@ -141,7 +145,8 @@ macro_rules! operations {
 
 operations!(common: [0 1 2 3], at once: [4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18 19 27]);
 
-/// Sets something for the session, or back to what it was if the session has an earlier one's mark. Some settings not everywhere.
+/// Sets something for the session, or back to what it was if the session has an earlier one's mark.
+/// Some settings not everywhere.
 macro_rules! setting {
     ($name:literal, $value:literal) => {
         concat!(setting!(@ $name, $value), ", ")
@@ -168,21 +173,26 @@ macro_rules! setting {
     };
 }
 
-/// First statement of a session: its settings, its nonce, and the facts about the server, in one round trip.
+/// First statement of a session: its settings, its nonce, and the facts about the server, in one
+/// round trip.
 ///
-/// `$1` nonce, `$2` application name, `$3` lease and `$4` time for acknowledgements, both in milliseconds, `$5` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
+/// `$1` nonce, `$2` application name, `$3` lease and `$4` time for acknowledgements, both in
+/// milliseconds, `$5` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
 ///
-/// Where an earlier session is found, whose server session this is a pooler's, it takes the settings of that one back, so that the pooler's other
-/// clients do not get them. The mark remains, and so does the lease, by which the server session ends once nobody uses it.
+/// Where an earlier session is found, whose server session this is a pooler's, it takes the
+/// settings of that one back, so that the pooler's other clients do not get them. The mark remains,
+/// and so does the lease, by which the server session ends once nobody uses it.
 ///
-/// Keepalives end the session of a client that says nothing after 6 seconds, and let it be silent for the rest of the time for
-/// acknowledgements before; systems take at most 32767 seconds.
+/// Keepalives end the session of a client that says nothing after 6 seconds, and let it be silent
+/// for the rest of the time for acknowledgements before; systems take at most 32767 seconds.
 ///
-/// A setting the server does not know (older versions) is passed over, and so is `client_connection_check_interval` where the server's system
-/// cannot do it, because PostgreSQL refuses it there: 14 has it on Linux, and 15 where epoll or kqueue is. `OFFSET 0` has the nonce of an
-/// earlier session read once, before this one's is written. A select list is evaluated from left to right: the trial takes the lock,
-/// looks for it and gives it back. Functions stand for operators, and types are named, so that no schema can shadow them: `bigint` and
-/// `integer` by the grammar, `text` by its schema.
+/// A setting the server does not know (older versions) is passed over, and so is
+/// `client_connection_check_interval` where the server's system cannot do it, because PostgreSQL
+/// refuses it there: 14 has it on Linux, and 15 where epoll or kqueue is. `OFFSET 0` has the nonce
+/// of an earlier session read once, before this one's is written. A select list is evaluated from
+/// left to right: the trial takes the lock, looks for it and gives it back. Functions stand for
+/// operators, and types are named, so that no schema can shadow them: `bigint` and `integer` by the
+/// grammar, `text` by its schema.
 pub(crate) const OPEN: &str = concat!(
     "SELECT f.fact, f.value::pg_catalog.text FROM (SELECT p.earlier, pg_catalog.set_config('pglock.session', p.nonce, false), ",
     setting!("application_name", "p.name"),
@@ -242,8 +252,9 @@ pub(crate) const OPEN: &str = concat!(
 
 /// What the session holds: `$1` nonce.
 ///
-/// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks as (operand, kind). A session
-/// holds advisory locks in its own database only. No catalog of the whole cluster is read, which would take a place in the lock table: this works when that is full.
+/// The first row says, as 1 or 0, whether this is the session it is meant for; the others are locks
+/// as (operand, kind). A session holds advisory locks in its own database only. No catalog of the
+/// whole cluster is read, which would take a place in the lock table: this works when that is full.
 pub(crate) const HOLDINGS: &str = concat!(
     "SELECT (",
     in_session!(),
@@ -255,7 +266,8 @@ FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()"
 );
 
-/// Who holds and who waits, in this database: a row (operand, fields in lines) each, in the server's order.
+/// Who holds and who waits, in this database: a row (operand, fields in lines) each, in the
+/// server's order.
 ///
 /// `waitstart` is read by its name, because versions before 14 have no such column.
 macro_rules! locks {

@@ -1,4 +1,5 @@
-//! A backend that is not PostgreSQL: locks of one process, behind the same trait and with the same guards.
+//! A backend that is not PostgreSQL: locks of one process, behind the same trait and with the same
+//! guards.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What a lock costs that nobody else wants, next to two prepared statements on one bare connection of diesel-async.
+//! What a lock costs that nobody else wants, next to two prepared statements on one bare connection
+//! of diesel-async.
 //!
 //! `cargo bench -p pglock-diesel --bench uncontended`
 

@@ -18,9 +18,11 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// # Behavior
 ///
-/// - Connects as the pool or the function does: TLS, credentials and `custom_setup` are kept. A URL is connected to without TLS.
+/// - Connects as the pool or the function does: TLS, credentials and `custom_setup` are kept. A URL
+///   is connected to without TLS.
 /// - Keeps each connection for itself, outside any pool.
-/// - Turns the cache of prepared statements on in its connections, even where the set-up has turned it off.
+/// - Turns the cache of prepared statements on in its connections, even where the set-up has turned
+///   it off.
 #[derive(Clone)]
 pub struct DieselDriver {
     source: Source,
@@ -37,8 +39,10 @@ enum Source {
 impl DieselDriver {
     /// Connects by this function, which must make a new connection each time.
     ///
-    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket: the loss of such a one is noticed at the next
-    /// request. One made by [`AsyncPgConnection::try_from_client_and_connection`] or `establish` tells it within milliseconds.
+    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket: the loss
+    /// of such a one is noticed at the next request. One made by
+    /// [`AsyncPgConnection::try_from_client_and_connection`] or `establish` tells it within
+    /// milliseconds.
     pub fn from_fn<F, C, E>(connect: F) -> Self
     where
         F: Fn() -> C + Send + Sync + 'static,
@@ -95,7 +99,8 @@ impl fmt::Debug for DieselDriver {
     }
 }
 
-/// Connects as [`AsyncPgConnection::establish`] does, but keeps the server's SQLSTATE, which diesel's errors hide.
+/// Connects as [`AsyncPgConnection::establish`] does, but keeps the server's SQLSTATE, which
+/// diesel's errors hide.
 async fn establish(config: &Config) -> Result<AsyncPgConnection, BoxError> {
     let (client, connection) = config.connect(NoTls).await?;
     Ok(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)

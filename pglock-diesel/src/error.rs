@@ -44,7 +44,8 @@ fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
     error.is::<tokio_postgres::Error>()
         && match &*error.to_string() {
             "invalid configuration" => true,
-            // TLS cannot be had; a handshake that a broken connection ended has an I/O error inside.
+            // TLS cannot be had; a handshake that a broken connection ended has an I/O error
+            // inside.
             "error performing TLS handshake" => !chain(error).any(is_broken),
             _ => false,
         }

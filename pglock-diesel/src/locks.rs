@@ -6,7 +6,8 @@ use pglock_core::Error;
 
 use crate::driver::DieselDriver;
 
-/// A lock manager over diesel-async: [`Locks::new`](pglock_core::Locks::new) takes a pool, with the feature of its crate, or a [`DieselDriver`].
+/// A lock manager over diesel-async: [`Locks::new`](pglock_core::Locks::new) takes a pool, with the
+/// feature of its crate, or a [`DieselDriver`].
 pub type Locks = pglock_core::Locks<DieselDriver>;
 
 impl FromStr for DieselDriver {
@@ -28,7 +29,8 @@ impl From<pooled_connection::bb8::Pool<AsyncPgConnection>> for DieselDriver {
     }
 }
 
-/// Connections are made by the pool's manager, past the pool and the hooks that it has beside the manager's `custom_setup`.
+/// Connections are made by the pool's manager, past the pool and the hooks that it has beside the
+/// manager's `custom_setup`.
 #[cfg(feature = "deadpool")]
 impl From<pooled_connection::deadpool::Pool<AsyncPgConnection>> for DieselDriver {
     fn from(pool: pooled_connection::deadpool::Pool<AsyncPgConnection>) -> Self {
@@ -41,7 +43,8 @@ impl From<pooled_connection::deadpool::Pool<AsyncPgConnection>> for DieselDriver
     }
 }
 
-/// A connection is taken out of the pool for good, as mobc knows no other way: that needs a free place in the pool for a moment.
+/// A connection is taken out of the pool for good, as mobc knows no other way: that needs a free
+/// place in the pool for a moment.
 #[cfg(feature = "mobc")]
 impl From<pooled_connection::mobc::Pool<AsyncPgConnection>> for DieselDriver {
     fn from(pool: pooled_connection::mobc::Pool<AsyncPgConnection>) -> Self {

@@ -35,7 +35,8 @@ impl DieselSession {
             Ok(rows) => return Ok(rows),
             Err(error) => error,
         };
-        // diesel does not tell whether the error was the server's last word, so an empty query asks.
+        // diesel does not tell whether the error was the server's last word, so an empty query
+        // asks.
         let goes_on = is_answer(&error) && connection.batch_execute("").await.is_ok();
         if !goes_on {
             self.connection = None;

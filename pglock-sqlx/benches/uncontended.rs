@@ -1,4 +1,5 @@
-//! What a lock costs that nobody else wants, next to two prepared statements on one bare connection of sqlx.
+//! What a lock costs that nobody else wants, next to two prepared statements on one bare connection
+//! of sqlx.
 //!
 //! `cargo bench -p pglock-sqlx --bench uncontended`
 

@@ -21,8 +21,9 @@ const STATEMENT_CACHE_CAPACITY: usize = 100;
 ///
 /// # Behavior
 ///
-/// - Connects as the pool does: TLS, credentials and `after_connect` are kept, and options set by [`Pool::set_connect_options`](sqlx::Pool::set_connect_options) are
-///   used from the next session on.
+/// - Connects as the pool does: TLS, credentials and `after_connect` are kept, and options set by
+///   [`Pool::set_connect_options`](sqlx::Pool::set_connect_options) are used from the next session
+///   on.
 /// - Takes no connection and no slot of the pool, and goes on when the pool is closed.
 /// - Logs no statements: one that waits for a lock is not a slow statement.
 #[derive(Clone)]
@@ -41,7 +42,8 @@ impl SqlxDriver {
 
     /// Connects with these options.
     pub fn from_options(options: PgConnectOptions) -> Self {
-        // Without the two limits no task needs to be spawned, so that this can be called outside a runtime.
+        // Without the two limits no task needs to be spawned, so that this can be called outside a
+        // runtime.
         let template =
             PgPoolOptions::new().idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
         Self { template, proven: Arc::default() }
@@ -114,7 +116,8 @@ impl fmt::Debug for SqlxDriver {
 
 /// Makes a plain connection, to learn the server's own reason if that fails.
 ///
-/// A pool retries where the server refuses the connection, is full or is starting, and keeps the reason to itself.
+/// A pool retries where the server refuses the connection, is full or is starting, and keeps the
+/// reason to itself.
 async fn try_out(options: &PgConnectOptions) -> Result<(), DriverError> {
     let connection = PgConnection::connect_with(options).await.map_err(driver_error)?;
     // Nothing depends on a clean farewell.

@@ -19,7 +19,8 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
     error.with_sqlstate(sqlstate)
 }
 
-/// The same in a session. While it connects, sqlx takes an end of the connection for an odd answer, too.
+/// The same in a session. While it connects, sqlx takes an end of the connection for an odd answer,
+/// too.
 pub(crate) fn answer_error(error: Error) -> DriverError {
     match error {
         Error::Protocol(_) => DriverError::protocol(error),
@@ -27,7 +28,8 @@ pub(crate) fn answer_error(error: Error) -> DriverError {
     }
 }
 
-/// Whether the session is over, or in doubt. Only an error that the server reported about a statement leaves it in order.
+/// Whether the session is over, or in doubt. Only an error that the server reported about a
+/// statement leaves it in order.
 pub(crate) fn ends_session(error: &Error) -> bool {
     let Some(error) =
         error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
@@ -43,7 +45,8 @@ pub(crate) fn ends_session(error: &Error) -> bool {
 fn cannot_work(error: &Error) -> bool {
     match error {
         Error::Configuration(_) => true,
-        // TLS is not built in, or its certificates cannot be used; a handshake that a broken connection ended has an I/O error inside.
+        // TLS is not built in, or its certificates cannot be used; a handshake that a broken
+        // connection ended has an I/O error inside.
         Error::Tls(source) => !has_io_error(source.as_ref()),
         // What rustls says of the server's certificate.
         Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,

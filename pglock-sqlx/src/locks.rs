@@ -6,8 +6,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::driver::SqlxDriver;
 
-/// A lock manager over sqlx: [`Locks::new`](pglock_core::Locks::new) takes a [`PgPool`], whose options it uses and whose connections it
-/// leaves alone, or [`PgConnectOptions`].
+/// A lock manager over sqlx: [`Locks::new`](pglock_core::Locks::new) takes a [`PgPool`], whose
+/// options it uses and whose connections it leaves alone, or [`PgConnectOptions`].
 pub type Locks = pglock_core::Locks<SqlxDriver>;
 
 impl From<PgPool> for SqlxDriver {

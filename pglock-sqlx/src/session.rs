@@ -32,7 +32,8 @@ impl SqlxSession {
     pub(crate) fn new(mut listener: PgListener, pool: PgPool) -> Self {
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
-        // A closed pool opens no further connection, so that a lost one cannot be replaced behind the engine's back.
+        // A closed pool opens no further connection, so that a lost one cannot be replaced behind
+        // the engine's back.
         drop(pool.close());
         Self { listener: Some(listener), pool }
     }
@@ -59,7 +60,8 @@ impl SqlxSession {
             };
         }
         let answer = async {
-            // Straight on the connection: the listener's own executor adds a stream around each answer.
+            // Straight on the connection: the listener's own executor adds a stream around each
+            // answer.
             let connection = listener.acquire().await?;
             match single {
                 true => Ok(vec![query.fetch_one(connection).await?]),
@@ -120,7 +122,8 @@ impl Drop for SqlxSession {
     }
 }
 
-/// In a live runtime the listener's own drop would spawn a farewell, behind a statement that may never end; outside one it would panic.
+/// In a live runtime the listener's own drop would spawn a farewell, behind a statement that may
+/// never end; outside one it would panic.
 fn close_at_once(listener: PgListener) {
     match Handle::try_current() {
         // The thread is ending and enters no runtime any more.

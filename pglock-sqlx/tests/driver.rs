@@ -1,4 +1,5 @@
-//! What is special to sqlx in connecting, noticing the end, and keeping secrets. The conformance suite has what all drivers do.
+//! What is special to sqlx in connecting, noticing the end, and keeping secrets. The conformance
+//! suite has what all drivers do.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

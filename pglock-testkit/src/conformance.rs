@@ -1,8 +1,10 @@
-//! The checks that every backend passes: one list of cases, run by [`conformance!`](crate::conformance!).
+//! The checks that every backend passes: one list of cases, run by
+//! [`conformance!`](crate::conformance!).
 //!
 //! # Testing an adapter
 //!
-//! An adapter for a PostgreSQL client needs a driver that is made from a URL, which [`Locks::from_url`](pglock_core::Locks::from_url) wants as well. Then this is all of its
+//! An adapter for a PostgreSQL client needs a driver that is made from a URL, which
+//! [`Locks::from_url`](pglock_core::Locks::from_url) wants as well. Then this is all of its
 //! `tests/conformance.rs`:
 //!
 //! ```ignore
@@ -11,7 +13,8 @@
 //! pglock_testkit::conformance!(PostgresFixture<MyDriver>);
 //! ```
 //!
-//! Any other backend says how to make a lock space and lock managers on it, and who can look into it, by a [`Fixture`]:
+//! Any other backend says how to make a lock space and lock managers on it, and who can look into
+//! it, by a [`Fixture`]:
 //!
 //! ```ignore
 //! struct MyFixture { /* a lock space of its own, and a witness */ }
@@ -22,19 +25,21 @@
 //! pglock_testkit::conformance!(MyFixture, lacks: [Postgres, Process]);
 //! ```
 //!
-//! Each case becomes a `#[test]` with a fixture and a runtime of its own. When it is over, nothing may be left in the lock space: the
-//! runner waits until the [`Witness`] sees neither a holder nor a waiter.
+//! Each case becomes a `#[test]` with a fixture and a runtime of its own. When it is over, nothing
+//! may be left in the lock space: the runner waits until the [`Witness`] sees neither a holder nor
+//! a waiter.
 //!
 //! # Time
 //!
-//! Cases about leases shorten them, and those that look for what is rare do so for seconds. With `PGLOCK_LONG` set, they take the
-//! default leases, and minutes.
+//! Cases about leases shorten them, and those that look for what is rare do so for seconds. With
+//! `PGLOCK_LONG` set, they take the default leases, and minutes.
 //!
 //! # Powers
 //!
-//! Some cases need more than a lock space: a [`Power`] each. A fixture without it says so by name, and the tests of these cases are
-//! ignored, with the reason, in plain sight of everybody who runs them. A fixture that says nothing runs everything: a power that it then turns out
-//! to lack fails the case.
+//! Some cases need more than a lock space: a [`Power`] each. A fixture without it says so by name,
+//! and the tests of these cases are ignored, with the reason, in plain sight of everybody who runs
+//! them. A fixture that says nothing runs everything: a power that it then turns out to lack fails
+//! the case.
 
 // Cases are tests: they end by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
@@ -86,7 +91,8 @@ static MACHINE: RwLock<()> = RwLock::const_new(());
 /// Longer than anything takes that a case waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Set to anything, cases that measure take the library's own leases instead of shortened ones, and work for minutes instead of seconds.
+/// Set to anything, cases that measure take the library's own leases instead of shortened ones, and
+/// work for minutes instead of seconds.
 const LONG: &str = "PGLOCK_LONG";
 
 /// Whether the cases shall take their time.
@@ -133,7 +139,8 @@ impl Lab {
         self.fixture.address()
     }
 
-    /// Starts the case in another process, which plays a [role](TestProcess::role) in the lock space at that address.
+    /// Starts the case in another process, which plays a [role](TestProcess::role) in the lock
+    /// space at that address.
     #[cfg(unix)]
     pub fn start_role(&self, role: &str, address: &str) -> TestProcess {
         let mut command = TestProcess::command(self.test(), role).unwrap();
@@ -146,8 +153,8 @@ impl Lab {
         self.path.split_once("::").unwrap().1
     }
 
-    /// Waits until no other case of this test binary runs, and keeps them from it: for those that measure what others would spoil, or would spoil
-    /// what others measure.
+    /// Waits until no other case of this test binary runs, and keeps them from it: for those that
+    /// measure what others would spoil, or would spoil what others measure.
     pub async fn alone(&self) -> Alone {
         drop(self.place.lock().unwrap().take());
         Alone { _machine: MACHINE.write().await }
@@ -158,7 +165,8 @@ impl Lab {
         self.fixture.witness()
     }
 
-    /// Whether the server of the lock space ends sessions that fall silent: PostgreSQL does from version 14 on.
+    /// Whether the server of the lock space ends sessions that fall silent: PostgreSQL does from
+    /// version 14 on.
     pub async fn has_lease(&self) -> bool {
         self.fixture.has_lease().await
     }

@@ -1,7 +1,8 @@
 //! On which CPUs a benchmark and its server run.
 //!
-//! With one task, client and server take turns. Whether they share a CPU or wake each other on two changes the time of a round trip by up to a
-//! factor of eight (10 and 75 us on one virtual machine), which is more than most comparisons are about, and the scheduler may choose anew for
+//! With one task, client and server take turns. Whether they share a CPU or wake each other on two
+//! changes the time of a round trip by up to a factor of eight (10 and 75 us on one virtual
+//! machine), which is more than most comparisons are about, and the scheduler may choose anew for
 //! each connection.
 
 use std::fmt;
@@ -48,10 +49,12 @@ impl Cpus {
         Ok(Self { usable: system::usable()? })
     }
 
-    /// Places all threads of this process, and the sessions that are opened from now on at the server, and returns where they are.
+    /// Places all threads of this process, and the sessions that are opened from now on at the
+    /// server, and returns where they are.
     ///
-    /// That is [anywhere](Placement::Anywhere) if the server is not a [private](TestServer::private) one, if there are not enough CPUs, and on
-    /// other systems than Linux.
+    /// That is [anywhere](Placement::Anywhere) if the server is not a
+    /// [private](TestServer::private) one, if there are not enough CPUs, and on other systems than
+    /// Linux.
     ///
     /// # Errors
     ///

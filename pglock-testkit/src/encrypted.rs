@@ -1,4 +1,5 @@
-//! Whether an adapter keeps to TLS with all its connections: a test for adapters, which alone know how their client is told of certificates.
+//! Whether an adapter keeps to TLS with all its connections: a test for adapters, which alone know
+//! how their client is told of certificates.
 //!
 //! The certificates are made by `openssl`, which comes with PostgreSQL's packages.
 
@@ -25,10 +26,12 @@ use crate::witness::{PostgresWitness, Witness};
 const PASSWORD: &str = "kanarienvogel-9tQ";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Uses every kind of connection that a manager makes, through a proxy that knows the protocol, to a server that has TLS only.
+/// Uses every kind of connection that a manager makes, through a proxy that knows the protocol, to
+/// a server that has TLS only.
 ///
-/// `driver` makes one for a URL, which verifies the server's certificate and its name against the authority in that file, `sslmode=verify-full`
-/// in PostgreSQL's words. `test` is the name of the test, for a PostgreSQL that is built without TLS.
+/// `driver` makes one for a URL, which verifies the server's certificate and its name against the
+/// authority in that file, `sslmode=verify-full` in PostgreSQL's words. `test` is the name of the
+/// test, for a PostgreSQL that is built without TLS.
 pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> D) {
     let server = TestServer::private().await.unwrap();
     let witness = PostgresWitness::connect(&server.socket_url().unwrap()).await.unwrap();
@@ -91,7 +94,8 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     }
 }
 
-/// Lets a private server take TCP connections with TLS only, by a certificate for 127.0.0.1. Gives the certificate of who has signed it.
+/// Lets a private server take TCP connections with TLS only, by a certificate for 127.0.0.1. Gives
+/// the certificate of who has signed it.
 async fn require_tls(
     server: &TestServer,
     witness: &PostgresWitness,

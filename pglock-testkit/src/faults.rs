@@ -4,10 +4,11 @@
 //! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
 //! * [`Standby`]: a copy of a private server, which can be promoted.
 //! * [`PgBouncer`]: a pooler in front of a server.
-//! * [`kill`], [`terminate`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process of a test, to do that to.
+//! * [`kill`], [`terminate`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process
+//!   of a test, to do that to.
 //!
-//! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill and start a server,
-//! [`TestServer`](crate::postgres::TestServer).
+//! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill
+//! and start a server, [`TestServer`](crate::postgres::TestServer).
 
 use std::env;
 use std::fmt::Display;
@@ -47,11 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(unix)]
 const POLL: Duration = Duration::from_millis(1);
 
-/// Says on standard error that a test was not run, also where the test harness keeps the output of tests to itself.
+/// Says on standard error that a test was not run, also where the test harness keeps the output of
+/// tests to itself.
 ///
 /// A test that cannot be run must not look as if it had been.
 pub fn not_run(test: &str, why: impl Display) {
-    // In one piece, on a line of its own: other tests print too. There is nobody to tell that nobody can be told.
+    // In one piece, on a line of its own: other tests print too. There is nobody to tell that
+    // nobody can be told.
     let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
 }
 
@@ -61,7 +64,8 @@ const COMPLETE: &str = "PGLOCK_COMPLETE";
 /// A tool of a test, or `None` and a line that says that the test was [not run](not_run), if it is
 /// [not allowed](FaultError::NotAllowed), or [missing](FaultError::Missing).
 ///
-/// With the environment variable `PGLOCK_COMPLETE` set, a program that is missing is an error: for machines on which everything is to be tested.
+/// With the environment variable `PGLOCK_COMPLETE` set, a program that is missing is an error: for
+/// machines on which everything is to be tested.
 ///
 /// ```no_run
 /// # async fn case() -> Result<(), Box<dyn std::error::Error>> {

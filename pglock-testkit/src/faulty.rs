@@ -1,6 +1,7 @@
 //! A driver that fails where a test wants it to, around any other one.
 //!
-//! [`Faults`] is the script: which [`Fault`] strikes at which [`Point`], once or until it is cleared. A [`Faulty`] driver follows it.
+//! [`Faults`] is the script: which [`Fault`] strikes at which [`Point`], once or until it is
+//! cleared. A [`Faulty`] driver follows it.
 
 use std::fmt;
 use std::future::pending;
@@ -81,7 +82,8 @@ impl Point {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The server refuses. With `done`, what was asked has been done all the same, as when a wait is cancelled that was just granted.
+    /// The server refuses. With `done`, what was asked has been done all the same, as when a wait
+    /// is cancelled that was just granted.
     Refused {
         /// Whether it has an effect.
         done: bool,
@@ -91,7 +93,8 @@ pub enum Fault {
         /// Whether it has an effect, which then ends with the session.
         done: bool,
     },
-    /// Nothing comes back before the fault is cleared or the connection ends. With `done`, the answer is on its way.
+    /// Nothing comes back before the fault is cleared or the connection ends. With `done`, the
+    /// answer is on its way.
     Silence {
         /// Whether it has an effect before the fault is cleared.
         done: bool,
@@ -100,9 +103,11 @@ pub enum Fault {
     Slow(Duration),
     /// The request reaches another session of the server, as behind a transaction pooler.
     Moved,
-    /// The request reaches the server twice, and the second answer comes back: that of a lock that had been given back already.
+    /// The request reaches the server twice, and the second answer comes back: that of a lock that
+    /// had been given back already.
     Twice,
-    /// Before the request, the last one in which the session gave a lock back is repeated: if it holds that lock again, it is taken away.
+    /// Before the request, the last one in which the session gave a lock back is repeated: if it
+    /// holds that lock again, it is taken away.
     Robbed,
 }
 

@@ -1,7 +1,7 @@
 //! A server in memory: locks for unit tests without PostgreSQL.
 //!
-//! Code that is given an `Arc<dyn DistributedRwLock>`, or a lock manager, is tested with [`memory()`], in one line and without
-//! anything installed:
+//! Code that is given an `Arc<dyn DistributedRwLock>`, or a lock manager, is tested with
+//! [`memory()`], in one line and without anything installed:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! Several processes that share their locks are several managers on one [`MemoryServer`], which can also do what a test needs to go wrong:
+//! Several processes that share their locks are several managers on one [`MemoryServer`], which can
+//! also do what a test needs to go wrong:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -36,9 +37,10 @@
 //! # }
 //! ```
 //!
-//! It is the real engine that runs, with its queues and its bounds; only what is behind it is not PostgreSQL but a [lock table](MemoryServer) with the same
-//! rules. It needs neither sockets nor threads, and time only where the engine does: it works in a current-thread
-//! runtime, and with tokio's clock paused.
+//! It is the real engine that runs, with its queues and its bounds; only what is behind it is not
+//! PostgreSQL but a [lock table](MemoryServer) with the same rules. It needs neither sockets nor
+//! threads, and time only where the engine does: it works in a current-thread runtime, and with
+//! tokio's clock paused.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,8 +68,9 @@ pub fn memory() -> Locks<MemoryDriver> {
 
 /// A server that keeps locks in memory, by PostgreSQL's rules for advisory locks.
 ///
-/// A queue for each lock, first come, first served; nobody passes a writer that waits; a session that holds a lock may take it again, and
-/// must then give it back as often; what a session holds is free when it ends. It finds no deadlocks.
+/// A queue for each lock, first come, first served; nobody passes a writer that waits; a session
+/// that holds a lock may take it again, and must then give it back as often; what a session holds
+/// is free when it ends. It finds no deadlocks.
 ///
 /// Clones are handles to the same server.
 #[derive(Clone, Default)]
@@ -127,7 +130,8 @@ impl MemoryServer {
         self.state().refuses_connections = refuse;
     }
 
-    /// From now on, statements that take or give back locks are refused, or not any more. Sessions go on, and keep what they hold.
+    /// From now on, statements that take or give back locks are refused, or not any more. Sessions
+    /// go on, and keep what they hold.
     pub fn refuse_statements(&self, refuse: bool) {
         self.state().refuses_statements = refuse;
     }

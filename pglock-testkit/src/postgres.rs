@@ -1,11 +1,13 @@
 //! A PostgreSQL to test against.
 //!
-//! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an installed
-//! PostgreSQL on a port and a data directory of its own, as root too, and all processes of one user that run at the
-//! same time share it, unless they want other binaries. It stops, and its files go, with the last of these processes, even when that is killed.
+//! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an
+//! installed PostgreSQL on a port and a data directory of its own, as root too, and all processes
+//! of one user that run at the same time share it, unless they want other binaries. It stops, and
+//! its files go, with the last of these processes, even when that is killed.
 //!
-//! PostgreSQL is looked for in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian, Red Hat, Homebrew
-//! and others put it. The feature `download` downloads it if it is in none of them.
+//! PostgreSQL is looked for in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian,
+//! Red Hat, Homebrew and others put it. The feature `download` downloads it if it is in none of
+//! them.
 //!
 //! Connections are made without TLS.
 
@@ -75,9 +77,11 @@ pub enum StopMode {
 }
 
 impl TestServer {
-    /// The server of `DATABASE_URL`, else the one that all processes of this user share at this time.
+    /// The server of `DATABASE_URL`, else the one that all processes of this user share at this
+    /// time.
     ///
-    /// The process uses the server it started or joined until it ends, not just until this value is dropped.
+    /// The process uses the server it started or joined until it ends, not just until this value is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -116,7 +120,8 @@ impl TestServer {
     ///
     /// # Errors
     ///
-    /// As [`private`](Self::private); and [`TestServerError::Start`] if PostgreSQL refuses a setting.
+    /// As [`private`](Self::private); and [`TestServerError::Start`] if PostgreSQL refuses a
+    /// setting.
     pub async fn private_with(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
         let private = Private::start_new(settings).await?;
         Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
@@ -129,7 +134,8 @@ impl TestServer {
         Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
     }
 
-    /// The URL of a database that all users of the server share: `pglock`, or the one in `DATABASE_URL`.
+    /// The URL of a database that all users of the server share: `pglock`, or the one in
+    /// `DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -150,7 +156,8 @@ impl TestServer {
     ///
     /// # Errors
     ///
-    /// [`TestServerError::Connect`]; [`TestServerError::Database`] if the role may not create databases.
+    /// [`TestServerError::Connect`]; [`TestServerError::Database`] if the role may not create
+    /// databases.
     pub async fn database(&self) -> Result<TestDatabase, TestServerError> {
         TestDatabase::create(&self.url).await
     }
@@ -179,7 +186,8 @@ impl TestServer {
     ///
     /// # Errors
     ///
-    /// [`TestServerError::NotPrivate`], and [`TestServerError::Start`] with the end of the server log.
+    /// [`TestServerError::NotPrivate`], and [`TestServerError::Start`] with the end of the server
+    /// log.
     pub async fn start(&self) -> Result<(), TestServerError> {
         self.as_private()?.start().await
     }

@@ -1,8 +1,10 @@
-//! What a lock costs that nobody else wants, next to the least it could cost: the benchmark of an adapter.
+//! What a lock costs that nobody else wants, next to the least it could cost: the benchmark of an
+//! adapter.
 //!
-//! The floor is what the adapter gives: two prepared statements on one bare connection of its client. Both run in turn, many times
-//! in one process, and the ratios of neighbours are compared, because a machine's speed drifts; once with client and server on
-//! [one CPU](Placement::OneCpu), where all the work of both counts, and once on [a CPU each](Placement::CpuEach).
+//! The floor is what the adapter gives: two prepared statements on one bare connection of its
+//! client. Both run in turn, many times in one process, and the ratios of neighbours are compared,
+//! because a machine's speed drifts; once with client and server on [one CPU](Placement::OneCpu),
+//! where all the work of both counts, and once on [a CPU each](Placement::CpuEach).
 
 use std::error::Error;
 use std::future::Future;

@@ -1,7 +1,8 @@
 //! Who holds and who waits for a lock, as somebody else than the backend under test tells it.
 //!
-//! An adapter could believe in a lock that the server does not know. So the checks ask a [`Witness`];
-//! for PostgreSQL, [`PostgresWitness`] looks into `pg_locks` over a connection of its own and another client.
+//! An adapter could believe in a lock that the server does not know. So the checks ask a
+//! [`Witness`]; for PostgreSQL, [`PostgresWitness`] looks into `pg_locks` over a connection of its
+//! own and another client.
 
 use std::time::Duration;
 
@@ -66,7 +67,8 @@ pub trait Witness: Send + Sync {
     /// [`WitnessError::Query`].
     async fn cancel(&self, pid: i32) -> Result<bool, WitnessError>;
 
-    /// Takes a lock for the witness's own session, waiting if it must: the witness plays another process.
+    /// Takes a lock for the witness's own session, waiting if it must: the witness plays another
+    /// process.
     ///
     /// # Errors
     ///
@@ -100,11 +102,13 @@ pub trait Witness: Send + Sync {
         Ok(locks.into_iter().filter(|row| row.key == key && !row.granted).collect())
     }
 
-    /// Waits until at least `count` sessions wait for the key, and returns them: this proves "blocked".
+    /// Waits until at least `count` sessions wait for the key, and returns them: this proves
+    /// "blocked".
     ///
     /// # Errors
     ///
-    /// [`WitnessError::TimedOut`] after ten seconds, with the locks there are; [`WitnessError::Query`].
+    /// [`WitnessError::TimedOut`] after ten seconds, with the locks there are;
+    /// [`WitnessError::Query`].
     async fn until_waiting(
         &self,
         key: LockKey,
@@ -127,7 +131,8 @@ pub trait Witness: Send + Sync {
         until(self, |locks| locks.iter().all(|row| row.key != key), awaited).await.map(drop)
     }
 
-    /// Waits until there are exactly `count` sessions with that `application_name`. A session takes a moment to end.
+    /// Waits until there are exactly `count` sessions with that `application_name`. A session takes
+    /// a moment to end.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! What is allocated for a lock that passes between tasks of one process, and for those who wait for it; and who is woken.
+//! What is allocated for a lock that passes between tasks of one process, and for those who wait
+//! for it; and who is woken.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -37,7 +38,8 @@ fn a_lock_that_passes_on_through_the_trait_allocates_its_future() {
 
 #[test]
 fn a_release_that_hands_over_allocates_nothing() {
-    // The next caller has the lock at once; that the session confirms it later is of no interest here.
+    // The next caller has the lock at once; that the session confirms it later is of no interest
+    // here.
     let release = |guard: WriteGuard| assert!(poll(pin!(guard.release())).is_pending());
     assert_eq!(allocations_of_passing_on(release), 0);
 }

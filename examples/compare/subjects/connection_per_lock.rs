@@ -1,8 +1,9 @@
 //! A connection for each lock, as go-pglock has it.
 //!
-//! go-pglock's `NewLock` takes a connection out of the pool and keeps it until `Close`. So here every acquire takes a connection, keeps it while it waits
-//! and while it holds, and puts it back after the unlock. This is the model at its best: a pool that costs nothing, as many
-//! connections as there are tasks, and statements that are prepared once per connection.
+//! go-pglock's `NewLock` takes a connection out of the pool and keeps it until `Close`. So here
+//! every acquire takes a connection, keeps it while it waits and while it holds, and puts it back
+//! after the unlock. This is the model at its best: a pool that costs nothing, as many connections
+//! as there are tasks, and statements that are prepared once per connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

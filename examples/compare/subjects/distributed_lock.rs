@@ -1,4 +1,5 @@
-//! The crate distributed-lock-postgres, on a pool with sqlx's defaults but for its size: its own default is ten connections.
+//! The crate distributed-lock-postgres, on a pool with sqlx's defaults but for its size: its own
+//! default is ten connections.
 
 use std::sync::Arc;
 

@@ -58,7 +58,8 @@ pub(super) async fn to_the_limit<S: Subject>(slice: &Slice) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Acquires and releases one key while others are held: so many with that one, since a subject may have a cap.
+/// Acquires and releases one key while others are held: so many with that one, since a subject may
+/// have a cap.
 pub(super) async fn cost<S: Subject>(slice: &Slice, keys: usize) -> Result<Outcome> {
     let others = keys.saturating_sub(1);
     let observer = Observer::connect(&slice.server).await?;

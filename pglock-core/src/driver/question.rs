@@ -30,9 +30,11 @@ enum Body {
 pub enum Topic {
     /// A session's first question, to be answered by one row `(fact, value)` per [`Fact`].
     Open,
-    /// What the session holds, to be answered by a row `(1, None)` and then one [`Holding::to_row`] each.
+    /// What the session holds, to be answered by a row `(1, None)` and then one [`Holding::to_row`]
+    /// each.
     Holdings,
-    /// Who holds and who waits, to be answered by one [`LockEntry::to_row`](crate::LockEntry::to_row) each; if a key is given, of that key.
+    /// Who holds and who waits, to be answered by one
+    /// [`LockEntry::to_row`](crate::LockEntry::to_row) each; if a key is given, of that key.
     Locks(Option<LockKey>),
 }
 
@@ -48,9 +50,11 @@ pub enum Fact {
     InRecovery = 3,
     /// More than 0 if another session of this library has used this server session before.
     EarlierSession = 4,
-    /// 1 if a lock that was taken for a trial was seen to be held and could be given back just once, else 0.
+    /// 1 if a lock that was taken for a trial was seen to be held and could be given back just
+    /// once, else 0.
     LocksWork = 5,
-    /// The server's lease in milliseconds, after which it ends a session that says nothing; 0 if it has none.
+    /// The server's lease in milliseconds, after which it ends a session that says nothing; 0 if it
+    /// has none.
     Lease = 6,
     /// Entries of the lock table that all users of the server share.
     LockTable = 7,
@@ -125,7 +129,8 @@ impl Question {
         }
     }
 
-    /// Tells the session this is meant for from all others: the one that it opened, if it opens one.
+    /// Tells the session this is meant for from all others: the one that it opened, if it opens
+    /// one.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
@@ -152,7 +157,8 @@ impl Fact {
 }
 
 impl Holding {
-    /// As a row of an answer: the 64 bits of the key, and `0` to `3` for a single key or a pair (2), held for writing or reading (1).
+    /// As a row of an answer: the 64 bits of the key, and `0` to `3` for a single key or a pair
+    /// (2), held for writing or reading (1).
     pub fn to_row(self) -> Row {
         let (is_pair, operand) = self.key.pack();
         let kind = u8::from(is_pair) * 2 + u8::from(self.mode == Mode::Read);

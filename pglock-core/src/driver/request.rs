@@ -23,18 +23,21 @@ enum Body {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a backend must do every operation there is")]
 pub enum Operation {
-    /// Takes the lock if nobody else holds it or waits for it in a conflicting mode: 1 if taken, else 0.
+    /// Takes the lock if nobody else holds it or waits for it in a conflicting mode: 1 if taken,
+    /// else 0.
     TryLock(LockKey, Mode),
     /// Gives the lock back once: 1 if it was held, else 0.
     Unlock(LockKey, Mode),
     /// Waits in the server's queue until the lock is held: 1. Comes alone in its request.
     Lock(LockKey, Mode),
-    /// Takes a read lock and gives it back: 1 if no writer of another session holds the key or waits for it, else 0.
+    /// Takes a read lock and gives it back: 1 if no writer of another session holds the key or
+    /// waits for it, else 0.
     Probe(LockKey),
-    /// Turns the write lock that the session holds into a read lock, with nobody in between, and at once even if somebody waits for the key: 1 if it
-    /// was held, else 0.
+    /// Turns the write lock that the session holds into a read lock, with nobody in between, and at
+    /// once even if somebody waits for the key: 1 if it was held, else 0.
     Downgrade(LockKey),
-    /// Cancels what the session with this backend pid is doing: 1 if there is such a session, else 0.
+    /// Cancels what the session with this backend pid is doing: 1 if there is such a session, else
+    /// 0.
     Cancel(i32),
     /// Gives back every lock of the session: 1.
     UnlockAll,
@@ -42,10 +45,12 @@ pub enum Operation {
     Ping,
 }
 
-/// The answer to a [`Request`]: how each operation went, or that the session is not the one it was meant for.
+/// The answer to a [`Request`]: how each operation went, or that the session is not the one it was
+/// meant for.
 ///
-/// From an SQL client it is [`From`] the one column of the one row, `text`: a digit for each operation in their order, `1` or `0`, or NULL where
-/// another session has answered and did nothing. Any other backend collects it from the results, or makes it from `None`.
+/// From an SQL client it is [`From`] the one column of the one row, `text`: a digit for each
+/// operation in their order, `1` or `0`, or NULL where another session has answered and did
+/// nothing. Any other backend collects it from the results, or makes it from `None`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer(Option<String>);
 
@@ -80,12 +85,14 @@ impl Request {
         }
     }
 
-    /// Tells the session this is meant for, which was opened with the same one. Another session does nothing, and answers `None`.
+    /// Tells the session this is meant for, which was opened with the same one. Another session
+    /// does nothing, and answers `None`.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// For a backend that does not speak SQL: the operations to do, in this order. Their results make the [`Answer`].
+    /// For a backend that does not speak SQL: the operations to do, in this order. Their results
+    /// make the [`Answer`].
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let (codes, operands) = match &self.body {
             Body::One { code, operand, .. } => (slice::from_ref(code), slice::from_ref(operand)),

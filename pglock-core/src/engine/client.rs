@@ -57,7 +57,8 @@ impl Client {
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
-            // A lock that is answered at once must not keep the other tasks of this thread from their turn.
+            // A lock that is answered at once must not keep the other tasks of this thread from
+            // their turn.
             consume_budget().await;
             let event = |waiter| Event::Acquire { waiter, key, mode, patience };
             return match Asked::new(self, Some(key), event).await {
@@ -66,7 +67,8 @@ impl Client {
                     let name = name.cloned();
                     let listener = OnceLock::new();
                     let held = Held { client, life, key, name, mode, hold: Some(hold), listener };
-                    // The session has ended or run out before the caller could look: nobody has believed in this grant.
+                    // The session has ended or run out before the caller could look: nobody has
+                    // believed in this grant.
                     if !held.is_held() {
                         continue;
                     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-/// Counts from the start of the engine, the time that the machine was suspended included, as the server's clock has gone on, too.
+/// Counts from the start of the engine, the time that the machine was suspended included, as the
+/// server's clock has gone on, too.
 ///
-/// Timers run by tokio's clock. A test can pause it, if its runtime has one thread; there, the later of both counts.
+/// Timers run by tokio's clock. A test can pause it, if its runtime has one thread; there, the
+/// later of both counts.
 #[derive(Debug)]
 pub(crate) struct Clock {
     uptime: Duration,

@@ -17,7 +17,8 @@ use crate::mode::Mode;
 pub(super) struct Entry {
     /// Callers in order of arrival. Only the first one's wish is put to the server.
     pub(super) queue: Queue,
-    /// Granted by the server. More than one only for readers: an old hold that drains beside a new one.
+    /// Granted by the server. More than one only for readers: an old hold that drains beside a new
+    /// one.
     pub(super) holds: Vec<Hold>,
     pub(super) request: Request,
     /// In line for a waiting session.
@@ -59,7 +60,8 @@ pub(super) enum Request {
     Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
     Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
-    /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at` if none is found.
+    /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at`
+    /// if none is found.
     Slot { poll_at: Moment, pause: Duration, why: Why },
     /// In the server's queue.
     Wait { session: SessionId, mode: Mode, cancelled: bool },
@@ -129,7 +131,8 @@ impl Entry {
         }
     }
 
-    /// Lets callers at the front have what this process holds already, within the bounds of fairness.
+    /// Lets callers at the front have what this process holds already, within the bounds of
+    /// fairness.
     fn serve(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.queue.front() {
             let limits = &cx.sessions.limits;
@@ -174,7 +177,8 @@ impl Entry {
         }
     }
 
-    /// Puts the wish of the first caller to the server. True if it can be served from here after all.
+    /// Puts the wish of the first caller to the server. True if it can be served from here after
+    /// all.
     fn ask(&mut self, cx: &mut Context<'_>) -> bool {
         let first = self.queue.front().map(|waiter| waiter.mode);
         self.take_back(first, cx);
@@ -216,7 +220,8 @@ impl Entry {
         self.holds.iter().any(|hold| hold.guards > 0)
     }
 
-    /// Tells callers who would not wait that the lock is busy, once that is known. True if there were any.
+    /// Tells callers who would not wait that the lock is busy, once that is known. True if there
+    /// were any.
     fn refuse_tries(&mut self, fx: &mut Effects) -> bool {
         let Some(first) = self.queue.front() else {
             return false;

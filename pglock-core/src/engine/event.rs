@@ -13,7 +13,8 @@ use crate::mode::Mode;
 /// Time since the engine was made. The machine has no clock: time comes in with each event.
 pub(crate) type Moment = Duration;
 
-/// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or abandoned.
+/// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or
+/// abandoned.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct WaiterId(pub(crate) usize);
 
@@ -50,13 +51,15 @@ pub(crate) struct Server {
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or [`Outcome::Failed`].
+    /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or
+    /// [`Outcome::Failed`].
     Acquire { waiter: WaiterId, key: LockKey, mode: Mode, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { waiter: WaiterId, key: LockKey },
     /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
     Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
-    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`] or [`Outcome::Failed`].
+    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
+    /// or [`Outcome::Failed`].
     Look { waiter: WaiterId, key: Option<LockKey> },
     /// One that looks has gone before it was resolved.
     LookAway { waiter: WaiterId },
@@ -95,7 +98,8 @@ pub(crate) enum Effect {
         session: SessionId,
         until: Moment,
     },
-    /// Every guard of the session has lost its lock. Comes before anybody else is granted one of them.
+    /// Every guard of the session has lost its lock. Comes before anybody else is granted one of
+    /// them.
     Lost {
         session: SessionId,
         held: usize,

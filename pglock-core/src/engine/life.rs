@@ -8,13 +8,15 @@ use super::event::Moment;
 use super::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::error::Error;
 
-/// Whether a session lives, as its guards see it. Ends once, and says why to everybody who asks, then and later.
+/// Whether a session lives, as its guards see it. Ends once, and says why to everybody who asks,
+/// then and later.
 #[derive(Default)]
 pub(crate) struct Life {
     end: OnceLock<Error>,
     ended: Notify,
     pid: OnceLock<i32>,
-    /// Until when guards may believe in their locks without asking the machine, in nanoseconds of the engine's clock.
+    /// Until when guards may believe in their locks without asking the machine, in nanoseconds of
+    /// the engine's clock.
     confirmed: AtomicU64,
     listeners: Mutex<Listeners>,
 }

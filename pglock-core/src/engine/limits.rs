@@ -6,14 +6,15 @@ use std::time::Duration;
 pub enum WaitStrategy {
     /// In the server's queue: first come, first served, among all processes.
     ///
-    /// A session that waits pins the server's `xmin`, which holds back vacuum, and a `CREATE INDEX CONCURRENTLY` that the
-    /// holder of the lock runs cannot finish while somebody waits like this: PostgreSQL sees a deadlock or hangs.
+    /// A session that waits pins the server's `xmin`, which holds back vacuum, and a
+    /// `CREATE INDEX CONCURRENTLY` that the holder of the lock runs cannot finish while somebody
+    /// waits like this: PostgreSQL sees a deadlock or hangs.
     #[default]
     Queue,
     /// By trying again and again, from `interval` up to 16 times as long between tries.
     ///
-    /// For migrations: nothing waits inside the server. In exchange there is no queue among processes, and a writer
-    /// can starve behind readers that overlap.
+    /// For migrations: nothing waits inside the server. In exchange there is no queue among
+    /// processes, and a writer can starve behind readers that overlap.
     Poll {
         /// The first pause between two tries.
         interval: Duration,
@@ -25,14 +26,16 @@ pub enum WaitStrategy {
 pub(crate) struct Limits {
     /// Sessions that hold any number of keys and never wait.
     pub(crate) shared_sessions: usize,
-    /// Held keys per shared session before another one is opened: every statement pays for the locks of its session.
+    /// Held keys per shared session before another one is opened: every statement pays for the
+    /// locks of its session.
     pub(crate) keys_per_session: usize,
     /// Operations that are queued for a shared session before another one takes the rest.
     pub(crate) crowd: usize,
     /// Sessions that wait for one key each in the server's queue.
     pub(crate) waiting_sessions: usize,
     pub(crate) wait: WaitStrategy,
-    /// How often and for how long a lock passes from caller to caller in this process before other processes get their turn.
+    /// How often and for how long a lock passes from caller to caller in this process before other
+    /// processes get their turn.
     pub(crate) hand_over_count: u32,
     pub(crate) hand_over_age: Duration,
     /// Readers here may have a write lock of the server's, too.
@@ -50,7 +53,8 @@ pub(crate) struct Limits {
     /// How long a cancelled wait may go on before its session is dropped.
     pub(crate) cancel_timeout: Duration,
     pub(crate) lease: Lease,
-    /// Locks of this process at the server, held or asked for; `None`: what the server's lock table suggests.
+    /// Locks of this process at the server, held or asked for; `None`: what the server's lock table
+    /// suggests.
     pub(crate) locks: Option<usize>,
     /// Callers that wait.
     pub(crate) queue: usize,
@@ -78,7 +82,8 @@ impl Limits {
     }
 }
 
-/// How long a session is believed in without a word from the other side. The client must give up first.
+/// How long a session is believed in without a word from the other side. The client must give up
+/// first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
     /// After this, the server ends a session that says nothing.
@@ -100,15 +105,17 @@ impl Default for Lease {
 }
 
 impl Lease {
-    /// Whether the client gives up before the server does, though its clock may run slower by a hundredth, with a tenth of the server's lease to spare.
+    /// Whether the client gives up before the server does, though its clock may run slower by a
+    /// hundredth, with a tenth of the server's lease to spare.
     pub(crate) fn is_safe(&self) -> bool {
         self.shortest_server() <= self.server
     }
 
     /// For how long the server waits for the other side to acknowledge what it has sent.
     ///
-    /// The last question before a cut can be a heartbeat old, and its answer begins the server's lease anew. Shorter by that much, the lock is
-    /// free when the lease that began at the cut is over; but never so short that the client may still believe.
+    /// The last question before a cut can be a heartbeat old, and its answer begins the server's
+    /// lease anew. Shorter by that much, the lock is free when the lease that began at the cut is
+    /// over; but never so short that the client may still believe.
     pub(crate) fn acknowledgement(&self) -> Duration {
         self.server.saturating_sub(self.heartbeat).max(self.shortest_server())
     }

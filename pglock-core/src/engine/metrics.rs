@@ -4,7 +4,8 @@ use metrics::{counter, gauge};
 
 use super::stats::Stats;
 
-/// Counters and gauges by the names in the documentation of the crate. Published at least once per heartbeat.
+/// Counters and gauges by the names in the documentation of the crate. Published at least once per
+/// heartbeat.
 pub(crate) fn publish(stats: &Stats, application_name: &str) {
     let name = || application_name.to_owned();
     counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);

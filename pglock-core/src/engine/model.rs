@@ -1,4 +1,5 @@
-//! The machine against a model: random callers, server, other processes and faults, with everything checked after every step.
+//! The machine against a model: random callers, server, other processes and faults, with everything
+//! checked after every step.
 
 mod checks;
 mod drain;

@@ -24,8 +24,9 @@ use crate::looking::LockEntry;
 
 /// What callers, guards and tasks share.
 ///
-/// Callers step the machine themselves, under the mutex, so that a lock passes between tasks of this process without a detour. What
-/// has to be awaited is done by tasks: one manager, and one per session, which owns the connection.
+/// Callers step the machine themselves, under the mutex, so that a lock passes between tasks of
+/// this process without a detour. What has to be awaited is done by tasks: one manager, and one per
+/// session, which owns the connection.
 pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Locked after `core`, if both are.
@@ -81,7 +82,8 @@ impl Shared {
         })
     }
 
-    /// Steps with an event that will be answered, and gives the answer, or the place where it will be found once the waker is called.
+    /// Steps with an event that will be answered, and gives the answer, or the place where it will
+    /// be found once the waker is called.
     pub(crate) fn ask(
         &self,
         event: impl FnOnce(WaiterId) -> Event,
@@ -99,7 +101,8 @@ impl Shared {
         self.slots.take_or_wait(waiter, waker)
     }
 
-    /// Gives up the place. An answer that is there already is returned; otherwise the machine is told.
+    /// Gives up the place. An answer that is there already is returned; otherwise the machine is
+    /// told.
     pub(crate) fn forget(&self, waiter: WaiterId, abandon: Event) -> Option<Reply> {
         let slot = self.with(|core, now, wakers| {
             if self.slots.is_waiting(waiter) {
@@ -206,7 +209,8 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        // No invariant spans a panic: the machine does not panic between two changes that belong together.
+        // No invariant spans a panic: the machine does not panic between two changes that belong
+        // together.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -24,7 +24,8 @@ const SPARES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) entries: HashMap<LockKey, Entry>,
-    /// Of keys that are not used any more, for the next ones, so that keys that come and go allocate nothing.
+    /// Of keys that are not used any more, for the next ones, so that keys that come and go
+    /// allocate nothing.
     spare: Vec<Entry>,
     pub(super) sessions: Sessions,
     holds: u64,
@@ -172,7 +173,8 @@ impl State {
         }
     }
 
-    /// Gives free waiting sessions to the keys that want one, in their order, and plans more for the rest.
+    /// Gives free waiting sessions to the keys that want one, in their order, and plans more for
+    /// the rest.
     fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
         if self.sessions.line.is_empty() {
             return;

@@ -15,7 +15,8 @@ pub struct Stats {
     pub waiting: usize,
     /// Guards that were handed out.
     pub grants: u64,
-    /// Those among them for which the server was not asked: the lock passed from one caller of this process to another.
+    /// Those among them for which the server was not asked: the lock passed from one caller of this
+    /// process to another.
     pub hand_overs: u64,
     /// Locks that were lost, because the session that held them ended.
     pub losses: u64,
@@ -23,7 +24,8 @@ pub struct Stats {
     pub reconnects: u64,
     /// How long ago the last question was sent that a session has answered about what it holds.
     pub last_heartbeat: Option<Duration>,
-    /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so from version 14 on.
+    /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so
+    /// from version 14 on.
     pub has_lease: Option<bool>,
 }
 

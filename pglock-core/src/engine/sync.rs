@@ -1,4 +1,5 @@
-//! What threads meet at: the standard library's, or loom's, which tries every order in which they may come.
+//! What threads meet at: the standard library's, or loom's, which tries every order in which they
+//! may come.
 
 #[cfg(not(all(test, pglock_loom)))]
 pub(super) use std::sync::{

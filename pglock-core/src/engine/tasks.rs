@@ -29,7 +29,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Lease,
 }
 
-/// Starts the manager on the current runtime. It ends when the machine is closed, or with the runtime.
+/// Starts the manager on the current runtime. It ends when the machine is closed, or with the
+/// runtime.
 pub(crate) fn start_manager<D: Driver>(
     shared: &Arc<Shared>,
     driver: &Arc<D>,
@@ -173,8 +174,9 @@ impl SessionTask {
                 }
                 Err(error) => return error.into(),
             });
-            // They may want something at once, and the more a statement carries, the less each operation costs. For one it does not pay: to
-            // requeue wakes another worker of the runtime.
+            // They may want something at once, and the more a statement carries, the less each
+            // operation costs. For one it does not pay: to requeue wakes another worker of the
+            // runtime.
             if woken > 1 {
                 requeue().await;
             }
@@ -187,7 +189,8 @@ async fn farewell(session: impl Session, limit: Duration) {
     let _ = tokio::time::timeout(limit, session.close()).await;
 }
 
-/// Lets the tasks run that are ready now, without the look at the clock and the sockets that yielding to the runtime costs.
+/// Lets the tasks run that are ready now, without the look at the clock and the sockets that
+/// yielding to the runtime costs.
 async fn requeue() {
     let mut requeued = false;
     poll_fn(|cx| {

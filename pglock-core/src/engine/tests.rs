@@ -64,7 +64,8 @@ fn holding_in(mut world: World, mode: crate::Mode) -> (World, HoldId) {
     (world, hold)
 }
 
-/// A world in which a caller here waits at the server for the lock, which a writer of another process holds.
+/// A world in which a caller here waits at the server for the lock, which a writer of another
+/// process holds.
 fn waiting(mode: crate::Mode) -> (World, WaiterId) {
     waiting_in(world(), mode)
 }

@@ -2,8 +2,8 @@ use super::LockKey;
 
 /// A key, and the name that people know it by, if there is one.
 ///
-/// Whatever becomes a [`LockKey`] becomes one of these, too, and a name is kept. It shows in errors and in what
-/// [`Locks::holders`](crate::Locks::holders) tells, and never reaches the server.
+/// Whatever becomes a [`LockKey`] becomes one of these, too, and a name is kept. It shows in errors
+/// and in what [`Locks::holders`](crate::Locks::holders) tells, and never reaches the server.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NamedKey {
     key: LockKey,
@@ -11,7 +11,8 @@ pub struct NamedKey {
 }
 
 impl NamedKey {
-    /// The key of a name within a namespace, known as `namespace/name`; the same key as [`LockKey::in_namespace`].
+    /// The key of a name within a namespace, known as `namespace/name`; the same key as
+    /// [`LockKey::in_namespace`].
     pub fn in_namespace(namespace: &str, name: &str) -> Self {
         LockKey::in_namespace(namespace, name).named(format!("{namespace}/{name}"))
     }
@@ -22,7 +23,8 @@ impl NamedKey {
 }
 
 impl LockKey {
-    /// This key, known by a name of your choice: for numbers, and for names that other systems hash.
+    /// This key, known by a name of your choice: for numbers, and for names that other systems
+    /// hash.
     ///
     /// # Examples
     ///

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Running programs hold locks under these numbers, computed by an independent implementation: never change them.
-/// A change here is two releases of a service that no longer exclude each other.
+/// Running programs hold locks under these numbers, computed by an independent implementation:
+/// never change them. A change here is two releases of a service that no longer exclude each other.
 #[test]
 fn names_have_the_golden_keys() {
     let long = "a".repeat(1 << 20);

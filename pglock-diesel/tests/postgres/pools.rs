@@ -71,7 +71,8 @@ async fn mobc_pool_lends_its_set_up_and_gives_connections_away() {
     assert_told(|url| async move { Pool::builder().build(manager(&url)).into() }).await;
 }
 
-/// Two sessions are set up as the pool does it, beside `others` of the pool itself; and a lock manager works on it.
+/// Two sessions are set up as the pool does it, beside `others` of the pool itself; and a lock
+/// manager works on it.
 async fn assert_lent(url: &str, driver: DieselDriver, others: usize) {
     let witness = witness(url).await;
     let sessions = [driver.connect().await.unwrap(), driver.connect().await.unwrap()];

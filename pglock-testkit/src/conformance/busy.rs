@@ -56,7 +56,8 @@ impl Busy {
     }
 }
 
-/// In that process: so many tasks take turns from the word to the word. A turn is told its number in its task.
+/// In that process: so many tasks take turns from the word to the word. A turn is told its number
+/// in its task.
 pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
     turn: impl Fn(usize) -> F + Clone + Send + 'static,

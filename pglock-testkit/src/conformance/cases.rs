@@ -1,5 +1,6 @@
-//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case that is added to it runs for all backends
-//! that have the [power](crate::conformance::Power) which it names, if it needs one.
+//! The cases, by what they are about. The list is [`__each_case!`](crate::__each_case!); a case
+//! that is added to it runs for all backends that have the [power](crate::conformance::Power) which
+//! it names, if it needs one.
 
 #![allow(clippy::unused_async, missing_docs)]
 

@@ -25,23 +25,27 @@ pub trait Fixture: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// Makes a lock manager with connections of its own. To all other managers it is another process.
+    /// Makes a lock manager with connections of its own. To all other managers it is another
+    /// process.
     fn manager(&self, options: &Options) -> Arc<dyn Manager>;
 
     /// Who holds and who waits, told by somebody else than the backend.
     fn witness(&self) -> &dyn Witness;
 
-    /// Whether the server ends sessions that fall silent, and so frees the locks of a client that it cannot reach.
+    /// Whether the server ends sessions that fall silent, and so frees the locks of a client that
+    /// it cannot reach.
     async fn has_lease(&self) -> bool {
         true
     }
 
-    /// Where another process finds this lock space: for PostgreSQL, the URL of the database. Part of [`Power::Process`].
+    /// Where another process finds this lock space: for PostgreSQL, the URL of the database. Part
+    /// of [`Power::Process`].
     fn address(&self) -> String {
         lacks(Power::Process)
     }
 
-    /// Joins the lock space of a fixture in another process, which goes on owning it. Part of [`Power::Process`].
+    /// Joins the lock space of a fixture in another process, which goes on owning it. Part of
+    /// [`Power::Process`].
     async fn join(address: &str) -> Self
     where
         Self: Sized,
@@ -71,17 +75,20 @@ pub trait Fixture: Send + Sync + 'static {
     }
 }
 
-/// What some cases need beyond a lock space. [`conformance!`](crate::conformance!) is told by these names what a fixture lacks.
+/// What some cases need beyond a lock space. [`conformance!`](crate::conformance!) is told by these
+/// names what a fixture lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Power {
     /// Locks belong to sessions, which the witness finds by their name, ends and cancels.
     Sessions,
-    /// Managers are made by [`Options::build`], so that a case can put faults between the engine and the driver.
+    /// Managers are made by [`Options::build`], so that a case can put faults between the engine
+    /// and the driver.
     Engine,
     /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
     Process,
-    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`] and [`Fixture::driver_at`]. Cases start, stop and configure servers.
+    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`] and [`Fixture::driver_at`].
+    /// Cases start, stop and configure servers.
     Postgres,
 }
 
@@ -125,13 +132,15 @@ pub struct Options {
     pub wait_strategy: WaitStrategy,
     /// Bound on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
-    /// How often, and for how long, a lock passes from caller to caller of one process, if not the default.
+    /// How often, and for how long, a lock passes from caller to caller of one process, if not the
+    /// default.
     pub hand_over: Option<(u32, Duration)>,
     /// Whether readers may have the write lock of a writer of their process.
     pub share_write_locks: bool,
     /// Bound on callers that wait, if not the default.
     pub max_waiters: Option<usize>,
-    /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of the latter.
+    /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of
+    /// the latter.
     pub lease: Option<(Duration, Duration)>,
     /// What is to go wrong between the engine and the driver.
     pub faults: Option<Faults>,
@@ -213,8 +222,8 @@ impl<D: Driver> Manager for Locks<D> {
     }
 }
 
-/// The fixture of every adapter for PostgreSQL: a database of its own on the [shared test server](TestServer::shared), seen by a
-/// [`PostgresWitness`]. Lacks no power.
+/// The fixture of every adapter for PostgreSQL: a database of its own on the
+/// [shared test server](TestServer::shared), seen by a [`PostgresWitness`]. Lacks no power.
 pub struct PostgresFixture<D> {
     url: String,
     witness: PostgresWitness,

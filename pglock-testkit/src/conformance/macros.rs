@@ -1,5 +1,5 @@
-/// Tests a backend, given as a type that implements [`Fixture`](crate::conformance::Fixture), and by name the
-/// [powers](crate::conformance::Power) that it lacks.
+/// Tests a backend, given as a type that implements [`Fixture`](crate::conformance::Fixture), and
+/// by name the [powers](crate::conformance::Power) that it lacks.
 ///
 /// Makes one `#[test]` of each case there is; those that need a power that is lacking are ignored.
 #[macro_export]

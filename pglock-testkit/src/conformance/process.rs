@@ -1,4 +1,5 @@
-//! Cases that need a second process run twice: in the process of their test, and in one that it starts.
+//! Cases that need a second process run twice: in the process of their test, and in one that it
+//! starts.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};

@@ -26,15 +26,17 @@ const NOBODY: &str = "02:00:00:00:00:00";
 
 /// A network namespace, joined to the rest of the machine by a line which can lose packets.
 ///
-/// Clients in it see a server become unreachable as on a broken network: nothing is refused or reset, packets just
-/// do not arrive, and the systems on both sides resend them. (A [`Proxy`](super::Proxy) cannot do this, as its own
-/// system acknowledges what it gets. Taking a link down cannot either: senders are told.)
+/// Clients in it see a server become unreachable as on a broken network: nothing is refused or
+/// reset, packets just do not arrive, and the systems on both sides resend them. (A
+/// [`Proxy`](super::Proxy) cannot do this, as its own system acknowledges what it gets. Taking a
+/// link down cannot either: senders are told.)
 ///
-/// Packets are lost because their sender has the wrong hardware address of the other end, so that the kernel drops
-/// them on arrival. This takes no firewall and no kernel module, only `ip`.
+/// Packets are lost because their sender has the wrong hardware address of the other end, so that
+/// the kernel drops them on arrival. This takes no firewall and no kernel module, only `ip`.
 ///
-/// Linux only, and root only: elsewhere [`new`](Self::new) gives [`FaultError::NotAllowed`]. Its addresses are in
-/// 10.77.77.0/24. It is removed when dropped, and what a killed process has left by the next [`new`](Self::new).
+/// Linux only, and root only: elsewhere [`new`](Self::new) gives [`FaultError::NotAllowed`]. Its
+/// addresses are in 10.77.77.0/24. It is removed when dropped, and what a killed process has left
+/// by the next [`new`](Self::new).
 #[derive(Debug)]
 pub struct Namespace {
     number: u8,
@@ -45,7 +47,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// The setting that a [private](TestServer::private_with) server needs to be reached from namespaces.
+    /// The setting that a [private](TestServer::private_with) server needs to be reached from
+    /// namespaces.
     ///
     /// It lets in nobody else: its rules know only them and the loopback interface.
     pub const LISTEN: (&str, &str) = ("listen_addresses", "0.0.0.0");
@@ -54,8 +57,9 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`FaultError::NotAllowed`] if the system or the user does not allow it, and says what is missing: a test
-    /// should then say that it was not run, by [`allowed`](super::allowed). Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
+    /// [`FaultError::NotAllowed`] if the system or the user does not allow it, and says what is
+    /// missing: a test should then say that it was not run, by [`allowed`](super::allowed).
+    /// Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
     pub fn new() -> Result<Self, FaultError> {
         may_create()?;
         let (mut number, mut held) = (0, None);
@@ -107,8 +111,9 @@ impl Namespace {
         command
     }
 
-    /// Runs a future inside, on a thread and a runtime of its own: the sockets it opens belong to the namespace, also
-    /// those of the tasks it spawns. Tasks end with it; sockets may be taken out.
+    /// Runs a future inside, on a thread and a runtime of its own: the sockets it opens belong to
+    /// the namespace, also those of the tasks it spawns. Tasks end with it; sockets may be taken
+    /// out.
     ///
     /// # Cancel safety
     ///

@@ -22,8 +22,8 @@ const FOLDERS: [&str; 5] =
 
 /// A PgBouncer in front of a server, on a port of its own.
 ///
-/// It lets everybody in, as the role of the server's URL. It is stopped when dropped, and when the process that
-/// started it is killed.
+/// It lets everybody in, as the role of the server's URL. It is stopped when dropped, and when the
+/// process that started it is killed.
 #[derive(Debug)]
 pub struct PgBouncer {
     url: String,
@@ -48,8 +48,8 @@ impl PgBouncer {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Missing`] if it is not installed; [`FaultError::NoAddress`] if the server has no host but a
-    /// Unix socket, say; [`FaultError::Server`] if it does not start.
+    /// [`FaultError::Missing`] if it is not installed; [`FaultError::NoAddress`] if the server has
+    /// no host but a Unix socket, say; [`FaultError::Server`] if it does not start.
     pub async fn start(server: &TestServer, mode: PoolMode) -> Result<Self, FaultError> {
         Self::start_with(server, mode, &[]).await
     }

@@ -112,8 +112,8 @@ impl TestProcess {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if it has closed its output, which it does by ending; [`FaultError::TimedOut`] after ten
-    /// seconds.
+    /// [`FaultError::Io`] if it has closed its output, which it does by ending;
+    /// [`FaultError::TimedOut`] after ten seconds.
     pub async fn told(&mut self) -> Result<String, FaultError> {
         let ended = || FaultError::io("the process has ended", io::ErrorKind::UnexpectedEof.into());
         match timeout(PATIENCE, self.told.recv()).await {

@@ -29,12 +29,13 @@ use self::line::Weather;
 
 /// Stands between clients and a server, and disturbs what passes.
 ///
-/// What is said of the proxy holds for all its connections, and those to come; [`connection`](Self::connection) and
-/// [`connections`](Self::connections) give single ones. It works on a thread of its own, so that a test which is busy
-/// does not disturb it, and ends with all connections when it is dropped.
+/// What is said of the proxy holds for all its connections, and those to come;
+/// [`connection`](Self::connection) and [`connections`](Self::connections) give single ones. It
+/// works on a thread of its own, so that a test which is busy does not disturb it, and ends with
+/// all connections when it is dropped.
 ///
-/// A proxy is no broken network: it has a connection to either side, and takes what it does not pass on. A
-/// [`Namespace`](super::Namespace) loses packets.
+/// A proxy is no broken network: it has a connection to either side, and takes what it does not
+/// pass on. A [`Namespace`](super::Namespace) loses packets.
 pub struct Proxy {
     url: String,
     address: SocketAddr,
@@ -74,8 +75,8 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// [`FaultError::NoAddress`] if the URL names no host, but a Unix socket, say; [`FaultError::Server`] if it is no
-    /// URL; [`FaultError::Io`].
+    /// [`FaultError::NoAddress`] if the URL names no host, but a Unix socket, say;
+    /// [`FaultError::Server`] if it is no URL; [`FaultError::Io`].
     pub fn start(server_url: &str) -> Result<Self, FaultError> {
         let failed = |source| FaultError::io("cannot start a proxy", source);
         let server = host_and_port(server_url)?;
@@ -120,7 +121,8 @@ impl Proxy {
         self.address
     }
 
-    /// Leads to the server of that URL from now on: the address of the proxy moves, as in a failover.
+    /// Leads to the server of that URL from now on: the address of the proxy moves, as in a
+    /// failover.
     ///
     /// Connections that there are stay where they are.
     ///
@@ -134,9 +136,9 @@ impl Proxy {
 
     /// Delays what comes in that direction from now on.
     ///
-    /// It takes that much longer to arrive, but does not wait for what was sent before: as on a long line, any
-    /// number of messages may be under way. A delay is kept to about a tenth of a millisecond, on a machine that has
-    /// a processor free. Connecting is not delayed.
+    /// It takes that much longer to arrive, but does not wait for what was sent before: as on a
+    /// long line, any number of messages may be under way. A delay is kept to about a tenth of a
+    /// millisecond, on a machine that has a processor free. Connecting is not delayed.
     pub fn set_delay(&self, direction: Direction, delay: Duration) {
         self.weather(direction).send_modify(|weather| weather.delay = delay);
     }
@@ -164,7 +166,8 @@ impl Proxy {
         self.shared.connections().clone()
     }
 
-    /// The connection of that server process, as [`pg_locks`](crate::witness::LockRow::pid) names it.
+    /// The connection of that server process, as [`pg_locks`](crate::witness::LockRow::pid) names
+    /// it.
     #[must_use]
     pub fn connection(&self, pid: i32) -> Option<ProxyConnection> {
         // The newest: systems use pids again.

@@ -10,10 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{FaultError, PATIENCE, POLL};
 
-/// Sends `SIGKILL` to a process: a server process as `pg_locks` names it, a [postmaster], a [test process].
+/// Sends `SIGKILL` to a process: a server process as `pg_locks` names it, a [postmaster], a
+/// [test process].
 ///
-/// One server process that is killed makes the whole server end all sessions and recover. To kill a postmaster for
-/// good, use [`TestServer::kill`].
+/// One server process that is killed makes the whole server end all sessions and recover. To kill a
+/// postmaster for good, use [`TestServer::kill`].
 ///
 /// [postmaster]: crate::postgres::TestServer::postmaster
 /// [test process]: super::TestProcess
@@ -47,7 +48,8 @@ impl Stopped {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if there is no such process or it is somebody else's; [`FaultError::TimedOut`].
+    /// [`FaultError::Io`] if there is no such process or it is somebody else's;
+    /// [`FaultError::TimedOut`].
     pub fn stop(pid: i32) -> Result<Self, FaultError> {
         signal(pid, Signal::STOP)?;
         let stopped = Self { pid };

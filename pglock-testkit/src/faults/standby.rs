@@ -5,10 +5,11 @@ use tokio::time::{Instant, sleep};
 use super::{FaultError, PATIENCE, POLL};
 use crate::postgres::{TestServer, TestServerError, connect};
 
-/// A hot standby of a private server: it follows the server, answers questions, and can be promoted.
+/// A hot standby of a private server: it follows the server, answers questions, and can be
+/// promoted.
 ///
-/// It is a server of its own, which is stopped and removed when dropped. The server it follows may be stopped, killed
-/// or dropped before it.
+/// It is a server of its own, which is stopped and removed when dropped. The server it follows may
+/// be stopped, killed or dropped before it.
 #[derive(Debug)]
 pub struct Standby {
     server: TestServer,
@@ -44,8 +45,8 @@ impl Standby {
     ///
     /// # Errors
     ///
-    /// [`FaultError::TimedOut`] after ten seconds; [`FaultError::Server`] and [`FaultError::Statement`] if one of
-    /// them cannot be asked.
+    /// [`FaultError::TimedOut`] after ten seconds; [`FaultError::Server`] and
+    /// [`FaultError::Statement`] if one of them cannot be asked.
     pub async fn until_replayed(&self) -> Result<(), FaultError> {
         let (primary, standby) = (connect(&self.primary).await?, connect(self.server.url()).await?);
         let written: String = primary
@@ -68,8 +69,8 @@ impl Standby {
         }
     }
 
-    /// Makes it a primary, on a timeline of its own, and returns when it takes writes. Its sessions live on, and the
-    /// server it followed knows nothing of it.
+    /// Makes it a primary, on a timeline of its own, and returns when it takes writes. Its sessions
+    /// live on, and the server it followed knows nothing of it.
     ///
     /// # Cancel safety
     ///
@@ -77,8 +78,8 @@ impl Standby {
     ///
     /// # Errors
     ///
-    /// [`FaultError::TimedOut`]; [`FaultError::Server`] and [`FaultError::Statement`] if it cannot be asked, or was
-    /// promoted before.
+    /// [`FaultError::TimedOut`]; [`FaultError::Server`] and [`FaultError::Statement`] if it cannot
+    /// be asked, or was promoted before.
     pub async fn promote(&self) -> Result<(), FaultError> {
         let client = connect(self.server.url()).await?;
         let statement = "SELECT pg_catalog.pg_promote(wait_seconds => 60)";

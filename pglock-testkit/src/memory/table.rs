@@ -32,7 +32,8 @@ struct Holders {
 }
 
 impl LockTable {
-    /// Takes the lock if nobody else holds it or comes before this session in the queue, in a conflicting mode.
+    /// Takes the lock if nobody else holds it or comes before this session in the queue, in a
+    /// conflicting mode.
     pub(super) fn try_lock(&mut self, pid: Pid, key: LockKey, mode: Mode) -> bool {
         let lock = self.locks.entry(key).or_default();
         let free = lock.is_free_for(pid, mode);
@@ -66,7 +67,8 @@ impl LockTable {
         Some(self.wake(key))
     }
 
-    /// Turns a write lock into a read lock. The sessions that are granted the lock thereby; `None` if it was not held.
+    /// Turns a write lock into a read lock. The sessions that are granted the lock thereby; `None`
+    /// if it was not held.
     pub(super) fn downgrade(&mut self, pid: Pid, key: LockKey) -> Option<Vec<Pid>> {
         let holders = &mut self.locks.get_mut(&key)?.holders;
         if !holders.has(pid, Mode::Write) {
@@ -112,8 +114,9 @@ impl LockTable {
         rows
     }
 
-    /// Grants to those in the queue, in their order. Nobody passes one that has to go on waiting: behind a writer everybody conflicts
-    /// with it, and a reader waits only for a writer, which conflicts with everybody.
+    /// Grants to those in the queue, in their order. Nobody passes one that has to go on waiting:
+    /// behind a writer everybody conflicts with it, and a reader waits only for a writer, which
+    /// conflicts with everybody.
     fn wake(&mut self, key: LockKey) -> Vec<Pid> {
         let mut granted = Vec::new();
         let Some(Lock { holders, queue }) = self.locks.get_mut(&key) else {
@@ -143,7 +146,8 @@ impl Lock {
                 && before.all(|(_, theirs)| mode.is_compatible_with(*theirs)))
     }
 
-    /// Where the session would stand in the queue: at its end, or before those who wait for what it holds.
+    /// Where the session would stand in the queue: at its end, or before those who wait for what it
+    /// holds.
     fn place_of(&self, pid: Pid) -> usize {
         let before = |held: Mode| {
             let waits = |(_, wanted): &(Pid, Mode)| !wanted.is_compatible_with(held);

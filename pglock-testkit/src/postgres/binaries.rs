@@ -26,7 +26,8 @@ const VERSIONED: [(&str, &str, &str); 9] = [
     ("/Library/PostgreSQL", "", "bin"),
 ];
 
-/// The folder of `initdb` and `postgres`: `PGLOCK_PG_BIN`, else in `PATH`, else the newest in the usual folders.
+/// The folder of `initdb` and `postgres`: `PGLOCK_PG_BIN`, else in `PATH`, else the newest in the
+/// usual folders.
 pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
     if let Some(named) = named() {
         return match with_binaries(&named) {
@@ -67,7 +68,8 @@ fn major(folder: &OsStr, prefix: &str) -> Option<u32> {
     folder.to_str()?.strip_prefix(prefix)?.split('.').next()?.parse().ok()
 }
 
-/// Follows links, such as `/usr/local/bin/initdb`: `initdb` looks for `postgres` and its files next to itself.
+/// Follows links, such as `/usr/local/bin/initdb`: `initdb` looks for `postgres` and its files next
+/// to itself.
 fn with_binaries(folder: &Path) -> Option<PathBuf> {
     let initdb = fs::canonicalize(folder.join("initdb")).ok()?;
     let folder = initdb.parent()?;

@@ -58,7 +58,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for a second.
+    /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for
+    /// a second.
     pub(super) fn copy(&self, site: &Site, port: u16) -> Result<Self, TestServerError> {
         if !self.binaries.join("pg_basebackup").is_file() {
             return Err(TestServerError::NoBaseBackup(self.binaries.clone()));
@@ -92,7 +93,8 @@ impl Cluster {
         Err(self.give_up(Launch::PortTaken))
     }
 
-    /// Starts the server on the port it had, waiting for the remains of a killed server to end. Blocks.
+    /// Starts the server on the port it had, waiting for the remains of a killed server to end.
+    /// Blocks.
     pub(super) fn start_again(&self, port: u16) -> Result<Child, TestServerError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -182,7 +184,8 @@ impl Cluster {
                 .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
         }
         let start = self.site.log_length();
-        // A relative path: if the caller is killed, an initdb that comes late must not make the folder again.
+        // A relative path: if the caller is killed, an initdb that comes late must not make the
+        // folder again.
         let status = self
             .command(program)
             .and_then(|mut command| command.arg("--pgdata=data").args(options).status())

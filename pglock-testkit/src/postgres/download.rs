@@ -16,7 +16,8 @@ pub(super) async fn binaries(root: bool) -> Result<PathBuf, TestServerError> {
         settings.installation_dir = PathBuf::from("/var/cache/pglock-testkit/postgresql");
     }
     let scratch = settings.password_file.parent().map(Path::to_owned);
-    // Only the installation is wanted: a data directory that looks ready keeps initdb from running, which fails as root.
+    // Only the installation is wanted: a data directory that looks ready keeps initdb from running,
+    // which fails as root.
     let marker = settings.data_dir.join("postgresql.conf");
     fs::write(&marker, "")
         .map_err(|source| TestServerError::io("cannot prepare the download", source))?;

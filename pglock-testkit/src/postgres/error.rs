@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 /// Why there is no test PostgreSQL, and what to do about it.
 ///
-/// Its texts never contain a password. `Debug` shows the text too, since that is what a test prints that unwraps it.
+/// Its texts never contain a password. `Debug` shows the text too, since that is what a test prints
+/// that unwraps it.
 #[non_exhaustive]
 pub enum TestServerError {
     /// `DATABASE_URL` is not set and no PostgreSQL is installed.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::account::{self, Account};
 use super::{TestServerError, watchdog};
 
-/// The path of a Unix socket must fit into 103 bytes on macOS; this much of it comes below the folder.
+/// The path of a Unix socket must fit into 103 bytes on macOS; this much of it comes below the
+/// folder.
 const SOCKET_PATH: usize = 100 - "/named-12345678-123456/socket/.s.PGSQL.12345".len();
 
 #[derive(Clone, Debug)]
@@ -62,7 +63,8 @@ impl Home {
         Ok(lock)
     }
 
-    /// Has every server that lost its watchdog watched again: one that nobody uses is removed. Only under the lock.
+    /// Has every server that lost its watchdog watched again: one that nobody uses is removed. Only
+    /// under the lock.
     pub(super) fn sweep(&self) {
         for dir in self.servers("") {
             // A folder that cannot be swept now is in nobody's way.
@@ -96,7 +98,8 @@ impl Home {
     }
 }
 
-/// The first folder where a socket has a path that is not too long and the server's account can get to its files.
+/// The first folder where a socket has a path that is not too long and the server's account can get
+/// to its files.
 fn parent(name: &str, other_account: bool) -> PathBuf {
     let fits = |folder: &PathBuf| {
         let short = folder.as_os_str().len() + 1 + name.len() <= SOCKET_PATH;
@@ -106,8 +109,9 @@ fn parent(name: &str, other_account: bool) -> PathBuf {
     memory.into_iter().chain([env::temp_dir()]).find(fits).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-/// Where files are kept in memory, with room for the servers of a whole suite: making and removing them is several
-/// times as fast there. It has the same answer for all processes, so it does not go by what is free now.
+/// Where files are kept in memory, with room for the servers of a whole suite: making and removing
+/// them is several times as fast there. It has the same answer for all processes, so it does not go
+/// by what is free now.
 fn memory() -> Option<PathBuf> {
     const ENOUGH: u64 = 2 << 30;
     let folder = PathBuf::from("/dev/shm");

@@ -17,7 +17,8 @@ use super::account::Account;
 use super::home::Home;
 use super::watchdog::Membership;
 
-/// Below the range that systems take ports of outgoing connections from, so that a stopped server's port stays free.
+/// Below the range that systems take ports of outgoing connections from, so that a stopped server's
+/// port stays free.
 const PORTS: std::ops::Range<u16> = 16_384..32_768;
 
 #[derive(Clone, Debug)]
@@ -27,7 +28,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A new folder, whose first user is the caller, and the process that watches it. The home must be locked.
+    /// A new folder, whose first user is the caller, and the process that watches it. The home must
+    /// be locked.
     pub(super) fn found(
         home: &Home,
         prefix: &str,

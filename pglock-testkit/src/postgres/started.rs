@@ -24,7 +24,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Held until the process ends, by whatever means: tests come and go, and each has its own runtime.
+    /// Held until the process ends, by whatever means: tests come and go, and each has its own
+    /// runtime.
     pub(super) async fn of_this_process() -> Result<&'static Self, TestServerError> {
         static SHARED: OnceCell<Shared> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::join_or_start).await

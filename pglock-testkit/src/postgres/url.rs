@@ -67,7 +67,8 @@ pub(crate) fn config(url: &str) -> Result<Config, TestServerError> {
     Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)
 }
 
-/// A database of a started server through its socket, in the one spelling that tokio-postgres and sqlx both read.
+/// A database of a started server through its socket, in the one spelling that tokio-postgres and
+/// sqlx both read.
 pub(super) fn through_socket(folder: &Path, port: u16, database: &str) -> String {
     let folder: String = folder
         .to_string_lossy()

@@ -1,7 +1,8 @@
 //! Who uses a server, and what stops it when nobody does.
 //!
-//! A detached shell (`watchdog.sh`) reads a FIFO which every user holds open for writing. The kernel closes it for
-//! a process that ends in any way, so the server goes with its last user even after `kill -9`.
+//! A detached shell (`watchdog.sh`) reads a FIFO which every user holds open for writing. The
+//! kernel closes it for a process that ends in any way, so the server goes with its last user even
+//! after `kill -9`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -55,7 +56,8 @@ impl Membership {
         Ok((reader, Self { _fifo: writer }))
     }
 
-    /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for gone.
+    /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for
+    /// gone.
     fn sign(&self, dir: &Path) -> io::Result<()> {
         // Not the pid, which a newcomer might have from a user that has just gone.
         let name = tempfile::Builder::new().prefix("user-").tempfile_in(users(dir))?;
@@ -65,7 +67,8 @@ impl Membership {
 
 /// Starts the watchdog of a server directory, or gives `None` if it has one.
 ///
-/// A directory whose watchdog was killed gets a new one, which waits for the users that are left, if any.
+/// A directory whose watchdog was killed gets a new one, which waits for the users that are left,
+/// if any.
 pub(super) fn watch(dir: &Path) -> io::Result<Option<Child>> {
     // The lock lives as long as the watchdog, which inherits the open file.
     let watched = OpenOptions::new().create(true).append(true).open(dir.join("watchdog"))?;

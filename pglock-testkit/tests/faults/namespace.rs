@@ -16,7 +16,8 @@ use crate::TestResult;
 /// Many times longer than an answer takes over a line that works.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A namespace and a server that can be reached from it, or `None` and a line that says why the test is not run.
+/// A namespace and a server that can be reached from it, or `None` and a line that says why the
+/// test is not run.
 async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Error>> {
     let Some(namespace) = allowed(test, Namespace::new())? else {
         return Ok(None);
@@ -25,7 +26,8 @@ async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Erro
     Ok(Some((namespace, server)))
 }
 
-/// A client that says when it is ready, waits to be told to take a lock, and says whether it got no answer.
+/// A client that says when it is ready, waits to be told to take a lock, and says whether it got no
+/// answer.
 struct Client {
     url: String,
     ready: oneshot::Sender<()>,

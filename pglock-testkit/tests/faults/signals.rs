@@ -10,7 +10,8 @@ use crate::TestResult;
 
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// What a process does that a test below starts: it takes a lock in the database of that URL, and then echoes.
+/// What a process does that a test below starts: it takes a lock in the database of that URL, and
+/// then echoes.
 #[tokio::test]
 async fn process() -> TestResult {
     let Some(url) = TestProcess::role() else {

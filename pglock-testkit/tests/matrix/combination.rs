@@ -45,7 +45,8 @@ pub(crate) enum Leave {
     Unpolled,
     /// Drops it when it has asked, and nothing has been sent.
     Unsent,
-    /// Drops it while one of the answers is on its way, counted from 0, or would be without the fault.
+    /// Drops it while one of the answers is on its way, counted from 0, or would be without the
+    /// fault.
     InTheAir(u32),
     /// Drops it when the answer is there, but was not looked at.
     Answered,
@@ -141,7 +142,8 @@ impl Leave {
     }
 }
 
-/// The faults that make a difference at a point: only what is asked can reach another session, and farewells have no answer.
+/// The faults that make a difference at a point: only what is asked can reach another session, and
+/// farewells have no answer.
 fn faults(point: Point) -> impl Iterator<Item = Fault> {
     let slow = [Fault::Silence { done: false }, Fault::Silence { done: true }, SLOW];
     let refused = [Fault::Refused { done: false }, Fault::Refused { done: true }];

@@ -1,5 +1,6 @@
-//! Every fault at every step of the driver interface, with every way in which a caller can leave: nothing may stay held, nobody may
-//! stay in line, no session may be left over, and the next caller gets the lock.
+//! Every fault at every step of the driver interface, with every way in which a caller can leave:
+//! nothing may stay held, nobody may stay in line, no session may be left over, and the next caller
+//! gets the lock.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -56,7 +57,8 @@ fn reader_that_gets_a_write_lock_may_leave_in_any_fault() {
     run_all(Scene::Sharing, &unreached);
 }
 
-/// Runs all combinations in a scene; all points but these must have been struck, by all of their faults.
+/// Runs all combinations in a scene; all points but these must have been struck, by all of their
+/// faults.
 fn run_all(scene: Scene, unreached: &[Point]) {
     let (mut ran, mut struck, mut failures) = (0, 0, Vec::new());
     let mut missing = BTreeSet::new();

@@ -56,7 +56,8 @@ enum Guard {
     Write(WriteGuard),
 }
 
-/// What the server has, but for the other process: locks that are held, those who wait, and sessions.
+/// What the server has, but for the other process: locks that are held, those who wait, and
+/// sessions.
 #[derive(Debug)]
 struct Seen {
     held: usize,
@@ -273,7 +274,8 @@ impl Play {
 
     async fn check_sessions(&mut self) -> Outcome {
         if let Some(locks) = &self.locks {
-            // Those that wait are closed when they are idle, and those that do not are kept: one, and one more to ask for readers.
+            // Those that wait are closed when they are idle, and those that do not are kept: one,
+            // and one more to ask for readers.
             let most = if self.combination.scene == Scene::Joining { 2 } else { 1 };
             let is_kept = |seen: &Seen| {
                 seen.sessions == locks.stats().sessions && (1..=most).contains(&seen.sessions)

@@ -1,4 +1,5 @@
-//! Every order of the threads of callers and of the session between them, as far as they meet at mutexes and atomics: `scripts/interleavings`.
+//! Every order of the threads of callers and of the session between them, as far as they meet at
+//! mutexes and atomics: `scripts/interleavings`.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -116,7 +117,8 @@ const SESSION: SessionId = SessionId(0);
 struct Place {
     client: Arc<Client>,
     kick: Arc<Notify>,
-    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has left is heard of.
+    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has
+    /// left is heard of.
     protected: Arc<UnsafeCell<()>>,
 }
 
@@ -152,7 +154,8 @@ impl Place {
     }
 }
 
-/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the session's task would do.
+/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
+/// session's task would do.
 fn client() -> (Arc<Client>, Arc<Notify>) {
     let limits = Limits { shared_sessions: 1, ..Limits::default() };
     let shared = Arc::new(Shared::new(limits, 1));
@@ -236,7 +239,8 @@ impl Wake for Parker {
     }
 }
 
-/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does under a mutex that loom does not know.
+/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does
+/// under a mutex that loom does not know.
 fn block_on<F: Future>(future: F) -> F::Output {
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(parker.clone());

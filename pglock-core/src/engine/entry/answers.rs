@@ -64,7 +64,8 @@ impl Entry {
         self.settle(cx);
     }
 
-    /// The wait has ended. `failed` is what to tell the caller, unless the wait was cancelled from here.
+    /// The wait has ended. `failed` is what to tell the caller, unless the wait was cancelled from
+    /// here.
     pub(crate) fn waited(
         &mut self,
         session: SessionId,
@@ -137,7 +138,8 @@ impl Entry {
         cx.sessions.push_first(hold.session, op);
     }
 
-    /// What was asked for came to nothing: tells those who asked, if there is an error, and asks again for the others.
+    /// What was asked for came to nothing: tells those who asked, if there is an error, and asks
+    /// again for the others.
     pub(crate) fn request_failed(
         &mut self,
         session: SessionId,

@@ -13,8 +13,8 @@ impl Entry {
     /// True if the caller can be served from here after all, or has been told that it cannot be.
     pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
         if self.has_guards() {
-            // Readers here hold it, and have for so long that a new one may not simply join them. Under a write lock, nobody can be asked:
-            // it is about to become a read lock.
+            // Readers here hold it, and have for so long that a new one may not simply join them.
+            // Under a write lock, nobody can be asked: it is about to become a read lock.
             return self.is_shared() && self.ask_to_join(cx);
         }
         let session = match &self.holds[..] {
@@ -30,7 +30,8 @@ impl Entry {
                 return false;
             }
             [] => cx.sessions.shared(cx.now, cx.fx),
-            // Right behind the unlock, in one statement: whoever waits at the server gets it in between.
+            // Right behind the unlock, in one statement: whoever waits at the server gets it in
+            // between.
             [hold] => hold.session,
             // Of several sessions each must have given back its part.
             _ => return false,
@@ -50,7 +51,8 @@ impl Entry {
         cx.sessions.push(session, Op::Try { key: cx.key, mode }, cx.fx);
     }
 
-    /// A session that holds the key would be let past a writer that waits, so another one has to ask. True if there is none.
+    /// A session that holds the key would be let past a writer that waits, so another one has to
+    /// ask. True if there is none.
     fn ask_to_join(&mut self, cx: &mut Context<'_>) -> bool {
         if self.ask_probe(None, cx) {
             return false;
@@ -164,7 +166,8 @@ impl Entry {
             {
                 self.want_slot(why, Some(pause), cx);
             }
-            // Nobody can be asked. To keep the reader out for want of a session might be a deadlock.
+            // Nobody can be asked. To keep the reader out for want of a session might be a
+            // deadlock.
             Why::Probe | Why::WriterWaits => {
                 self.request = Request::None;
                 self.renew(cx.now);

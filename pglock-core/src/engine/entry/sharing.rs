@@ -1,8 +1,9 @@
 //! Readers under a write lock, where [`Limits::share_write_locks`] allows it.
 //!
-//! A write lock at the server does for the readers of this process as well, so that writers and readers here follow each other without
-//! the server. Readers elsewhere have no part in it: it is turned into a read lock as soon as no writer here is in line, and at the latest when
-//! it would have to be passed on.
+//! A write lock at the server does for the readers of this process as well, so that writers and
+//! readers here follow each other without the server. Readers elsewhere have no part in it: it is
+//! turned into a read lock as soon as no writer here is in line, and at the latest when it would
+//! have to be passed on.
 
 use super::{Context, Entry, Hold, Release};
 use crate::engine::event::{HoldId, Moment};
@@ -20,7 +21,8 @@ pub(crate) enum Sharing {
     Watched,
     /// It is to be turned into a read lock.
     Queued,
-    /// It is on the way: for this session it is a read lock, for others it may be a write lock still.
+    /// It is on the way: for this session it is a read lock, for others it may be a write lock
+    /// still.
     Sent,
     /// The server did not do that; an alarm is set to try once more.
     Refused,
@@ -45,7 +47,8 @@ impl Hold {
         }
     }
 
-    /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass on to them.
+    /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass
+    /// on to them.
     fn stays(&self, writers: bool, limits: &Limits, now: Moment) -> bool {
         writers && self.is_fresh(limits, now)
     }

@@ -1,4 +1,5 @@
-//! The end of every case: nothing goes wrong any more, so everybody must get through, and nothing may be left.
+//! The end of every case: nothing goes wrong any more, so everybody must get through, and nothing
+//! may be left.
 
 use super::world::{REMOTE, World};
 use crate::engine::event::Patience;
@@ -30,7 +31,8 @@ impl World {
         self.finish();
     }
 
-    /// However long others keep what they hold, who tries is answered, and nobody waits at the server for nobody here.
+    /// However long others keep what they hold, who tries is answered, and nobody waits at the
+    /// server for nobody here.
     pub(crate) fn come_to_rest(&mut self) {
         self.pass_time_until("callers that only try are answered", |world| {
             let mut callers = world.reference.keys.values().flat_map(|key| &key.waiting);
@@ -54,7 +56,8 @@ impl World {
             self.reap_all();
             self.settle();
         }
-        // What has gone wrong already has been told by now, unless an attempt to connect has to be repeated.
+        // What has gone wrong already has been told by now, unless an attempt to connect has to be
+        // repeated.
         self.faulty = self.reference.closed && self.faulty;
     }
 

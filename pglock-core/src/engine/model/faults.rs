@@ -26,7 +26,8 @@ impl World {
         self.links.remove(&session);
     }
 
-    /// The server refuses a statement when it has done a part of it. With `half`, a probe or a downgrade ends in its middle.
+    /// The server refuses a statement when it has done a part of it. With `half`, a probe or a
+    /// downgrade ends in its middle.
     pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
         self.faulty = true;
         let link = &self.links[&id];

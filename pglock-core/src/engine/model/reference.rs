@@ -1,4 +1,5 @@
-//! What callers may expect: per key a queue of waiters and the holders, and how far a lock may pass along.
+//! What callers may expect: per key a queue of waiters and the holders, and how far a lock may pass
+//! along.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

@@ -138,7 +138,8 @@ impl World {
         Stage::Answer(results.into_iter().collect())
     }
 
-    /// Cancels what the server session is doing, which must be a wait that nobody here wants any more.
+    /// Cancels what the server session is doing, which must be a wait that nobody here wants any
+    /// more.
     fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
         let Some((id, link)) = self.links.iter_mut().find(|(_, link)| link.pid == pid) else {
             self.server.leave_queue(pid);

@@ -1,4 +1,5 @@
-//! The machine among callers, a server and other processes, with the runtime's part played step by step.
+//! The machine among callers, a server and other processes, with the runtime's part played step by
+//! step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

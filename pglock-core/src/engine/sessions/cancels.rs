@@ -1,4 +1,5 @@
-//! Cancelling a wait: until the cancel has been answered, nothing else of the session may be hit by it.
+//! Cancelling a wait: until the cancel has been answered, nothing else of the session may be hit by
+//! it.
 
 use std::cmp::Reverse;
 use std::time::Duration;

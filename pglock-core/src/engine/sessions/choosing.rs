@@ -3,14 +3,15 @@
 use super::{Role, Sessions};
 use crate::engine::event::{Effects, Moment, SessionId};
 
-/// One to answer while another one is being asked: that is all that two sides can do at the same time.
+/// One to answer while another one is being asked: that is all that two sides can do at the same
+/// time.
 const BUSY_SESSIONS: usize = 2;
 
 impl Sessions {
     /// The session for operations that answer at once; plans one if there is none.
     ///
-    /// Few keys stay on one session and travel in one statement. While more is queued than that session can soon send, another
-    /// one takes the rest.
+    /// Few keys stay on one session and travel in one statement. While more is queued than that
+    /// session can soon send, another one takes the rest.
     pub(crate) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
         let limits = &self.limits;
         let all = || self.of_role(Role::Shared);

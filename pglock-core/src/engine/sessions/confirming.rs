@@ -1,4 +1,5 @@
-//! Releases of locks that stay with their session: they are confirmed by whatever the session answers next.
+//! Releases of locks that stay with their session: they are confirmed by whatever the session
+//! answers next.
 
 use super::{Phase, Session, Sessions};
 use crate::engine::event::{Effect, Effects, Moment, Outcome, SessionId, WaiterId};
@@ -14,7 +15,8 @@ pub(crate) struct Confirms {
 }
 
 impl Sessions {
-    /// No unlock is to be sent that would confirm this release. An answer to something that was sent before says nothing about it.
+    /// No unlock is to be sent that would confirm this release. An answer to something that was
+    /// sent before says nothing about it.
     pub(crate) fn confirm_release(
         &mut self,
         id: SessionId,

@@ -14,7 +14,8 @@ impl Sessions {
         id
     }
 
-    /// Connects the next planned session, if none is being connected and the pause after a failure is over.
+    /// Connects the next planned session, if none is being connected and the pause after a failure
+    /// is over.
     pub(crate) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
         if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
             return;
@@ -49,7 +50,8 @@ impl Sessions {
         }
     }
 
-    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not come in step.
+    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not
+    /// come in step.
     pub(crate) fn note_failure(&mut self, now: Moment) {
         let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
         self.failures += 1;

@@ -1,4 +1,5 @@
-//! How long a session is believed in: until the client lease has passed since something was sent to it that has been answered.
+//! How long a session is believed in: until the client lease has passed since something was sent to
+//! it that has been answered.
 
 use std::time::Duration;
 
@@ -68,7 +69,8 @@ impl Sessions {
         false
     }
 
-    /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says nothing.
+    /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says
+    /// nothing.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
         if let Some(session) = self.table.get_mut(&id)
             && !std::mem::replace(&mut session.patient, true)
@@ -91,7 +93,8 @@ impl Sessions {
         key.filter(|_| is_due)
     }
 
-    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else tells whether they live.
+    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else
+    /// tells whether they live.
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
         let silent = |s: &Session| s.has_waited_for(self.limits.lease.client, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
@@ -104,7 +107,8 @@ impl Session {
         now >= self.sent + lease.heartbeat
     }
 
-    /// A session that waits for a lock is silent as long as the lock is not free, and holds nothing.
+    /// A session that waits for a lock is silent as long as the lock is not free, and holds
+    /// nothing.
     fn has_lease(&self) -> bool {
         self.is_open() && !matches!(self.phase, Phase::Closing) && !self.waits_for_a_lock()
     }

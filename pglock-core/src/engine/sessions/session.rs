@@ -50,7 +50,8 @@ pub(crate) struct Session {
     pub(super) watched: bool,
 }
 
-/// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it holds nothing, then holds that key.
+/// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it
+/// holds nothing, then holds that key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Shared,
@@ -64,13 +65,15 @@ pub(crate) enum Phase {
     Opening,
     Idle,
     Running(Ops),
-    /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is running.
+    /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is
+    /// running.
     CleanUp {
         failed: Op,
         error: Error,
         running: bool,
     },
-    /// Ask what is held. Some of these operations may have been done; with none, this is a heartbeat.
+    /// Ask what is held. Some of these operations may have been done; with none, this is a
+    /// heartbeat.
     Reconcile {
         doubtful: Ops,
         error: Option<Error>,

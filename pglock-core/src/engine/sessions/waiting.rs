@@ -82,7 +82,8 @@ impl Sessions {
             session.phase = Phase::Closing;
             fx.push(Effect::Kick(id));
         } else if session.watched {
-            // If it is due, its heartbeat is on the way, or somebody wanted something of it and may not any more.
+            // If it is due, its heartbeat is on the way, or somebody wanted something of it and may
+            // not any more.
             self.alarm_at(due.max(soon), Alarm::CloseIdle(id));
         }
     }

@@ -1,4 +1,5 @@
-//! Where callers find their answers: behind a mutex of its own, so that nobody who looks for one waits for the machine.
+//! Where callers find their answers: behind a mutex of its own, so that nobody who looks for one
+//! waits for the machine.
 
 use std::sync::PoisonError;
 use std::task::Waker;
@@ -19,7 +20,8 @@ pub(super) enum Slot {
     Answered(Reply),
 }
 
-/// Several answers, which callers find once this is dropped: who finds one finds what comes with it.
+/// Several answers, which callers find once this is dropped: who finds one finds what comes with
+/// it.
 pub(super) struct Answers<'a> {
     slots: &'a Slots,
     /// From the first one on.

@@ -31,7 +31,8 @@ impl State {
         self.sessions.connect_next(now, fx);
     }
 
-    /// There has been a promotion, or the address leads elsewhere now: what older sessions hold excludes nobody there.
+    /// There has been a promotion, or the address leads elsewhere now: what older sessions hold
+    /// excludes nobody there.
     fn end_sessions_of_another_server(&mut self, new: SessionId, now: Moment, fx: &mut Effects) {
         for id in self.sessions.ids() {
             if id != new && self.sessions.get(id).is_some_and(Session::is_open) {
@@ -227,7 +228,8 @@ impl State {
         }
     }
 
-    /// Of the operations that may have been done, those that turned a write lock into a read lock and were not.
+    /// Of the operations that may have been done, those that turned a write lock into a read lock
+    /// and were not.
     fn undo_downgrades(&mut self, id: SessionId, held: &[Holding], now: Moment, fx: &mut Effects) {
         let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
         else {

@@ -84,7 +84,8 @@ impl State {
     /// The session has not answered for as long as anybody may believe in it.
     pub(super) fn lease_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         self.give_up(id, &Error::silent(), now, fx);
-        // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and ask again.
+        // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and
+        // ask again.
         for id in self.sessions.long_silent(now) {
             self.give_up(id, &Error::silent(), now, fx);
         }
@@ -96,7 +97,8 @@ impl State {
         self.end(id, why, false, now, fx);
     }
 
-    /// Ends the session, which is up to do something, because nobody can tell any more what it holds.
+    /// Ends the session, which is up to do something, because nobody can tell any more what it
+    /// holds.
     pub(super) fn doubt(&mut self, id: SessionId, why: Error, now: Moment, fx: &mut Effects) {
         let error = Error::with_source(
             ErrorKind::Connection,
@@ -106,7 +108,8 @@ impl State {
         self.ended(id, &error, now, fx);
     }
 
-    /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also those who would wait.
+    /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also
+    /// those who would wait.
     fn fail_unserved(
         &mut self,
         id: SessionId,
@@ -129,7 +132,8 @@ impl State {
         }
     }
 
-    /// Cancels that a vanished session was to carry out. They may yet come, so their targets are not to be used again.
+    /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
+    /// not to be used again.
     fn reissue_cancels(&mut self, gone: &Session, now: Moment, fx: &mut Effects) {
         let sent = match &gone.phase {
             Phase::Running(ops) | Phase::Reconcile { doubtful: ops, .. } => &ops[..],

@@ -11,7 +11,8 @@ use crate::engine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::sessions::{Op, Ops, Phase, Role};
 
 impl State {
-    /// What the session is to do now. The runtime asks when the session is idle and has been kicked, and after each answer.
+    /// What the session is to do now. The runtime asks when the session is idle and has been
+    /// kicked, and after each answer.
     pub(crate) fn next(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Job {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;

@@ -21,8 +21,8 @@ impl State {
         self.look_as(Onlooker::Caller(waiter), key, now, fx);
     }
 
-    /// A session has waited for so long that its connection may have gone without a word, though others live. Another one sees whether the server
-    /// knows of it.
+    /// A session has waited for so long that its connection may have gone without a word, though
+    /// others live. Another one sees whether the server knows of it.
     pub(super) fn look_for(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
         let key = self.sessions.is_to_be_looked_for(id, now);
         let is_asked =
@@ -87,7 +87,8 @@ impl State {
         }
     }
 
-    /// The session, if it waits for the key in vain: the server, asked at that time, did not know of it.
+    /// The session, if it waits for the key in vain: the server, asked at that time, did not know
+    /// of it.
     fn missing<'a>(
         &self,
         id: SessionId,

@@ -9,7 +9,8 @@ use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
 use crate::engine::event::{Server, SessionId};
 use crate::error::{Error, ErrorKind};
 
-/// How long another session is waited for, where a pooler or a pool may have none to give; and its farewell.
+/// How long another session is waited for, where a pooler or a pool may have none to give; and its
+/// farewell.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl SessionTask {
@@ -19,7 +20,8 @@ impl SessionTask {
             if self.shared.is_lone()
                 && let Err(error) = self.probe(driver).await
             {
-                // Opened once more, it takes its settings back. The pooler may do that elsewhere, or refuse.
+                // Opened once more, it takes its settings back. The pooler may do that elsewhere,
+                // or refuse.
                 let _ = connection.ask(&self.opening(self.nonce.clone())).await;
                 connection.close().await;
                 return Err(error);
@@ -60,8 +62,9 @@ impl SessionTask {
 
     /// Whether another connection is another session.
     ///
-    /// On a transaction pooler that nobody else uses, all statements of a connection run in one server session, and nothing is amiss until
-    /// somebody comes. So somebody comes. Two sessions of a manager do that for each other.
+    /// On a transaction pooler that nobody else uses, all statements of a connection run in one
+    /// server session, and nothing is amiss until somebody comes. So somebody comes. Two sessions
+    /// of a manager do that for each other.
     async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
         let other = self.connect(driver, nonce(self.id));
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {

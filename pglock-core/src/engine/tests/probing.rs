@@ -143,7 +143,8 @@ fn a_session_that_answers_a_question_can_be_asked_soon() {
             limits.keys_per_session = 1;
             limits.waiting_sessions = 0;
         });
-        // The first key fills the session that looks go to, as long as there is no room for a second one.
+        // The first key fills the session that looks go to, as long as there is no room for a
+        // second one.
         for number in [8, KEY] {
             world.acquire(LockKey::from(number), Read, Patience::Wait);
             world.settle();

@@ -17,7 +17,8 @@ async fn faulty(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
     (manager, faults)
 }
 
-/// Begins to wait, and drops that when the server has granted the lock but before the answer has come.
+/// Begins to wait, and drops that when the server has granted the lock but before the answer has
+/// come.
 async fn drop_when_granted(lab: &Lab, lock: &Arc<dyn DistributedRwLock>, wait: bool) {
     let waiter = lock.clone();
     let acquire = start(async move {

@@ -82,7 +82,8 @@ pub async fn try_succeeds_at_once_after_a_timeout(lab: &Lab) {
     }
 }
 
-/// A wait that fails may have been granted at the same moment: the holder's release is swept around the end of the wait.
+/// A wait that fails may have been granted at the same moment: the holder's release is swept around
+/// the end of the wait.
 pub async fn failed_acquires_hold_nothing(lab: &Lab) {
     let manager = lab.manager();
     let lock = manager.rwlock("key".into());
@@ -243,7 +244,8 @@ pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
             if timeout(patience, lock.write()).await.is_err() {
                 given_up += 1;
             }
-            // At once: the same key, another one, and a wait that takes the session of the cancelled one.
+            // At once: the same key, another one, and a wait that takes the session of the
+            // cancelled one.
             let (other, next) = (manager.rwlock("other".into()), manager.rwlock("next".into()));
             let (same, other, wait) = tokio::join!(
                 lock.try_read(),

@@ -1,4 +1,5 @@
-//! What drivers do beside running statements: connecting, noticing the end, ending, and keeping secrets.
+//! What drivers do beside running statements: connecting, noticing the end, ending, and keeping
+//! secrets.
 
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -168,7 +169,8 @@ pub async fn dropped_session_is_gone_at_the_end_of_its_thread(lab: &Lab) {
     let session = place.open().await;
     let keep = move || {
         KEPT.set(Some(session));
-        // What is used last goes first: tokio's own thread-local is gone when the session is dropped.
+        // What is used last goes first: tokio's own thread-local is gone when the session is
+        // dropped.
         Runtime::new().unwrap().block_on(async {});
     };
     thread::spawn(keep).join().unwrap();

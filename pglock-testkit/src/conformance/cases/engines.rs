@@ -1,4 +1,5 @@
-//! Engines that are almost PostgreSQL: functions of the server are renamed, and others put in their place.
+//! Engines that are almost PostgreSQL: functions of the server are renamed, and others put in their
+//! place.
 
 use pglock_core::{ErrorKind, LockKey};
 

@@ -22,7 +22,8 @@ enum Failure {
     Cancel,
 }
 
-/// A wait that fails may be granted at the same moment: the release is swept from 3 ms before the failure to 3 ms after it.
+/// A wait that fails may be granted at the same moment: the release is swept from 3 ms before the
+/// failure to 3 ms after it.
 pub async fn three_thousand_failed_acquires_hold_nothing(lab: &Lab) {
     let begin = Instant::now();
     let mut lanes = JoinSet::new();

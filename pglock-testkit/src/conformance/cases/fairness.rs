@@ -63,7 +63,8 @@ pub async fn writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share(lab
     writer_among_readers(lab, &Options::default()).await;
 }
 
-/// The session that holds the key must not ask for itself whether somebody waits, and there is no other one at first.
+/// The session that holds the key must not ask for itself whether somebody waits, and there is no
+/// other one at first.
 pub async fn writer_is_not_starved_for_want_of_a_session_to_ask(lab: &Lab) {
     writer_among_readers(lab, &Options { max_waiting_sessions: 0, ..Options::default() }).await;
 }
@@ -113,8 +114,8 @@ pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
     waits.assert_percentile_below("one against 64", most(), AGE + TURN);
 }
 
-/// Each has a lock for itself, which is answered at once as a rule: nothing else would make it leave the others their time. On one thread, so
-/// that it is not the system which does.
+/// Each has a lock for itself, which is answered at once as a rule: nothing else would make it
+/// leave the others their time. On one thread, so that it is not the system which does.
 pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
     let second = Duration::from_secs(1);
     let options = Options { hand_over: Some((u32::MAX, second)), ..Options::default() };
@@ -132,7 +133,8 @@ pub async fn tasks_that_want_one_key_get_equal_turns(lab: &Lab) {
     assert!(2 * most <= 3 * least, "{least} to {most} turns");
 }
 
-/// The least and the most turns of a task, if each takes its lock again as soon as it has dropped it.
+/// The least and the most turns of a task, if each takes its lock again as soon as it has dropped
+/// it.
 async fn turns_by_drop(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) -> (u32, u32) {
     let stop = Arc::<AtomicBool>::default();
     let task = |lock: Arc<dyn DistributedRwLock>| {

@@ -99,7 +99,8 @@ fn longer_than_leases() -> Duration {
     lease().0 + Duration::from_millis(200)
 }
 
-/// The loss is told in time, the lock is free in time, and whoever gets it then is the only one who believes in it.
+/// The loss is told in time, the lock is free in time, and whoever gets it then is the only one who
+/// believes in it.
 async fn assert_no_shared_belief(
     what: &str,
     guard: &Arc<WriteGuard>,
@@ -227,7 +228,8 @@ pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-/// Whether the server would not free the lock of a client that it cannot reach; says then that the case was not run.
+/// Whether the server would not free the lock of a client that it cannot reach; says then that the
+/// case was not run.
 async fn lacks_lease(lab: &Lab) -> bool {
     let has_lease = lab.has_lease().await;
     if !has_lease {

@@ -130,7 +130,8 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(&manager, 6).await;
-    // One session waits; the others that would are refused. So may it be at first, while the connection that was compared with leaves.
+    // One session waits; the others that would are refused. So may it be at first, while the
+    // connection that was compared with leaves.
     lab.until("no more room", || manager.stats().sessions == 2 && refusals(&server) > 0).await;
     let newcomer = lab.manager_at(&url, &Options::default()).unwrap();
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;

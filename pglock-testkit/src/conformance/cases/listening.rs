@@ -21,8 +21,8 @@ impl Visit for Text {
     }
 }
 
-/// While there is one subscriber only, `tracing` believes that every thread has it, and another test that comes by a place for the first time
-/// turns that place off for all.
+/// While there is one subscriber only, `tracing` believes that every thread has it, and another
+/// test that comes by a place for the first time turns that place off for all.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Listener::silent()));
 
 impl Listener {

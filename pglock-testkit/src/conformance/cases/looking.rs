@@ -50,7 +50,8 @@ pub async fn timeout_says_who_holds_the_lock(lab: &Lab) {
     let options = Options { application_name: "the holder".to_owned(), ..Options::default() };
     let holder = lab.manager_with(&options);
     let guard = holder.rwlock("key".into()).write().await.unwrap();
-    // A busy server may not answer in time: then the error says nothing of it, and that is no failure.
+    // A busy server may not answer in time: then the error says nothing of it, and that is no
+    // failure.
     let lock = lab.manager().named_rwlock("key".into());
     for _ in 0..50 {
         let error = lock.try_write_for(Duration::from_millis(10)).await.unwrap_err();

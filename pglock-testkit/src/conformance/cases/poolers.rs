@@ -47,8 +47,8 @@ pub async fn session_pooling_works(lab: &Lab) {
     site.witness.until_quiet().await.unwrap();
 }
 
-/// Where the server's system has no `tcp_user_timeout`, keepalives alone end a session that says nothing. A pooler that does not reset its
-/// sessions shows what they are set to.
+/// Where the server's system has no `tcp_user_timeout`, keepalives alone end a session that says
+/// nothing. A pooler that does not reset its sessions shows what they are set to.
 pub async fn keepalives_leave_a_silent_session_the_lease_of_its_guards(lab: &Lab) {
     let keep = [("server_reset_query", "")];
     for guards in [2, 30] {
@@ -78,7 +78,8 @@ pub async fn statement_pooling_is_refused_for_a_lone_session(lab: &Lab) {
     assert_refused_when_alone(lab, PoolMode::Statement).await;
 }
 
-/// Nobody else uses the pooler, so that each statement finds the session that the one before it had.
+/// Nobody else uses the pooler, so that each statement finds the session that the one before it
+/// had.
 async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
     let Some(site) = Site::start(lab, mode, &[]).await else { return };
     let usual = site.shown_to_others("tcp_keepalives_count").await;
@@ -134,7 +135,8 @@ pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab)
         refused.extend(errors);
     }
     println!("{granted} granted, {} refused", refused.len());
-    // A driver may lose the reason why it closed a connection on which something came that it had not asked for.
+    // A driver may lose the reason why it closed a connection on which something came that it had
+    // not asked for.
     refused.retain(|error| cause(error).kind() != ErrorKind::Connection);
     assert!(!refused.is_empty());
     for error in refused {
@@ -149,7 +151,8 @@ fn cause(error: &Error) -> &Error {
     source.map_or(error, cause)
 }
 
-/// What is on the wire when prepared statements are mixed up is a matter of luck, so that it is told from another source here.
+/// What is on the wire when prepared statements are mixed up is a matter of luck, so that it is
+/// told from another source here.
 pub async fn answer_to_somebody_elses_question_is_told(lab: &Lab) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://test@{}/test?sslmode=disable", listener.local_addr().unwrap());
@@ -192,7 +195,8 @@ impl<'a> Site<'a> {
         Some(Self { lab, witness, pooler, _server: server })
     }
 
-    /// A setting, as another client of the pooler sees it. Without prepared statements, which may be somebody else's.
+    /// A setting, as another client of the pooler sees it. Without prepared statements, which may
+    /// be somebody else's.
     async fn shown_to_others(&self, setting: &str) -> String {
         let client = connect(self.pooler.url()).await;
         let answer = client.client().simple_query(&format!("SHOW {setting}")).await.unwrap();

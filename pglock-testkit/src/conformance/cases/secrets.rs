@@ -132,7 +132,8 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     assert!(leak.is_none(), "{leak:#?}");
     assert!(!server.log().unwrap().contains(CANARY));
     println!("{} spans and events, {} errors of {} kinds", heard.len(), errors.len(), kinds.len());
-    // All but those whose text has nothing to do with a connection: a deadlock, a server of the wrong kind, no runtime.
+    // All but those whose text has nothing to do with a connection: a deadlock, a server of the
+    // wrong kind, no runtime.
     assert_eq!(kinds.len(), 11, "{kinds:?}");
     fs::remove_file(rules).unwrap();
     lab.ready().await;

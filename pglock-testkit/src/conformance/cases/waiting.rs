@@ -137,7 +137,8 @@ pub async fn polling_waits_without_a_place_in_the_servers_queue(lab: &Lab) {
     soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// A queue for sessions to wait in would be a deadlock: each key may be freed only after another one was granted.
+/// A queue for sessions to wait in would be a deadlock: each key may be freed only after another
+/// one was granted.
 pub async fn more_keys_are_waited_for_than_there_are_sessions(lab: &Lab) {
     let manager = lab.manager_with(&Options { max_waiting_sessions: 2, ..Options::default() });
     let other = lab.manager();

@@ -12,7 +12,8 @@ use crate::faults::{FaultError, PATIENCE};
 
 /// A connection through a [`Proxy`](super::Proxy), and what shall happen to it alone.
 ///
-/// It can be asked about what passed also when it has ended; to do something to it then has no effect.
+/// It can be asked about what passed also when it has ended; to do something to it then has no
+/// effect.
 #[derive(Clone)]
 pub struct ProxyConnection {
     pub(super) shared: Arc<Shared>,
@@ -55,7 +56,8 @@ impl ProxyConnection {
         *self.shared.state.borrow() != State::Ended
     }
 
-    /// Lets nothing pass in that direction from now on; the connection stays open, and what comes is kept.
+    /// Lets nothing pass in that direction from now on; the connection stays open, and what comes
+    /// is kept.
     ///
     /// The systems on both sides see no loss: to them, the proxy has taken the bytes. See
     /// [`Namespace`](crate::faults::Namespace) for packets that are lost.
@@ -68,8 +70,8 @@ impl ProxyConnection {
         self.line(direction).stall(false);
     }
 
-    /// Keeps the next message of that type, such as `D` for a row, and all that comes after it, until
-    /// [`release`](Self::release). One type at a time: the last call counts.
+    /// Keeps the next message of that type, such as `D` for a row, and all that comes after it,
+    /// until [`release`](Self::release). One type at a time: the last call counts.
     ///
     /// The side that sent it has done what the message says, and the other side does not know yet.
     pub fn hold(&self, direction: Direction, message: char) {
@@ -95,7 +97,8 @@ impl ProxyConnection {
         self.line(direction).release();
     }
 
-    /// Resets the connection on both sides: neither gets what is under way, and both are told of an error.
+    /// Resets the connection on both sides: neither gets what is under way, and both are told of an
+    /// error.
     pub fn reset(&self) {
         self.shared.state.send_if_modified(|state| {
             let open = *state == State::Open;
@@ -106,7 +109,8 @@ impl ProxyConnection {
         });
     }
 
-    /// Ends one direction properly, as if the sender had: the receiver reads to an end. The other direction goes on.
+    /// Ends one direction properly, as if the sender had: the receiver reads to an end. The other
+    /// direction goes on.
     pub fn half_close(&self, direction: Direction) {
         self.line(direction).close();
     }

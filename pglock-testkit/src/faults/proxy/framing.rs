@@ -22,7 +22,8 @@ pub enum Frame {
     SslRequest,
     /// The client asks for GSSAPI encryption.
     GssRequest,
-    /// The server's answer of one byte to [`SslRequest`](Self::SslRequest) or [`GssRequest`](Self::GssRequest).
+    /// The server's answer of one byte to [`SslRequest`](Self::SslRequest) or
+    /// [`GssRequest`](Self::GssRequest).
     Answer(char),
     /// The client asks to cancel the statement of another connection.
     CancelRequest,
@@ -51,7 +52,8 @@ pub(super) struct Framer {
     phase: Phase,
     /// Of the frame that has begun.
     left: usize,
-    /// Whether the client waits for a byte that answers its request for encryption; both directions share it.
+    /// Whether the client waits for a byte that answers its request for encryption; both directions
+    /// share it.
     asked: Arc<AtomicBool>,
     pid: Option<i32>,
 }
@@ -77,7 +79,8 @@ impl Framer {
         })
     }
 
-    /// The frames that begin in `bytes`, and how many of the bytes were used: the head of a frame is used as a whole.
+    /// The frames that begin in `bytes`, and how many of the bytes were used: the head of a frame
+    /// is used as a whole.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> (Vec<Start>, usize) {
         let (mut starts, mut at) = (Vec::new(), 0);
         loop {

@@ -52,7 +52,8 @@ struct Seen {
 pub(super) enum Pass {
     /// All of them.
     All,
-    /// Those before that position, and then no more until the frame there is [released](Line::released).
+    /// Those before that position, and then no more until the frame there is
+    /// [released](Line::released).
     Hold { at: usize, tag: char },
     /// Those before that position, and then the connection ends.
     Cut { at: usize },

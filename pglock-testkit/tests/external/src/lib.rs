@@ -58,7 +58,8 @@ pub struct ExternalSession {
     connection: Connection,
 }
 
-/// Cut off when dropped: the client alone would wait for the answers that are due. `None` once it has ended.
+/// Cut off when dropped: the client alone would wait for the answers that are due. `None` once it
+/// has ended.
 struct Connection(Option<JoinHandle<DriverError>>);
 
 impl ExternalSession {

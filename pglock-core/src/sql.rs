@@ -102,37 +102,63 @@ macro_rules! several {
     };
 }
 
+/// What an operation answers.
+macro_rules! digit {
+    ($code:tt, $operand:literal) => {
+        concat!("CASE WHEN ", operation!($code, $operand), " THEN '1'::text ELSE '0' END")
+    };
+}
+
 /// One operation, and where its operand comes from.
 macro_rules! one {
     ($code:tt, $operand:literal, $from:literal) => {
         concat!(
             "SELECT CASE WHEN ",
             in_session!(),
-            " THEN CASE WHEN ",
-            operation!($code, $operand),
-            " THEN '1'::text ELSE '0' END END",
+            " THEN ",
+            digit!($code, $operand),
+            " END",
             $from
         )
     };
 }
 
-/// A text for each operation code, and two for several operations, because the executor prepares
-/// every branch of a `CASE` for each execution, which costs more than the lock.
+/// Two operations, in their order: the arguments of a function are evaluated from left to right.
+macro_rules! two {
+    ($first:tt, $second:tt) => {
+        concat!(
+            "SELECT CASE WHEN ",
+            in_session!(),
+            " THEN pg_catalog.textcat(",
+            digit!($first, "$2::int8"),
+            ", ",
+            digit!($second, "$3::int8"),
+            ") END"
+        )
+    };
+}
+
+/// A text for each operation code, one for each pair that a lone caller sends who drops a guard and
+/// asks for the next lock, and two for all else, because the executor prepares every branch of a
+/// `CASE`, and an aggregate, for each execution, which costs more than the lock.
 macro_rules! operations {
-    (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*]) => {
-        /// One operation, chosen by its code: `$1` nonce, `$2` operand.
+    (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*],
+     together: [$([$first:tt $second:tt])*]) => {
+        /// The operations with these codes, each with an operand of its own: `$1` nonce, `$2` the
+        /// first operand, `$3` the second.
         ///
-        /// Where the operand is named once, no row is made of it.
-        pub(crate) fn one(code: i16) -> Option<&'static str> {
-            match code {
-                $($common => Some(one!($common, "$2::int8", "")),)*
-                $($direct => Some(one!($direct, "$2::int8", "")),)*
-                $($code => Some(one!($code, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
+        /// Where an operand is named once, no row is made of it.
+        pub(crate) fn few(codes: &[i16]) -> Option<&'static str> {
+            match codes {
+                $([$common] => Some(one!($common, "$2::int8", "")),)*
+                $([$direct] => Some(one!($direct, "$2::int8", "")),)*
+                $([$code] => Some(one!($code, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
+                $([$first, $second] => Some(two!($first, $second)),)*
                 _ => None,
             }
         }
 
-        /// The text for several operations: `$1` nonce, `$2` these codes, `$3` operands.
+        /// Any number of operations: `$1` nonce, `$2` these codes, `$3` operands.
         pub(crate) fn many(codes: &[i16]) -> &'static str {
             if codes.iter().all(|code| [$($common),*].contains(code)) {
                 several!($($common)*)
@@ -143,7 +169,12 @@ macro_rules! operations {
     };
 }
 
-operations!(common: [0 1 2 3], at once: [4 5 16], in a row: [6 8 9 10 11 12 13 14 17 18 19 27]);
+operations!(
+    common: [0 1 2 3],
+    at once: [4 5 16],
+    in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
+    together: [[2 0] [2 1] [3 0] [3 1]]
+);
 
 /// Sets something for the session, or back to what it was if the session has an earlier one's mark.
 /// Some settings not everywhere.

@@ -1,5 +1,6 @@
-use std::slice;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::statement::{Param, Statement};
 use crate::key::LockKey;
@@ -9,14 +10,9 @@ use crate::sql;
 /// Operations to do in one round trip.
 #[derive(Clone, Debug)]
 pub struct Request {
-    body: Body,
+    codes: SmallVec<[i16; 2]>,
+    operands: SmallVec<[i64; 2]>,
     nonce: Arc<str>,
-}
-
-#[derive(Clone, Debug)]
-enum Body {
-    One { sql: &'static str, code: i16, operand: i64 },
-    Many { codes: Vec<i16>, operands: Vec<i64> },
 }
 
 /// A thing to do in a session. All answer at once, but for [`Lock`](Self::Lock).
@@ -56,31 +52,21 @@ pub struct Answer(Option<String>);
 
 impl Request {
     pub(crate) fn operations(nonce: Arc<str>, operations: impl Iterator<Item = Operation>) -> Self {
-        let mut encoded = operations.map(Operation::encode).peekable();
-        let first = encoded.next();
-        let body = match first {
-            Some((code, operand))
-                if encoded.peek().is_none()
-                    && let Some(sql) = sql::one(code) =>
-            {
-                Body::One { sql, code, operand }
-            }
-            _ => {
-                let (codes, operands) = first.into_iter().chain(encoded).unzip();
-                Body::Many { codes, operands }
-            }
-        };
-        Self { body, nonce }
+        let (codes, operands) = operations.map(Operation::encode).unzip();
+        Self { codes, operands, nonce }
     }
 
     /// For an SQL client.
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
-        match &self.body {
-            Body::One { sql, operand, .. } => Statement::new(sql, [nonce, Param::Int8(*operand)]),
-            Body::Many { codes, operands } => {
-                let arrays = [Param::Int2Array(codes), Param::Int8Array(operands)];
-                Statement::new(sql::many(codes), [nonce, arrays[0], arrays[1]])
+        match (sql::few(&self.codes), &self.operands[..]) {
+            (Some(sql), &[operand]) => Statement::new(sql, [nonce, Param::Int8(operand)]),
+            (Some(sql), &[first, second]) => {
+                Statement::new(sql, [nonce, Param::Int8(first), Param::Int8(second)])
+            }
+            (_, operands) => {
+                let arrays = [Param::Int2Array(&self.codes), Param::Int8Array(operands)];
+                Statement::new(sql::many(&self.codes), [nonce, arrays[0], arrays[1]])
             }
         }
     }
@@ -94,11 +80,8 @@ impl Request {
     /// For a backend that does not speak SQL: the operations to do, in this order. Their results
     /// make the [`Answer`].
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
-        let (codes, operands) = match &self.body {
-            Body::One { code, operand, .. } => (slice::from_ref(code), slice::from_ref(operand)),
-            Body::Many { codes, operands } => (&codes[..], &operands[..]),
-        };
-        codes.iter().zip(operands).filter_map(|(code, operand)| Operation::decode(*code, *operand))
+        let encoded = self.codes.iter().zip(&self.operands);
+        encoded.filter_map(|(code, operand)| Operation::decode(*code, *operand))
     }
 }
 
@@ -191,13 +174,13 @@ mod tests {
                     Operation::Lock(key, mode),
                 ] {
                     let (code, operand) = operation.encode();
-                    assert!(sql::one(code).is_some());
+                    assert!(sql::few(&[code]).is_some());
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
             }
             for operation in [Operation::Probe(key), Operation::Downgrade(key)] {
                 let (code, operand) = operation.encode();
-                assert!(sql::one(code).is_some());
+                assert!(sql::few(&[code]).is_some());
                 assert_eq!(Operation::decode(code, operand), Some(operation));
             }
         }
@@ -230,11 +213,12 @@ mod tests {
 
     #[test]
     fn parameters_appear_once_each_and_in_order() {
-        let one = sql::one(TRY_LOCK).unwrap();
+        let one = sql::few(&[TRY_LOCK]).unwrap();
+        let two = sql::few(&[UNLOCK, TRY_LOCK]).unwrap();
         let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_LOCK, PING][..]].map(sql::many);
         assert_ne!(many[0], many[1]);
         for (text, count) in
-            [(sql::OPEN, 5), (one, 2), (many[0], 3), (many[1], 3), (sql::HOLDINGS, 1)]
+            [(sql::OPEN, 5), (one, 2), (two, 3), (many[0], 3), (many[1], 3), (sql::HOLDINGS, 1)]
         {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);

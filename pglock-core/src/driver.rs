@@ -60,7 +60,8 @@ pub trait Session: Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`DriverError::statement`] if the server refused the statement and the session goes on;
+    /// [`DriverError::statement`] if the server refused the statement and the session goes on,
+    /// [`DriverError::protocol`] if the answer is not one to what was asked, and
     /// [`DriverError::connection`] in every other case.
     fn run(
         &mut self,

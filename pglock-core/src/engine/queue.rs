@@ -43,13 +43,16 @@ impl Queue {
         self.waiters.front()
     }
 
-    pub(super) fn push_back(&mut self, waiter: Waiter) {
+    /// True if it is first in line.
+    pub(super) fn push_back(&mut self, waiter: Waiter) -> bool {
         self.tries += usize::from(waiter.patience == Patience::Try);
         self.writers += usize::from(waiter.mode == Mode::Write);
         if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {
-            return self.waiters.push_front(waiter);
+            self.waiters.push_front(waiter);
+            return true;
         }
         self.waiters.push_back(waiter);
+        self.waiters.len() == 1
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Waiter> {

@@ -125,8 +125,10 @@ impl State {
         let (sessions, holds) = (&mut self.sessions, &mut self.holds);
         let cx = &mut Context { key, now, sessions, holds, fx };
         change(entry, cx, &mut self.spare, |entry, cx| {
-            entry.queue.push_back(waiter);
-            entry.settle(cx);
+            // To wait behind others changes nothing for anybody.
+            if entry.queue.push_back(waiter) || patience == Patience::Try {
+                entry.settle(cx);
+            }
         });
     }
 
@@ -258,9 +260,10 @@ fn change(
     let entry = place.get_mut();
     let queued = entry.queue.len();
     // What it had a moment ago must not be in its own way.
-    cx.sessions.claims.change(entry.claims(), Claims::default());
+    cx.sessions.claims.change(entry.counted, Claims::default());
     act(entry, cx);
-    cx.sessions.claims.change(Claims::default(), entry.claims());
+    entry.counted = entry.claims();
+    cx.sessions.claims.change(Claims::default(), entry.counted);
     cx.sessions.queued = cx.sessions.queued + entry.queue.len() - queued;
     if entry.is_unused() {
         let entry = place.remove();

@@ -3,11 +3,12 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use super::{ELSEWHERE, SHARED, hold_of, holding, is_granted, key, world};
+use super::{ELSEWHERE, SHARED, WAITING, hold_of, holding, is_granted, key, waiting, world};
 use crate::driver::Operation;
 use crate::engine::event::{Outcome, Patience};
 use crate::engine::model::turns::refusal;
 use crate::engine::model::world::Stage;
+use crate::error::ErrorKind;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
@@ -36,6 +37,19 @@ fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
     world.settle();
     let [reason] = &world.losses[..] else { panic!("{:?}", world.losses) };
     assert_eq!(reason.source().expect("there is a cause").to_string(), refusal().to_string());
+}
+
+#[test]
+fn a_clean_up_that_ran_in_another_server_session_tells_who_waits() {
+    let (mut world, waiter) = waiting(Write);
+    world.refuse(WAITING, 0, false);
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::Sent(vec![Operation::UnlockAll]));
+    world.links.get_mut(&WAITING).unwrap().stage = Stage::Answer(None.into());
+    world.turn(WAITING, true);
+    let Outcome::Failed(error) = &world.outcomes[&waiter.0] else { panic!("it was told nothing") };
+    assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
+    world.settle();
 }
 
 #[test]

@@ -44,8 +44,9 @@ impl Lab {
     }
 }
 
+/// Without a prepared statement, whose end would be told and answered later.
 async fn pid(client: &PostgresWitness) -> Result<i32, tokio_postgres::Error> {
-    client.client().query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)
+    client.client().query_typed("SELECT pg_backend_pid()", &[]).await?[0].try_get(0)
 }
 
 async fn until(what: &str, reached: impl Fn() -> bool) -> TestResult {

@@ -85,55 +85,51 @@ macro_rules! operation {
     (27, $o:literal) => { downgrade!(pair $o) };
 }
 
+/// A statement that answers this in the session that it is meant for, and NULL in any other.
+macro_rules! answer {
+    ($($part:expr),*) => {
+        concat!("SELECT CASE WHEN ", in_session!(), " THEN ", $($part,)* " END")
+    };
+}
+
+/// How an operation went.
+macro_rules! digit {
+    ($($done:expr),*) => {
+        concat!("CASE WHEN ", $($done,)* " THEN '1'::text ELSE '0' END")
+    };
+}
+
 /// Several operations, in the order of the arrays: `$1` nonce, `$2` codes, `$3` operands.
 ///
 /// The subquery is run when it is first asked for its value, so not in another session. Functions
 /// in a select list give row after row; in a `FROM` they would fill a table first.
 macro_rules! several {
     ($($code:tt)*) => {
-        concat!(
-            "SELECT CASE WHEN ",
-            in_session!(),
-            " THEN (SELECT pg_catalog.string_agg(CASE WHEN CASE o.code",
-            $(" WHEN ", $code, " THEN ", operation!($code, "o.operand"),)*
-            " END THEN '1' ELSE '0' END, '') FROM (SELECT",
-            " pg_catalog.unnest($2::int2[]) AS code, pg_catalog.unnest($3::int8[]) AS operand) AS o) END"
+        answer!(
+            "(SELECT pg_catalog.string_agg(",
+            digit!("CASE o.code", $(" WHEN ", $code, " THEN ", operation!($code, "o.operand"),)* " END"),
+            ", '') FROM (SELECT",
+            " pg_catalog.unnest($2::int2[]) AS code, pg_catalog.unnest($3::int8[]) AS operand) AS o)"
         )
-    };
-}
-
-/// What an operation answers.
-macro_rules! digit {
-    ($code:tt, $operand:literal) => {
-        concat!("CASE WHEN ", operation!($code, $operand), " THEN '1'::text ELSE '0' END")
     };
 }
 
 /// One operation, and where its operand comes from.
 macro_rules! one {
     ($code:tt, $operand:literal, $from:literal) => {
-        concat!(
-            "SELECT CASE WHEN ",
-            in_session!(),
-            " THEN ",
-            digit!($code, $operand),
-            " END",
-            $from
-        )
+        concat!(answer!(digit!(operation!($code, $operand))), $from)
     };
 }
 
 /// Two operations, in their order: the arguments of a function are evaluated from left to right.
 macro_rules! two {
     ($first:tt, $second:tt) => {
-        concat!(
-            "SELECT CASE WHEN ",
-            in_session!(),
-            " THEN pg_catalog.textcat(",
-            digit!($first, "$2::int8"),
+        answer!(
+            "pg_catalog.textcat(",
+            digit!(operation!($first, "$2::int8")),
             ", ",
-            digit!($second, "$3::int8"),
-            ") END"
+            digit!(operation!($second, "$3::int8")),
+            ")"
         )
     };
 }

@@ -21,8 +21,6 @@ pub(super) struct Entry {
     /// one.
     pub(super) holds: Vec<Hold>,
     pub(super) request: Request,
-    /// Its part of what the sessions have counted.
-    pub(super) counted: Claims,
     /// In line for a waiting session.
     place: Option<Place>,
 }

@@ -260,10 +260,9 @@ fn change(
     let entry = place.get_mut();
     let queued = entry.queue.len();
     // What it had a moment ago must not be in its own way.
-    cx.sessions.claims.change(entry.counted, Claims::default());
+    cx.sessions.claims.change(entry.claims(), Claims::default());
     act(entry, cx);
-    entry.counted = entry.claims();
-    cx.sessions.claims.change(Claims::default(), entry.counted);
+    cx.sessions.claims.change(Claims::default(), entry.claims());
     cx.sessions.queued = cx.sessions.queued + entry.queue.len() - queued;
     if entry.is_unused() {
         let entry = place.remove();

@@ -39,7 +39,7 @@ pub(crate) struct World {
     /// What the sessions were told to do, and the answers to callers.
     pub(crate) sent: Vec<(SessionId, Operation)>,
     pub(crate) outcomes: BTreeMap<usize, Outcome>,
-    /// Why sessions with locks were lost, in order.
+    /// Why sessions were lost, in order.
     pub(crate) losses: Vec<Error>,
     next_pid: Pid,
     next_waiter: usize,

@@ -81,7 +81,7 @@
 //! | debug | `lock not acquired`, in the span | `error` |
 //! | debug | `lock session opened`, `lock session ended` | `pid`; `error`: why it ended |
 //! | debug | `lock session could not be opened` | `error` |
-//! | warn | `locks lost: …` | `pid`, `held`: how many, `error`: why |
+//! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
 //!
 //! With the feature `metrics`, by the crate of this name, labelled with the `application_name`

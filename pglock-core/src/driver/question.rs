@@ -54,7 +54,7 @@ pub enum Fact {
     /// once, else 0.
     LocksWork = 5,
     /// The server's lease in milliseconds, after which it ends a session that says nothing; 0 if it
-    /// has none.
+    /// has none. A server that lives in the same process, and so with its clients, leaves it out.
     Lease = 6,
     /// Entries of the lock table that all users of the server share.
     LockTable = 7,

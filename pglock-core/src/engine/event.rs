@@ -39,8 +39,9 @@ pub(crate) struct Server {
     /// The session's backend pid.
     pub(crate) pid: i32,
     pub(crate) version: i64,
-    /// Whether the server ends a session that says nothing for a while.
-    pub(crate) has_lease: bool,
+    /// Whether the server ends a session that says nothing for a while; `None` if no client can
+    /// fall silent there.
+    pub(crate) has_lease: Option<bool>,
     /// Entries of the lock table that all users share, if the server tells.
     pub(crate) lock_table: Option<usize>,
     /// Which server, and which of its databases.
@@ -98,8 +99,8 @@ pub(crate) enum Effect {
         session: SessionId,
         until: Moment,
     },
-    /// Every guard of the session has lost its lock. Comes before anybody else is granted one of
-    /// them.
+    /// Every guard of the session has lost its lock: so many locks. Comes before anybody else is
+    /// granted one of them.
     Lost {
         session: SessionId,
         held: usize,

@@ -216,8 +216,11 @@ impl State {
 
     fn close(&mut self, now: Moment, fx: &mut Effects) {
         self.closed = true;
-        for (id, session) in self.sessions.iter().filter(|(_, s)| s.held > 0) {
-            fx.push(Effect::Lost { session: id, held: session.held, error: Error::closed() });
+        for id in self.sessions.ids() {
+            let held = self.guarded_by(id);
+            if held > 0 {
+                fx.push(Effect::Lost { session: id, held, error: Error::closed() });
+            }
         }
         for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {

@@ -18,14 +18,14 @@ pub struct Stats {
     /// Those among them for which the server was not asked: the lock passed from one caller of this
     /// process to another.
     pub hand_overs: u64,
-    /// Locks that were lost, because the session that held them ended.
+    /// Locks that guards have lost, because the session that held them ended.
     pub losses: u64,
     /// Sessions that were opened in the place of one that had ended.
     pub reconnects: u64,
     /// How long ago the last question was sent that a session has answered about what it holds.
     pub last_heartbeat: Option<Duration>,
     /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so
-    /// from version 14 on.
+    /// from version 14 on. Always `None` where no client can fall silent, as in memory.
     pub has_lease: Option<bool>,
 }
 
@@ -43,7 +43,7 @@ impl State {
             losses: counts.losses,
             reconnects: counts.reconnects,
             last_heartbeat: last_heartbeat.map(|sent| now.saturating_sub(sent)),
-            has_lease: self.sessions.server.map(|server| server.has_lease),
+            has_lease: self.sessions.server.and_then(|server| server.has_lease),
         }
     }
 }

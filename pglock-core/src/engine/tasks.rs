@@ -110,7 +110,7 @@ impl SessionTask {
                 let pid = server.pid;
                 self.life.set_pid(pid);
                 tracing::debug!(pid, "lock session opened");
-                if !server.has_lease {
+                if server.has_lease == Some(false) {
                     tracing::warn!(
                         pid,
                         version = server.version,

@@ -115,6 +115,7 @@ macro_rules! __each_case {
                 guard_may_be_dropped_outside_a_runtime,
                 guard_may_outlive_its_lock_and_manager,
                 runtime_shutdown_frees_its_locks,
+                program_that_drops_its_guard_and_ends_warns_of_no_loss: Process,
                 current_thread_runtime_is_enough,
                 releases_need_no_other_connection,
             ],

@@ -171,6 +171,13 @@ impl Reference {
         assert!(!confirm.lost, "{confirm:?} is confirmed");
     }
 
+    /// Locks that guards believe to have by this session.
+    pub(crate) fn guarded_by(&self, session: SessionId) -> usize {
+        let guards = self.keys.values().flat_map(|key| &key.guards);
+        let holds = guards.filter(|guard| guard.session == session && !guard.lost);
+        holds.map(|guard| guard.hold.0).collect::<BTreeSet<_>>().len()
+    }
+
     pub(crate) fn lost(&mut self, session: SessionId) {
         let guards = self.keys.values_mut().flat_map(|key| &mut key.guards);
         for guard in guards.filter(|guard| guard.session == session) {

@@ -29,7 +29,8 @@ impl World {
         match std::mem::replace(&mut link.stage, Stage::Idle) {
             Stage::Connecting => {
                 let timeline = self.timeline;
-                let server = Facts { pid: link.pid, has_lease: true, timeline, ..Facts::default() };
+                let server =
+                    Facts { pid: link.pid, has_lease: Some(true), timeline, ..Facts::default() };
                 link.heard = self.now;
                 self.step(Event::Opened { session: id, server });
                 self.ask_next(id);

@@ -225,7 +225,9 @@ impl World {
                 let link = self.links.get_mut(&session).expect("only what is there is confirmed");
                 link.believed = until;
             }
-            Effect::Lost { session, error, .. } => {
+            Effect::Lost { session, held, error } => {
+                let guarded = self.reference.guarded_by(session);
+                assert_eq!(held, guarded, "a loss is one of locks that guards have");
                 self.losses.push(error);
                 self.reference.lost(session);
             }

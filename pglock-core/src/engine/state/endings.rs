@@ -53,12 +53,13 @@ impl State {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        fx.push(Effect::Lost { session: id, held: session.held, error: error.clone() });
+        let held = self.guarded_by(id);
+        fx.push(Effect::Lost { session: id, held, error: error.clone() });
         session.confirms.fail(fx);
         Self::fail_looks(&mut session, error, fx);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;
-            self.sessions.counts.losses += session.held as u64;
+            self.sessions.counts.losses += held as u64;
         }
         if session.has_failed() {
             self.sessions.note_failure(now);
@@ -79,6 +80,12 @@ impl State {
         if self.closed {
             self.sessions.kick_all(fx);
         }
+    }
+
+    /// Locks of the session that guards still have. The others are being released.
+    pub(super) fn guarded_by(&self, id: SessionId) -> usize {
+        let holds = self.entries.values().flat_map(|entry| &entry.holds);
+        holds.filter(|hold| hold.session == id && hold.guards > 0).count()
     }
 
     /// The session has not answered for as long as anybody may believe in it.

@@ -112,7 +112,7 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
     Ok(Server {
         pid,
         version: fact(Fact::Version),
-        has_lease: fact(Fact::Lease) > 0,
+        has_lease: Fact::Lease.find(facts).map(|lease| lease > 0),
         lock_table: Fact::LockTable.find(facts).and_then(|entries| usize::try_from(entries).ok()),
         identity: (fact(Fact::System), fact(Fact::Database)),
         timeline: fact(Fact::Timeline),

@@ -20,6 +20,18 @@ fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
 }
 
 #[test]
+fn a_lock_without_a_guard_is_not_lost() {
+    let (mut world, hold) = holding(Write);
+    // The release is on its way.
+    world.release(key(), hold, false);
+    world.turn(SHARED, true);
+    world.kill(SHARED, false);
+    world.settle();
+    assert_eq!(world.losses.len(), 1, "the session has ended");
+    assert_eq!(world.state.stats(world.now).losses, 0);
+}
+
+#[test]
 fn a_promotion_loses_older_guards_and_asks_again_for_those_who_wait() {
     let (mut world, _) = holding(Write);
     world.server.try_lock(ELSEWHERE, 8.into(), Write);

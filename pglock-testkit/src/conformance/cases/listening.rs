@@ -40,6 +40,11 @@ impl Listener {
         self.notes().clone()
     }
 
+    /// A text for each warning so far.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.heard().into_iter().filter(|text| text.contains("level: Level(Warn)")).collect()
+    }
+
     fn note(&self, metadata: Option<&Metadata<'_>>, record: impl FnOnce(&mut Text)) {
         let mut text = Text(metadata.map(|metadata| format!("{metadata:?}")).unwrap_or_default());
         record(&mut text);

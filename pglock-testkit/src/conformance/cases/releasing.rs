@@ -7,6 +7,7 @@ use std::time::Duration;
 use pglock_core::Mode;
 use tokio::runtime;
 
+use super::listening::Listener;
 use crate::conformance::{Lab, soon, start};
 
 pub async fn dropped_guard_frees_the_lock(lab: &Lab) {
@@ -100,6 +101,30 @@ pub async fn runtime_shutdown_frees_its_locks(lab: &Lab) {
     drop(guards);
     // The manager goes on in the runtime it is used in next.
     soon("a new runtime", lock.write()).await.unwrap().release().await.unwrap();
+}
+
+/// In a process of its own, because the listener hears all of it.
+pub async fn program_that_drops_its_guard_and_ends_warns_of_no_loss(lab: &Lab) {
+    if !lab.is_child() {
+        drop(lab.start_process());
+        return;
+    }
+    let listener = Listener::start();
+    tracing::subscriber::set_global_default(listener.clone()).unwrap();
+    for _ in 0..20 {
+        let manager = lab.manager();
+        let program = thread::spawn(move || {
+            let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                drop(manager.rwlock("key".into()).write().await.unwrap());
+            });
+        });
+        program.join().unwrap();
+    }
+    let warnings = listener.warnings();
+    let lost = warnings.iter().filter(|text| text.contains("locks lost"));
+    assert_eq!(lost.count(), 0, "{warnings:#?}");
+    lab.ready().await;
 }
 
 pub async fn current_thread_runtime_is_enough(lab: &Lab) {

@@ -19,6 +19,12 @@ mod question;
 mod request;
 mod statement;
 
+/// What an adapter over an SQL client runs first in each session: a text of several statements,
+/// without parameters and without rows, for the simple query protocol.
+///
+/// Without it, what a role has set can keep even the first question from being answered.
+pub const PRELUDE: &str = crate::sql::PRELUDE;
+
 /// Opens sessions.
 ///
 /// # Behavior
@@ -35,6 +41,7 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// # Behavior
     ///
     /// - Connects once: the engine retries, one attempt at a time, with back-off.
+    /// - Runs [`PRELUDE`] in the connection, after the user's set-up hooks, if it speaks SQL.
     /// - Reports the server's own reason: an authentication failure or a full server is not a
     ///   time-out.
     /// - Leaves no connection behind when its future is dropped.

@@ -200,8 +200,19 @@ macro_rules! setting {
     };
 }
 
-/// First statement of a session: its settings, its nonce, and the facts about the server, in one
-/// round trip.
+/// Runs before [`OPEN`], by the simple protocol, because of what a role may have set.
+///
+/// A serializable, read-only, deferrable transaction waits for its first snapshot while others
+/// write, and so does each statement by itself. Every statement that returns rows takes a snapshot,
+/// even to be parsed; these take none. To compile [`OPEN`] takes longer than some time-outs.
+///
+/// A pooler in transaction mode may keep these two for its other clients, if it then refuses
+/// [`OPEN`], so that nothing is here that others would miss.
+pub(crate) const PRELUDE: &str =
+    "SET SESSION CHARACTERISTICS AS TRANSACTION NOT DEFERRABLE; SET jit = off";
+
+/// Second statement of a session: its settings, its nonce, and the facts about the server, in one
+/// round trip. What is set, and why, is in `docs/settings.md`.
 ///
 /// `$1` nonce, `$2` application name, `$3` lease and `$4` time for acknowledgements, both in
 /// milliseconds, `$5` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
@@ -225,6 +236,12 @@ pub(crate) const OPEN: &str = concat!(
     setting!("application_name", "p.name"),
     setting!("search_path", "'pg_catalog'"),
     setting!("plan_cache_mode", "'force_generic_plan'"),
+    setting!("default_transaction_isolation", "'read committed'"),
+    setting!("default_transaction_deferrable", "'off'"),
+    setting!("exit_on_error", "'off'"),
+    setting!("jit", "'off'"),
+    setting!("max_parallel_workers_per_gather", "'0'"),
+    setting!("work_mem", "'64MB'"),
     setting!("statement_timeout", "'0'"),
     setting!("lock_timeout", "'0'"),
     setting!("idle_in_transaction_session_timeout", "'0'"),

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use diesel::connection::CacheSize;
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures::future::BoxFuture;
-use pglock_core::driver::{Driver, DriverError};
+use pglock_core::driver::{Driver, DriverError, PRELUDE};
 use tokio_postgres::{Config, NoTls};
 
 use crate::error::driver_error;
@@ -80,6 +80,10 @@ impl Driver for DieselDriver {
             Source::Url(config) => establish(config).await,
             Source::Function(connect) => connect().await,
         };
+        connection
+            .batch_execute(PRELUDE)
+            .await
+            .map_err(|error| driver_error(error.into(), false))?;
         let mut connection = connection.map_err(|error| driver_error(error, false))?;
         connection.set_prepared_statement_cache_size(CacheSize::Unbounded);
         Ok(DieselSession::new(connection))

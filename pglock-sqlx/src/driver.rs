@@ -89,7 +89,7 @@ impl Driver for SqlxDriver {
         match PgListener::connect_with(&pool).await {
             Ok(listener) => {
                 self.proven.store(true, Ordering::Relaxed);
-                Ok(SqlxSession::new(listener, pool))
+                Ok(session)
             }
             Err(sqlx::Error::PoolTimedOut) => {
                 try_out(&options).await?;
@@ -124,3 +124,5 @@ async fn try_out(options: &PgConnectOptions) -> Result<(), DriverError> {
     let _ = connection.close().await;
     Ok(())
 }
+                let mut session = SqlxSession::new(listener, pool);
+                session.prepare().await?;

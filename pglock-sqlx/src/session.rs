@@ -2,7 +2,9 @@ use std::io;
 use std::sync::LazyLock;
 use std::thread;
 
-use pglock_core::driver::{Answer, DriverError, Param, Question, Request, Row, Session, Statement};
+use pglock_core::driver::{
+    Answer, DriverError, PRELUDE, Param, Question, Request, Row, Session, Statement,
+};
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{Acquire, FromRow, PgPool};
 use tokio::runtime::{Builder, Handle};
@@ -36,6 +38,14 @@ impl SqlxSession {
         // the engine's back.
         drop(pool.close());
         Self { listener: Some(listener), pool }
+    }
+
+    /// What comes first in a session.
+    pub(crate) async fn prepare(&mut self) -> Result<(), DriverError> {
+        let Some(listener) = &mut self.listener else {
+            return Err(is_over());
+        };
+        sqlx::raw_sql(PRELUDE).execute(listener).await.map(drop).map_err(driver_error)
     }
 
     /// `single`: there is one row, which sqlx gives without a stream around it.

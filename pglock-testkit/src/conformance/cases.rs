@@ -307,6 +307,7 @@ macro_rules! __each_case {
                 timeouts_of_the_database_shorten_neither_waits_nor_holds: Postgres,
                 timeouts_of_the_role_shorten_neither_waits_nor_holds: Postgres,
             ],
+                all_settings_of_the_role_at_once_change_nothing: Postgres,
             secrets: [
                 password_is_shown_nowhere: Postgres,
             ],

@@ -42,7 +42,7 @@ impl SessionTask {
         driver: &D,
         nonce: Arc<str>,
     ) -> Result<(D::Session, Server), Error> {
-        let mut connection = driver.connect().await?;
+        let mut connection = driver.connect().await.map_err(DriverError::at_open)?;
         let facts = connection.ask(&self.opening(nonce)).await.map_err(DriverError::at_open)?;
         match check(&facts) {
             Ok(server) => Ok((connection, server)),

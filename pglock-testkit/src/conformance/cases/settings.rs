@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pglock_core::LockKey;
+use pglock_core::{ErrorKind, LockKey, Mode};
 use tokio::time::{Instant, sleep};
 
-use super::{connect, database, execute};
+use super::{as_role, connect, database, execute};
 use crate::conformance::{Lab, Manager, Options, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
@@ -93,6 +93,84 @@ pub async fn timeouts_of_the_role_shorten_neither_waits_nor_holds(lab: &Lab) {
     execute(&witness, "CREATE ROLE hasty LOGIN").await;
     set_timeouts(&witness, "ROLE hasty").await;
     assert_patient(lab, &witness, &server.url().replace("test:test@", "hasty:x@")).await;
+}
+
+/// What `docs/settings.md` lists, as bad as it gets. A setting that the server does not have is
+/// passed over, and so is one that only a superuser may set where there is none.
+const HOSTILE: &str = "
+    default_transaction_isolation=serializable default_transaction_read_only=on
+    default_transaction_deferrable=on exit_on_error=on statement_timeout=300ms lock_timeout=300ms
+    idle_in_transaction_session_timeout=300ms idle_session_timeout=300ms transaction_timeout=300ms
+    jit=on jit_above_cost=0 jit_inline_above_cost=0 jit_optimize_above_cost=0
+    work_mem=64kB hash_mem_multiplier=1 temp_file_limit=0 max_stack_depth=100kB
+    force_parallel_mode=on debug_parallel_query=on parallel_setup_cost=0 parallel_tuple_cost=0
+    min_parallel_table_scan_size=0 max_parallel_workers_per_gather=8
+    parallel_leader_participation=off plan_cache_mode=force_custom_plan geqo_threshold=2
+    from_collapse_limit=1 join_collapse_limit=1 cursor_tuple_fraction=0
+    client_min_messages=debug5 client_encoding=LATIN1 DateStyle=German IntervalStyle=sql_standard
+    TimeZone=Pacific/Chatham extra_float_digits=-15 bytea_output=escape array_nulls=off
+    transform_null_equals=on standard_conforming_strings=off backslash_quote=off
+    quote_all_identifiers=on operator_precedence_warning=on search_path=nowhere row_security=off
+    restrict_nonsystem_relation_kind=view session_replication_role=replica
+    stats_fetch_consistency=snapshot compute_query_id=on track_activities=off deadlock_timeout=1ms
+    log_statement=all log_min_duration_statement=0 log_min_messages=debug5 log_lock_waits=on
+    log_executor_stats=on debug_print_parse=on debug_print_rewritten=on debug_print_plan=on
+    client_connection_check_interval=0 tcp_keepalives_idle=1 tcp_keepalives_interval=1
+    tcp_keepalives_count=1 tcp_user_timeout=100 synchronous_commit=off ignore_checksum_failure=on
+    zero_damaged_pages=on event_triggers=off application_name=hostile";
+
+pub async fn all_settings_of_the_role_at_once_change_nothing(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let (witness, writer) = (connect(server.url()).await, connect(server.url()).await);
+    execute(&witness, "CREATE ROLE hostile LOGIN").await;
+    let exists = "SELECT name FROM pg_catalog.pg_settings";
+    let rows = witness.client().query(exists, &[]).await.unwrap();
+    let known: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let enabled = known.iter().filter(|name| name.starts_with("enable_"));
+    let hostile = HOSTILE.split_whitespace().filter_map(|setting| setting.split_once('='));
+    let hostile: Vec<_> = hostile
+        .filter(|(name, _)| known.iter().any(|known| known == name))
+        .chain(enabled.map(|name| (&**name, "off")))
+        .collect();
+    for (name, value) in &hostile {
+        execute(&witness, &format!("ALTER ROLE hostile SET {name} = '{value}'")).await;
+    }
+    println!("{} settings", hostile.len());
+    // Until this ends, no deferrable transaction has its snapshot.
+    execute(&writer, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT FROM pg_catalog.pg_class").await;
+    // So that what the server shows of its locks does not fit in `work_mem`.
+    let many =
+        "SELECT pg_catalog.pg_advisory_lock(99, n) FROM pg_catalog.generate_series(1, 2000) AS n";
+    execute(&witness, many).await;
+    let url = as_role(server.url(), "hostile");
+    connect(&url).await.client().query("SELECT 1", &[]).await.expect_err("it is hostile");
+    assert_unharmed(lab, &witness, &url).await;
+    execute(&writer, "ROLLBACK").await;
+}
+
+/// All kinds of statements do what they should, and end in time.
+async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
+    assert_excluding(lab, witness, url).await;
+    let lease = Some((Duration::from_secs(3), Duration::from_secs(2)));
+    let manager = lab.manager_at(url, &Options { lease, ..Options::default() }).unwrap();
+    let (key, held) = (LockKey::from("busy"), manager.rwlock("held".into()).read().await.unwrap());
+    witness.hold(key, Mode::Write).await.unwrap();
+    let mut waiters = Vec::new();
+    for _ in 0..2 {
+        let lock = manager.rwlock(key);
+        let wait = start(async move { lock.try_write_for(Duration::from_secs(1)).await });
+        waiters.push(witness.until_waiting(key, 1).await.unwrap()[0].pid);
+        let error = soon("the wait is given up", wait).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    }
+    assert_eq!(waiters[0], waiters[1], "the session outlives a wait that is given up");
+    assert_eq!(manager.all().await.unwrap().len(), 2000 + 2);
+    assert_eq!(manager.holders(key).await.unwrap().len(), 1);
+    witness.release(key, Mode::Write).await.unwrap();
+    let statistics = manager.stats();
+    assert!(held.is_held());
+    assert_eq!((statistics.losses, statistics.reconnects), (0, 0));
+    held.release().await.unwrap();
 }
 
 /// A guard and a waiter outlive the 300 ms of the settings by far.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use pglock_core::Error;
 use pglock_core::driver::{
-    Answer, Driver, DriverError, Param, Question, Request, Row, Session, Statement,
+    Answer, Driver, DriverError, PRELUDE, Param, Question, Request, Row, Session, Statement,
 };
 use tokio::task::JoinHandle;
 use tokio_postgres::error::Severity;
@@ -47,6 +47,7 @@ impl Driver for ExternalDriver {
             }
         });
         let connection = Connection(Some(connection));
+        client.batch_execute(PRELUDE).await.map_err(driver_error)?;
         Ok(ExternalSession { client, prepared: HashMap::new(), connection })
     }
 }

@@ -84,8 +84,8 @@
 //! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
 //!
-//! With the feature `metrics`, by the crate of this name, labelled with the `application_name`
-//! (give two managers of one process two names), and published at least once per heartbeat while
+//! With the feature `metrics`, by the crate of this name, labelled with the `application_name` of
+//! the builder, or `pglock` (give two managers of one process two names), and published at least once per heartbeat while
 //! there are sessions: the counters `pglock_grants_total`, `pglock_hand_overs_total`,
 //! `pglock_losses_total` and `pglock_reconnects_total`, and the gauges `pglock_sessions`,
 //! `pglock_held`, `pglock_waiting` and `pglock_heartbeat_age_seconds`. They are the numbers of

@@ -29,7 +29,7 @@ pub struct Locks<D> {
 impl<D: Driver> Locks<D> {
     /// A manager with the default options. Connects when the first lock is asked for.
     pub fn new(source: impl Into<D>) -> Self {
-        Self::from_parts(source.into(), Limits::default(), DEFAULT_NAME.into())
+        Self::from_parts(source.into(), Limits::default(), "".into())
     }
 
     /// A manager for the server and database of a connection URL.
@@ -50,7 +50,7 @@ impl<D: Driver> Locks<D> {
         LocksBuilder {
             driver: source.into(),
             limits: Limits::default(),
-            application_name: DEFAULT_NAME.to_owned(),
+            application_name: String::new(),
         }
     }
 
@@ -62,7 +62,6 @@ impl<D: Driver> Locks<D> {
     }
 }
 
-const DEFAULT_NAME: &str = "pglock";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<D> Locks<D> {
@@ -250,8 +249,11 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
-    /// The `application_name` of the sessions, default `pglock`: up to 63 printable ASCII
-    /// characters.
+    /// The `application_name` of the sessions: up to 63 printable ASCII characters.
+    ///
+    /// By default, and if it is empty, sessions keep the name that the connection has by its URL,
+    /// its pool or its role, with a mark: `orders` becomes `orders (pglock)`. If the connection has
+    /// none, it is `pglock`.
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
         self

@@ -200,6 +200,20 @@ macro_rules! setting {
     };
 }
 
+/// The name of the session: the given one, or else that of the connection, with a mark. What has the
+/// mark keeps its name, such as a session of a pooler. Longer names than 63 bytes would be cut by
+/// the server; they are ASCII, because it lets nothing else in.
+macro_rules! name {
+    () => {
+        "\
+ CASE WHEN pg_catalog.textne(v.name, '') THEN v.name \
+ WHEN pg_catalog.texteq(pg_catalog.current_setting('application_name'), '') THEN 'pglock' \
+ WHEN pg_catalog.int4gt(pg_catalog.strpos(pg_catalog.current_setting('application_name'), 'pglock'), 0) \
+ THEN pg_catalog.current_setting('application_name') \
+ ELSE pg_catalog.textcat(pg_catalog.substr(pg_catalog.current_setting('application_name'), 1, 54), ' (pglock)') END"
+    };
+}
+
 /// Runs before [`OPEN`], by the simple protocol, because of what a role may have set.
 ///
 /// A serializable, read-only, deferrable transaction waits for its first snapshot while others
@@ -214,7 +228,7 @@ pub(crate) const PRELUDE: &str =
 /// Second statement of a session: its settings, its nonce, and the facts about the server, in one
 /// round trip. What is set, and why, is in `docs/settings.md`.
 ///
-/// `$1` nonce, `$2` application name, `$3` lease and `$4` time for acknowledgements, both in
+/// `$1` nonce, `$2` application name, or an empty text for the connection's own, `$3` lease and `$4` time for acknowledgements, both in
 /// milliseconds, `$5` a key for the trial, 0 to 2^63-1. Answers a row (fact, value) each.
 ///
 /// Where an earlier session is found, whose server session this is a pooler's, it takes the
@@ -277,7 +291,9 @@ pub(crate) const OPEN: &str = concat!(
  CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE pg_catalog.textcat('x', pg_catalog.substr(\
  pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline,\
  pg_catalog.pg_is_in_recovery() AS recovery \
- FROM (SELECT v.nonce, v.name, v.lease, v.acknowledgement, v.trial,\
+ FROM (SELECT v.nonce, ",
+    name!(),
+    " AS name, v.lease, v.acknowledgement, v.trial,\
  pg_catalog.int4gt(pg_catalog.length(pg_catalog.current_setting('pglock.session', true)), 0) IS TRUE AS earlier \
  FROM (VALUES ($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text, $4::pg_catalog.text, $5::bigint)) AS v(nonce, name, lease, acknowledgement, trial) OFFSET 0) AS p\
  ) AS s, LATERAL (VALUES \

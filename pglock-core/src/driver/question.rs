@@ -135,10 +135,13 @@ impl Question {
         &self.nonce
     }
 
-    /// The `application_name` that the session is to have, if this opens one.
+    /// The `application_name` that the session is to have, if this opens one and the name is not
+    /// the connection's own.
     pub fn application_name(&self) -> Option<&str> {
         match &self.body {
-            Body::Open { application_name, .. } => Some(application_name),
+            Body::Open { application_name, .. } => {
+                Some(&**application_name).filter(|name| !name.is_empty())
+            }
             Body::Holdings | Body::Locks | Body::LocksOn(_) => None,
         }
     }

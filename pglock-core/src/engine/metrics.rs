@@ -7,7 +7,9 @@ use super::stats::Stats;
 /// Counters and gauges by the names in the documentation of the crate. Published at least once per
 /// heartbeat.
 pub(crate) fn publish(stats: &Stats, application_name: &str) {
-    let name = || application_name.to_owned();
+    // What the connection calls itself is not known here.
+    let name = if application_name.is_empty() { "pglock" } else { application_name };
+    let name = || name.to_owned();
     counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);
     counter!("pglock_hand_overs_total", "application_name" => name()).absolute(stats.hand_overs);
     counter!("pglock_losses_total", "application_name" => name()).absolute(stats.losses);

@@ -159,6 +159,7 @@ macro_rules! __each_case {
             ],
             looking: [
                 holders_and_waiters_are_told,
+                sessions_keep_the_name_of_their_connection: Postgres,
                 names_are_told_while_somebody_here_has_them,
                 timeout_says_who_holds_the_lock,
                 names_that_share_a_key_are_reported,
@@ -306,8 +307,8 @@ macro_rules! __each_case {
                 shadow_types_change_nothing: Postgres,
                 timeouts_of_the_database_shorten_neither_waits_nor_holds: Postgres,
                 timeouts_of_the_role_shorten_neither_waits_nor_holds: Postgres,
-            ],
                 all_settings_of_the_role_at_once_change_nothing: Postgres,
+            ],
             secrets: [
                 password_is_shown_nowhere: Postgres,
             ],

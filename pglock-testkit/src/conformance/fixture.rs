@@ -122,7 +122,7 @@ pub trait Manager: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// `application_name` of its sessions.
+    /// `application_name` of its sessions; if empty, their connections' own.
     pub application_name: String,
     /// Bound on sessions that wait in the server's queue.
     pub max_waiting_sessions: usize,

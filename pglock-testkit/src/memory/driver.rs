@@ -95,9 +95,8 @@ impl MemorySession {
     fn open(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
         let earlier = self.nonce.is_some();
         self.with(|state| {
-            if let (Some(session), Some(name)) =
-                (state.sessions.get_mut(&self.pid), question.application_name())
-            {
+            if let Some(session) = state.sessions.get_mut(&self.pid) {
+                let name = question.application_name().unwrap_or("pglock");
                 name.clone_into(&mut session.application_name);
             }
             Ok(())

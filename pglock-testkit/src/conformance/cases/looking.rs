@@ -5,7 +5,10 @@ use std::time::Duration;
 use pglock_core::key::interop;
 use pglock_core::{ErrorKind, LockKey, Mode};
 
+use super::{as_role, connect, execute};
 use crate::conformance::{Lab, Options, start};
+use crate::postgres::TestServer;
+use crate::witness::Witness;
 
 pub async fn holders_and_waiters_are_told(lab: &Lab) {
     let named = |name: &str| Options { application_name: name.to_owned(), ..Options::default() };
@@ -32,6 +35,40 @@ pub async fn holders_and_waiters_are_told(lab: &Lab) {
     drop(_guard);
     wait.await.unwrap().unwrap();
     assert!(waiter.holders("never".into()).await.unwrap().is_empty());
+}
+
+/// So that operators see whose locks they are.
+pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let witness = connect(server.url()).await;
+    execute(&witness, "CREATE ROLE named LOGIN; ALTER ROLE named SET application_name = 'by role'")
+        .await;
+    let (long, cut) = ("x".repeat(100), format!("{} (pglock)", "x".repeat(54)));
+    let named = |name: &str| format!("{}?application_name={name}", server.url());
+    for (url, given, expected) in [
+        (named("orders"), "", "orders (pglock)"),
+        (as_role(server.url(), "named"), "", "by role (pglock)"),
+        (named(&long), "", &*cut),
+        (named("pglock%20of%20orders"), "", "pglock of orders"),
+        (server.url().to_owned(), "", "pglock"),
+        (named("orders"), "given", "given"),
+    ] {
+        let options = Options { application_name: given.to_owned(), ..Options::default() };
+        let manager = lab.manager_at(&url, &options).unwrap();
+        let guard = manager.rwlock("key".into()).write().await.unwrap();
+        let holder = &manager.holders("key".into()).await.unwrap()[0];
+        assert_eq!(holder.application_name, expected);
+        assert!(witness.sessions(expected).await.unwrap().contains(&holder.pid));
+        guard.release().await.unwrap();
+        manager.close().await.unwrap();
+    }
+    // The server has its own way with what is not ASCII.
+    let options = Options { application_name: String::new(), ..Options::default() };
+    let manager = lab.manager_at(&named(&"%C3%A9".repeat(40)), &options).unwrap();
+    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let name = &manager.holders("key".into()).await.unwrap()[0].application_name;
+    assert!(name.len() <= 63 && name.ends_with(" (pglock)"), "{name}");
+    guard.release().await.unwrap();
 }
 
 pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {

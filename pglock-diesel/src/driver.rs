@@ -11,6 +11,7 @@ use tokio_postgres::{Config, NoTls};
 
 use crate::error::driver_error;
 use crate::session::DieselSession;
+use crate::url;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -62,13 +63,10 @@ impl DieselDriver {
     ///
     /// # Errors
     ///
-    /// [`DriverError::configuration`] if the URL cannot be read. The error does not show the URL.
+    /// [`DriverError::configuration`] if the URL cannot be read. The error names the parameter that
+    /// is not known, and shows neither the URL nor a value.
     pub fn from_url(url: &str) -> Result<Self, DriverError> {
-        // The parser's own error may repeat what it did not understand, such as half a password.
-        let config = url.parse().map_err(|_| {
-            DriverError::configuration("not a connection URL that tokio-postgres can read")
-        })?;
-        Ok(Self { source: Source::Url(Arc::new(config)) })
+        Ok(Self { source: Source::Url(Arc::new(url::read(url)?)) })
     }
 }
 
@@ -80,12 +78,12 @@ impl Driver for DieselDriver {
             Source::Url(config) => establish(config).await,
             Source::Function(connect) => connect().await,
         };
+        let mut connection = connection.map_err(|error| driver_error(error, false))?;
+        connection.set_prepared_statement_cache_size(CacheSize::Unbounded);
         connection
             .batch_execute(PRELUDE)
             .await
             .map_err(|error| driver_error(error.into(), false))?;
-        let mut connection = connection.map_err(|error| driver_error(error, false))?;
-        connection.set_prepared_statement_cache_size(CacheSize::Unbounded);
         Ok(DieselSession::new(connection))
     }
 }

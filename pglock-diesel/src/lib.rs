@@ -4,6 +4,7 @@ mod driver;
 mod error;
 mod locks;
 mod session;
+mod url;
 
 pub use diesel;
 pub use diesel_async;

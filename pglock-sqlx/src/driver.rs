@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 use crate::error::driver_error;
 use crate::session::SqlxSession;
+use crate::url;
 
 /// How long the private pool may go on trying, where a plain connection has just worked.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,9 +54,10 @@ impl SqlxDriver {
     ///
     /// # Errors
     ///
-    /// [`DriverError::configuration`] if the URL cannot be read. The error does not show the URL.
+    /// [`DriverError::configuration`] if the URL cannot be read. The error shows neither the URL nor
+    /// a value in it.
     pub fn from_url(url: &str) -> Result<Self, DriverError> {
-        url.parse().map(Self::from_options).map_err(driver_error)
+        url::read(url).map(Self::from_options)
     }
 
     fn connect_options(&self) -> PgConnectOptions {

@@ -116,10 +116,26 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
         show(&manager);
         errors.push(soon("the refusal", manager.rwlock("key".into()).write()).await.unwrap_err());
     }
-    for url in
-        [format!("postgres://u:{CANARY}@h:port/db"), format!("postgres://u:{CANARY}@[::1/db")]
-    {
+    for rest in [
+        "u:_@h:port/db",
+        "u:_@[::1/db",
+        "u:_@[_/_",
+        "u:_@h:_/db",
+        "_:_@h/db?sslmode=_",
+        "u:_@h/db?port=_",
+        "u:_@h/db?_=_&port=_",
+        "u:_@h/%ff_",
+    ] {
+        let url = format!("postgres://{}", rest.replace('_', CANARY));
         errors.push(lab.manager_at(&url, &Options::default()).unwrap_err());
+    }
+    // A client may pass over what it does not know.
+    for query in ["sslpassword=_", "_=1", "_", "sslmode=disable&sslcrl=_&_=_"] {
+        let url = format!("postgres://u:_@h/db?{query}").replace('_', CANARY);
+        match lab.manager_at(&url, &Options::default()) {
+            Ok(manager) => show(&manager),
+            Err(error) => errors.push(error),
+        }
     }
 
     let kinds: HashSet<_> = errors.iter().map(Error::kind).collect();

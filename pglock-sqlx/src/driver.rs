@@ -26,28 +26,51 @@ const STATEMENT_CACHE_CAPACITY: usize = 100;
 ///   [`Pool::set_connect_options`](sqlx::Pool::set_connect_options) are used from the next session
 ///   on.
 /// - Takes no connection and no slot of the pool, and goes on when the pool is closed.
+/// - Keeps a handle to the pool, because that alone shows new options. sqlx closes a pool with its
+///   last handle, so end one that the locks outlive by [`Pool::close`](sqlx::Pool::close): if it is
+///   only dropped, its idle connections stay for its `idle_timeout`, and `min_connections` of them
+///   for good. [`from_pool_options`](Self::from_pool_options) keeps no handle.
 /// - Logs no statements: one that waits for a lock is not a slow statement.
 #[derive(Clone)]
 pub struct SqlxDriver {
-    /// Tells how to connect; no connection is ever taken from it.
-    template: PgPool,
+    template: Template,
     /// Whether the last connection worked.
     proven: Arc<AtomicBool>,
+}
+
+/// Tells how to connect.
+#[derive(Clone)]
+enum Template {
+    /// No connection is ever taken from it.
+    Pool(PgPool),
+    Options(Box<(PgPoolOptions, PgConnectOptions)>),
 }
 
 impl SqlxDriver {
     /// Connects as this pool does.
     pub fn from_pool(pool: &PgPool) -> Self {
-        Self { template: pool.clone(), proven: Arc::default() }
+        Self { template: Template::Pool(pool.clone()), proven: Arc::default() }
+    }
+
+    /// Connects as a pool with these options does, `after_connect` and all.
+    ///
+    /// Where a pool may be dropped before its locks, this takes what they need of it:
+    ///
+    /// ```no_run
+    /// # use pglock_sqlx::{Locks, SqlxDriver, sqlx::PgPool};
+    /// # fn locks(pool: &PgPool) -> Locks {
+    /// let connect = PgConnectOptions::clone(&pool.connect_options());
+    /// Locks::new(SqlxDriver::from_pool_options(pool.options().clone(), connect))
+    /// # }
+    /// # use pglock_sqlx::sqlx::postgres::PgConnectOptions;
+    /// ```
+    pub fn from_pool_options(pool: PgPoolOptions, connect: PgConnectOptions) -> Self {
+        Self { template: Template::Options(Box::new((pool, connect))), proven: Arc::default() }
     }
 
     /// Connects with these options.
     pub fn from_options(options: PgConnectOptions) -> Self {
-        // Without the two limits no task needs to be spawned, so that this can be called outside a
-        // runtime.
-        let template =
-            PgPoolOptions::new().idle_timeout(None).max_lifetime(None).connect_lazy_with(options);
-        Self { template, proven: Arc::default() }
+        Self::from_pool_options(PgPoolOptions::new(), options)
     }
 
     /// Connects with the options in this URL.
@@ -61,9 +84,26 @@ impl SqlxDriver {
     }
 
     fn connect_options(&self) -> PgConnectOptions {
-        PgConnectOptions::clone(&self.template.connect_options())
+        self.template
+            .connect_options()
             .disable_statement_logging()
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
+    }
+}
+
+impl Template {
+    fn connect_options(&self) -> PgConnectOptions {
+        match self {
+            Self::Pool(pool) => PgConnectOptions::clone(&pool.connect_options()),
+            Self::Options(options) => options.1.clone(),
+        }
+    }
+
+    fn pool_options(&self) -> &PgPoolOptions {
+        match self {
+            Self::Pool(pool) => pool.options(),
+            Self::Options(options) => &options.0,
+        }
     }
 }
 
@@ -79,7 +119,7 @@ impl Driver for SqlxDriver {
         // listener, which needs a pool, reads an idle socket.
         let pool = self
             .template
-            .options()
+            .pool_options()
             .clone()
             .acquire_timeout(POOL_TIMEOUT)
             .idle_timeout(None)
@@ -90,6 +130,8 @@ impl Driver for SqlxDriver {
             .connect_lazy_with(options.clone());
         match PgListener::connect_with(&pool).await {
             Ok(listener) => {
+                let mut session = SqlxSession::new(listener, pool);
+                session.prepare().await?;
                 self.proven.store(true, Ordering::Relaxed);
                 Ok(session)
             }
@@ -126,5 +168,3 @@ async fn try_out(options: &PgConnectOptions) -> Result<(), DriverError> {
     let _ = connection.close().await;
     Ok(())
 }
-                let mut session = SqlxSession::new(listener, pool);
-                session.prepare().await?;

@@ -126,6 +126,18 @@ enum What {
     Configuration,
 }
 
+/// Why the server refused a statement, as far as the client shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reason {
+    /// Somebody cancelled it. A time-out of the server's cannot be it: each session sets its own
+    /// to 0.
+    Cancelled,
+    /// The statement itself is at fault.
+    Itself,
+    /// The client keeps the SQLSTATE code to itself.
+    Unknown,
+}
+
 impl DriverError {
     /// The server refused the statement; the session goes on and keeps what it held.
     pub fn statement(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -147,7 +159,8 @@ impl DriverError {
         Self { what: What::Configuration, sqlstate: None, source: source.into() }
     }
 
-    /// With the SQLSTATE code, where the client shows it.
+    /// With the SQLSTATE code, where the client shows it. Without one, a refused statement may have
+    /// been cancelled: the engine repeats it twice before it reports the error.
     #[must_use]
     pub fn with_sqlstate(self, code: Option<String>) -> Self {
         Self { sqlstate: code, ..self }
@@ -156,6 +169,14 @@ impl DriverError {
     /// Whether the session may be used further.
     pub(crate) fn session_goes_on(&self) -> bool {
         self.what == What::Statement
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        match self.sqlstate.as_deref() {
+            Some("57014") => Reason::Cancelled,
+            Some(_) => Reason::Itself,
+            None => Reason::Unknown,
+        }
     }
 
     /// What the user gets to see if it comes from the question that opens a session. Every

@@ -31,10 +31,11 @@
 //!              │ None │ ◄── granted: a hold ───── ┌───────────────────────┐
 //!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left:
 //!              │      │ ◄── read to its end ───── │                       │ ◄┘ cancelled
-//!              └──────┘ ◄── not confirmed ─────── └───────────────────────┘
+//!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘
+//!                           an operator's cancel
 //! ```
 //!
-//! `Slot` means that a waiting session is wanted: because the lock is busy, or for a probe when no
+//! `Slot` means that a waiting session is wanted, or, where waits cannot be cancelled, the next poll: because the lock is busy, or for a probe when no
 //! other session can make it, or because a writer waits elsewhere. A session that ends takes its
 //! `Try`, `Probe` or `Wait` back to `None`, and what is still wanted is asked again.
 //!
@@ -48,6 +49,8 @@
 //!      ▲                              │ ▲                             │
 //!      └── the next caller here ──────┘ └───── it failed: once more ──┘
 //! ```
+//!
+//! If it fails again, alone in its statement, it is `Release::Refused` until an alarm makes it `No`.
 //!
 //! With [`Limits::share_write_locks`], readers here may have a write lock, and their
 //! [`entry::sharing::Sharing`] is:
@@ -86,6 +89,10 @@
 //! └─────────┘ ───── seen ─────────────────────────► │      │ ───────────► │ Reconcile │
 //!                                                   └──────┘ ◄── settled ─└───────────┘
 //! ```
+//!
+//! A refused statement of several operations is settled by `Reconcile`: what was not done goes out
+//! again in smaller statements, until the operation at fault is alone. A wait that nobody here
+//! wants is cancelled, or, where the role may not, its session goes to `Closing` from `Running`.
 //!
 //! From each of them a session may end: by its connection, by its lease, or because its state is in
 //! doubt. Then all its guards have lost their locks.

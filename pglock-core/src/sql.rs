@@ -138,7 +138,7 @@ macro_rules! two {
 /// asks for the next lock, and two for all else, because the executor prepares every branch of a
 /// `CASE`, and an aggregate, for each execution, which costs more than the lock.
 macro_rules! operations {
-    (common: [$($common:tt)*], at once: [$($direct:tt)*], in a row: [$($code:tt)*],
+    (common: [$($common:tt)*], alone: [$($alone:tt)*], cancel: $cancel:tt, in a row: [$($code:tt)*],
      together: [$([$first:tt $second:tt])*]) => {
         /// The operations with these codes, each with an operand of its own: `$1` nonce, `$2` the
         /// first operand, `$3` the second.
@@ -147,19 +147,24 @@ macro_rules! operations {
         pub(crate) fn few(codes: &[i16]) -> Option<&'static str> {
             match codes {
                 $([$common] => Some(one!($common, "$2::int8", "")),)*
-                $([$direct] => Some(one!($direct, "$2::int8", "")),)*
+                $([$alone] => Some(one!($alone, "$2::int8", "")),)*
+                [$cancel] => Some(one!($cancel, "$2::int8", "")),
                 $([$code] => Some(one!($code, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
                 $([$first, $second] => Some(two!($first, $second)),)*
                 _ => None,
             }
         }
 
-        /// Any number of operations: `$1` nonce, `$2` these codes, `$3` operands.
+        /// Any number of operations: `$1` nonce, `$2` these codes, `$3` operands. A wait comes
+        /// alone, and cancels travel with cancels only: whoever may not call that function can do
+        /// all else.
         pub(crate) fn many(codes: &[i16]) -> &'static str {
             if codes.iter().all(|code| [$($common),*].contains(code)) {
                 several!($($common)*)
+            } else if codes.iter().all(|code| *code == $cancel) {
+                several!($cancel)
             } else {
-                several!($($common)* $($direct)* $($code)*)
+                several!($($common)* $($code)*)
             }
         }
     };
@@ -167,7 +172,8 @@ macro_rules! operations {
 
 operations!(
     common: [0 1 2 3],
-    at once: [4 5 16],
+    alone: [4 5],
+    cancel: 16,
     in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
     together: [[2 0] [2 1] [3 0] [3 1]]
 );
@@ -211,6 +217,22 @@ macro_rules! name {
  WHEN pg_catalog.int4gt(pg_catalog.strpos(pg_catalog.current_setting('application_name'), 'pglock'), 0) \
  THEN pg_catalog.current_setting('application_name') \
  ELSE pg_catalog.textcat(pg_catalog.substr(pg_catalog.current_setting('application_name'), 1, 54), ' (pglock)') END"
+    };
+}
+
+/// Whether this role may cancel what a session of the same log-in is doing.
+///
+/// PostgreSQL compares the current role, which `SET ROLE` changes, with the one that logged in:
+/// it wants the rights of that role, or those of `pg_signal_backend` unless a superuser logged in.
+macro_rules! can_cancel {
+    () => {
+        "\
+ (SELECT CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_cancel_backend(pg_catalog.int4)'::pg_catalog.text, 'EXECUTE'::pg_catalog.text) \
+ THEN me.rolsuper OR login.rolsuper IS NOT TRUE AND (pg_catalog.pg_has_role(a.usesysid, 'USAGE'::pg_catalog.text) \
+ OR pg_catalog.pg_has_role('pg_signal_backend'::pg_catalog.name, 'USAGE'::pg_catalog.text)) ELSE false END \
+ FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a \
+ LEFT JOIN pg_catalog.pg_roles AS login ON pg_catalog.oideq(login.oid, a.usesysid) \
+ LEFT JOIN pg_catalog.pg_roles AS me ON pg_catalog.nameeq(me.rolname, current_user))"
     };
 }
 
@@ -290,7 +312,10 @@ pub(crate) const OPEN: &str = concat!(
  (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c) AS system,\
  CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE pg_catalog.textcat('x', pg_catalog.substr(\
  pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS timeline,\
- pg_catalog.pg_is_in_recovery() AS recovery \
+ pg_catalog.pg_is_in_recovery() AS recovery,\
+ ",
+    can_cancel!(),
+    " AS can_cancel \
  FROM (SELECT v.nonce, ",
     name!(),
     " AS name, v.lease, v.acknowledgement, v.trial,\
@@ -306,7 +331,8 @@ pub(crate) const OPEN: &str = concat!(
  (7, s.lock_table),\
  (8, s.system),\
  (9, s.database),\
- (10, s.timeline)\
+ (10, s.timeline),\
+ (11, s.can_cancel::integer::bigint)\
  ) AS f(fact, value)"
 );
 

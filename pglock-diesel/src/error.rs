@@ -101,7 +101,9 @@ fn by_text(text: &str) -> Option<&'static str> {
     Some(code)
 }
 
-const REFUSALS: [(&str, &str, &str); 11] = [
+const REFUSALS: [(&str, &str, &str); 13] = [
+    ("canceling statement due to user request", "", "57014"),
+    ("deadlock detected", "", "40P01"),
     ("password authentication failed for user ", "", "28P01"),
     ("role \"", "\" does not exist", "28000"),
     ("role \"", "\" is not permitted to log in", "28000"),

@@ -37,7 +37,7 @@ impl DieselSession {
         };
         // diesel does not tell whether the error was the server's last word, so an empty query
         // asks.
-        let goes_on = is_answer(&error) && connection.batch_execute("").await.is_ok();
+        let goes_on = is_answer(&error) && goes_on(connection).await;
         if !goes_on {
             self.connection = None;
         }
@@ -87,6 +87,18 @@ impl fmt::Debug for DieselSession {
             .field("open", &self.connection.is_some())
             .finish_non_exhaustive()
     }
+}
+
+async fn goes_on(connection: &mut AsyncPgConnection) -> bool {
+    for _ in 0..3 {
+        match connection.batch_execute("").await {
+            Ok(()) => return true,
+            // Whoever cancelled the statement may cancel this one, too.
+            Err(error) if is_answer(&error) => {}
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 async fn load<T, R>(

@@ -374,7 +374,8 @@ impl<D: Driver> fmt::Debug for FaultySession<D> {
 }
 
 fn refused() -> DriverError {
-    DriverError::statement("refused by the faulty driver")
+    let error = DriverError::statement("refused by the faulty driver");
+    error.with_sqlstate(Some("XX000".to_owned()))
 }
 
 fn broken() -> DriverError {

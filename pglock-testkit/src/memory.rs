@@ -136,6 +136,12 @@ impl MemoryServer {
         self.state().refuses_statements = refuse;
     }
 
+    /// From now on, sessions may not cancel what others are waiting for, as after `SET ROLE`; or
+    /// they may again. Managers ask when they connect.
+    pub fn refuse_cancels(&self, refuse: bool) {
+        self.state().refuses_cancels = refuse;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

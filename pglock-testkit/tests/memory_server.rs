@@ -174,17 +174,38 @@ async fn refused_statement_is_told_and_costs_no_lock_that_is_held() {
 }
 
 #[tokio::test]
-async fn cancelled_wait_is_told() {
+async fn cancelled_wait_goes_on() {
     let server = MemoryServer::new();
     let guard = server.locks().rwlock("key").write().await.unwrap();
     let lock = server.locks().rwlock("key");
     let wait = start(async move { lock.write().await });
     let witness = MemoryWitness::connect(&server).unwrap();
-    let waiter = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
-    assert!(server.cancel(waiter));
-    assert_eq!(wait.await.unwrap().unwrap_err().kind(), ErrorKind::Driver);
+    for _ in 0..3 {
+        let waiter = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
+        assert!(server.cancel(waiter));
+    }
     assert!(guard.is_held());
+    guard.release().await.unwrap();
+    drop(soon("the wait goes on", wait).await.unwrap().unwrap());
     assert!(!server.cancel(0) && !server.terminate(0));
+}
+
+#[tokio::test]
+async fn manager_that_may_not_cancel_polls() {
+    let server = MemoryServer::new();
+    let witness = MemoryWitness::connect(&server).unwrap();
+    server.refuse_cancels(true);
+    let (holder, locks) = (server.locks(), server.locks());
+    let guard = holder.rwlock("key").write().await.unwrap();
+    let lock = locks.rwlock("key");
+    assert_eq!(locks.stats().can_cancel, None);
+    lock.try_write_for(Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(locks.stats().can_cancel, Some(false));
+    assert_eq!(locks.stats().sessions, 1);
+    assert!(witness.waiters("key".into()).await.unwrap().is_empty());
+    let wait = start(async move { lock.write().await });
+    guard.release().await.unwrap();
+    drop(soon("the lock is free", wait).await.unwrap().unwrap());
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub enum Fact {
     Database = 9,
     /// Counts promotions of replicas.
     Timeline = 10,
+    /// 1 if the session may cancel what sessions of the same log-in are doing, else 0.
+    CanCancel = 11,
 }
 
 /// A lock that a session holds.

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) request: Request,
     /// In line for a waiting session.
     place: Option<Place>,
+    /// How often what was asked for was refused for a reason that is not known.
+    refusals: u8,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Hold {
     used: Mode,
     sharing: Sharing,
     pub(super) release: Release,
+    /// How often the server refused to take it back or to share it.
+    refusals: u8,
     /// Who awaits the server's word that the lock is free.
     pub(super) confirm: Option<WaiterId>,
     since: Moment,
@@ -48,6 +52,8 @@ pub(super) enum Release {
     /// Not sent yet: the lock may still pass to another caller here.
     Queued,
     Sent,
+    /// The server refused to take it back; an alarm is set to try once more.
+    Refused,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -103,7 +109,8 @@ impl Entry {
 
     /// Locks at the server that this key has, or asks for.
     pub(super) fn claims(&self) -> Claims {
-        let ending = self.holds.iter().filter(|hold| hold.release != Release::No).count();
+        let is_ending = |hold: &&Hold| matches!(hold.release, Release::Queued | Release::Sent);
+        let ending = self.holds.iter().filter(is_ending).count();
         let (waits, answers) = match self.request {
             Request::Wait { cancelled, .. } => (!cancelled, cancelled),
             Request::Try { .. } => (false, true),
@@ -126,6 +133,9 @@ impl Entry {
                 break;
             }
         }
+        if self.queue.is_empty() {
+            self.refusals = 0;
+        }
         if !self.wants_waiting() {
             self.leave_line(cx.sessions);
         }
@@ -140,7 +150,7 @@ impl Entry {
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match hold.release {
                     Release::No => true,
-                    Release::Queued => self.request == Request::None,
+                    Release::Queued | Release::Refused => self.request == Request::None,
                     Release::Sent => false,
                 };
                 ours && hold.does_for(first.mode, limits)
@@ -216,6 +226,14 @@ impl Entry {
         self.holds.iter().any(|hold| hold.guards > 0 && !hold.used.is_compatible_with(mode))
     }
 
+    /// Whether the server does not take back what nobody here has a use for, or does not let other
+    /// readers in.
+    fn is_stuck(&self) -> bool {
+        let is_stuck =
+            |hold: &Hold| hold.release == Release::Refused || hold.sharing == Sharing::Refused;
+        self.holds.iter().any(is_stuck)
+    }
+
     fn has_guards(&self) -> bool {
         self.holds.iter().any(|hold| hold.guards > 0)
     }
@@ -227,7 +245,7 @@ impl Entry {
             return false;
         };
         let busy = match self.request {
-            Request::None => self.is_blocked_here(first.mode),
+            Request::None => self.is_blocked_here(first.mode) || self.is_stuck(),
             Request::Slot { why, .. } => why != Why::Probe,
             // A wait that is being given up says nothing about the lock.
             Request::Wait { cancelled, .. } => !cancelled,

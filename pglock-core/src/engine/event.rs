@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::driver::{Answer, Holding, Operation};
+use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -42,6 +42,8 @@ pub(crate) struct Server {
     /// Whether the server ends a session that says nothing for a while; `None` if no client can
     /// fall silent there.
     pub(crate) has_lease: Option<bool>,
+    /// Whether the session may cancel what the other ones are doing.
+    pub(crate) can_cancel: bool,
     /// Entries of the lock table that all users share, if the server tells.
     pub(crate) lock_table: Option<usize>,
     /// Which server, and which of its databases.
@@ -75,13 +77,20 @@ pub(crate) enum Event {
     /// What the session holds; `None` if another session has answered.
     Found { session: SessionId, holdings: Option<Vec<Holding>> },
     /// The server refused the last job of the session, which goes on.
-    Refused { session: SessionId, error: Error },
+    Refused { session: SessionId, refusal: Refusal },
     /// The session has ended, whatever it was doing.
     Ended { session: SessionId, error: Error },
     /// The time of [`State::alarm`](super::state::State::alarm) has come.
     Tick,
     /// No more acquires; everything is to be released.
     Close,
+}
+
+/// A statement that the server refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) reason: Reason,
 }
 
 #[derive(Debug)]
@@ -108,6 +117,18 @@ pub(crate) enum Effect {
     },
     /// Drop the session, whatever it is doing.
     Abort(SessionId),
+    /// Log that something else than this process ended the session's wait for the key, which is
+    /// begun anew.
+    WaitCancelled {
+        session: SessionId,
+        key: LockKey,
+        error: Error,
+    },
+    /// Log that the session, which had the right to cancel waits, does not have it any more.
+    CancelRefused {
+        session: SessionId,
+        error: Error,
+    },
 }
 
 #[derive(Debug)]

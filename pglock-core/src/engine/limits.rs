@@ -9,6 +9,10 @@ pub enum WaitStrategy {
     /// A session that waits pins the server's `xmin`, which holds back vacuum, and a
     /// `CREATE INDEX CONCURRENTLY` that the holder of the lock runs cannot finish while somebody
     /// waits like this: PostgreSQL sees a deadlock or hangs.
+    ///
+    /// A manager whose role may not cancel its own sessions, as after `SET ROLE`, could not end such
+    /// a wait: it polls, from 20 ms up to 16 times as long between tries, and says so in
+    /// [`Stats::can_cancel`](crate::Stats::can_cancel).
     #[default]
     Queue,
     /// By trying again and again, from `interval` up to 16 times as long between tries.

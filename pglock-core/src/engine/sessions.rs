@@ -64,6 +64,7 @@ pub(super) struct Place(u64);
 pub(super) enum Alarm {
     Poll(LockKey),
     Share(LockKey),
+    GiveBack(LockKey),
     CancelAgain(SessionId),
     Connect,
     Lease(SessionId),
@@ -136,6 +137,21 @@ impl Sessions {
         let outbox = session.map(|session| &mut session.outbox);
         if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&op)) {
             outbox.push_front(op);
+        }
+    }
+
+    /// The session has a lock that it cannot give back: it takes no more, and ends with the last
+    /// one.
+    pub(super) fn retire(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.doomed = true;
+        }
+    }
+
+    /// Takes back a try that has not been sent.
+    pub(super) fn withdraw(&mut self, id: SessionId, key: LockKey) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.outbox.retain(|op| !matches!(op, Op::Try { key: tried, .. } if *tried == key));
         }
     }
 

@@ -4,6 +4,7 @@ mod answers;
 mod endings;
 mod jobs;
 mod looking;
+mod refusals;
 
 use std::collections::hash_map;
 
@@ -64,7 +65,7 @@ impl State {
             }
             Event::Answered { session, answer } => self.answered(session, &answer, now, fx),
             Event::Found { session, holdings } => self.found(session, holdings, now, fx),
-            Event::Refused { session, error } => self.refused(session, error, now, fx),
+            Event::Refused { session, refusal } => self.refused(session, refusal, now, fx),
             Event::Ended { session, error } => self.ended(session, &error, now, fx),
             Event::Tick => {}
             Event::Close => self.close(now, fx),
@@ -178,7 +179,7 @@ impl State {
     /// Gives free waiting sessions to the keys that want one, in their order, and plans more for
     /// the rest.
     fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
-        if self.sessions.line.is_empty() {
+        if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
         let mut passed = None;
@@ -201,6 +202,9 @@ impl State {
             match alarm {
                 Alarm::Poll(key) => self.with(key, now, fx, |entry, cx| entry.poll(at, cx)),
                 Alarm::Share(key) => self.with(key, now, fx, |entry, cx| entry.share_at_last(cx)),
+                Alarm::GiveBack(key) => {
+                    self.with(key, now, fx, |entry, cx| entry.give_back_again(cx));
+                }
                 Alarm::CancelAgain(session) => self.sessions.cancel_again(session, now, fx),
                 Alarm::Connect => self.sessions.connect_next(now, fx),
                 Alarm::Lease(session) => {

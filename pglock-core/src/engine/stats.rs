@@ -27,6 +27,10 @@ pub struct Stats {
     /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so
     /// from version 14 on. Always `None` where no client can fall silent, as in memory.
     pub has_lease: Option<bool>,
+    /// Whether the role may cancel the statements of its own sessions, once that is known. After
+    /// `SET ROLE` it may not, as a rule: then keys that other processes hold are polled, as with
+    /// [`WaitStrategy::Poll`](crate::WaitStrategy::Poll).
+    pub can_cancel: Option<bool>,
 }
 
 impl State {
@@ -44,6 +48,7 @@ impl State {
             reconnects: counts.reconnects,
             last_heartbeat: last_heartbeat.map(|sent| now.saturating_sub(sent)),
             has_lease: self.sessions.server.and_then(|server| server.has_lease),
+            can_cancel: self.sessions.server.map(|server| server.can_cancel),
         }
     }
 }

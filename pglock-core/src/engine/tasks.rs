@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::event::{Event, Job, Server, SessionId};
+use super::event::{Event, Job, Refusal, Server, SessionId};
 use super::life::Life;
 use super::limits::Lease;
 use super::shared::Shared;
@@ -117,6 +117,12 @@ impl SessionTask {
                         "the server has no lease: it keeps the locks of a client that is stopped or cut off (PostgreSQL 14 and later have one)"
                     );
                 }
+                if !server.can_cancel {
+                    tracing::warn!(
+                        pid,
+                        "the role may not cancel the statements of its own sessions, as after SET ROLE: busy locks are polled instead of waited for in the server's queue"
+                    );
+                }
                 let error = self.serve(connection, server).await;
                 tracing::debug!(pid, %error, "lock session ended");
                 Event::Ended { session, error }
@@ -170,7 +176,9 @@ impl SessionTask {
             let woken = self.shared.step(match answer {
                 Ok(event) => event,
                 Err(error) if error.session_goes_on() => {
-                    Event::Refused { session, error: error.into() }
+                    let reason = error.reason();
+                    let refusal = Refusal { error: error.into(), reason };
+                    Event::Refused { session, refusal }
                 }
                 Err(error) => return error.into(),
             });

@@ -5,6 +5,7 @@ mod ending;
 mod failing;
 mod passing;
 mod probing;
+mod refusing;
 mod sessions;
 mod sharing;
 mod waiting;

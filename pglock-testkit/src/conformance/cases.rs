@@ -42,6 +42,7 @@ pub mod loads;
 pub mod looking;
 #[cfg(unix)]
 pub mod losing;
+pub mod operators;
 pub mod outages;
 #[cfg(unix)]
 pub mod poolers;
@@ -51,6 +52,7 @@ pub mod queueing;
 pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
+pub mod rights;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
@@ -101,7 +103,6 @@ macro_rules! __each_case {
                 acquire_may_be_dropped_at_any_poll_when_free,
                 acquire_may_be_dropped_at_any_poll_when_contended,
                 acquires_dropped_at_random_leave_nothing,
-                wait_cancelled_by_the_server_fails_and_holds_nothing: Sessions,
                 cancelled_waits_hit_no_later_operation,
             ],
             failing: [
@@ -278,6 +279,15 @@ macro_rules! __each_case {
                 missing_database_is_an_invalid_option: Postgres,
                 revoked_functions_are_no_permission: Postgres,
                 hot_standby_is_no_server_for_locks: Postgres,
+            ],
+            operators: [
+                wait_cancelled_by_an_operator_goes_on: Sessions,
+                statement_cancelled_by_an_operator_fails_nobody: Sessions,
+            ],
+            rights: [
+                role_that_may_not_cancel_polls: Postgres,
+                refused_cancel_is_nobody_elses_error: Postgres,
+                refused_operation_fails_no_neighbour: Postgres,
             ],
             #[cfg(unix)]
             failovers: [

@@ -65,7 +65,10 @@ impl MemorySession {
     pub(super) async fn execute(&self, operation: Operation) -> Result<bool, DriverError> {
         let done = self.with(|state| {
             if state.refuses_statements {
-                return Err(DriverError::statement("the memory server refuses statements"));
+                return Err(refused("the memory server refuses statements", "55000"));
+            }
+            if state.refuses_cancels && matches!(operation, Operation::Cancel(_)) {
+                return Err(refused("the memory server refuses cancels", "42501"));
             }
             Ok(state.execute(self.pid, operation))
         })?;
@@ -73,8 +76,7 @@ impl MemorySession {
             Done::Now(done) => Ok(done),
             Done::Later(waited) => match waited.await {
                 Ok(Waited::Granted) => Ok(true),
-                Ok(Waited::Cancelled) => Err(DriverError::statement("the wait was cancelled")
-                    .with_sqlstate(Some("57014".to_owned()))),
+                Ok(Waited::Cancelled) => Err(refused("the wait was cancelled", "57014")),
                 Err(_) => Err(ended()),
             },
         }
@@ -94,12 +96,12 @@ impl MemorySession {
 
     fn open(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
         let earlier = self.nonce.is_some();
-        self.with(|state| {
+        let can_cancel = self.with(|state| {
             if let Some(session) = state.sessions.get_mut(&self.pid) {
                 let name = question.application_name().unwrap_or("pglock");
                 name.clone_into(&mut session.application_name);
             }
-            Ok(())
+            Ok(!state.refuses_cancels)
         })?;
         self.nonce = Some(question.nonce().into());
         let facts = [
@@ -107,6 +109,7 @@ impl MemorySession {
             (Fact::Version, VERSION),
             (Fact::InRecovery, 0),
             (Fact::EarlierSession, earlier.into()),
+            (Fact::CanCancel, can_cancel.into()),
         ];
         Ok(facts.into_iter().map(|(fact, value)| fact.to_row(value)).collect())
     }
@@ -202,6 +205,10 @@ impl MemoryServer {
             sleep(delay).await;
         }
     }
+}
+
+fn refused(why: &'static str, sqlstate: &str) -> DriverError {
+    DriverError::statement(why).with_sqlstate(Some(sqlstate.to_owned()))
 }
 
 fn ended() -> DriverError {

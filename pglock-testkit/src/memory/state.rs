@@ -16,6 +16,7 @@ pub(super) struct State {
     last_pid: Pid,
     pub(super) refuses_connections: bool,
     pub(super) refuses_statements: bool,
+    pub(super) refuses_cancels: bool,
     pub(super) delay: Duration,
 }
 

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::sharing::Sharing;
 use super::{Context, Entry, Hold, Release, Request, Why};
-use crate::engine::event::{Effects, HoldId, Outcome, Patience, SessionId};
+use crate::driver::Reason;
+use crate::engine::event::{Effect, Effects, HoldId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::queue::Waiter;
-use crate::engine::sessions::Op;
+use crate::engine::sessions::{Alarm, Op};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
+
+/// How often what was refused for an unknown reason is asked for again.
+const MOST_REPEATS: u8 = 2;
 
 impl Entry {
     pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
@@ -64,12 +68,12 @@ impl Entry {
         self.settle(cx);
     }
 
-    /// The wait has ended. `failed` is what to tell the caller, unless the wait was cancelled from
-    /// here.
+    /// The wait has ended. Unless it was cancelled from here, the caller is told of the refusal, or
+    /// waits once more.
     pub(crate) fn waited(
         &mut self,
         session: SessionId,
-        failed: Option<&Error>,
+        refusal: Option<&Refusal>,
         cx: &mut Context<'_>,
     ) {
         let Request::Wait { session: by, mode, cancelled } = self.request else {
@@ -79,19 +83,36 @@ impl Entry {
             return;
         }
         self.request = Request::None;
-        match failed {
+        match refusal {
             None => self.granted(session, mode, cx),
-            Some(error) if !cancelled => {
+            Some(_) if cancelled => {}
+            Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
+                let (key, error) = (cx.key, error.clone());
+                cx.fx.push(Effect::WaitCancelled { session, key, error });
+            }
+            Some(Refusal { error, .. }) => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.fx.fail(first.id, cx.key, error);
                 }
             }
-            Some(_) => {}
         }
         self.settle(cx);
     }
 
+    /// Whether the same may be granted if it is asked for once more. Where the reason is not known,
+    /// that is tried a few times.
+    fn is_asked_again(&mut self, reason: Reason) -> bool {
+        let again = match reason {
+            Reason::Cancelled => true,
+            Reason::Itself => false,
+            Reason::Unknown => self.refusals < MOST_REPEATS,
+        };
+        self.refusals = if again { self.refusals + u8::from(reason == Reason::Unknown) } else { 0 };
+        again
+    }
+
     pub(super) fn granted(&mut self, session: SessionId, mode: Mode, cx: &mut Context<'_>) {
+        self.refusals = 0;
         *cx.holds += 1;
         self.holds.push(Hold {
             id: HoldId(*cx.holds),
@@ -101,6 +122,7 @@ impl Entry {
             used: mode,
             sharing: Sharing::No,
             release: Release::No,
+            refusals: 0,
             confirm: None,
             since: cx.now,
             passes: 0,
@@ -138,31 +160,68 @@ impl Entry {
         cx.sessions.push_first(hold.session, op);
     }
 
-    /// What was asked for came to nothing: tells those who asked, if there is an error, and asks
-    /// again for the others.
-    pub(crate) fn request_failed(
+    /// The unlock is refused by itself: it is sent again at once, and then after growing pauses, in
+    /// which callers here may have the lock.
+    pub(crate) fn unlock_refused(&mut self, id: HoldId, refusal: &Refusal, cx: &mut Context<'_>) {
+        let Some(hold) = self.hold_mut(id) else {
+            return;
+        };
+        let Some(pause) = hold.pause_after(refusal.reason, cx.sessions.limits.poll_interval) else {
+            return self.unlock_again(id, cx);
+        };
+        hold.release = Release::Refused;
+        if let Some(confirm) = hold.confirm.take() {
+            cx.fx.fail(confirm, cx.key, &refusal.error);
+        }
+        let session = hold.session;
+        // What is asked behind the unlock would be granted without it.
+        if matches!(self.request, Request::Try { session: by, .. } if by == session) {
+            cx.sessions.withdraw(session, cx.key);
+            self.request = Request::None;
+        }
+        cx.sessions.alarm_at(cx.now + pause, Alarm::GiveBack(cx.key));
+        self.settle(cx);
+    }
+
+    /// The server may take back now what it has refused to.
+    pub(crate) fn give_back_again(&mut self, cx: &mut Context<'_>) {
+        for hold in self.holds.iter_mut().filter(|hold| hold.release == Release::Refused) {
+            hold.release = Release::No;
+        }
+        self.settle(cx);
+    }
+
+    /// What was asked for is refused by itself: tells those who asked, unless it is worth asking
+    /// again.
+    pub(crate) fn request_refused(
         &mut self,
         session: SessionId,
-        error: Option<&Error>,
+        refusal: &Refusal,
         cx: &mut Context<'_>,
     ) {
-        let (by, asked) = match self.request {
-            Request::Try { session, asked, .. } | Request::Probe { session, asked, .. } => {
-                (session, asked)
-            }
-            Request::Wait { session, .. } => (session, None),
-            Request::None | Request::Parked | Request::Slot { .. } => return,
+        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked, .. }) =
+            self.request
+        else {
+            return;
         };
         if by != session {
             return;
         }
         self.request = Request::None;
-        while let Some(error) = error
-            && let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked)
-        {
-            cx.fx.fail(first.id, cx.key, error);
+        if !self.is_asked_again(refusal.reason) {
+            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
+                cx.fx.fail(first.id, cx.key, &refusal.error);
+            }
         }
         self.settle(cx);
+    }
+
+    /// What was granted is gone before anybody had it: asks again.
+    pub(crate) fn request_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        if matches!(self.request, Request::Wait { session: by, .. } if by == session) {
+            self.request = Request::None;
+            self.settle(cx);
+        }
     }
 
     /// The session is gone, and with it what it held and what was asked of it. True if it mattered.

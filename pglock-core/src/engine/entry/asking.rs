@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Context, Entry, Request, Why};
 use crate::engine::event::{Moment, SessionId};
-use crate::engine::limits::WaitStrategy;
 use crate::engine::sessions::{Alarm, Op, Phase, Sessions};
 use crate::error::Error;
 use crate::mode::Mode;
@@ -30,6 +29,7 @@ impl Entry {
                 return false;
             }
             [] => cx.sessions.shared(cx.now, cx.fx),
+            _ if self.is_stuck() => return false,
             // Right behind the unlock, in one statement: whoever waits at the server gets it in
             // between.
             [hold] => hold.session,
@@ -57,7 +57,7 @@ impl Entry {
         if self.ask_probe(None, cx) {
             return false;
         }
-        let may_wait = cx.sessions.limits.wait == WaitStrategy::Queue && cx.sessions.may_wait();
+        let may_wait = cx.sessions.waits_in_queue() && cx.sessions.may_wait();
         if may_wait || cx.sessions.may_probe(cx.now, cx.fx) {
             self.want_slot(Why::Probe, None, cx);
             return false;
@@ -93,7 +93,7 @@ impl Entry {
     pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
         let first = cx.sessions.limits.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
-        if cx.sessions.limits.wait == WaitStrategy::Queue {
+        if cx.sessions.waits_in_queue() {
             self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
         }
         let poll_at = cx.now + cx.sessions.jitter(pause);

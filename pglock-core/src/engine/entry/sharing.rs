@@ -5,7 +5,10 @@
 //! turned into a read lock as soon as no writer here is in line, and at the latest when it would
 //! have to be passed on.
 
+use std::time::Duration;
+
 use super::{Context, Entry, Hold, Release};
+use crate::driver::Reason;
 use crate::engine::event::{HoldId, Moment};
 use crate::engine::limits::Limits;
 use crate::engine::sessions::{Alarm, Op, Sessions};
@@ -56,6 +59,17 @@ impl Hold {
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
         self.sharing = Sharing::Watched;
         sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
+    }
+
+    /// The server has refused what was asked for this hold by itself. How long to wait before it is
+    /// asked again, if not at once.
+    pub(super) fn pause_after(&mut self, reason: Reason, first: Duration) -> Option<Duration> {
+        if reason == Reason::Cancelled {
+            return None;
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let pauses = self.refusals.checked_sub(2)?;
+        Some(first * (1 << pauses.min(8)))
     }
 
     /// Whether only readers have it, and other processes cannot know.
@@ -144,12 +158,34 @@ impl Entry {
     }
 
     /// The server did not do it.
-    pub(crate) fn not_downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
+    pub(crate) fn not_downgraded(&mut self, id: HoldId) {
+        if let Some(hold) = self.hold_mut(id) {
+            hold.mode = Mode::Write;
+            hold.sharing = Sharing::Refused;
+        }
+    }
+
+    /// Another operation of the statement may have been at fault.
+    pub(crate) fn downgrade_again(&mut self, id: HoldId, cx: &mut Context<'_>) {
+        if let Some(hold) = self.hold_mut(id)
+            && hold.sharing == Sharing::Refused
+        {
+            hold.sharing = Sharing::Queued;
+            cx.sessions.push_first(hold.session, Op::Downgrade { key: cx.key, hold: id });
+        }
+    }
+
+    /// It is refused by itself: it is sent again at once, and then after growing pauses.
+    pub(crate) fn downgrade_refused(&mut self, id: HoldId, reason: Reason, cx: &mut Context<'_>) {
         let Some(hold) = self.hold_mut(id) else {
             return;
         };
-        hold.mode = Mode::Write;
-        hold.sharing = Sharing::Refused;
-        cx.sessions.alarm_at(cx.now + cx.sessions.limits.poll_interval, Alarm::Share(cx.key));
+        match hold.pause_after(reason, cx.sessions.limits.poll_interval) {
+            None => self.downgrade_again(id, cx),
+            Some(pause) => {
+                cx.sessions.alarm_at(cx.now + pause, Alarm::Share(cx.key));
+                self.settle(cx);
+            }
+        }
     }
 }

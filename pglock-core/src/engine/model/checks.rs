@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::server::Pid;
 use super::world::{Link, Stage, World};
 use crate::driver::Operation;
-use crate::engine::entry::{Hold, Request, Why};
+use crate::engine::entry::{Hold, Release, Request, Why};
 use crate::engine::event::{Event, Patience, SessionId};
-use crate::engine::limits::WaitStrategy;
 use crate::engine::sessions::{Claims, Phase, Role};
 use crate::engine::state::State;
 use crate::key::LockKey;
@@ -16,14 +15,16 @@ use crate::mode::Mode;
 impl World {
     pub(super) fn check_request(&self, pid: Pid, operations: &[Operation]) {
         assert!(operations.len() <= self.limits.batch);
-        for operation in operations {
+        for (nth, operation) in operations.iter().enumerate() {
             match *operation {
                 Operation::Lock(..) => {
                     assert_eq!(operations.len(), 1, "a wait comes alone");
                     assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
                 }
                 Operation::Probe(key) => {
-                    let held = self.server.count(pid, key, Mode::Read) > 0;
+                    let given_back =
+                        operations[..nth].contains(&Operation::Unlock(key, Mode::Read));
+                    let held = self.server.count(pid, key, Mode::Read) > 0 && !given_back;
                     assert!(!held || self.faulty, "a holder is let past who waits");
                 }
                 Operation::Downgrade(key) => {
@@ -31,6 +32,8 @@ impl World {
                     assert!(held || self.faulty, "what is to be a read lock is none yet");
                 }
                 Operation::Cancel(target) => {
+                    let is_cancel = |o: &Operation| matches!(o, Operation::Cancel(_));
+                    assert!(operations.iter().all(is_cancel), "cancels come with cancels only");
                     let mut sessions = self.state.sessions.iter();
                     assert!(
                         sessions.any(|(_, s)| s.pid == target),
@@ -94,16 +97,19 @@ impl World {
             self.server.held().filter(|(pid, ..)| self.links.values().any(|l| l.pid == *pid));
         let most =
             self.limits.locks.unwrap_or(usize::MAX).saturating_add(self.limits.waiting_sessions);
-        assert!(self.faulty || ours.count() <= most, "the cap is exceeded");
+        assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
     }
 
-    /// Whether guards here, and waits at the server, take all locks that this process may have.
+    /// Whether guards here, what the server does not take back, and waits there take all locks that
+    /// this process may have.
     pub(super) fn is_full(&self) -> bool {
         let holds: HashSet<_> =
             self.reference.guards().into_iter().map(|(key, guard)| (key, guard.hold)).collect();
         let entries = self.state.entries.values();
+        let stuck = self.state.entries.values().flat_map(|entry| &entry.holds);
+        let stuck = stuck.filter(|hold| hold.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
-        self.limits.locks.is_some_and(|cap| holds.len() + waits.count() >= cap)
+        self.limits.locks.is_some_and(|cap| holds.len() + stuck.count() + waits.count() >= cap)
     }
 
     /// Notes who is in the way of callers who would not wait.
@@ -143,8 +149,8 @@ impl World {
         let sessions = &self.state.sessions;
         let waiting = sessions.of_role(Role::Waiting);
         let room = waiting.count() < self.limits.waiting_sessions;
-        let by_waiting = self.limits.wait == WaitStrategy::Queue
-            && (sessions.free_waiting().is_some() || room && !is_tick);
+        let by_waiting =
+            sessions.waits_in_queue() && (sessions.free_waiting().is_some() || room && !is_tick);
         let shared = || sessions.of_role(Role::Shared);
         let to_come =
             shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());

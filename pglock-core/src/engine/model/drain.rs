@@ -52,6 +52,7 @@ impl World {
         for pid in REMOTE {
             self.server.end(pid);
         }
+        self.refuses = None;
         for _ in 0..4 {
             self.reap_all();
             self.settle();

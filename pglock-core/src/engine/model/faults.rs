@@ -1,9 +1,10 @@
 //! What goes wrong.
 
 use super::world::{Stage, World};
-use crate::driver::Operation;
+use crate::driver::{Operation, Reason};
 use crate::engine::event::{Event, SessionId};
 use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
 use crate::mode::Mode;
 
 impl World {
@@ -30,12 +31,30 @@ impl World {
     /// downgrade ends in its middle.
     pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
         self.faulty = true;
+        if let Stage::Sent(operations) = &self.links[&id].stage {
+            let unlocked = |operation: &Operation| match operation {
+                Operation::Unlock(key, _) | Operation::Downgrade(key) => Some(*key),
+                _ => None,
+            };
+            self.refused.extend(operations.iter().filter_map(unlocked));
+        }
+        self.refuse_for(id, done, half, Reason::Itself);
+    }
+
+    /// An operator cancels what the session is doing, of which nobody shall notice anything.
+    pub(crate) fn operator_cancels(&mut self, id: SessionId, done: usize, half: bool) {
+        self.has_strays |= half;
+        self.refuse_for(id, done, half, Reason::Cancelled);
+    }
+
+    pub(crate) fn refuse_for(&mut self, id: SessionId, done: usize, half: bool, reason: Reason) {
         let link = &self.links[&id];
         let (pid, stage) = (link.pid, link.stage.clone());
         if let Stage::Sent(operations) = &stage {
             let (before, after) = operations.split_at(done.min(operations.len()));
-            self.execute(pid, before, true);
-            match after.first() {
+            let refused = matches!(self.execute(pid, before, true), Stage::Refusal(_));
+            let next = after.first().filter(|next| !refused && self.refuses(**next).is_none());
+            match next {
                 Some(Operation::Probe(key)) if half => {
                     self.server.try_lock(pid, *key, Mode::Read);
                 }
@@ -47,7 +66,13 @@ impl World {
         }
         // A wait may hold the lock all the same.
         self.server.leave_queue(pid);
-        self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal;
+        self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal(reason);
+    }
+
+    /// From now on, the server refuses every operation on this key only.
+    pub(crate) fn refuse_key(&mut self, key: Option<LockKey>, reason: Reason) {
+        self.refuses = key.map(|key| (key, reason));
+        self.refused.extend(key);
     }
 
     /// The server session ends; the client learns of it later.
@@ -72,10 +97,15 @@ impl World {
 
     /// The connection ends; the server learns of it later.
     pub(crate) fn cut(&mut self, id: SessionId) {
+        self.faulty |= self.links.contains_key(&id);
+        self.drop_link(id);
+    }
+
+    /// The same, because its wait cannot be cancelled: that harms nobody.
+    pub(super) fn drop_link(&mut self, id: SessionId) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        self.faulty = true;
         let pid = link.pid;
         let operations = match std::mem::replace(&mut link.stage, Stage::Broken) {
             Stage::Sent(operations) => operations,

@@ -144,12 +144,17 @@ impl Reference {
         }
     }
 
-    pub(crate) fn busy(&mut self, id: WaiterId) {
-        let (_, model, at) = self.find(id).expect("only who asked is refused");
+    pub(crate) fn busy(&mut self, id: WaiterId, refused: &BTreeSet<LockKey>) {
+        let (key, model, at) = self.find(id).expect("only who asked is refused");
         let caller = model.waiting.remove(at).expect("it was found there");
         assert_eq!(caller.patience, Patience::Try, "who waits is never refused");
         let is_held = model.guards.iter().any(|guard| !guard.mode.is_compatible_with(caller.mode));
-        assert!(caller.contended || is_held, "{caller:?} was refused with nobody in its way");
+        // What the server refuses to take back is not free.
+        let is_stuck = refused.contains(&key);
+        assert!(
+            caller.contended || is_held || is_stuck,
+            "{caller:?} was refused with nobody in its way"
+        );
     }
 
     /// True if that was to be expected, though nothing has gone wrong since.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::server::Server;
 use super::world::{REMOTE, Stage, World};
+use crate::driver::Reason;
 use crate::engine::event::Patience;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -25,6 +26,16 @@ pub(crate) enum Transition {
     /// Time passes, and nothing else happens.
     Rest,
     Remote(usize, usize, Remote),
+    /// An operator cancels what a session is doing.
+    Operator {
+        nth: usize,
+        done: usize,
+        half: bool,
+    },
+    /// From now on, the server refuses operations on this key, or on none.
+    Refuse(Option<usize>, Reason),
+    /// From now on, sessions may cancel waits, or not.
+    MayCancel(bool),
     Fault(Fault),
     Close,
 }
@@ -42,7 +53,6 @@ pub(crate) enum Remote {
 pub(crate) enum Fault {
     OpenFails { permanent: bool },
     Refuse { nth: usize, done: usize, half: bool },
-    CancelWait { nth: usize },
     Kill { nth: usize, executed: bool },
     Cut { nth: usize },
     Silence { nth: usize },
@@ -60,6 +70,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         3 => Just(Remote::Release),
         1 => Just(Remote::GiveUp),
     ];
+    let reason = prop_oneof![Just(Reason::Itself), Just(Reason::Unknown)];
     let choices = prop_oneof![
         60 => (0..3_usize, mode(reads), patience).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
         20 => nth.clone().prop_map(Transition::Abandon),
@@ -70,6 +81,9 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         3 => Just(Transition::Rest),
         4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
         30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
+        3 => (0..4_usize, 0..4_usize, any::<bool>()).prop_map(|(nth, done, half)| Transition::Operator { nth, done, half }),
+        2 => (prop::option::of(0..3_usize), reason).prop_map(|(key, reason)| Transition::Refuse(key, reason)),
+        2 => any::<bool>().prop_map(Transition::MayCancel),
         1 => Just(Transition::Close),
     ];
     match faults {
@@ -91,7 +105,6 @@ fn fault() -> impl Strategy<Value = Fault> {
             done,
             half
         }),
-        nth().prop_map(|nth| Fault::CancelWait { nth }),
         (nth(), any::<bool>()).prop_map(|(nth, executed)| Fault::Kill { nth, executed }),
         nth().prop_map(|nth| Fault::Cut { nth }),
         nth().prop_map(|nth| Fault::Silence { nth }),
@@ -129,6 +142,13 @@ impl Transition {
             Self::Advance(ms) => world.advance(Duration::from_millis(ms)),
             Self::Rest => world.come_to_rest(),
             Self::Remote(who, nth, remote) => remote.act(world, REMOTE[who], key(nth)),
+            Self::Operator { nth, done, half } => {
+                if let Some(id) = choose(world.find(is_running), nth) {
+                    world.operator_cancels(id, done, half);
+                }
+            }
+            Self::Refuse(nth, reason) => world.refuse_key(nth.map(key), reason),
+            Self::MayCancel(may_cancel) => world.may_cancel = may_cancel,
             Self::Fault(fault) => fault.inject(world),
             Self::Close => world.close(),
         }
@@ -169,24 +189,13 @@ impl Fault {
         match self {
             Self::OpenFails { permanent } => world.open_fails(permanent),
             Self::Refuse { nth, done, half } => {
-                let sent = |stage: &Stage| {
-                    matches!(
-                        stage,
-                        Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting
-                    )
-                };
-                if let Some(id) = choose(world.find(sent), nth) {
+                if let Some(id) = choose(world.find(is_running), nth) {
                     world.refuse(id, done, half);
                 }
             }
             Self::Silence { nth } => {
                 if let Some(id) = choose(world.find(|stage| *stage == Stage::Waiting), nth) {
                     world.silence(id);
-                }
-            }
-            Self::CancelWait { nth } => {
-                if let Some(id) = choose(world.find(|stage| *stage == Stage::Waiting), nth) {
-                    world.refuse(id, 0, false);
                 }
             }
             Self::Kill { nth, executed } => {
@@ -202,6 +211,11 @@ impl Fault {
             Self::Reap { nth, executed } => world.reap(nth, executed),
         }
     }
+}
+
+/// Whether the server is doing something for the session.
+fn is_running(stage: &Stage) -> bool {
+    matches!(stage, Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting)
 }
 
 fn choose<T>(mut from: Vec<T>, nth: usize) -> Option<T> {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::server::Pid;
 use super::world::{Link, Stage, World};
-use crate::driver::{Answer, Operation};
-use crate::engine::event::{Effects, Event, Job, Server as Facts, SessionId};
+use crate::driver::{Answer, Operation, Reason};
+use crate::engine::event::{Effects, Event, Job, Refusal, Server as Facts, SessionId};
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
 
@@ -29,8 +29,9 @@ impl World {
         match std::mem::replace(&mut link.stage, Stage::Idle) {
             Stage::Connecting => {
                 let timeline = self.timeline;
+                let (pid, can_cancel) = (link.pid, self.may_cancel);
                 let server =
-                    Facts { pid: link.pid, has_lease: Some(true), timeline, ..Facts::default() };
+                    Facts { pid, has_lease: Some(true), can_cancel, timeline, ..Facts::default() };
                 link.heard = self.now;
                 self.step(Event::Opened { session: id, server });
                 self.ask_next(id);
@@ -64,9 +65,10 @@ impl World {
             }
             Stage::Waiting => self.answer(id, [true].into_iter().collect()),
             Stage::Answer(answer) => self.answer(id, answer),
-            Stage::Refusal => {
-                let error = refusal();
-                self.step(Event::Refused { session: id, error });
+            Stage::Refusal(reason) => {
+                self.statements[0] += 1;
+                let refusal = Refusal { error: refusal(), reason };
+                self.step(Event::Refused { session: id, refusal });
                 self.ask_next(id);
             }
             Stage::Closing => {
@@ -79,6 +81,7 @@ impl World {
     }
 
     fn answer(&mut self, id: SessionId, answer: Answer) {
+        self.statements[1] += 1;
         self.step(Event::Answered { session: id, answer });
         self.ask_next(id);
     }
@@ -115,6 +118,9 @@ impl World {
     pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
         let mut results = Vec::new();
         for operation in operations {
+            if let Some(reason) = self.refuses(*operation) {
+                return Stage::Refusal(reason);
+            }
             let done = match *operation {
                 Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
                 Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
@@ -139,6 +145,20 @@ impl World {
         Stage::Answer(results.into_iter().collect())
     }
 
+    /// Why the server refuses this operation, if it does.
+    pub(super) fn refuses(&self, operation: Operation) -> Option<Reason> {
+        let key = match operation {
+            Operation::TryLock(key, _)
+            | Operation::Unlock(key, _)
+            | Operation::Lock(key, _)
+            | Operation::Probe(key)
+            | Operation::Downgrade(key) => key,
+            Operation::Cancel(_) => return (!self.may_cancel).then_some(Reason::Itself),
+            Operation::UnlockAll | Operation::Ping => return None,
+        };
+        self.refuses.filter(|(refused, _)| *refused == key).map(|(_, reason)| reason)
+    }
+
     /// Cancels what the server session is doing, which must be a wait that nobody here wants any
     /// more.
     fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
@@ -153,19 +173,19 @@ impl World {
             Stage::Sent(operations) if matches!(operations[..], [Operation::Lock(..)]) => {
                 assert!(meant, "a cancel has hit a later wait");
                 if luck {
-                    link.stage = Stage::Refusal;
+                    link.stage = Stage::Refusal(Reason::Cancelled);
                 }
             }
             Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook => {
                 assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
                 if luck {
-                    link.stage = Stage::Refusal;
+                    link.stage = Stage::Refusal(Reason::Cancelled);
                 }
             }
             Stage::Waiting => {
                 assert!(meant, "a cancel has hit a later wait");
                 if luck || self.server.is_waiting(pid) {
-                    link.stage = Stage::Refusal;
+                    link.stage = Stage::Refusal(Reason::Cancelled);
                     self.server.leave_queue(pid);
                 }
             }

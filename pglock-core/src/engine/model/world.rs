@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::reference::Reference;
 use super::server::{Pid, Server};
-use crate::driver::{Answer, Holding, Operation};
+use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::engine::event::{
     Effect, Effects, Event, HoldId, Moment, Outcome, Patience, SessionId, WaiterId,
 };
 use crate::engine::limits::Limits;
+use crate::engine::sessions::Phase;
 use crate::engine::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
@@ -34,6 +35,14 @@ pub(crate) struct World {
     pub(super) keys: Vec<LockKey>,
     /// Something went wrong, so that callers may be told failures.
     pub(crate) faulty: bool,
+    /// The server refuses every operation on this key.
+    pub(crate) refuses: Option<(LockKey, Reason)>,
+    /// Keys that it has refused operations on, so that callers who want one may be told.
+    pub(crate) refused: BTreeSet<LockKey>,
+    /// A statement ended in the middle of an operation, so that a session may hold what is nobody's.
+    pub(super) has_strays: bool,
+    /// Whether sessions may cancel what others do.
+    pub(crate) may_cancel: bool,
     /// How often the server that sessions are opened at was promoted.
     pub(crate) timeline: i64,
     /// What the sessions were told to do, and the answers to callers.
@@ -41,6 +50,11 @@ pub(crate) struct World {
     pub(crate) outcomes: BTreeMap<usize, Outcome>,
     /// Why sessions were lost, in order.
     pub(crate) losses: Vec<Error>,
+    /// What was logged: keys whose waits were begun anew, and that cancels are refused.
+    pub(crate) repeated: Vec<LockKey>,
+    pub(crate) refused_cancels: usize,
+    /// How many statements were refused, and how many were not.
+    pub(crate) statements: [usize; 2],
     next_pid: Pid,
     next_waiter: usize,
 }
@@ -75,7 +89,7 @@ pub(crate) enum Stage {
     Seen(Vec<LockEntry>),
     /// Nothing comes any more, not even that it has ended.
     Silent,
-    Refusal,
+    Refusal(Reason),
     Closing,
     Broken,
 }
@@ -92,10 +106,17 @@ impl World {
             reference: Reference::default(),
             keys,
             faulty: false,
+            refuses: None,
+            refused: BTreeSet::new(),
+            has_strays: false,
+            may_cancel: true,
             timeline: 0,
             sent: Vec::new(),
             outcomes: BTreeMap::new(),
             losses: Vec::new(),
+            repeated: Vec::new(),
+            refused_cancels: 0,
+            statements: [0; 2],
             next_pid: FIRST_PID,
             next_waiter: 0,
         }
@@ -231,7 +252,12 @@ impl World {
                 self.losses.push(error);
                 self.reference.lost(session);
             }
-            Effect::Abort(session) => self.cut(session),
+            Effect::Abort(session) => match self.state.sessions.get(session).map(|s| &s.phase) {
+                Some(Phase::Closing) => self.drop_link(session),
+                _ => self.cut(session),
+            },
+            Effect::WaitCancelled { key, .. } => self.repeated.push(key),
+            Effect::CancelRefused { .. } => self.refused_cancels += 1,
         }
     }
 
@@ -251,12 +277,14 @@ impl World {
                     nobody_to_ask,
                 );
             }
-            Outcome::Busy => self.reference.busy(waiter),
+            Outcome::Busy => self.reference.busy(waiter, &self.refused),
             Outcome::Released => self.reference.released(waiter),
             Outcome::Seen(_) => self.reference.forget(waiter),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(waiter);
+                let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));
                 let excused = match error.kind() {
+                    _ if is_refused => true,
                     ErrorKind::Closed => self.reference.closed,
                     ErrorKind::LockTableFull => self.faulty || self.is_full(),
                     _ => self.faulty,

@@ -6,8 +6,7 @@ use smallvec::SmallVec;
 
 use super::confirming::Confirms;
 use crate::driver::Operation;
-use crate::engine::event::{HoldId, Moment, SessionId, WaiterId};
-use crate::error::Error;
+use crate::engine::event::{HoldId, Moment, Refusal, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -27,8 +26,11 @@ pub(crate) struct Session {
     pub(crate) cancels: u32,
     /// Since when its wait is being cancelled.
     pub(crate) cancel_since: Option<Moment>,
-    /// A cancel aimed at it may still come: it must not be used again.
+    /// A cancel aimed at it may still come, or it has a lock that is nobody's: it must not be used
+    /// again.
     pub(crate) doomed: bool,
+    /// How many operations go into its next statement at most, after one was refused.
+    pub(crate) narrowed: Option<usize>,
     pub(super) answered: bool,
     /// When what it is doing, or did last, was sent.
     pub(crate) sent: Moment,
@@ -69,14 +71,14 @@ pub(crate) enum Phase {
     /// running.
     CleanUp {
         failed: Op,
-        error: Error,
+        refusal: Refusal,
         running: bool,
     },
     /// Ask what is held. Some of these operations may have been done; with none, this is a
     /// heartbeat.
     Reconcile {
         doubtful: Ops,
-        error: Option<Error>,
+        refusal: Option<Refusal>,
         running: bool,
     },
     Looking(Vec<Look>),
@@ -146,6 +148,7 @@ impl Session {
             cancels: 0,
             cancel_since: None,
             doomed: false,
+            narrowed: None,
             answered: false,
             sent: now,
             confirmed: now,
@@ -158,6 +161,38 @@ impl Session {
             idle_since: now,
             watched: false,
         }
+    }
+
+    /// Cancels travel with each other only. Says how many operations the next statement may carry.
+    pub(crate) fn group_cancels(&mut self) -> Option<usize> {
+        if self.outbox.len() > 1 && self.outbox.front().is_some_and(Op::is_cancel) {
+            let (cancels, others): (VecDeque<_>, VecDeque<_>) =
+                self.outbox.drain(..).partition(Op::is_cancel);
+            self.outbox = cancels;
+            self.outbox.extend(others);
+        }
+        self.narrowed
+    }
+
+    /// The next operation, if it goes into one statement with these.
+    pub(crate) fn take_op(&mut self, ops: &[Op]) -> Option<Op> {
+        let with_cancels = ops.first().map(Op::is_cancel);
+        let next = self.outbox.front()?;
+        if with_cancels.is_some_and(|with_cancels| with_cancels != next.is_cancel()) {
+            return None;
+        }
+        self.outbox.pop_front()
+    }
+
+    /// A statement of so many operations was refused: the next ones carry fewer, until the one that
+    /// is at fault is alone.
+    pub(crate) fn narrow(&mut self, refused: usize) {
+        self.narrowed = Some((refused / 2).max(1));
+    }
+
+    /// A statement went well.
+    pub(crate) fn widen(&mut self, most: usize) {
+        self.narrowed = self.narrowed.map(|bound| bound * 2).filter(|bound| *bound < most);
     }
 
     pub(super) fn is_being_cancelled(&self) -> bool {
@@ -211,6 +246,10 @@ impl Session {
 }
 
 impl Op {
+    fn is_cancel(&self) -> bool {
+        matches!(self, Self::Cancel { .. })
+    }
+
     pub(crate) fn to_operation(self) -> Operation {
         match self {
             Self::Try { key, mode } => Operation::TryLock(key, mode),

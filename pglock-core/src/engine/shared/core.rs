@@ -93,7 +93,21 @@ impl Core {
                     abort.abort();
                 }
             }
+            Effect::WaitCancelled { session, key, error } => {
+                let pid = self.pid(session);
+                let say = move || tracing::warn!(pid, %key, %error, "the server ended a wait that was not given up, as pg_cancel_backend does: waiting again");
+                wakers.told.push(Box::new(say));
+            }
+            Effect::CancelRefused { session, error } => {
+                let pid = self.pid(session);
+                let say = move || tracing::warn!(pid, %error, "the server refused to cancel a wait: its connection is closed instead, and busy locks are polled from now on");
+                wakers.told.push(Box::new(say));
+            }
         }
+    }
+
+    fn pid(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).and_then(|running| running.life.pid())
     }
 
     fn reply(&self, outcome: Outcome) -> Reply {

@@ -35,7 +35,7 @@ impl State {
             }
             Phase::Idle if session.beat && !self.closed => {
                 session.phase =
-                    Phase::Reconcile { doubtful: Ops::new(), error: None, running: false };
+                    Phase::Reconcile { doubtful: Ops::new(), refusal: None, running: false };
             }
             Phase::Reconcile { .. } | Phase::Idle => {}
         }
@@ -92,9 +92,12 @@ impl State {
 
     fn take_ops(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Ops {
         let mut ops = Ops::new();
-        while ops.len() < self.sessions.limits.batch
+        let session = self.sessions.get_mut(id);
+        let narrowed = session.and_then(|session| session.group_cancels());
+        let most = narrowed.unwrap_or(usize::MAX).min(self.sessions.limits.batch);
+        while ops.len() < most
             && let Some(session) = self.sessions.get_mut(id)
-            && let Some(mut op) = session.outbox.pop_front()
+            && let Some(mut op) = session.take_op(&ops)
         {
             if let Op::Lock { .. } = op {
                 debug_assert!(
@@ -119,7 +122,7 @@ impl State {
             | Op::Unlock { key, .. }
             | Op::Downgrade { key, .. } => key,
             // The pid of a session that has gone may be another one's by now.
-            Op::Cancel { target, .. } => return self.sessions.get(target).is_some(),
+            Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, fx),
             Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
         };
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {

@@ -113,6 +113,7 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
         pid,
         version: fact(Fact::Version),
         has_lease: Fact::Lease.find(facts).map(|lease| lease > 0),
+        can_cancel: Fact::CanCancel.find(facts) != Some(0),
         lock_table: Fact::LockTable.find(facts).and_then(|entries| usize::try_from(entries).ok()),
         identity: (fact(Fact::System), fact(Fact::Database)),
         timeline: fact(Fact::Timeline),

@@ -58,7 +58,7 @@ fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
     world.release(key(), hold, false);
     world.turn(SHARED, true);
     let reader = world.acquire(key(), Read, Patience::Wait);
-    world.refuse(SHARED, 0, false);
+    world.operator_cancels(SHARED, 0, false);
     world.sent.clear();
     world.settle();
     // In the other order the session would take the lock once more, past a writer who waits.

@@ -213,20 +213,6 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
     }
 }
 
-pub async fn wait_cancelled_by_the_server_fails_and_holds_nothing(lab: &Lab) {
-    let witness = lab.witness();
-    let lock = lab.lock("key");
-    witness.hold("key".into(), Mode::Write).await.unwrap();
-    let waiter = lock.clone();
-    let wait = start(async move { waiter.write().await });
-    let pid = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
-    assert!(witness.cancel(pid).await.unwrap());
-    soon("the wait has ended", wait).await.unwrap().unwrap_err();
-    assert!(witness.waiters("key".into()).await.unwrap().is_empty());
-    assert!(witness.release("key".into(), Mode::Write).await.unwrap());
-    soon("the session is in order", lock.write()).await.unwrap().release().await.unwrap();
-}
-
 pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
     let witness = lab.witness();
     let manager = lab.manager();

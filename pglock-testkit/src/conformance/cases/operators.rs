@@ -1,0 +1,61 @@
+//! Operators, and their scripts, that cancel what sessions are doing.
+
+use std::time::{Duration, Instant};
+
+use pglock_core::Mode;
+use tokio::time::sleep;
+
+use crate::conformance::{Lab, soon, start};
+
+pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
+    let witness = lab.witness();
+    let lock = lab.lock("key");
+    witness.hold("key".into(), Mode::Write).await.unwrap();
+    let waiter = lock.clone();
+    let wait = start(async move { waiter.write().await });
+    for _ in 0..5 {
+        let pid = witness.until_waiting("key".into(), 1).await.unwrap()[0].pid;
+        assert!(witness.cancel(pid).await.unwrap());
+        sleep(Duration::from_millis(20)).await;
+        assert!(!wait.is_finished());
+    }
+    witness.until_waiting("key".into(), 1).await.unwrap();
+    assert!(witness.release("key".into(), Mode::Write).await.unwrap());
+    soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
+    soon("the session is in order", lock.write()).await.unwrap().release().await.unwrap();
+}
+
+/// The operator does not care what the sessions are doing.
+pub async fn statement_cancelled_by_an_operator_fails_nobody(lab: &Lab) {
+    let manager = lab.manager();
+    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let mut tasks = Vec::new();
+    let end = Instant::now() + Duration::from_secs(2);
+    for task in 0..16 {
+        let lock = manager.rwlock((task % 12).into());
+        tasks.push(start(async move {
+            let mut turns = 0;
+            while Instant::now() < end {
+                lock.write().await.unwrap().release().await.unwrap();
+                lock.read().await.unwrap().release().await.unwrap();
+                turns += 1;
+            }
+            turns
+        }));
+    }
+    let mut cancels = 0;
+    while Instant::now() < end {
+        for pid in lab.witness().sessions("pglock").await.unwrap() {
+            lab.witness().cancel(pid).await.unwrap();
+            cancels += 1;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    let mut turns = 0;
+    for task in tasks {
+        turns += soon("the turns end", task).await.unwrap();
+    }
+    println!("{turns} turns, {cancels} cancels");
+    assert!(held.is_held());
+    held.release().await.unwrap();
+}

@@ -85,7 +85,7 @@
 //! └─────────┘                                       │      │ ◄──────── │ CleanUp │ │
 //!                                                   │      │ all free  └─────────┘ │
 //! ┌─────────┐ ◄──── somebody wants to look ──────── │      │                       ▼
-//! │ Looking │                                       │      │  heartbeat   ┌───────────┐
+//! │ Looking │       or check                        │      │  heartbeat   ┌───────────┐
 //! └─────────┘ ───── seen ─────────────────────────► │      │ ───────────► │ Reconcile │
 //!                                                   └──────┘ ◄── settled ─└───────────┘
 //! ```
@@ -122,5 +122,6 @@ pub(crate) use client::{Client, Held};
 pub(crate) use event::Patience;
 pub(crate) use limits::Limits;
 pub use limits::WaitStrategy;
+pub(crate) use state::Obstacle;
 pub use stats::Stats;
 pub(crate) use tasks::Settings;

@@ -27,7 +27,8 @@ pub struct Error {
 
 struct Cause {
     message: Cow<'static, str>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    // Shared with errors that say more of the same.
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     holders: Vec<LockEntry>,
 }
 
@@ -36,7 +37,7 @@ struct Cause {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The time given to `try_read_for` or `try_write_for` ran out while somebody else held the
-    /// lock.
+    /// lock. If there was no connection, or no answer, the kind says so instead.
     Timeout,
     /// The lock had been lost before it was released: the session that held it ended.
     Lost,
@@ -84,7 +85,7 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        let (message, source) = (message.into(), Some(source.into()));
+        let (message, source) = (message.into(), Some(source.into().into()));
         Self::from_cause(kind, Cause { message, source, holders: Vec::new() })
     }
 
@@ -180,6 +181,40 @@ impl Error {
             "the server has been superseded: another one was promoted, or the address leads to another server or database now; \
              make sure that all clients reach the same server, and take the lock anew",
         )
+    }
+
+    pub(crate) fn unanswered() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "the server has not answered within the given time: the network or the server is down or overloaded",
+        )
+    }
+
+    /// The same error, which has led to something else.
+    pub(crate) fn and_then(self, consequence: &str) -> Self {
+        let Cause { message, source, .. } = &*self.cause;
+        let (message, source) = (format!("{message}; {consequence}").into(), source.clone());
+        Self { cause: Arc::new(Cause { message, source, holders: Vec::new() }), ..self }
+    }
+
+    /// The same error, to a program of another kind.
+    pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The error and what has caused it, in one line.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let error_text = error.to_string();
+            // Some errors show their cause themselves.
+            if !text.contains(&error_text) {
+                text = format!("{text}: {error_text}");
+            }
+            cause = error.source();
+        }
+        text
     }
 
     pub(crate) fn lost() -> Self {

@@ -13,7 +13,8 @@
 //! A lock may be lost before that, with the session that holds it. [`WriteGuard::protect`] stops
 //! the work then, [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and
 //! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::holders`] and [`Locks::all`] show
-//! who holds and who waits, [`Locks::stats`] what the manager is doing.
+//! who holds and who waits, [`Locks::stats`] what the manager is doing, and [`Locks::check`] asks
+//! the server whether locks can be had now.
 //!
 //! Code that uses locks names the trait, [`DistributedRwLock`], and works with every backend:
 //!
@@ -82,14 +83,19 @@
 //! | debug | `lock session opened`, `lock session ended` | `pid`; `error`: why it ended |
 //! | debug | `lock session could not be opened` | `error` |
 //! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
+//! | warn | `connection to the server lost: …`, once per outage | `pid`, `error`: why, with its causes |
+//! | warn | `the server cannot be reached: …`, once per outage that begins so | `error`: why, with its causes |
+//! | warn | `the server is back` | `pid`, `down_for` |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
 //!
 //! With the feature `metrics`, by the crate of this name, labelled with the `application_name` of
-//! the builder, or `pglock` (give two managers of one process two names), and published at least once per heartbeat while
-//! there are sessions: the counters `pglock_grants_total`, `pglock_hand_overs_total`,
+//! the builder, or `pglock` (give two managers of one process two names), and published at least
+//! once per heartbeat from the first connection on, in an outage, too: the counters
+//! `pglock_grants_total`, `pglock_hand_overs_total`,
 //! `pglock_losses_total` and `pglock_reconnects_total`, and the gauges `pglock_sessions`,
-//! `pglock_held`, `pglock_waiting` and `pglock_heartbeat_age_seconds`. They are the numbers of
-//! [`Stats`].
+//! `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
+//! `pglock_heartbeat_age_seconds`, which grows as long as the server does not answer. They are
+//! the numbers of [`Stats`].
 //!
 //! # Features
 //!

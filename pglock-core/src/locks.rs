@@ -121,6 +121,50 @@ impl<D> Locks<D> {
         self.client.look(None).await
     }
 
+    /// Asks the server whether locks can be had now: one round trip, for readiness probes.
+    ///
+    /// Opens a session if there is none. `Ok` says that a session that gives out locks has answered
+    /// a question sent after this call; an error is what would have kept a lock from you. It says
+    /// nothing about any one lock, and takes none, so that a full lock table does not show. Fails
+    /// after 10 seconds without an answer.
+    ///
+    /// [`stats`](Self::stats) costs nothing, and its `connected` and `last_heartbeat` say what was
+    /// known last.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped, so a shorter bound is a
+    /// `tokio::time::timeout` around it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use pglock_core::Locks;
+    /// use pglock_core::driver::Driver;
+    /// use tokio::time::timeout;
+    ///
+    /// /// The status of an answer to `GET /ready`.
+    /// async fn ready<D: Driver>(locks: &Locks<D>) -> u16 {
+    ///     match timeout(Duration::from_secs(1), locks.check()).await {
+    ///         Ok(Ok(())) => 200,
+    ///         Ok(Err(error)) => {
+    ///             eprintln!("no locks can be had: {error}");
+    ///             503
+    ///         }
+    ///         Err(_) => 503,
+    ///     }
+    /// }
+    /// ```
+    pub async fn check(&self) -> Result<()> {
+        self.client.check().await
+    }
+
     /// What the manager is doing now.
     pub fn stats(&self) -> Stats {
         self.client.stats()

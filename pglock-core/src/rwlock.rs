@@ -1,4 +1,6 @@
+use std::convert::identity;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use async_trait::async_trait;
 use tracing::field::display;
 use tracing::{Instrument, debug, debug_span, trace};
 
-use crate::engine::{Client, Held, Patience};
+use crate::engine::{Client, Held, Obstacle, Patience};
 use crate::error::{Error, Result};
 use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::{LockKey, NamedKey};
@@ -68,7 +70,8 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`read`](Self::read).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out while the lock was not free, else
+    /// as [`read`](Self::read): if the server could not be asked within the time, that error.
     async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard>;
 
     /// Takes the write lock if nobody holds it; `None` if somebody does.
@@ -101,7 +104,8 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`write`](Self::write).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out while the lock was not free, else
+    /// as [`write`](Self::write): if the server could not be asked within the time, that error.
     async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard>;
 }
 
@@ -196,32 +200,36 @@ impl RwLock {
     }
 
     async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
-        let held = if timeout.is_zero() {
-            self.acquire(mode, Patience::Try).await?
+        let obstacle = if timeout.is_zero() {
+            match self.acquire(mode, Patience::Try).await? {
+                Some(held) => return Ok(held),
+                None => Obstacle::Busy,
+            }
         } else {
             // Before the timer is made, which would panic outside a runtime.
             self.client.ensure_manager()?;
-            match tokio::time::timeout(timeout, self.wait(mode)).await {
-                Ok(held) => Some(held?),
-                Err(_) => None,
+            let mut wait = pin!(self.wait(mode));
+            match tokio::time::timeout(timeout, &mut wait).await {
+                Ok(held) => return held,
+                // While the caller is in line, to see what it waits for.
+                Err(_) => self.client.obstacle(self.key, timeout),
             }
         };
-        match held {
-            Some(held) => Ok(held),
-            None => Err(self.about(Error::timeout(self.holders().await))),
-        }
+        let error = match obstacle {
+            Obstacle::NotConnected(error) => error,
+            Obstacle::Busy => Error::timeout(self.holders().await.unwrap_or_default()),
+            Obstacle::Silence => self.holders().await.map_or_else(identity, Error::timeout),
+        };
+        Err(self.about(error))
     }
 
     /// Who holds the lock, if the server can tell at once.
-    async fn holders(&self) -> Vec<LockEntry> {
+    async fn holders(&self) -> Result<Vec<LockEntry>> {
         let look = self.client.look(Some(self.key));
-        let mut locks = tokio::time::timeout(LOOK_TIMEOUT, look)
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .unwrap_or_default();
+        let look = tokio::time::timeout(LOOK_TIMEOUT, look).await;
+        let mut locks = look.unwrap_or_else(|_| Err(Error::unanswered()))?;
         locks.retain(|lock| lock.granted);
-        locks
+        Ok(locks)
     }
 
     fn about(&self, error: Error) -> Error {

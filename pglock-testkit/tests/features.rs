@@ -114,6 +114,34 @@ fn metrics_are_the_numbers_of_stats() {
     });
 }
 
+#[test]
+fn figures_are_published_while_there_is_no_server() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let server = MemoryServer::new();
+            let locks = manager(&server, "name");
+            drop(locks.rwlock("key").write().await.unwrap());
+            server.refuse_connections(true);
+            server.terminate_all();
+            // Nobody asks for anything meanwhile.
+            let published = |snapshotter: &Snapshotter| {
+                let values = published(snapshotter, "name");
+                let value = |name: &str| values.get(name).copied().unwrap_or_default();
+                (value("pglock_connected"), value("pglock_heartbeat_age_seconds"))
+            };
+            for age in [0.3, 0.6, 1.2] {
+                until(|| published(&snapshotter).1 >= age).await;
+                assert!(!locks.stats().connected);
+            }
+            server.refuse_connections(false);
+            until(|| published(&snapshotter).0 == 1.0).await;
+        });
+    });
+}
+
 async fn hand_over(locks: &Locks<MemoryDriver>) {
     let (guard, lock) = (locks.rwlock("key").write().await.unwrap(), locks.rwlock("key"));
     let wait = tokio::spawn(async move { lock.write().await.map(drop) });
@@ -134,6 +162,7 @@ async fn until(reached: impl Fn() -> bool + Send + Sync) {
 /// Waits for a publication that says so.
 async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
     let expected = [
+        ("pglock_connected", f64::from(stats.connected)),
         ("pglock_grants_total", stats.grants as f64),
         ("pglock_hand_overs_total", stats.hand_overs as f64),
         ("pglock_held", stats.held as f64),

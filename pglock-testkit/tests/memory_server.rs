@@ -144,6 +144,15 @@ async fn refused_connections_are_told_and_got_over() {
     locks.rwlock("key").write().await.unwrap().release().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn check_of_a_silent_server_ends_in_time() {
+    let server = MemoryServer::new();
+    let (locks, begin) = (server.locks(), Instant::now());
+    server.delay_answers(Duration::from_secs(3600));
+    assert_eq!(locks.check().await.unwrap_err().kind(), ErrorKind::Connection);
+    assert!(begin.elapsed() <= Duration::from_secs(11), "{:?}", begin.elapsed());
+}
+
 #[tokio::test]
 async fn outage_is_told_and_got_over() {
     let server = MemoryServer::new();

@@ -1,5 +1,6 @@
 //! What lock handles and guards do with the engine.
 
+mod checking;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 
@@ -74,7 +75,7 @@ impl Client {
                     }
                     Ok(Some(held))
                 }
-                Reply::Busy | Reply::Released | Reply::Seen(_) => Ok(None),
+                Reply::Busy | Reply::Released | Reply::Seen(_) | Reply::Checked => Ok(None),
                 Reply::Failed(error) => Err(*error),
             };
         }
@@ -87,7 +88,7 @@ impl Client {
         let mut locks = match Asked::new(self, None, event).await {
             Reply::Seen(locks) => locks,
             Reply::Failed(error) => return Err(*error),
-            Reply::Granted { .. } | Reply::Busy | Reply::Released => Vec::new(),
+            Reply::Granted { .. } | Reply::Busy | Reply::Released | Reply::Checked => Vec::new(),
         };
         for lock in &mut locks {
             lock.name = self.names.get(lock.key);
@@ -202,7 +203,11 @@ impl Held {
         match Asked::new(client, Some(key), event).await {
             Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
             Reply::Failed(error) => Err(self.about(*error)),
-            Reply::Released | Reply::Busy | Reply::Seen(_) | Reply::Granted { .. } => Ok(()),
+            Reply::Released
+            | Reply::Busy
+            | Reply::Seen(_)
+            | Reply::Checked
+            | Reply::Granted { .. } => Ok(()),
         }
     }
 }

@@ -238,6 +238,18 @@ impl Entry {
         self.holds.iter().any(|hold| hold.guards > 0)
     }
 
+    /// Whether somebody has the lock who is in the way of the first caller: one here, or one whom
+    /// it waits for in the server's queue.
+    pub(super) fn waits_behind_a_holder(&self) -> bool {
+        matches!(self.request, Request::Wait { .. })
+            || self.queue.front().is_some_and(|first| self.is_blocked_here(first.mode))
+    }
+
+    /// Whether the lock was not free when the server was asked last.
+    pub(super) fn was_refused(&self) -> bool {
+        matches!(self.request, Request::Slot { why: Why::Busy(_) | Why::WriterWaits, .. })
+    }
+
     /// Tells callers who would not wait that the lock is busy, once that is known. True if there
     /// were any.
     fn refuse_tries(&mut self, fx: &mut Effects) -> bool {

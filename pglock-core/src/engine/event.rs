@@ -64,7 +64,10 @@ pub(crate) enum Event {
     /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
     /// or [`Outcome::Failed`].
     Look { waiter: WaiterId, key: Option<LockKey> },
-    /// One that looks has gone before it was resolved.
+    /// A caller wants to know whether locks can be had now. Resolved by [`Outcome::Checked`] or
+    /// [`Outcome::Failed`].
+    Check { waiter: WaiterId },
+    /// One that looks or checks has gone before it was resolved.
     LookAway { waiter: WaiterId },
     /// What a session has seen.
     Seen { session: SessionId, locks: Vec<LockEntry> },
@@ -129,6 +132,16 @@ pub(crate) enum Effect {
         session: SessionId,
         error: Error,
     },
+    /// There is no session to ask any more: this one has ended, or could not be opened.
+    Down {
+        session: SessionId,
+        error: Error,
+    },
+    /// The outage that began with the last [`Down`](Self::Down) is over: this session answers.
+    Up {
+        session: SessionId,
+        down_for: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -137,6 +150,7 @@ pub(crate) enum Outcome {
     Busy,
     Released,
     Seen(Vec<LockEntry>),
+    Checked,
     Failed(Error),
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn publish(stats: &Stats, application_name: &str) {
     gauge!("pglock_sessions", "application_name" => name()).set(stats.sessions as f64);
     gauge!("pglock_held", "application_name" => name()).set(stats.held as f64);
     gauge!("pglock_waiting", "application_name" => name()).set(stats.waiting as f64);
+    gauge!("pglock_connected", "application_name" => name()).set(f64::from(stats.connected));
     if let Some(age) = stats.last_heartbeat {
         gauge!("pglock_heartbeat_age_seconds", "application_name" => name()).set(age.as_secs_f64());
     }

@@ -6,6 +6,7 @@ mod choosing;
 mod confirming;
 mod connecting;
 mod lease;
+mod outage;
 mod probing;
 mod session;
 mod waiting;
@@ -14,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub(super) use self::cap::Claims;
+use self::outage::Outage;
 pub(super) use self::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
 use super::event::{Effect, Effects, Moment, Server, SessionId};
 use super::limits::Limits;
@@ -31,8 +33,9 @@ pub(super) struct Sessions {
     /// Attempts to connect, or sessions without one good answer, since the last good answer.
     failures: u32,
     not_before: Moment,
-    /// Since when there is no connection, if there was one before.
-    pub(super) down_since: Option<Moment>,
+    outage: Outage,
+    /// When the last question was sent that a session has answered about what it holds.
+    pub(super) heartbeat: Option<Moment>,
     /// What the session that was opened last has learnt.
     pub(super) server: Option<Server>,
     /// Locks at the server.
@@ -70,6 +73,8 @@ pub(super) enum Alarm {
     Lease(SessionId),
     Wait(SessionId),
     CloseIdle(SessionId),
+    /// The figures of an outage are to be published.
+    Report,
 }
 
 impl Sessions {
@@ -83,7 +88,8 @@ impl Sessions {
             alarms: BinaryHeap::new(),
             failures: 0,
             not_before: Moment::ZERO,
-            down_since: None,
+            outage: Outage::default(),
+            heartbeat: None,
             server: None,
             claims: Claims::default(),
             parked: VecDeque::new(),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -17,9 +18,11 @@ use super::clock::Clock;
 use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::life::Life;
 use super::limits::Limits;
+use super::state::Obstacle;
 use super::stats::Stats;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 use crate::error::Error;
+use crate::key::LockKey;
 use crate::looking::LockEntry;
 
 /// What callers, guards and tasks share.
@@ -47,6 +50,7 @@ pub(crate) enum Reply {
     Busy,
     Released,
     Seen(Vec<LockEntry>),
+    Checked,
     /// In a box, so that the place of an answer is small.
     Failed(Box<Error>),
 }
@@ -201,6 +205,23 @@ impl Shared {
             self.lock().sessions.values_mut().filter_map(|running| running.abort.take()).collect();
         for handle in handles {
             handle.abort();
+        }
+    }
+
+    /// What stands in the way of a caller that has waited for so long.
+    pub(crate) fn obstacle(&self, key: LockKey, waited: Duration) -> Obstacle {
+        self.with(|core, now, wakers| {
+            core.step(Event::Tick, now, wakers);
+            core.state.obstacle(key, now.saturating_sub(waited))
+        })
+    }
+
+    /// Why a check has not been answered in time.
+    pub(crate) fn silence(&self) -> Error {
+        let core = self.lock();
+        match core.state.sessions.is_connected() {
+            true => Error::unanswered(),
+            false => core.state.sessions.why_not_connected(),
         }
     }
 

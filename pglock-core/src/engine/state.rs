@@ -4,12 +4,14 @@ mod answers;
 mod endings;
 mod jobs;
 mod looking;
+mod obstacle;
 mod refusals;
 
 use std::collections::hash_map;
 
 use foldhash::{HashMap, HashMapExt};
 
+pub(crate) use self::obstacle::Obstacle;
 use super::entry::{Context, Entry, Request};
 use super::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};
 use super::limits::Limits;
@@ -57,6 +59,7 @@ impl State {
             Event::Abandon { waiter, key } => self.abandon(waiter, key, now, fx),
             Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
             Event::Look { waiter, key } => self.look(waiter, key, now, fx),
+            Event::Check { waiter } => self.check(waiter, now, fx),
             Event::LookAway { waiter } => self.look_away(waiter),
             Event::Seen { session, locks } => self.seen(session, &locks, now, fx),
             Event::Opened { session, server } => self.opened(session, server, now, fx),
@@ -214,12 +217,14 @@ impl State {
                 }
                 Alarm::Wait(session) => self.look_for(session, now, fx),
                 Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
+                Alarm::Report => self.sessions.report(at, now),
             }
         }
     }
 
     fn close(&mut self, now: Moment, fx: &mut Effects) {
         self.closed = true;
+        self.sessions.end_outage();
         for id in self.sessions.ids() {
             let held = self.guarded_by(id);
             if held > 0 {
@@ -239,7 +244,7 @@ impl State {
         }
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                Self::fail_looks(session, &Error::closed(), fx);
+                Self::fail_looks(session.take_looks(), &Error::closed(), fx);
             }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {

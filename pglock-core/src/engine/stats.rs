@@ -22,8 +22,15 @@ pub struct Stats {
     pub losses: u64,
     /// Sessions that were opened in the place of one that had ended.
     pub reconnects: u64,
-    /// How long ago the last question was sent that a session has answered about what it holds.
+    /// How long ago the last question was sent that a session has answered about what it holds, be
+    /// it open still or not. It holds nothing when it is opened, which counts as an answer.
     pub last_heartbeat: Option<Duration>,
+    /// Whether there is a session to ask for locks. False, too, before anybody has asked for one,
+    /// and after the manager was closed.
+    pub connected: bool,
+    /// How long there has been no such session, though there was one before or connecting has
+    /// failed. The manager goes on connecting, whether anybody asks for locks or not.
+    pub down_for: Option<Duration>,
     /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so
     /// from version 14 on. Always `None` where no client can fall silent, as in memory.
     pub has_lease: Option<bool>,
@@ -37,7 +44,6 @@ impl State {
     pub(crate) fn stats(&self, now: Moment) -> Stats {
         let sessions = || self.sessions.iter().map(|(_, session)| session);
         let counts = self.sessions.counts;
-        let last_heartbeat = sessions().filter_map(|session| session.heartbeat).max();
         Stats {
             sessions: sessions().filter(|session| session.is_open()).count(),
             held: sessions().map(|session| session.held).sum(),
@@ -46,7 +52,9 @@ impl State {
             hand_overs: counts.hand_overs,
             losses: counts.losses,
             reconnects: counts.reconnects,
-            last_heartbeat: last_heartbeat.map(|sent| now.saturating_sub(sent)),
+            last_heartbeat: self.sessions.heartbeat.map(|sent| now.saturating_sub(sent)),
+            connected: self.sessions.is_connected(),
+            down_for: self.sessions.down_for(now),
             has_lease: self.sessions.server.and_then(|server| server.has_lease),
             can_cancel: self.sessions.server.map(|server| server.can_cancel),
         }

@@ -70,7 +70,7 @@ fn start_session<D: Driver>(
     let gone = OnDrop(Some({
         let shared = shared.clone();
         move || {
-            let error = Error::new(ErrorKind::Connection, "the session's task was stopped");
+            let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
             shared.session_gone(id, Event::Ended { session: id, error });
         }
     }));

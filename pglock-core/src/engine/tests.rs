@@ -3,6 +3,7 @@
 mod cancelling;
 mod ending;
 mod failing;
+mod outages;
 mod passing;
 mod probing;
 mod refusing;

@@ -56,6 +56,7 @@ pub mod rights;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
+pub mod unreachable;
 pub mod waiting;
 
 #[doc(hidden)]
@@ -265,6 +266,16 @@ macro_rules! __each_case {
                 immediate_restart_is_told_and_got_over: Postgres,
                 killed_server_is_told_and_got_over: Postgres,
                 server_that_was_never_there_is_told_at_once: Postgres,
+            ],
+            unreachable: [
+                outage_is_not_reported_as_a_busy_lock: Postgres,
+                connection_that_hangs_is_not_reported_as_a_busy_lock: Postgres,
+                server_that_does_not_answer_is_not_reported_as_a_busy_lock: Postgres,
+                refused_connection_is_not_reported_as_a_busy_lock: Postgres,
+                idle_manager_reconnects_by_itself: Postgres,
+                outage_is_logged_once_and_so_is_its_end: Postgres,
+                check_connects_and_says_that_locks_can_be_had,
+                check_fails_while_the_server_refuses_it: Engine,
             ],
             limits: [
                 no_more_locks_are_held_than_allowed,

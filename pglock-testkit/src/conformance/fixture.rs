@@ -111,6 +111,9 @@ pub trait Manager: fmt::Debug + Send + Sync {
     /// Who holds and who waits for any key.
     async fn all(&self) -> Result<Vec<LockEntry>>;
 
+    /// Whether locks can be had now.
+    async fn check(&self) -> Result<()>;
+
     /// Releases everything and ends all waits.
     async fn close(&self) -> Result<()>;
 
@@ -211,6 +214,10 @@ impl<D: Driver> Manager for Locks<D> {
 
     async fn all(&self) -> Result<Vec<LockEntry>> {
         Self::all(self).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        Self::check(self).await
     }
 
     async fn close(&self) -> Result<()> {

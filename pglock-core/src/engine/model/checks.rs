@@ -73,6 +73,16 @@ impl World {
         let count = |role| sessions.of_role(role).count();
         assert!(count(Role::Shared) <= self.limits.shared_sessions);
         assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
+        let is_closed = self.reference.closed;
+        assert!(
+            is_closed || sessions.server.is_none() || count(Role::Shared) > 0,
+            "it stays connected"
+        );
+        let stats = self.state.stats(self.now);
+        assert!(
+            stats.connected || stats.down_for.is_some() || is_closed || sessions.server.is_none(),
+            "{stats:?}"
+        );
         for (id, session) in sessions.iter() {
             let entries = self.state.entries.values();
             let holds = entries.flat_map(|entry| &entry.holds);

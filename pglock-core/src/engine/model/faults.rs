@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::time::Duration;
+
 use super::world::{Stage, World};
 use crate::driver::{Operation, Reason};
 use crate::engine::event::{Event, SessionId};
@@ -8,6 +10,21 @@ use crate::key::LockKey;
 use crate::mode::Mode;
 
 impl World {
+    pub(super) fn go_down(&mut self, session: SessionId, error: Error) {
+        assert!(self.faulty, "an outage without a fault: {error}");
+        assert!(!self.is_down() && !self.reference.closed, "an outage is reported once");
+        self.outages.push((session, error));
+    }
+
+    pub(super) fn come_up(&mut self, down_for: Duration) {
+        assert!(self.is_down(), "the end of an outage is reported once");
+        self.ended_outages.push(down_for);
+    }
+
+    fn is_down(&self) -> bool {
+        self.outages.len() > self.ended_outages.len()
+    }
+
     pub(crate) fn connecting(&self) -> Option<SessionId> {
         self.find(|stage| *stage == Stage::Connecting).first().copied()
     }

@@ -18,6 +18,7 @@ pub(crate) enum Transition {
     Abandon(usize),
     Release(usize, bool),
     Look(Option<usize>),
+    Check,
     /// One session makes one move.
     Turn(usize, bool),
     /// Every session makes that many moves.
@@ -80,6 +81,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
         3 => Just(Transition::Rest),
         4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
+        2 => Just(Transition::Check),
         30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
         3 => (0..4_usize, 0..4_usize, any::<bool>()).prop_map(|(nth, done, half)| Transition::Operator { nth, done, half }),
         2 => (prop::option::of(0..3_usize), reason).prop_map(|(key, reason)| Transition::Refuse(key, reason)),
@@ -132,6 +134,9 @@ impl Transition {
             }
             Self::Look(nth) => {
                 world.look(nth.map(key));
+            }
+            Self::Check => {
+                world.check_server();
             }
             Self::Turn(nth, luck) => {
                 if let Some(id) = choose(world.movable(), nth) {

@@ -55,6 +55,9 @@ pub(crate) struct World {
     pub(crate) refused_cancels: usize,
     /// How many statements were refused, and how many were not.
     pub(crate) statements: [usize; 2],
+    /// Outages so far, and how long those were that are over.
+    pub(crate) outages: Vec<(SessionId, Error)>,
+    pub(crate) ended_outages: Vec<Duration>,
     next_pid: Pid,
     next_waiter: usize,
 }
@@ -117,6 +120,8 @@ impl World {
             repeated: Vec::new(),
             refused_cancels: 0,
             statements: [0; 2],
+            outages: Vec::new(),
+            ended_outages: Vec::new(),
             next_pid: FIRST_PID,
             next_waiter: 0,
         }
@@ -168,7 +173,15 @@ impl World {
         waiter
     }
 
+    pub(crate) fn check_server(&mut self) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.look(waiter);
+        self.step(Event::Check { waiter });
+        waiter
+    }
+
     pub(crate) fn close(&mut self) {
+        self.tick();
         self.reference.closed = true;
         self.step(Event::Close);
         let waiting = self.reference.keys.values().map(|key| key.waiting.len());
@@ -258,6 +271,8 @@ impl World {
             },
             Effect::WaitCancelled { key, .. } => self.repeated.push(key),
             Effect::CancelRefused { .. } => self.refused_cancels += 1,
+            Effect::Down { session, error } => self.go_down(session, error),
+            Effect::Up { down_for, .. } => self.come_up(down_for),
         }
     }
 
@@ -279,7 +294,7 @@ impl World {
             }
             Outcome::Busy => self.reference.busy(waiter, &self.refused),
             Outcome::Released => self.reference.released(waiter),
-            Outcome::Seen(_) => self.reference.forget(waiter),
+            Outcome::Seen(_) | Outcome::Checked => self.reference.forget(waiter),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(waiter);
                 let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));

@@ -39,15 +39,6 @@ impl Sessions {
             self.counts.reconnects += 1;
         }
         self.server = Some(server);
-        self.down_since = None;
-    }
-
-    /// Only a new session's answer shows that connecting works.
-    pub(crate) fn note_answer(&mut self, id: SessionId) {
-        let session = self.table.get_mut(&id);
-        if session.is_some_and(|session| !std::mem::replace(&mut session.answered, true)) {
-            self.failures = 0;
-        }
     }
 
     /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not
@@ -56,9 +47,6 @@ impl Sessions {
         let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
         self.failures += 1;
         self.not_before = now + self.jitter(pause);
-        if !self.table.values().any(Session::is_open) {
-            self.down_since.get_or_insert(now);
-        }
     }
 
     /// Between half of it and all of it.

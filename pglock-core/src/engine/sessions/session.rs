@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::confirming::Confirms;
 use crate::driver::Operation;
-use crate::engine::event::{HoldId, Moment, Refusal, SessionId, WaiterId};
+use crate::engine::event::{HoldId, Job, Moment, Refusal, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -41,8 +41,6 @@ pub(crate) struct Session {
     /// When it was last asked what it holds, and whether it is to be asked now.
     pub(crate) asked: Moment,
     pub(crate) beat: bool,
-    /// When that was sent which confirmed what it holds last.
-    pub(crate) heartbeat: Option<Moment>,
     /// An alarm is set to look at its lease.
     pub(super) leased: bool,
     /// An alarm is set to look whether it waits still.
@@ -81,6 +79,7 @@ pub(crate) enum Phase {
         refusal: Option<Refusal>,
         running: bool,
     },
+    /// For all that look, or for all that check.
     Looking(Vec<Look>),
     Closing,
 }
@@ -91,6 +90,8 @@ pub(crate) type Look = (Onlooker, Option<LockKey>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Onlooker {
     Caller(WaiterId),
+    /// A caller who only wants to know whether the session answers.
+    Check(WaiterId),
     /// The machine, about a session that has waited for long.
     Wait(SessionId),
 }
@@ -155,7 +156,6 @@ impl Session {
             told: None,
             asked: now,
             beat: false,
-            heartbeat: None,
             leased: false,
             patient: false,
             idle_since: now,
@@ -193,6 +193,32 @@ impl Session {
     /// A statement went well.
     pub(crate) fn widen(&mut self, most: usize) {
         self.narrowed = self.narrowed.map(|bound| bound * 2).filter(|bound| *bound < most);
+    }
+
+    /// What to ask for those who look: what is asked for checks is asked for nobody else.
+    pub(crate) fn look(&mut self) -> Job {
+        let is_check = |(looking, _): &Look| matches!(looking, Onlooker::Check(_));
+        let (checks, looks): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.looks).into_iter().partition(is_check);
+        if !checks.is_empty() {
+            self.looks = looks;
+            self.phase = Phase::Looking(checks);
+            return Job::Run(smallvec![Operation::Ping]);
+        }
+        let first = looks.first().and_then(|(_, key)| *key);
+        // One answer for all who ask.
+        let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
+        self.phase = Phase::Looking(looks);
+        Job::Look(key)
+    }
+
+    /// Those who look through it or are about to.
+    pub(crate) fn take_looks(&mut self) -> Vec<Look> {
+        let mut looks = std::mem::take(&mut self.looks);
+        if let Phase::Looking(looking) = &mut self.phase {
+            looks.append(looking);
+        }
+        looks
     }
 
     pub(super) fn is_being_cancelled(&self) -> bool {

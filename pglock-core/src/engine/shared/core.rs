@@ -103,11 +103,21 @@ impl Core {
                 let say = move || tracing::warn!(pid, %error, "the server refused to cancel a wait: its connection is closed instead, and busy locks are polled from now on");
                 wakers.told.push(Box::new(say));
             }
+            Effect::Down { session, error } => {
+                let pid = self.pid(session);
+                wakers.told.push(Box::new(move || say_down(pid, &error)));
+            }
+            Effect::Up { session, down_for } => {
+                let pid = self.pid(session);
+                let say = move || tracing::warn!(pid, ?down_for, "the server is back");
+                wakers.told.push(Box::new(say));
+            }
         }
     }
 
-    fn pid(&self, session: SessionId) -> Option<i32> {
-        self.sessions.get(&session).and_then(|running| running.life.pid())
+    /// The backend pid, if the session was opened.
+    fn pid(&self, id: SessionId) -> Option<i32> {
+        self.sessions.get(&id).and_then(|running| running.life.pid())
     }
 
     fn reply(&self, outcome: Outcome) -> Reply {
@@ -119,12 +129,28 @@ impl Core {
             Outcome::Busy => Reply::Busy,
             Outcome::Released => Reply::Released,
             Outcome::Seen(locks) => Reply::Seen(locks),
+            Outcome::Checked => Reply::Checked,
             Outcome::Failed(error) => Reply::Failed(Box::new(error)),
         }
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.state.is_finished() && self.sessions.is_empty()
+    }
+}
+
+fn say_down(pid: Option<i32>, error: &Error) {
+    let error = error.with_causes();
+    match pid {
+        Some(_) => tracing::warn!(
+            pid,
+            %error,
+            "connection to the server lost: no locks can be had until there is a new one"
+        ),
+        None => tracing::warn!(
+            %error,
+            "the server cannot be reached: no locks can be had until it can"
+        ),
     }
 }
 

@@ -21,9 +21,13 @@ impl State {
         if let Some(session) = self.sessions.get_mut(id) {
             session.pid = server.pid;
             session.asked = session.sent;
+            // A new session holds nothing.
+            let heartbeat = Some(session.sent);
+            self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
         }
         self.sessions.rest(id, now);
         self.sessions.confirm(id, now, fx);
+        self.sessions.ask_at_once_in_outage(id);
         self.sessions.connect_next(now, fx);
     }
 
@@ -44,7 +48,6 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        self.sessions.note_answer(id);
         let (lease, most) = (self.sessions.limits.lease, self.sessions.limits.batch);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -64,6 +67,7 @@ impl State {
                     }
                 }
                 session.widen(most);
+                self.sessions.note_answer(id, now, fx);
                 self.sessions.confirm(id, now, fx);
                 for (op, done) in ops.into_iter().zip(results) {
                     self.done(id, op, done, now, fx);
@@ -76,11 +80,19 @@ impl State {
                 }
                 let (failed, refusal) = (*failed, refusal.clone());
                 session.cancel_since = None;
+                self.sessions.note_answer(id, now, fx);
                 self.sessions.confirm(id, now, fx);
                 self.sessions.rest(id, now);
                 if let Op::Lock { key, .. } = failed {
                     self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&refusal), cx));
                 }
+            }
+            Phase::Looking(checks) => {
+                if answer.results(1).is_none() {
+                    return self.ended(id, &moved(), now, fx);
+                }
+                let checks = std::mem::take(checks);
+                self.checked(id, checks, now, fx);
             }
             _ => {}
         }
@@ -93,10 +105,10 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        self.sessions.note_answer(id);
         match (holdings, self.sessions.get(id).map(|session| &session.phase)) {
             (None, _) => self.ended(id, &moved(), now, fx),
             (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
+                self.sessions.note_answer(id, now, fx);
                 self.sessions.confirm(id, now, fx);
                 self.reconcile(id, holdings, now, fx);
             }

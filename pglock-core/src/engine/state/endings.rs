@@ -17,23 +17,20 @@ impl State {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        Self::fail_looks(&mut session, error, fx);
-        self.sessions.note_failure(now);
+        Self::fail_looks(session.take_looks(), error, fx);
+        let down_for = self.sessions.down_for(now);
+        self.note_trouble(id, &session, error, now, fx);
         self.sessions.connect_next(now, fx);
         // Without a session to wait in, the keys that wanted it go on trying.
         if session.role == Role::Shared {
             let sessions = &self.sessions;
             let give_up = permanent
                 || sessions.server.is_none()
-                || sessions
-                    .down_since
-                    .is_some_and(|since| now >= since + sessions.limits.reconnect_timeout);
+                || down_for.is_some_and(|down_for| down_for >= sessions.limits.reconnect_timeout);
             self.fail_unserved(id, error, give_up, now, fx);
             self.reissue_cancels(&session, now, fx);
         }
-        if self.closed {
-            self.sessions.kick_all(fx);
-        }
+        self.go_on(error, now, fx);
     }
 
     pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
@@ -56,14 +53,12 @@ impl State {
         let held = self.guarded_by(id);
         fx.push(Effect::Lost { session: id, held, error: error.clone() });
         session.confirms.fail(fx);
-        Self::fail_looks(&mut session, error, fx);
+        Self::fail_looks(session.take_looks(), error, fx);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;
             self.sessions.counts.losses += held as u64;
         }
-        if session.has_failed() {
-            self.sessions.note_failure(now);
-        }
+        self.note_trouble(id, &session, error, now, fx);
         self.sessions.connect_next(now, fx);
         if is_hopeless {
             self.fail_unserved(id, error, true, now, fx);
@@ -77,8 +72,31 @@ impl State {
             }
         }
         self.reissue_cancels(&session, now, fx);
+        self.go_on(error, now, fx);
+    }
+
+    fn note_trouble(
+        &mut self,
+        id: SessionId,
+        session: &Session,
+        error: &Error,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        if session.has_failed() {
+            self.sessions.note_failure(now);
+        }
+        if !self.closed && !is_stop(error) {
+            self.sessions.note_trouble(id, session, error, now, fx);
+        }
+    }
+
+    /// A session has gone.
+    fn go_on(&mut self, error: &Error, now: Moment, fx: &mut Effects) {
         if self.closed {
             self.sessions.kick_all(fx);
+        } else if !is_stop(error) {
+            self.sessions.stay_connected(now, fx);
         }
     }
 
@@ -154,4 +172,9 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the runtime that carried the session has ended: no outage, and nobody could connect.
+fn is_stop(error: &Error) -> bool {
+    error.kind() == ErrorKind::NoRuntime
 }

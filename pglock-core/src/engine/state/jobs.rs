@@ -49,14 +49,9 @@ impl State {
         // Operations and looks take turns.
         let may_look = !session.has_looked || session.outbox.is_empty();
         if may_look && !session.looks.is_empty() {
-            let looks = std::mem::take(&mut session.looks);
-            let first = looks[0].1;
-            // One answer for all who ask.
-            let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
-            session.phase = Phase::Looking(looks);
             session.has_looked = true;
             session.sends(now);
-            return Job::Look(key);
+            return session.look();
         }
         session.has_looked = false;
         let mut ops = self.take_ops(id, now, fx);

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::engine::event::{Effect, Effects, Moment, Outcome, SessionId, WaiterId};
-use crate::engine::sessions::{Look, Onlooker, Phase, Session};
+use crate::engine::sessions::{Look, Onlooker, Phase};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -19,6 +19,32 @@ impl State {
             return fx.resolve(waiter, Outcome::Failed(Error::closed()));
         }
         self.look_as(Onlooker::Caller(waiter), key, now, fx);
+    }
+
+    /// One round trip, whatever else there is to ask.
+    pub(super) fn check(&mut self, waiter: WaiterId, now: Moment, fx: &mut Effects) {
+        if self.closed {
+            return fx.resolve(waiter, Outcome::Failed(Error::closed()));
+        }
+        self.look_as(Onlooker::Check(waiter), None, now, fx);
+    }
+
+    /// The session has answered those who checked.
+    pub(super) fn checked(
+        &mut self,
+        id: SessionId,
+        checks: Vec<Look>,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        for (onlooker, _) in checks {
+            if let Onlooker::Check(waiter) = onlooker {
+                fx.resolve(waiter, Outcome::Checked);
+            }
+        }
+        self.sessions.note_answer(id, now, fx);
+        self.sessions.confirm(id, now, fx);
+        self.sessions.rest(id, now);
     }
 
     /// A session has waited for so long that its connection may have gone without a word, though
@@ -43,7 +69,8 @@ impl State {
     }
 
     pub(super) fn look_away(&mut self, waiter: WaiterId) {
-        let goes_on = |(looking, _): &Look| *looking != Onlooker::Caller(waiter);
+        let gone = [Onlooker::Caller(waiter), Onlooker::Check(waiter)];
+        let goes_on = |(looking, _): &Look| !gone.contains(looking);
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.looks.retain(goes_on);
@@ -61,7 +88,6 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        self.sessions.note_answer(id);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -78,8 +104,11 @@ impl State {
                     fx.resolve(waiter, Outcome::Seen(seen.cloned().collect()));
                 }
                 Onlooker::Wait(id) => missing.extend(self.missing(id, key, seen, looked)),
+                // Asked apart.
+                Onlooker::Check(_) => {}
             }
         }
+        self.sessions.note_answer(id, now, fx);
         self.sessions.confirm(id, now, fx);
         self.sessions.rest(id, now);
         for id in missing {
@@ -103,15 +132,11 @@ impl State {
         (waits && !seen.any(|lock| lock.pid == session.pid)).then_some(id)
     }
 
-    /// Tells those who wanted to look through a session that it could not be done.
-    pub(super) fn fail_looks(session: &mut Session, error: &Error, fx: &mut Effects) {
-        let mut looks = std::mem::take(&mut session.looks);
-        if let Phase::Looking(looking) = &mut session.phase {
-            looks.append(looking);
-        }
+    /// Tells those who wanted to look through a session, or to check it, that it could not be done.
+    pub(super) fn fail_looks(looks: Vec<Look>, error: &Error, fx: &mut Effects) {
         for (onlooker, _) in looks {
             // A session that waits is looked for again by and by.
-            if let Onlooker::Caller(waiter) = onlooker {
+            if let Onlooker::Caller(waiter) | Onlooker::Check(waiter) = onlooker {
                 fx.resolve(waiter, Outcome::Failed(error.clone()));
             }
         }

@@ -54,8 +54,8 @@ impl State {
                 session.looks.append(looks);
                 Phase::Idle
             }
-            Phase::Looking(_) => {
-                Self::fail_looks(session, &refusal.error, fx);
+            Phase::Looking(looks) => {
+                Self::fail_looks(std::mem::take(looks), &refusal.error, fx);
                 Phase::Idle
             }
             // Whether it is in order still is for its lease to tell.
@@ -139,7 +139,8 @@ impl State {
         match self.sessions.get_mut(id) {
             Some(session) if doubtful.is_empty() => {
                 session.phase = Phase::Idle;
-                session.heartbeat = Some(session.sent);
+                let heartbeat = Some(session.sent);
+                self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
             }
             _ => self.sessions.rest(id, now),
         }

@@ -119,6 +119,7 @@ fn a_second_session_that_cannot_be_opened_is_no_outage() {
         }
         pass(&mut world, 1);
     }
+    assert!(world.outages.is_empty());
     world.kill(SHARED, false);
     world.turn(SHARED, false);
     world.advance(Duration::from_secs(1));

@@ -1,0 +1,37 @@
+//! Why a caller whose time has run out has not got its lock.
+
+use super::State;
+use crate::engine::entry::Entry;
+use crate::engine::event::Moment;
+use crate::error::Error;
+use crate::key::LockKey;
+
+/// What stood in the way.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// The lock: somebody else has it, or had it when the server was asked last.
+    Busy,
+    /// Nothing that the server was asked since the caller came has been answered.
+    Silence,
+    /// There is no session to ask.
+    NotConnected(Error),
+}
+
+impl State {
+    /// What stands in the way of the callers for a key that have waited since then and wait still.
+    pub(crate) fn obstacle(&self, key: LockKey, since: Moment) -> Obstacle {
+        let entry = self.entries.get(&key);
+        // Without an entry, the lock has come too late for the caller.
+        if entry.is_none_or(Entry::waits_behind_a_holder) {
+            return Obstacle::Busy;
+        }
+        if !self.sessions.is_connected() {
+            return Obstacle::NotConnected(self.sessions.why_not_connected());
+        }
+        let was_refused = entry.is_some_and(Entry::was_refused);
+        match was_refused || self.sessions.has_answered_since(since) {
+            true => Obstacle::Busy,
+            false => Obstacle::Silence,
+        }
+    }
+}

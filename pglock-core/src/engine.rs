@@ -112,6 +112,8 @@ mod state;
 mod stats;
 mod sync;
 mod tasks;
+mod thread;
+mod timers;
 
 #[cfg(test)]
 mod model;

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -67,7 +68,8 @@ pub enum ErrorKind {
     /// An option is out of range, or the connection settings cannot work: a URL that cannot be
     /// read, a database that does not exist.
     InvalidOptions,
-    /// The call was made outside a tokio runtime.
+    /// The lock engine has no thread or runtime to run on: the system refused the thread, or the
+    /// runtime that the user named has ended.
     NoRuntime,
     /// Anything else that the driver reported.
     Driver,
@@ -165,6 +167,35 @@ impl Error {
             ErrorKind::LockTableFull,
             "this manager holds as many locks as it may, so that the server's lock table has room for others: \
              hold fewer keys, or raise max_locks",
+        )
+    }
+
+    pub(crate) fn runtime_ended() -> Self {
+        Self::new(
+            ErrorKind::NoRuntime,
+            "the runtime that this lock manager was built on has ended, or has no timers (enable_all): \
+             build the manager on one that lasts, or without naming one",
+        )
+    }
+
+    pub(crate) fn clock_paused() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so that the time for an answer was over \
+             before the server could give it: do not pause the clock, or do not name this runtime when building the lock manager",
+        )
+    }
+
+    /// The lock engine was kept from running for so long.
+    pub(crate) fn stalled(time: Duration) -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            format!(
+                "the lease ended because this process did not run its lock engine for {:.1} s: the process was stopped or \
+                 suspended, or the runtime that the lock manager was built on was blocked (use spawn_blocking for long \
+                 computations, or do not name a runtime)",
+                time.as_secs_f64()
+            ),
         )
     }
 

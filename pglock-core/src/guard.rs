@@ -1,4 +1,7 @@
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Poll, ready};
 
 use async_trait::async_trait;
 
@@ -102,6 +105,9 @@ macro_rules! guard {
 
             /// Works under the lock, and stops the work when the lock is lost.
             ///
+            /// Before each poll of the work, it compares the clock with the lease of the guard, so
+            /// that a process that was stopped does not go on with work that it holds no lock for.
+            ///
             /// On a loss the future is dropped where it is, at its next `await`. What it has begun
             /// elsewhere, such as a request that it has sent, goes on without it.
             ///
@@ -114,22 +120,34 @@ macro_rules! guard {
             /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the
             /// source is what ended the session.
             pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
-                tokio::select! {
-                    biased;
-                    () = self.lost() => Err(match &self.inner {
-                        Inner::Engine(held) => held.loss(),
-                        Inner::Other(hold) => Error::lost().for_key(hold.key()),
-                    }),
-                    output = work => Ok(output),
+                let (mut lost, mut work) = (pin!(self.lost()), pin!(work));
+                poll_fn(|cx| {
+                    // By the clock, in case nobody has noticed the loss yet.
+                    if !self.is_held() || lost.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Err(self.loss()));
+                    }
+                    let output = ready!(work.as_mut().poll(cx));
+                    // The poll itself may have taken longer than the lease.
+                    Poll::Ready(if self.is_held() { Ok(output) } else { Err(self.loss()) })
+                })
+                .await
+            }
+
+            fn loss(&self) -> Error {
+                match &self.inner {
+                    Inner::Engine(held) => held.loss(),
+                    Inner::Other(hold) => Error::lost().for_key(hold.key()),
                 }
             }
 
             /// Does something once when the lock is lost: at once if it was lost before, never if
             /// the guard is released or dropped first.
             ///
-            /// It is called by whoever notices the loss and must not block. If another thread
-            /// notices it while the guard is being dropped, the call may still go on when the drop
-            /// has returned.
+            /// The functions of a session's guards are called one after the other, on a thread of
+            /// their own: one that panics harms nobody, one that blocks delays those behind it. If
+            /// the lock is lost while the guard is being dropped, the call may still go on when the
+            /// drop has returned. If it was lost before this is called, the function is called here
+            /// and now.
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
                 let act = Box::new(act);
                 match &self.inner {

@@ -57,10 +57,15 @@
 //!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or
 //!   later) gives the locks away after 15 seconds without a word, not sooner. See
 //!   [`LocksBuilder::lease`].
-//! * A stopped process, or a suspended machine, knows at its first look afterwards.
+//! * A process that was stopped or suspended knows at its first look afterwards: `is_held`, and each
+//!   poll of `protect` and `lost`, compare the clock.
 //! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that
 //!   the server's other users have room.
-//! * Dropping a guard never blocks, panics or does I/O, and works outside a runtime.
+//! * Locks work on any executor, on several at a time, and on threads without one. They outlive the
+//!   runtime of the caller that took them, and the application may compute for as long as it likes:
+//!   heartbeats go on. See [`LocksBuilder::runtime`].
+//! * Dropping a guard never blocks, panics or does I/O.
+//! * A function or a waker of the application that panics or blocks harms no other caller.
 //! * No error, log line or `Debug` output of this crate shows a password.
 //!
 //! It is *not* guaranteed that a holder is alone until it knows better: between a look at `is_held`

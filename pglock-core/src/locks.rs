@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::driver::Driver;
 use crate::engine::{Client, Limits, Settings, Stats, WaitStrategy};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,9 +20,9 @@ use crate::rwlock::RwLock;
 /// sessions are its own connections, opened when first needed: it takes nothing from a pool that
 /// the application uses.
 ///
-/// When the last clone, lock and guard are gone, the connections are closed. The guards of a
-/// manager must be used where its tokio runtime runs: when the runtime shuts down, its connections
-/// close and the locks are free.
+/// Its engine runs on a thread of its own, so that locks can be awaited on any executor; see
+/// [`LocksBuilder::runtime`]. When the last clone, lock and guard are gone, the connections are
+/// closed.
 pub struct Locks<D> {
     client: Arc<Client>,
     driver: PhantomData<fn() -> D>,
@@ -29,7 +31,13 @@ pub struct Locks<D> {
 impl<D: Driver> Locks<D> {
     /// A manager with the default options. Connects when the first lock is asked for.
     pub fn new(source: impl Into<D>) -> Self {
-        Self::from_parts(source.into(), Limits::default(), "".into())
+        let settings = Settings {
+            application_name: "".into(),
+            connect_timeout: CONNECT_TIMEOUT,
+            lease: Limits::default().lease,
+            runtime: None,
+        };
+        Self::from_parts(source.into(), Limits::default(), settings)
     }
 
     /// A manager for the server and database of a connection URL.
@@ -51,12 +59,11 @@ impl<D: Driver> Locks<D> {
             driver: source.into(),
             limits: Limits::default(),
             application_name: String::new(),
+            runtime: None,
         }
     }
 
-    fn from_parts(driver: D, limits: Limits, application_name: Arc<str>) -> Self {
-        let lease = limits.lease;
-        let settings = Settings { application_name, connect_timeout: CONNECT_TIMEOUT, lease };
+    fn from_parts(driver: D, limits: Limits, settings: Settings) -> Self {
         let seed = RandomState::new().hash_one(std::process::id());
         Self { client: Arc::new(Client::new(driver, limits, settings, seed)), driver: PhantomData }
     }
@@ -88,9 +95,10 @@ impl<D> Locks<D> {
     ///
     /// # Errors
     ///
-    /// [`NoRuntime`](ErrorKind::NoRuntime) if called outside a tokio runtime.
+    /// None at present.
     pub async fn close(&self) -> Result<()> {
-        self.client.close().await
+        self.client.close().await;
+        Ok(())
     }
 
     /// Who holds this key and who waits for it, as the server sees it: any advisory lock in the
@@ -190,6 +198,7 @@ pub struct LocksBuilder<D> {
     driver: D,
     limits: Limits,
     application_name: String,
+    runtime: Option<Handle>,
 }
 
 impl<D: Driver> LocksBuilder<D> {
@@ -303,6 +312,28 @@ impl<D: Driver> LocksBuilder<D> {
         self
     }
 
+    /// Runs the lock engine on this runtime, instead of on a thread of its own.
+    ///
+    /// By default, one thread named `pglock` runs the engines of all managers of the process. So
+    /// locks can be awaited on any executor, on several, and on one that ends; and heartbeats go on
+    /// while the application computes. Each round trip to the server costs a change of threads
+    /// there and back, which this saves: name the runtime on which the callers run if they take
+    /// thousands of locks per second, or if a test pauses tokio's clock.
+    ///
+    /// In exchange, the locks depend on that runtime:
+    ///
+    /// - It needs timers and I/O ([`enable_all`](tokio::runtime::Builder::enable_all)).
+    /// - When it ends, all locks of the manager are lost, and every later call fails with
+    ///   [`NoRuntime`](ErrorKind::NoRuntime).
+    /// - While it is blocked, by a computation or between two `block_on` of a current-thread
+    ///   runtime, no heartbeat is sent and no lock is released. After the lease of the guards (10
+    ///   seconds by default) all locks are lost, and the error says that the runtime was blocked.
+    ///   Guards notice it on time all the same: time is kept on the engine thread.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
     /// The manager. Connects when the first lock is asked for.
     ///
     /// # Errors
@@ -342,6 +373,12 @@ impl<D: Driver> LocksBuilder<D> {
             return invalid("application_name must be at most 63 printable ASCII characters");
         }
         self.limits.cap_times();
-        Ok(Locks::from_parts(self.driver, self.limits, self.application_name.into()))
+        let settings = Settings {
+            application_name: self.application_name.into(),
+            connect_timeout: CONNECT_TIMEOUT,
+            lease,
+            runtime: self.runtime,
+        };
+        Ok(Locks::from_parts(self.driver, self.limits, settings))
     }
 }

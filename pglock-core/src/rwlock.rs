@@ -206,13 +206,14 @@ impl RwLock {
                 None => Obstacle::Busy,
             }
         } else {
-            // Before the timer is made, which would panic outside a runtime.
+            // Which keeps the time.
             self.client.ensure_manager()?;
             let mut wait = pin!(self.wait(mode));
-            match tokio::time::timeout(timeout, &mut wait).await {
-                Ok(held) => return held,
+            tokio::select! {
+                biased;
+                held = &mut wait => return held,
                 // While the caller is in line, to see what it waits for.
-                Err(_) => self.client.obstacle(self.key, timeout),
+                () = self.client.sleep(timeout) => self.client.obstacle(self.key, timeout),
             }
         };
         let error = match obstacle {
@@ -225,9 +226,11 @@ impl RwLock {
 
     /// Who holds the lock, if the server can tell at once.
     async fn holders(&self) -> Result<Vec<LockEntry>> {
-        let look = self.client.look(Some(self.key));
-        let look = tokio::time::timeout(LOOK_TIMEOUT, look).await;
-        let mut locks = look.unwrap_or_else(|_| Err(Error::unanswered()))?;
+        let mut locks = tokio::select! {
+            biased;
+            locks = self.client.look(Some(self.key)) => locks?,
+            () = self.client.sleep(LOOK_TIMEOUT) => return Err(Error::unanswered()),
+        };
         locks.retain(|lock| lock.granted);
         Ok(locks)
     }

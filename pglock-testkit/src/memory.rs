@@ -38,9 +38,25 @@
 //! ```
 //!
 //! It is the real engine that runs, with its queues and its bounds; only what is behind it is not
-//! PostgreSQL but a [lock table](MemoryServer) with the same rules. It needs neither sockets nor
-//! threads, and time only where the engine does: it works in a current-thread runtime, and with
-//! tokio's clock paused.
+//! PostgreSQL but a [lock table](MemoryServer) with the same rules. It needs no sockets. For a test that pauses
+//! tokio's clock, put the engine on the runtime of the test:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use pglock_core::{ErrorKind, Locks};
+//! # use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> pglock_core::Result<()> {
+//! let here = tokio::runtime::Handle::current();
+//! let locks = Locks::<MemoryDriver>::builder(MemoryServer::new().driver()).runtime(here).build()?;
+//!
+//! let guard = locks.rwlock("reports/daily").write().await?;
+//! let hour = Duration::from_secs(3600); // passes at once
+//! let error = locks.rwlock("reports/daily").try_write_for(hour).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Timeout);
+//! # guard.release().await
+//! # }
+//! ```
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

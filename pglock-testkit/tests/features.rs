@@ -8,6 +8,7 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pglock_core::{Locks, Stats};
 use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,8 @@ fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<Stri
 
 fn manager(server: &MemoryServer, name: &str) -> Locks<MemoryDriver> {
     let builder = Locks::<MemoryDriver>::builder(server.driver()).application_name(name);
+    // The recorder of a test is its thread's.
+    let builder = builder.runtime(Handle::current());
     builder.heartbeat(Duration::from_millis(50)).build().unwrap()
 }
 

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pglock_core::{ErrorKind, Locks, Mode, WaitStrategy};
@@ -9,6 +13,7 @@ use pglock_testkit::conformance::{soon, start};
 use pglock_testkit::memory;
 use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
 use pglock_testkit::witness::Witness;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -22,12 +27,42 @@ async fn each_manager_of_its_own_has_locks_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn timeouts_pass_at_once_when_the_clock_is_paused() {
     let server = MemoryServer::new();
-    let guard = server.locks().rwlock("key").write().await.unwrap();
+    let locks = || locks_here(&server);
+    let guard = locks().rwlock("key").write().await.unwrap();
     let begin = Instant::now();
     let hour = Duration::from_secs(3600);
-    let error = server.locks().rwlock("key").try_write_for(hour).await.unwrap_err();
+    let error = locks().rwlock("key").try_write_for(hour).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(begin.elapsed() >= hour && guard.is_held());
+}
+
+/// On the runtime of the test, whose clock is paused.
+fn locks_here(server: &MemoryServer) -> Locks<MemoryDriver> {
+    Locks::<MemoryDriver>::builder(server.driver()).runtime(Handle::current()).build().unwrap()
+}
+
+/// As in a process that goes on after a stop: time has passed, and nothing has run since.
+#[tokio::test(start_paused = true)]
+async fn work_and_loss_go_by_the_clock_before_anything_else_has_run() {
+    let server = MemoryServer::new();
+    let guard = locks_here(&server).rwlock("key").write().await.unwrap();
+    let polls = Cell::new(0);
+    let mut work = pin!(guard.protect(poll_fn(|_| {
+        polls.set(polls.get() + 1);
+        Poll::<()>::Pending
+    })));
+    let mut lost = pin!(guard.lost());
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(work.as_mut().poll(cx).is_pending() && lost.as_mut().poll(cx).is_pending());
+    // The clock is ahead once this has been polled; other tasks have their turn later.
+    let mut pause = pin!(tokio::time::advance(Duration::from_secs(11)));
+    assert!(pause.as_mut().poll(cx).is_pending());
+    let Poll::Ready(Err(error)) = work.as_mut().poll(cx) else {
+        panic!("the work goes on");
+    };
+    assert_eq!(error.kind(), ErrorKind::Lost);
+    assert!(lost.as_mut().poll(cx).is_ready());
+    assert_eq!(polls.get(), 1);
 }
 
 #[tokio::test]
@@ -125,7 +160,7 @@ async fn ten_thousand_sessions_wait_for_one_lock() {
 async fn delayed_answers_take_that_long() {
     let server = MemoryServer::new();
     server.delay_answers(Duration::from_millis(200));
-    let locks = server.locks();
+    let locks = locks_here(&server);
     drop(locks.rwlock("other").write().await.unwrap());
     let begin = Instant::now();
     let guard = locks.rwlock("key").write().await.unwrap();
@@ -147,7 +182,7 @@ async fn refused_connections_are_told_and_got_over() {
 #[tokio::test(start_paused = true)]
 async fn check_of_a_silent_server_ends_in_time() {
     let server = MemoryServer::new();
-    let (locks, begin) = (server.locks(), Instant::now());
+    let (locks, begin) = (locks_here(&server), Instant::now());
     server.delay_answers(Duration::from_secs(3600));
     assert_eq!(locks.check().await.unwrap_err().kind(), ErrorKind::Connection);
     assert!(begin.elapsed() <= Duration::from_secs(11), "{:?}", begin.elapsed());

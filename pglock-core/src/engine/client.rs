@@ -1,22 +1,29 @@
 //! What lock handles and guards do with the engine.
 
+mod asking;
 mod checking;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::Poll;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use super::event::{Event, HoldId, Patience, WaiterId};
-use super::life::{Life, ListenerId, OnLoss};
+use self::asking::Asked;
+use super::event::{Event, HoldId, Patience};
+use super::life::{Life, OnLoss, WatcherId};
 use super::limits::Limits;
 use super::shared::{Reply, Shared};
 use super::stats::Stats;
 use super::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
+use super::thread;
+use super::timers::Sleep;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
@@ -32,15 +39,18 @@ pub(crate) struct Client {
 }
 
 /// Starts the manager's task; hides the type of the driver.
-type StartManager = dyn Fn(&Arc<Shared>) + Send + Sync;
+type StartManager = dyn Fn(&Arc<Shared>, &Handle) + Send + Sync;
 
 impl Client {
     pub(crate) fn new<D: Driver>(driver: D, limits: Limits, settings: Settings, seed: u64) -> Self {
+        let shared = Arc::new(Shared::new(limits, seed, settings.runtime.as_ref()));
         let (driver, settings) = (Arc::new(driver), Arc::new(settings));
         Self {
-            shared: Arc::new(Shared::new(limits, seed)),
+            shared,
             names: Arc::default(),
-            start_manager: Box::new(move |shared| start_manager(shared, &driver, &settings)),
+            start_manager: Box::new(move |shared, thread| {
+                start_manager(shared, thread, &driver, &settings);
+            }),
         }
     }
 
@@ -66,8 +76,8 @@ impl Client {
                 Reply::Granted { hold, life } => {
                     let client = self.clone();
                     let name = name.cloned();
-                    let listener = OnceLock::new();
-                    let held = Held { client, life, key, name, mode, hold: Some(hold), listener };
+                    let watcher = OnceLock::new();
+                    let held = Held { client, life, key, name, mode, hold: Some(hold), watcher };
                     // The session has ended or run out before the caller could look: nobody has
                     // believed in this grant.
                     if !held.is_held() {
@@ -96,13 +106,23 @@ impl Client {
         Ok(locks)
     }
 
-    pub(crate) async fn close(&self) -> Result<()> {
-        self.shared.step(Event::Close);
-        self.ensure_manager()?;
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.finished()).await.is_err() {
+    pub(crate) async fn close(&self) {
+        self.shared.step(Event::Close { why: Error::closed() });
+        let mut timeout = pin!(self.sleep(CLOSE_TIMEOUT));
+        let is_finished = poll_fn(|cx| {
+            if self.shared.finished(cx) {
+                return Poll::Ready(true);
+            }
+            timeout.as_mut().poll(cx).map(|()| false)
+        });
+        if !is_finished.await {
             self.shared.abort_all();
         }
-        Ok(())
+    }
+
+    /// Completes after this time, by the engine's clock.
+    pub(crate) fn sleep(&self, time: Duration) -> Sleep<'_> {
+        Sleep::new(&self.shared, time)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -113,14 +133,9 @@ impl Client {
         if self.shared.has_manager() {
             return Ok(());
         }
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::new(
-                ErrorKind::NoRuntime,
-                "locks need a tokio runtime: call this from within one",
-            ));
-        }
+        let thread = thread::runtime()?;
         if self.shared.claim_manager() {
-            (self.start_manager)(&self.shared);
+            (self.start_manager)(&self.shared, thread);
         }
         Ok(())
     }
@@ -128,7 +143,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.shared.step(Event::Close);
+        self.shared.step(Event::Close { why: Error::closed() });
     }
 }
 
@@ -148,7 +163,19 @@ pub(crate) struct Held {
     mode: Mode,
     hold: Option<HoldId>,
     /// Made when something is to be done on a loss.
-    listener: OnceLock<ListenerId>,
+    watcher: OnceLock<WatcherId>,
+}
+
+/// Somebody who waits for the end of a session.
+struct Watch<'a> {
+    life: &'a Life,
+    id: WatcherId,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.life.stop_watching(self.id);
+    }
 }
 
 impl Held {
@@ -165,10 +192,16 @@ impl Held {
         !self.life.has_ended()
     }
 
+    /// Completes when the lock is lost: by the clock, whoever polls it.
     pub(crate) async fn lost(&self) {
-        if self.is_held() {
-            self.life.ended().await;
-        }
+        let watch = Watch { life: &self.life, id: self.life.new_watcher() };
+        poll_fn(|cx| {
+            if !self.is_held() || watch.life.wake_at_end(watch.id, cx.waker().clone()) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// What a holder is told that has lost its lock.
@@ -183,7 +216,10 @@ impl Held {
     pub(crate) fn on_loss(&self, on_loss: OnLoss) {
         // An end that nobody has noticed yet is noticed now.
         self.is_held();
-        self.life.listen(*self.listener.get_or_init(|| self.life.new_listener()), on_loss);
+        let watcher = *self.watcher.get_or_init(|| self.life.new_watcher());
+        if let Some(on_loss) = self.life.watch(watcher, on_loss) {
+            on_loss();
+        }
     }
 
     fn about(&self, error: Error) -> Error {
@@ -215,8 +251,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // What comes after a release is no loss.
-        if let Some(listener) = self.listener.get() {
-            self.life.stop_listening(*listener);
+        if let Some(watcher) = self.watcher.get() {
+            self.life.stop_watching(*watcher);
         }
         if let Some(hold) = self.hold.take()
             && !cfg!(pglock_seed_bug = "keep_dropped")
@@ -235,64 +271,5 @@ impl fmt::Debug for Held {
             .field("backend_pid", &self.life.pid())
             .field("is_held", &self.is_held())
             .finish()
-    }
-}
-
-/// Asks the machine, and awaits its answer.
-struct Asked<'a, F> {
-    client: &'a Arc<Client>,
-    /// What is wanted, or `None` for a look.
-    key: Option<LockKey>,
-    progress: Progress<F>,
-}
-
-enum Progress<F> {
-    /// Asked when it is polled, so that the machine knows at once whom to wake.
-    Unasked(F),
-    Asked(WaiterId),
-    Answered,
-}
-
-impl<'a, F: FnOnce(WaiterId) -> Event> Asked<'a, F> {
-    fn new(client: &'a Arc<Client>, key: Option<LockKey>, event: F) -> Self {
-        Self { client, key, progress: Progress::Unasked(event) }
-    }
-}
-
-impl<F: FnOnce(WaiterId) -> Event + Unpin> Future for Asked<'_, F> {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        let shared = &self.client.shared;
-        let reply = match std::mem::replace(&mut self.progress, Progress::Answered) {
-            Progress::Unasked(event) => shared.ask(event, cx.waker()),
-            Progress::Asked(waiter) => shared.poll_reply(waiter, cx.waker()),
-            Progress::Answered => return Poll::Pending,
-        };
-        match reply {
-            Ok(reply) => Poll::Ready(reply),
-            Err(waiter) => {
-                self.progress = Progress::Asked(waiter);
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<F> Drop for Asked<'_, F> {
-    fn drop(&mut self) {
-        let Progress::Asked(waiter) = self.progress else {
-            return;
-        };
-        let shared = &self.client.shared;
-        let Some(key) = self.key else {
-            shared.forget(waiter, Event::LookAway { waiter });
-            return;
-        };
-        if let Some(Reply::Granted { hold, .. }) =
-            shared.forget(waiter, Event::Abandon { waiter, key })
-        {
-            shared.step(Event::Release { key, hold, confirm: None });
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The engine's time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -9,27 +9,24 @@ use tokio::time::Instant;
 /// Counts from the start of the engine, the time that the machine was suspended included, as the
 /// server's clock has gone on, too.
 ///
-/// Timers run by tokio's clock. A test can pause it, if its runtime has one thread; there, the
-/// later of both counts.
+/// On a runtime that a user names, timers run by tokio's clock. A test can pause it, if the runtime
+/// has one thread; there, the later of both counts.
 #[derive(Debug)]
 pub(crate) struct Clock {
     uptime: Duration,
-    start: Instant,
-    /// Whether tokio's clock cannot be paused, and so is never ahead: to read one clock is enough.
-    is_real: AtomicBool,
+    /// When tokio's clock can be paused: its start, and the latest time that anybody has read, in
+    /// nanoseconds, because on other threads it is not paused.
+    paused: Option<(Instant, AtomicU64)>,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        // In this order, so that tokio's clock is not ahead by what passes between the two.
-        Self { uptime: uptime(), start: Instant::now(), is_real: AtomicBool::new(false) }
-    }
-
-    /// Timers run on this runtime from now on.
-    pub(crate) fn runs_on(&self, runtime: &Handle) {
+    /// `runtime`: where timers run, or `None` for the engine thread.
+    pub(crate) fn start(runtime: Option<&Handle>) -> Self {
         // tokio refuses to pause the clock of any other.
-        let is_real = runtime.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        self.is_real.store(is_real, Ordering::Relaxed);
+        let can_pause = runtime.is_some_and(|r| r.runtime_flavor() == RuntimeFlavor::CurrentThread);
+        // In this order, so that tokio's clock is not ahead by what passes between the two.
+        let uptime = uptime();
+        Self { uptime, paused: can_pause.then(|| (now_of(runtime), AtomicU64::new(0))) }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -37,10 +34,17 @@ impl Clock {
         if cfg!(pglock_loom) {
             return Duration::from_secs(1);
         }
-        if self.is_real.load(Ordering::Relaxed) {
+        let Some((start, latest)) = &self.paused else {
             return self.passed();
-        }
-        self.start.elapsed().max(self.passed())
+        };
+        let now = start.elapsed().max(self.passed());
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(latest.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    /// Whether a test has made tokio's clock run ahead of the real one.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.paused.is_some() && self.now() > self.passed() + Duration::from_secs(1)
     }
 
     fn passed(&self) -> Duration {
@@ -51,6 +55,11 @@ impl Clock {
     pub(crate) fn instant(&self, at: Duration) -> Instant {
         Instant::now() + at.saturating_sub(self.now())
     }
+}
+
+fn now_of(runtime: Option<&Handle>) -> Instant {
+    let _entered = runtime.map(Handle::enter);
+    Instant::now()
 }
 
 /// Time since the machine was started, with the time that it was suspended.
@@ -86,20 +95,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn paused_time_counts() {
-        let clock = Clock::start();
-        clock.runs_on(&Handle::current());
+        let clock = Clock::start(Some(&Handle::current()));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(clock.now() >= Duration::from_secs(3600));
+        assert!(clock.is_ahead());
         assert!(clock.instant(clock.now()) <= Instant::now());
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn tokio_s_clock_is_never_ahead() {
-        let clock = Clock::start();
-        for _ in 0..1000 {
-            assert!(clock.start.elapsed() <= clock.passed());
-        }
-        clock.runs_on(&Handle::current());
+    #[tokio::test(start_paused = true)]
+    async fn paused_time_does_not_run_back_on_other_threads() {
+        let clock = Clock::start(Some(&Handle::current()));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let here = clock.now();
+        let elsewhere = std::thread::spawn(move || clock.now()).join().unwrap();
+        assert!(elsewhere >= here);
+    }
+
+    #[tokio::test]
+    async fn time_goes_on_without_a_runtime_that_is_named() {
+        let clock = Clock::start(None);
         let before = clock.now();
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(clock.now() >= before + Duration::from_millis(2));

@@ -85,8 +85,9 @@ pub(crate) enum Event {
     Ended { session: SessionId, error: Error },
     /// The time of [`State::alarm`](super::state::State::alarm) has come.
     Tick,
-    /// No more acquires; everything is to be released.
-    Close,
+    /// No more acquires; everything is to be released. Says why, to whoever comes later; the first
+    /// reason counts.
+    Close { why: Error },
 }
 
 /// A statement that the server refused.

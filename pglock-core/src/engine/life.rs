@@ -1,38 +1,50 @@
+//! Whether a session lives, as its guards see it.
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
-
-use tokio::sync::Notify;
+use std::task::Waker;
 
 use super::event::Moment;
 use super::sync::{AtomicU64, Mutex, MutexGuard};
+use super::thread::guarded;
 use crate::error::Error;
 
-/// Whether a session lives, as its guards see it. Ends once, and says why to everybody who asks,
-/// then and later.
+/// Ends once, and says why to everybody who asks, then and later.
 #[derive(Default)]
 pub(crate) struct Life {
+    /// Set under the lock of `watchers`, together with taking them: whoever watched before the end
+    /// hears of it, whoever stopped watching before it does not.
     end: OnceLock<Error>,
-    ended: Notify,
     pid: OnceLock<i32>,
     /// Until when guards may believe in their locks without asking the machine, in nanoseconds of
     /// the engine's clock.
     confirmed: AtomicU64,
-    listeners: Mutex<Listeners>,
+    watchers: Mutex<Watchers>,
 }
 
-/// What a guard wants to be done when its lock is lost.
+/// A function that a guard wants to be called when its lock is lost.
 pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
-struct Listeners {
+struct Watchers {
     next: u64,
-    waiting: Vec<(ListenerId, OnLoss)>,
+    functions: BTreeMap<(WatcherId, u64), OnLoss>,
+    wakers: BTreeMap<WatcherId, Waker>,
 }
 
-/// A guard that wants something to be done when the session ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ListenerId(u64);
+/// Somebody who wants to hear of the end of the session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct WatcherId(u64);
+
+/// What is to be done about an end, once no lock of the engine is held.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Aftermath {
+    pub(crate) functions: Vec<OnLoss>,
+    pub(crate) wakers: Vec<Waker>,
+}
 
 impl Life {
     pub(crate) fn set_pid(&self, pid: i32) {
@@ -55,41 +67,65 @@ impl Life {
         now.as_nanos() < self.confirmed.load(Ordering::Relaxed).into()
     }
 
-    /// Gives what is to be done now, once and without a lock of the engine.
-    #[must_use]
-    pub(crate) fn end(&self, error: Error) -> Vec<OnLoss> {
+    /// Ends the life; a second end does nothing.
+    pub(crate) fn end(&self, error: Error) -> Aftermath {
+        let mut watchers = self.lock();
         if self.end.set(error).is_err() {
-            return Vec::new();
+            return Aftermath::default();
         }
-        self.ended.notify_waiters();
-        let waiting = std::mem::take(&mut self.listeners().waiting);
-        waiting.into_iter().map(|(_, on_loss)| on_loss).collect()
+        let functions = std::mem::take(&mut watchers.functions).into_values().collect();
+        let wakers = std::mem::take(&mut watchers.wakers).into_values().collect();
+        Aftermath { functions, wakers }
     }
 
-    pub(crate) fn new_listener(&self) -> ListenerId {
-        let mut listeners = self.listeners();
-        listeners.next += 1;
-        ListenerId(listeners.next)
+    pub(crate) fn new_watcher(&self) -> WatcherId {
+        let mut watchers = self.lock();
+        watchers.next += 1;
+        WatcherId(watchers.next)
     }
 
-    /// Does it when the session ends; at once if it has ended.
-    pub(crate) fn listen(&self, id: ListenerId, on_loss: OnLoss) {
-        {
-            let mut listeners = self.listeners();
-            // Looked at under the lock, so that no end comes in between.
-            if !self.has_ended() {
-                return listeners.waiting.push((id, on_loss));
-            }
+    /// Keeps the function until the session ends. Hands it back if the session has ended.
+    pub(crate) fn watch(&self, id: WatcherId, on_loss: OnLoss) -> Option<OnLoss> {
+        let mut watchers = self.lock();
+        if self.has_ended() {
+            return Some(on_loss);
         }
-        on_loss();
+        watchers.next += 1;
+        let place = (id, watchers.next);
+        watchers.functions.insert(place, on_loss);
+        None
     }
 
-    pub(crate) fn stop_listening(&self, id: ListenerId) {
-        self.listeners().waiting.retain(|(listener, _)| *listener != id);
+    /// Wakes when the session ends. True if it has ended.
+    pub(crate) fn wake_at_end(&self, id: WatcherId, waker: Waker) -> bool {
+        let mut watchers = self.lock();
+        if self.has_ended() {
+            return true;
+        }
+        let former = watchers.wakers.insert(id, waker);
+        // Foreign code: it must find the lock free.
+        drop(watchers);
+        drop(former);
+        false
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Listeners> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn stop_watching(&self, id: WatcherId) {
+        let mut watchers = self.lock();
+        let mut functions = Vec::new();
+        while let Some((&place, _)) = watchers.functions.range((id, 0)..=(id, u64::MAX)).next() {
+            functions.extend(watchers.functions.remove(&place));
+        }
+        let waker = watchers.wakers.remove(&id);
+        drop(watchers);
+        // What the application put into them may panic as it is dropped.
+        functions.into_iter().for_each(|function| {
+            guarded(|| drop(function));
+        });
+        guarded(|| drop(waker));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watchers> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why it has ended.
@@ -99,16 +135,6 @@ impl Life {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.end.get().is_some()
-    }
-
-    /// Completes when the session has ended.
-    pub(crate) async fn ended(&self) {
-        let mut ended = std::pin::pin!(self.ended.notified());
-        // Enlists before it looks, so that no end is missed.
-        ended.as_mut().enable();
-        if !self.has_ended() {
-            ended.await;
-        }
     }
 }
 

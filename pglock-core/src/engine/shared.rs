@@ -6,9 +6,10 @@ mod slots;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -21,6 +22,7 @@ use super::limits::Limits;
 use super::state::Obstacle;
 use super::stats::Stats;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
+use super::timers::Timers;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -34,9 +36,12 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Locked after `core`, if both are.
     slots: Slots,
+    timers: Timers,
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
-    finished: Notify,
+    /// Wakes the keeper, where there is one: the next alarm is earlier than it was.
+    keeper: Notify,
+    has_keeper: bool,
     has_manager: AtomicBool,
     clock: Clock,
 }
@@ -63,19 +68,26 @@ pub(crate) struct Chores {
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+    /// `runtime`: where the manager will run, or `None` for the engine thread.
+    pub(crate) fn new(limits: Limits, seed: u64, runtime: Option<&Handle>) -> Self {
         Self {
             core: Mutex::new(Core::new(limits, seed)),
             slots: Slots::default(),
+            timers: Timers::default(),
             manager: Notify::new(),
-            finished: Notify::new(),
+            keeper: Notify::new(),
+            has_keeper: runtime.is_some(),
             has_manager: AtomicBool::new(false),
-            clock: Clock::start(),
+            clock: Clock::start(runtime),
         }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    pub(super) fn timers(&self) -> &Timers {
+        &self.timers
     }
 
     /// Steps, and counts the callers that this wakes.
@@ -91,7 +103,7 @@ impl Shared {
     pub(crate) fn ask(
         &self,
         event: impl FnOnce(WaiterId) -> Event,
-        waker: &Waker,
+        waker: Waker,
     ) -> Result<Reply, WaiterId> {
         self.with(|core, now, wakers| {
             let waiter = self.slots.insert();
@@ -101,7 +113,7 @@ impl Shared {
     }
 
     /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
-    pub(crate) fn poll_reply(&self, waiter: WaiterId, waker: &Waker) -> Result<Reply, WaiterId> {
+    pub(crate) fn poll_reply(&self, waiter: WaiterId, waker: Waker) -> Result<Reply, WaiterId> {
         self.slots.take_or_wait(waiter, waker)
     }
 
@@ -126,16 +138,24 @@ impl Shared {
         self.has_manager.load(Ordering::Acquire)
     }
 
+    /// The manager's task has ended, or its runtime has dropped it.
     pub(crate) fn manager_gone(&self) {
         self.has_manager.store(false, Ordering::Release);
+        // Nobody would serve callers that wait now or come later.
+        self.with(|core, now, wakers| {
+            core.step(Event::Close { why: Error::runtime_ended() }, now, wakers);
+            for session in std::mem::take(&mut core.to_open) {
+                let error = Error::runtime_ended();
+                core.step(Event::OpenFailed { session, error, permanent: true }, now, wakers);
+            }
+            wakers.callers.extend(core.closers_if_finished());
+        });
     }
 
+    /// Does what is due by now, and says what else there is to do.
     pub(crate) fn chores(&self) -> Chores {
         self.with(|core, now, wakers| {
-            if core.state.alarm().is_some_and(|at| at <= now) {
-                core.step(Event::Tick, now, wakers);
-            }
-            core.armed = core.state.alarm();
+            core.armed = core.tick(now, wakers, &self.timers);
             Chores {
                 open: std::mem::take(&mut core.to_open),
                 alarm: core.armed,
@@ -144,9 +164,41 @@ impl Shared {
         })
     }
 
-    /// Completes when there may be other chores.
+    /// Does what is due by now for a manager whose runtime may be blocked. Says when to look again,
+    /// or that nothing is left to look after.
+    pub(crate) fn keep(&self) -> Option<Option<Moment>> {
+        self.with(|core, now, wakers| {
+            core.kept = core.tick(now, wakers, &self.timers);
+            (!core.state.is_finished()).then_some(core.kept)
+        })
+    }
+
+    /// A caller has set a timer, which may be the earliest alarm.
+    pub(crate) fn timer_was_set(&self, at: Moment) {
+        let is_earlier = |alarm: Option<Moment>| alarm.is_none_or(|alarm| at < alarm);
+        let core = self.lock();
+        let (armed, kept) = (core.armed, core.kept);
+        drop(core);
+        if is_earlier(armed) {
+            self.manager.notify_one();
+        }
+        if self.has_keeper && is_earlier(kept) {
+            self.keeper.notify_one();
+        }
+    }
+
+    /// Completes when the manager may have other chores.
     pub(crate) async fn called(&self, alarm: Option<Moment>) {
-        let called = self.manager.notified();
+        self.notified(&self.manager, alarm).await;
+    }
+
+    /// Completes when the keeper has to look again.
+    pub(crate) async fn keeper_called(&self, alarm: Option<Moment>) {
+        self.notified(&self.keeper, alarm).await;
+    }
+
+    async fn notified(&self, notify: &Notify, alarm: Option<Moment>) {
+        let called = notify.notified();
         match alarm {
             Some(at) => {
                 // That it is time and that something else came up mean the same: look again.
@@ -183,21 +235,21 @@ impl Shared {
         self.with(|core, now, wakers| {
             core.step(event, now, wakers);
             core.sessions.remove(&id);
+            wakers.callers.extend(core.closers_if_finished());
         });
-        self.finished.notify_waiters();
         self.manager.notify_one();
+        self.keeper.notify_one();
     }
 
-    /// Completes when the machine is closed and all sessions are gone.
-    pub(crate) async fn finished(&self) {
-        loop {
-            let mut finished = std::pin::pin!(self.finished.notified());
-            finished.as_mut().enable();
-            if self.lock().is_finished() {
-                return;
-            }
-            finished.await;
+    /// Whether the machine is closed and all sessions are gone. If not, wakes when they are.
+    pub(crate) fn finished(&self, cx: &mut Context<'_>) -> bool {
+        let waker = cx.waker().clone();
+        let mut core = self.lock();
+        if !core.is_finished() {
+            core.closers.push(waker);
+            return false;
         }
+        true
     }
 
     pub(crate) fn abort_all(&self) {
@@ -238,12 +290,21 @@ impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers<'_>) -> T) -> T {
         let mut wakers = Wakers::new(&self.slots);
         let mut core = self.lock();
+        core.clock_is_ahead = self.clock.is_ahead();
         let result = act(&mut core, self.clock.now(), &mut wakers);
-        let call_manager = !core.to_open.is_empty()
-            || core.state.alarm().is_some_and(|at| core.armed.is_none_or(|armed| at < armed));
+        let alarm = core.state.alarm();
+        let is_late =
+            |armed: Option<Moment>| alarm.is_some_and(|at| armed.is_none_or(|armed| at < armed));
+        let (call_manager, call_keeper) = (
+            !core.to_open.is_empty() || is_late(core.armed),
+            self.has_keeper && is_late(core.kept),
+        );
         drop(core);
         if call_manager {
             self.manager.notify_one();
+        }
+        if call_keeper {
+            self.keeper.notify_one();
         }
         wakers.wake();
         result

@@ -8,6 +8,7 @@ mod obstacle;
 mod refusals;
 
 use std::collections::hash_map;
+use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -33,7 +34,11 @@ pub(crate) struct State {
     pub(super) sessions: Sessions,
     holds: u64,
     arrivals: u64,
-    closed: bool,
+    /// Why, once it is.
+    closed: Option<Error>,
+    /// By how much the runtime is late to act on an alarm.
+    stall: Duration,
+    clock_is_ahead: bool,
 }
 
 impl State {
@@ -44,7 +49,9 @@ impl State {
             sessions: Sessions::new(limits, seed),
             holds: 0,
             arrivals: 0,
-            closed: false,
+            closed: None,
+            stall: Duration::ZERO,
+            clock_is_ahead: false,
         }
     }
 
@@ -71,12 +78,19 @@ impl State {
             Event::Refused { session, refusal } => self.refused(session, refusal, now, fx),
             Event::Ended { session, error } => self.ended(session, &error, now, fx),
             Event::Tick => {}
-            Event::Close => self.close(now, fx),
+            Event::Close { why } => self.close(why, now, fx),
         }
         while let Some(key) = self.sessions.next_parked() {
             self.with(key, now, fx, |entry, cx| entry.unpark(cx));
         }
         self.give_slots(now, fx);
+    }
+
+    /// What a step needs to know to name the cause of a silence: by how much the runtime is late to
+    /// act on an alarm, and whether a test has made the clock jump.
+    pub(crate) fn note_clock(&mut self, stall: Duration, is_ahead: bool) {
+        self.stall = stall;
+        self.clock_is_ahead = is_ahead;
     }
 
     /// When to call [`step`](Self::step) with [`Event::Tick`], at the latest.
@@ -86,7 +100,7 @@ impl State {
 
     /// Whether the machine is closed and its last session gone.
     pub(crate) fn is_finished(&self) -> bool {
-        self.closed && self.sessions.is_empty()
+        self.closed.is_some() && self.sessions.is_empty()
     }
 
     /// Runs `act` on the entry, if there is one.
@@ -112,8 +126,8 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        if self.closed {
-            return fx.fail(waiter, key, &Error::closed());
+        if let Some(why) = &self.closed {
+            return fx.fail(waiter, key, why);
         }
         if self.sessions.queued >= self.sessions.limits.queue {
             return fx.fail(waiter, key, &Error::queue_full());
@@ -174,7 +188,7 @@ impl State {
                 self.sessions.confirm_release(hold.session, confirm, key, fx);
             }
         } else if let Some(confirm) = confirm {
-            let error = if self.closed { Error::closed() } else { Error::lost() };
+            let error = self.closed.clone().unwrap_or_else(Error::lost);
             fx.fail(confirm, key, &error);
         }
     }
@@ -222,19 +236,19 @@ impl State {
         }
     }
 
-    fn close(&mut self, now: Moment, fx: &mut Effects) {
-        self.closed = true;
+    fn close(&mut self, why: Error, now: Moment, fx: &mut Effects) {
+        let why = self.closed.get_or_insert(why).clone();
         self.sessions.end_outage();
         for id in self.sessions.ids() {
             let held = self.guarded_by(id);
             if held > 0 {
-                fx.push(Effect::Lost { session: id, held, error: Error::closed() });
+                fx.push(Effect::Lost { session: id, held, error: why.clone() });
             }
         }
         for key in self.keys() {
             self.with(key, now, fx, |entry, cx| {
                 while let Some(waiter) = entry.queue.pop_front() {
-                    cx.fx.fail(waiter.id, key, &Error::closed());
+                    cx.fx.fail(waiter.id, key, &why);
                 }
                 for hold in &mut entry.holds {
                     hold.guards = 0;
@@ -244,11 +258,11 @@ impl State {
         }
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                Self::fail_looks(session.take_looks(), &Error::closed(), fx);
+                Self::fail_looks(session.take_looks(), &why, fx);
             }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
-                self.ended(id, &Error::closed(), now, fx);
+                self.ended(id, &why, now, fx);
             }
         }
         self.sessions.kick_all(fx);

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::event::{Event, Job, Refusal, Server, SessionId};
 use super::life::Life;
@@ -27,23 +31,28 @@ pub(crate) struct Settings {
     pub(crate) application_name: Arc<str>,
     pub(crate) connect_timeout: Duration,
     pub(crate) lease: Lease,
+    /// Where the engine's tasks run, unless on the engine thread.
+    pub(crate) runtime: Option<Handle>,
 }
 
-/// Starts the manager on the current runtime. It ends when the machine is closed, or with the
-/// runtime.
+/// Starts the manager. It ends when the machine is closed, or with the runtime that a user named.
 pub(crate) fn start_manager<D: Driver>(
     shared: &Arc<Shared>,
+    thread: &Handle,
     driver: &Arc<D>,
     settings: &Arc<Settings>,
 ) {
-    shared.clock().runs_on(&Handle::current());
     // Made here, so that it acts even if the runtime drops the task before it has begun.
     let gone = OnDrop(Some({
         let shared = shared.clone();
         move || shared.manager_gone()
     }));
+    if settings.runtime.is_some() {
+        spawn(thread, keep_time(shared.clone()));
+    }
     let (shared, driver, settings) = (shared.clone(), driver.clone(), settings.clone());
-    tokio::spawn(async move {
+    let runtime = settings.runtime.clone();
+    let manage = async move {
         let _gone = gone;
         loop {
             let chores = shared.chores();
@@ -57,7 +66,26 @@ pub(crate) fn start_manager<D: Driver>(
             super::metrics::publish(&shared.stats(), &settings.application_name);
             shared.called(chores.alarm).await;
         }
-    });
+    };
+    spawn(runtime.as_ref().unwrap_or(thread), manage);
+}
+
+/// Keeps time for a manager whose own runtime may be blocked, so that guards stop believing and
+/// callers time out.
+async fn keep_time(shared: Arc<Shared>) {
+    while let Some(alarm) = shared.keep() {
+        shared.keeper_called(alarm).await;
+    }
+}
+
+/// Spawns a task that logs to where its creator does.
+fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let log = tracing::dispatcher::get_default(Dispatch::clone);
+    // Whoever logs nowhere now may set a global default later.
+    match log.is::<NoSubscriber>() {
+        true => runtime.spawn(task),
+        false => runtime.spawn(task.with_subscriber(log)),
+    }
 }
 
 fn start_session<D: Driver>(
@@ -68,11 +96,8 @@ fn start_session<D: Driver>(
 ) {
     let (life, kick) = shared.session_starts(id);
     let gone = OnDrop(Some({
-        let shared = shared.clone();
-        move || {
-            let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
-            shared.session_gone(id, Event::Ended { session: id, error });
-        }
+        let (shared, life) = (shared.clone(), life.clone());
+        move || shared.session_gone(id, stopped(id, &life))
     }));
     let task = SessionTask {
         shared: shared.clone(),
@@ -83,13 +108,32 @@ fn start_session<D: Driver>(
         nonce: opening::nonce(id),
     };
     let driver = driver.clone();
-    let spawned = tokio::spawn(async move {
+    let spawned = spawn(&Handle::current(), async move {
         let gone = gone;
         let event = task.run(&*driver).await;
         gone.disarm();
         task.shared.session_gone(id, event);
     });
     shared.session_spawned(id, spawned.abort_handle());
+}
+
+/// What to tell the machine of a session whose task did not run to its end.
+fn stopped(session: SessionId, life: &Life) -> Event {
+    if !std::thread::panicking() {
+        // No outage: nobody could connect.
+        let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
+        return Event::Ended { session, error };
+    }
+    let error = Error::new(
+        ErrorKind::Driver,
+        "the driver panicked, with a message on standard error: a runtime that is named when building the \
+         lock manager needs timers and I/O (enable_all), and a set-up hook of connections must not panic",
+    );
+    match life.pid() {
+        Some(_) => Event::Ended { session, error },
+        // It would do so again.
+        None => Event::OpenFailed { session, error, permanent: true },
+    }
 }
 
 struct SessionTask {

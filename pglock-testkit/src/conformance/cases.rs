@@ -53,9 +53,11 @@ pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
 pub mod rights;
+pub mod runtimes;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
+pub mod strangers;
 pub mod unreachable;
 pub mod waiting;
 
@@ -116,10 +118,29 @@ macro_rules! __each_case {
                 guard_may_be_dropped_in_a_panic,
                 guard_may_be_dropped_outside_a_runtime,
                 guard_may_outlive_its_lock_and_manager,
-                runtime_shutdown_frees_its_locks,
                 program_that_drops_its_guard_and_ends_warns_of_no_loss: Process,
                 current_thread_runtime_is_enough,
                 releases_need_no_other_connection,
+            ],
+            runtimes: [
+                locks_are_awaited_without_a_runtime,
+                locks_are_awaited_on_a_runtime_without_timers_and_io,
+                timeout_works_outside_a_runtime_while_the_manager_runs,
+                locks_outlive_the_runtime_that_took_them,
+                waiters_go_on_when_the_first_runtime_ends,
+                many_short_runtimes_share_a_manager,
+                computing_for_longer_than_a_lease_loses_nothing,
+                guard_dropped_before_a_computation_is_released_at_once,
+                guards_notice_in_time_that_a_named_runtime_is_blocked: Engine,
+                manager_ends_with_the_runtime_that_it_names: Engine,
+                named_runtime_without_timers_is_an_error: Engine,
+            ],
+            strangers: [
+                panic_in_a_listener_harms_nobody_else: Sessions,
+                listener_that_blocks_holds_up_nobody: Sessions,
+                listener_that_panics_as_it_is_dropped_harms_nobody,
+                waker_that_panics_harms_nobody_else,
+                guard_dropped_after_its_loss_has_told_it: Sessions,
             ],
             queueing: [
                 writers_of_one_process_are_served_in_order,

@@ -11,6 +11,7 @@ use pglock_core::driver::Driver;
 use pglock_core::{
     DistributedRwLock, Error, LockEntry, LockKey, Locks, NamedKey, Result, Stats, WaitStrategy,
 };
+use tokio::runtime::Handle;
 
 use super::driver::AnyDriver;
 use crate::faulty::{Faults, Faulty};
@@ -145,6 +146,8 @@ pub struct Options {
     /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of
     /// the latter.
     pub lease: Option<(Duration, Duration)>,
+    /// Where its engine runs, if not on a thread of its own.
+    pub runtime: Option<Handle>,
     /// What is to go wrong between the engine and the driver.
     pub faults: Option<Faults>,
 }
@@ -161,6 +164,7 @@ impl Default for Options {
             share_write_locks: false,
             max_waiters: None,
             lease: None,
+            runtime: None,
             faults: None,
         }
     }
@@ -193,6 +197,9 @@ impl Options {
         }
         if let Some((server, guards)) = self.lease {
             builder = builder.lease(server, guards).heartbeat(guards / 4);
+        }
+        if let Some(runtime) = &self.runtime {
+            builder = builder.runtime(runtime.clone());
         }
         Arc::new(builder.build().unwrap())
     }

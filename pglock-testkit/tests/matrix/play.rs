@@ -11,6 +11,7 @@ use pglock_testkit::conformance::start;
 use pglock_testkit::faulty::{Faults, Faulty};
 use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
 use pglock_testkit::witness::Witness;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -104,6 +105,7 @@ impl Play {
         let driver = Faulty::new(server.driver(), &faults);
         let locks = Locks::<Faulty<_>>::builder(driver)
             .idle_timeout(IDLE)
+            .runtime(Handle::current())
             .share_write_locks(combination.scene == Scene::Sharing)
             .build()
             .unwrap();
@@ -259,7 +261,7 @@ impl Play {
     /// Nothing is left behind, and the next callers get the lock.
     async fn check_locks(&self) -> Outcome {
         self.until("nothing is left", |seen| seen.held + seen.waiting == 0).await?;
-        let next = [self.lock(), Some(self.server.locks().rwlock(KEY))];
+        let next = [self.lock(), Some(here(&self.server).rwlock(KEY))];
         for lock in next.into_iter().flatten() {
             let guard = bounded("the next caller", lock.write()).await?;
             let guard = guard.map_err(|error| format!("the next caller: {error}"))?;
@@ -378,4 +380,9 @@ async fn until_woken<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
     if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
         woken.0.notified().await;
     }
+}
+
+/// A manager on the runtime of the test, whose clock is paused.
+fn here(server: &MemoryServer) -> Locks<MemoryDriver> {
+    Locks::<MemoryDriver>::builder(server.driver()).runtime(Handle::current()).build().unwrap()
 }

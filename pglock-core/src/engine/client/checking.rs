@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Asked, Client};
+use super::Client;
+use super::asking::Asked;
 use crate::engine::event::Event;
 use crate::engine::shared::Reply;
 use crate::engine::state::Obstacle;
@@ -23,10 +24,13 @@ impl Client {
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.ensure_manager()?;
         let check = Asked::new(self, None, |waiter| Event::Check { waiter });
-        match tokio::time::timeout(CHECK_TIMEOUT, check).await {
-            Ok(Reply::Failed(error)) => Err(*error),
-            Ok(_) => Ok(()),
-            Err(_) => Err(self.shared.silence()),
+        tokio::select! {
+            biased;
+            reply = check => match reply {
+                Reply::Failed(error) => Err(*error),
+                _ => Ok(()),
+            },
+            () = self.sleep(CHECK_TIMEOUT) => Err(self.shared.silence()),
         }
     }
 }

@@ -75,9 +75,9 @@ fn who_gives_up_leaves_nothing_behind() {
 fn a_loss_is_told_once_to_whoever_still_holds() {
     check(|| {
         let (client, _) = client();
-        let [leaves, stays, asks_late] =
-            [(); 3].map(|()| served(&client, acquire(&client, Read)).expect("it is shared"));
-        let told: Arc<[AtomicU32; 3]> = Arc::default();
+        let [leaves, stays, asks_late, leaves_after] =
+            [(); 4].map(|()| served(&client, acquire(&client, Read)).expect("it is shared"));
+        let told: Arc<[AtomicU32; 4]> = Arc::default();
         let count = |place: usize| {
             let told = told.clone();
             Box::new(move || {
@@ -86,6 +86,7 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
         };
         leaves.on_loss(count(0));
         stays.on_loss(count(1));
+        leaves_after.on_loss(count(3));
         let session = thread::spawn({
             let shared = client.shared.clone();
             move || {
@@ -99,14 +100,17 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
             drop(leaves);
             asks_late
         });
+        block_on(leaves_after.lost());
+        // Whoever has seen the loss is told of it, even if it leaves at once.
+        drop(leaves_after);
         block_on(stays.lost());
         assert!(!stays.is_held());
         let asks_late = other.join().expect("no panic");
         session.join().expect("no panic");
         assert!(!asks_late.is_held());
-        let told = [0, 1, 2].map(|place: usize| told[place].load(Ordering::Relaxed));
+        let told = [0, 1, 2, 3].map(|place: usize| told[place].load(Ordering::Relaxed));
         // Who leaves while the session ends may or may not be told.
-        assert!(matches!(told, [0 | 1, 1, 1]), "{told:?}");
+        assert!(matches!(told, [0 | 1, 1, 1, 1]), "{told:?}");
     });
 }
 
@@ -158,9 +162,9 @@ impl Place {
 /// session's task would do.
 fn client() -> (Arc<Client>, Arc<Notify>) {
     let limits = Limits { shared_sessions: 1, ..Limits::default() };
-    let shared = Arc::new(Shared::new(limits, 1));
+    let shared = Arc::new(Shared::new(limits, 1, None));
     shared.claim_manager();
-    let client = Client { shared, names: Arc::default(), start_manager: Box::new(|_| {}) };
+    let client = Client { shared, names: Arc::default(), start_manager: Box::new(|_, _| {}) };
     let client = Arc::new(client);
     // Somebody has to ask before a session is opened.
     assert!(poll_once(pin!(acquire(&client, Write))).is_pending());

@@ -183,7 +183,7 @@ impl World {
     pub(crate) fn close(&mut self) {
         self.tick();
         self.reference.closed = true;
-        self.step(Event::Close);
+        self.step(Event::Close { why: Error::closed() });
         let waiting = self.reference.keys.values().map(|key| key.waiting.len());
         assert_eq!(waiting.sum::<usize>(), 0, "closing resolves everybody");
     }

@@ -11,9 +11,11 @@ use tokio::task::AbortHandle;
 use super::Reply;
 use super::slots::{Answers, Slots};
 use crate::engine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
-use crate::engine::life::{Life, OnLoss};
+use crate::engine::life::{Aftermath, Life};
 use crate::engine::limits::Limits;
 use crate::engine::state::State;
+use crate::engine::thread::{call_aside, guarded};
+use crate::engine::timers::Timers;
 use crate::error::{Error, ErrorKind};
 
 pub(super) struct Core {
@@ -21,7 +23,14 @@ pub(super) struct Core {
     fx: Effects,
     pub(super) sessions: BTreeMap<SessionId, Running>,
     pub(super) to_open: Vec<SessionId>,
+    /// Whether a test has paused tokio's clock, which then jumps.
+    pub(super) clock_is_ahead: bool,
+    /// When the manager looks at the alarms next.
     pub(super) armed: Option<Moment>,
+    /// When the keeper does, if there is one.
+    pub(super) kept: Option<Moment>,
+    /// Callers that wait until the machine is closed.
+    pub(super) closers: Vec<Waker>,
 }
 
 pub(super) struct Running {
@@ -37,12 +46,35 @@ impl Core {
             fx: Effects::default(),
             sessions: BTreeMap::new(),
             to_open: Vec::new(),
+            clock_is_ahead: false,
             armed: None,
+            kept: None,
+            closers: Vec::new(),
         }
     }
 
     pub(super) fn step(&mut self, event: Event, now: Moment, wakers: &mut Wakers<'_>) {
-        self.act(wakers, |state, fx| state.step(event, now, fx));
+        // By how much the manager is late: its runtime is blocked, or the process was stopped.
+        let stall = self.armed.map_or(Moment::ZERO, |armed| now.saturating_sub(armed));
+        let clock_is_ahead = self.clock_is_ahead;
+        self.act(wakers, |state, fx| {
+            state.note_clock(stall, clock_is_ahead);
+            state.step(event, now, fx);
+        });
+    }
+
+    /// Does what is due, and says when something is due next.
+    pub(super) fn tick(
+        &mut self,
+        now: Moment,
+        wakers: &mut Wakers<'_>,
+        timers: &Timers,
+    ) -> Option<Moment> {
+        wakers.callers.extend(timers.due(now));
+        if self.state.alarm().is_some_and(|at| at <= now) {
+            self.step(Event::Tick, now, wakers);
+        }
+        [self.state.alarm(), timers.next()].into_iter().flatten().min()
     }
 
     pub(super) fn act<T>(
@@ -85,7 +117,7 @@ impl Core {
                         let say = move || tracing::warn!(pid, held, %error, "locks lost: their session has ended");
                         wakers.told.push(Box::new(say));
                     }
-                    wakers.told.append(&mut running.life.end(error));
+                    wakers.ends.push(running.life.end(error));
                 }
             }
             Effect::Abort(id) => {
@@ -137,6 +169,11 @@ impl Core {
     pub(super) fn is_finished(&self) -> bool {
         self.state.is_finished() && self.sessions.is_empty()
     }
+
+    /// Callers that have waited until the machine is closed, once it is.
+    pub(super) fn closers_if_finished(&mut self) -> Vec<Waker> {
+        if self.is_finished() { std::mem::take(&mut self.closers) } else { Vec::new() }
+    }
 }
 
 fn say_down(pid: Option<i32>, error: &Error) {
@@ -157,16 +194,23 @@ fn say_down(pid: Option<i32>, error: &Error) {
 /// Tasks to wake once the mutex is free again.
 pub(super) struct Wakers<'a> {
     slots: &'a Slots,
-    callers: SmallVec<[Waker; 2]>,
+    pub(super) callers: SmallVec<[Waker; 2]>,
     /// Of sessions.
     kicks: SmallVec<[Arc<Notify>; 2]>,
-    /// What is to be said, and what guards wanted to be done, when locks are lost.
-    pub(super) told: Vec<OnLoss>,
+    ends: Vec<Aftermath>,
+    /// What is to be logged.
+    pub(super) told: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl<'a> Wakers<'a> {
     pub(super) fn new(slots: &'a Slots) -> Self {
-        Self { slots, callers: SmallVec::new(), kicks: SmallVec::new(), told: Vec::new() }
+        Self {
+            slots,
+            callers: SmallVec::new(),
+            kicks: SmallVec::new(),
+            ends: Vec::new(),
+            told: Vec::new(),
+        }
     }
 
     pub(super) fn callers(&self) -> usize {
@@ -174,8 +218,19 @@ impl<'a> Wakers<'a> {
     }
 
     pub(super) fn wake(self) {
-        self.callers.into_iter().for_each(Waker::wake);
+        self.callers.into_iter().for_each(wake);
         self.kicks.iter().for_each(|kick| kick.notify_one());
-        self.told.into_iter().for_each(|on_loss| on_loss());
+        self.told.into_iter().for_each(|say| {
+            guarded(say);
+        });
+        for Aftermath { functions, wakers } in self.ends {
+            wakers.into_iter().for_each(wake);
+            call_aside(functions);
+        }
     }
+}
+
+/// Wakers belong to the application: one that panics must not take others with it.
+fn wake(waker: Waker) {
+    guarded(|| waker.wake());
 }

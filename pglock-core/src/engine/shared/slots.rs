@@ -43,16 +43,15 @@ impl Slots {
     }
 
     /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
-    pub(super) fn take_or_wait(&self, waiter: WaiterId, waker: &Waker) -> Result<Reply, WaiterId> {
+    ///
+    /// A waker is foreign code: it is neither cloned nor dropped under the mutex.
+    pub(super) fn take_or_wait(&self, waiter: WaiterId, waker: Waker) -> Result<Reply, WaiterId> {
         let mut slots = self.lock();
         match slots.get_mut(waiter.0) {
             Some(Slot::Waiting(former)) => {
-                if !former.as_ref().is_some_and(|former| former.will_wake(waker)) {
-                    let former = former.replace(waker.clone());
-                    // Foreign code: it must find the mutex free.
-                    drop(slots);
-                    drop(former);
-                }
+                let former = former.replace(waker);
+                drop(slots);
+                drop(former);
                 Err(waiter)
             }
             Some(Slot::Answered(_)) => slots.remove(waiter.0).answer().ok_or(waiter),

@@ -86,14 +86,14 @@ impl State {
         if session.has_failed() {
             self.sessions.note_failure(now);
         }
-        if !self.closed && !is_stop(error) {
+        if self.closed.is_none() && !is_stop(error) {
             self.sessions.note_trouble(id, session, error, now, fx);
         }
     }
 
     /// A session has gone.
     fn go_on(&mut self, error: &Error, now: Moment, fx: &mut Effects) {
-        if self.closed {
+        if self.closed.is_some() {
             self.sessions.kick_all(fx);
         } else if !is_stop(error) {
             self.sessions.stay_connected(now, fx);
@@ -108,11 +108,24 @@ impl State {
 
     /// The session has not answered for as long as anybody may believe in it.
     pub(super) fn lease_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
-        self.give_up(id, &Error::silent(), now, fx);
+        let why = self.why_silent();
+        self.give_up(id, &why, now, fx);
         // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and
         // ask again.
         for id in self.sessions.long_silent(now) {
-            self.give_up(id, &Error::silent(), now, fx);
+            self.give_up(id, &why, now, fx);
+        }
+    }
+
+    /// Who is to blame that a session has not answered in time: the server, or this process, which
+    /// did not act on an alarm that came before the end of the lease.
+    fn why_silent(&self) -> Error {
+        if self.stall >= self.sessions.limits.lease.heartbeat {
+            Error::stalled(self.stall)
+        } else if self.clock_is_ahead {
+            Error::clock_paused()
+        } else {
+            Error::silent()
         }
     }
 

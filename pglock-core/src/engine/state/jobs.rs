@@ -33,7 +33,7 @@ impl State {
                 session.sends(now);
                 return Job::Run(smallvec![Operation::UnlockAll]);
             }
-            Phase::Idle if session.beat && !self.closed => {
+            Phase::Idle if session.beat && self.closed.is_none() => {
                 session.phase =
                     Phase::Reconcile { doubtful: Ops::new(), refusal: None, running: false };
             }
@@ -69,7 +69,10 @@ impl State {
         }
         if ops.is_empty() {
             // Shared sessions go last: waits are cancelled through them.
-            if self.closed && session.outbox.is_empty() && (session.role == Role::Waiting || last) {
+            if self.closed.is_some()
+                && session.outbox.is_empty()
+                && (session.role == Role::Waiting || last)
+            {
                 session.phase = Phase::Closing;
                 return Job::Close;
             }

@@ -15,16 +15,16 @@ impl State {
         now: Moment,
         fx: &mut Effects,
     ) {
-        if self.closed {
-            return fx.resolve(waiter, Outcome::Failed(Error::closed()));
+        if let Some(why) = &self.closed {
+            return fx.resolve(waiter, Outcome::Failed(why.clone()));
         }
         self.look_as(Onlooker::Caller(waiter), key, now, fx);
     }
 
     /// One round trip, whatever else there is to ask.
     pub(super) fn check(&mut self, waiter: WaiterId, now: Moment, fx: &mut Effects) {
-        if self.closed {
-            return fx.resolve(waiter, Outcome::Failed(Error::closed()));
+        if let Some(why) = &self.closed {
+            return fx.resolve(waiter, Outcome::Failed(why.clone()));
         }
         self.look_as(Onlooker::Check(waiter), None, now, fx);
     }
@@ -53,7 +53,7 @@ impl State {
         let key = self.sessions.is_to_be_looked_for(id, now);
         let is_asked =
             self.sessions.iter().any(|(_, s)| s.looks.contains(&(Onlooker::Wait(id), key)));
-        if key.is_some() && !is_asked && !self.closed {
+        if key.is_some() && !is_asked && self.closed.is_none() {
             self.look_as(Onlooker::Wait(id), key, now, fx);
         }
     }

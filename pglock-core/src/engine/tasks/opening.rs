@@ -30,10 +30,13 @@ impl SessionTask {
         };
         let timeout = self.settings.connect_timeout;
         tokio::time::timeout(timeout, open).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Connection,
-                "the server did not answer within the time allowed for connecting",
-            ))
+            Err(match self.shared.clock().is_ahead() {
+                true => Error::clock_paused(),
+                false => Error::new(
+                    ErrorKind::Connection,
+                    "the server did not answer within the time allowed for connecting",
+                ),
+            })
         })
     }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pglock_core::{LockKey, Mode, WriteGuard};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::{SLACK, connect, lease, leased};
-use crate::conformance::{Lab, Manager, soon, start};
+use crate::conformance::{Lab, Manager, Options, soon, start};
 use crate::faults::{Direction, FaultError, Namespace, Proxy, Stopped, TestProcess};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
@@ -67,7 +68,9 @@ pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
             let namespace = Namespace::new().unwrap();
             let manager_inside = {
                 let (lab, url) = (lab.clone(), namespace.url(server).unwrap());
-                move || lab.manager_at(&url, &leased()).unwrap()
+                // On a thread that is in the namespace, as the engine's own is not.
+                let here = || Options { runtime: Some(Handle::current()), ..leased() };
+                move || lab.manager_at(&url, &here()).unwrap()
             };
             let (hand_out, guard) = oneshot::channel();
             let (over, is_over) = oneshot::channel::<()>();

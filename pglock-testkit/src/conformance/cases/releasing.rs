@@ -73,36 +73,6 @@ pub async fn guard_may_outlive_its_lock_and_manager(lab: &Lab) {
     assert!(lab.lock("key").try_write().await.unwrap().is_some());
 }
 
-pub async fn runtime_shutdown_frees_its_locks(lab: &Lab) {
-    let lock = lab.lock("key");
-    let other = lab.lock("other");
-    let guards = thread::spawn({
-        let (lock, other) = (lock.clone(), other.clone());
-        move || {
-            let runtime = runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
-            let guards = runtime.block_on(async {
-                let waiting = lock.clone();
-                let guards = (lock.write().await.unwrap(), other.read().await.unwrap());
-                tokio::spawn(async move { waiting.write().await });
-                guards
-            });
-            drop(runtime);
-            guards
-        }
-    })
-    .join()
-    .unwrap();
-    lab.witness().until_quiet().await.unwrap();
-    assert!(!guards.0.is_held() && !guards.1.is_held());
-    drop(guards);
-    // The manager goes on in the runtime it is used in next.
-    soon("a new runtime", lock.write()).await.unwrap().release().await.unwrap();
-}
-
 /// In a process of its own, because the listener hears all of it.
 pub async fn program_that_drops_its_guard_and_ends_warns_of_no_loss(lab: &Lab) {
     if !lab.is_child() {

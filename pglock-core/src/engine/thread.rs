@@ -1,0 +1,77 @@
+//! The thread that runs the engines of this process, except those that a user put on a runtime.
+
+use std::future::pending;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The runtime of the engine thread; starts the thread when first needed. It lasts as long as the
+/// process.
+pub(crate) fn runtime() -> Result<&'static Handle> {
+    static RUNTIME: OnceLock<Handle> = OnceLock::new();
+    static START: Mutex<()> = Mutex::new(());
+    if let Some(handle) = RUNTIME.get() {
+        return Ok(handle);
+    }
+    let _starting = START.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = RUNTIME.get() {
+        return Ok(handle);
+    }
+    let handle = start().map_err(|error| {
+        Error::with_source(
+            ErrorKind::NoRuntime,
+            "the system refused the thread on which locks are kept: raise the limit of threads, \
+             or name a runtime when building the lock manager",
+            error,
+        )
+    })?;
+    Ok(RUNTIME.get_or_init(|| handle))
+}
+
+fn start() -> io::Result<Handle> {
+    let runtime =
+        Builder::new_current_thread().enable_all().thread_name("pglock-blocking").build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("pglock".to_owned())
+        .spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(handle)
+}
+
+/// Calls functions of the application one after the other, on a thread where they may block or
+/// panic without holding up any engine.
+pub(crate) fn call_aside(functions: Vec<Box<dyn FnOnce() + Send>>) {
+    if functions.is_empty() {
+        return;
+    }
+    let call = move || functions.into_iter().for_each(call_guarded);
+    // Where every order of threads is tried, there are no others than those.
+    match if cfg!(pglock_loom) { None } else { runtime().ok() } {
+        Some(runtime) => drop(runtime.spawn_blocking(call)),
+        None => call(),
+    }
+}
+
+fn call_guarded(function: Box<dyn FnOnce() + Send>) {
+    if !guarded(function) {
+        tracing::error!("a function given to on_loss panicked");
+    }
+}
+
+/// Runs code of strangers, such as a waker, and keeps its panic from the engine. False if it
+/// panicked.
+pub(crate) fn guarded(act: impl FnOnce()) -> bool {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(()) => true,
+        Err(panic) => {
+            // To drop it might panic, too.
+            std::mem::forget(panic);
+            false
+        }
+    }
+}

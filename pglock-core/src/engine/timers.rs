@@ -1,0 +1,106 @@
+//! Deadlines of callers, which the engine keeps, because a caller's executor need not have timers.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::event::Moment;
+use super::shared::Shared;
+use super::sync::{Mutex, MutexGuard};
+
+/// Who is to be woken when.
+#[derive(Default)]
+pub(super) struct Timers(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    sleepers: BTreeMap<Alarm, Waker>,
+}
+
+/// The number keeps alarms of the same moment apart.
+type Alarm = (Moment, u64);
+
+impl Timers {
+    pub(super) fn next(&self) -> Option<Moment> {
+        self.lock().sleepers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Removes those whose time has come.
+    pub(super) fn due(&self, now: Moment) -> Vec<Waker> {
+        let mut table = self.lock();
+        let mut due = Vec::new();
+        while let Some(first) = table.sleepers.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove());
+        }
+        due
+    }
+
+    /// Sets an alarm, or says anew whom it wakes. A replaced waker is handed back, to be dropped
+    /// outside the lock.
+    fn set(&self, at: Moment, alarm: Option<Alarm>, waker: Waker) -> (Alarm, Option<Waker>) {
+        let mut table = self.lock();
+        let alarm = alarm.unwrap_or_else(|| {
+            table.next += 1;
+            (at, table.next)
+        });
+        let former = table.sleepers.insert(alarm, waker);
+        (alarm, former)
+    }
+
+    fn unset(&self, alarm: Alarm) -> Option<Waker> {
+        self.lock().sleepers.remove(&alarm)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Completes when the time has passed by the engine's clock, on any executor.
+pub(crate) struct Sleep<'a> {
+    shared: &'a Shared,
+    /// `None`: further away than the clock counts.
+    at: Option<Moment>,
+    alarm: Option<Alarm>,
+}
+
+impl<'a> Sleep<'a> {
+    pub(crate) fn new(shared: &'a Shared, time: Duration) -> Self {
+        Self { shared, at: shared.clock().now().checked_add(time), alarm: None }
+    }
+}
+
+impl Future for Sleep<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        if self.shared.clock().now() >= at {
+            return Poll::Ready(());
+        }
+        let is_first = self.alarm.is_none();
+        // Cloned before the lock is taken: it is foreign code.
+        let waker = cx.waker().clone();
+        let (alarm, _former) = self.shared.timers().set(at, self.alarm, waker);
+        self.alarm = Some(alarm);
+        if is_first {
+            self.shared.timer_was_set(at);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm {
+            self.shared.timers().unset(alarm);
+        }
+    }
+}

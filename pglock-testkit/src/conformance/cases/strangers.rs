@@ -1,0 +1,136 @@
+//! Functions and wakers of the application that panic or block, and whom that harms: nobody else.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Wake, Waker};
+
+use pglock_core::Mode;
+
+use crate::conformance::{Lab, soon, start};
+
+fn count(told: &Arc<AtomicUsize>) -> impl FnOnce() + Send + 'static {
+    let told = told.clone();
+    move || {
+        told.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Panics when it is dropped, too.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a stranger's drop panics");
+    }
+}
+
+pub async fn panic_in_a_listener_harms_nobody_else(lab: &Lab) {
+    let manager = lab.manager();
+    let lock = |name: &str| manager.rwlock(name.into());
+    let (bad, good) = (lock("bad").write().await.unwrap(), lock("good").write().await.unwrap());
+    let told = Arc::new(AtomicUsize::new(0));
+    bad.on_loss(|| panic!("a stranger's function panics"));
+    bad.on_loss(count(&told));
+    good.on_loss(count(&told));
+    lab.witness().hold("busy".into(), Mode::Write).await.unwrap();
+    let wait = start({
+        let busy = lock("busy");
+        async move { busy.write().await }
+    });
+    lab.witness().until_waiting("busy".into(), 1).await.unwrap();
+    lab.end_sessions().await;
+    soon("the loss is noticed", good.lost()).await;
+    lab.until("the others are called", || told.load(Ordering::SeqCst) == 2).await;
+    drop((bad, good));
+    // The witness's own session may have ended, too.
+    let _ = lab.witness().release("busy".into(), Mode::Write).await;
+    soon("the waiter", wait).await.unwrap().unwrap().release().await.unwrap();
+    soon("a new lock", lock("good").write()).await.unwrap().release().await.unwrap();
+}
+
+pub async fn listener_that_blocks_holds_up_nobody(lab: &Lab) {
+    let manager = lab.manager();
+    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let (end, ended) = mpsc::channel::<()>();
+    let called = Arc::new(AtomicUsize::new(0));
+    let begin = count(&called);
+    guard.on_loss(move || {
+        begin();
+        let _ = ended.recv();
+    });
+    lab.end_sessions().await;
+    lab.until("it is called", || called.load(Ordering::SeqCst) == 1).await;
+    let lock = manager.rwlock("other".into());
+    for _ in 0..10 {
+        soon("the engine goes on", lock.write()).await.unwrap().release().await.unwrap();
+    }
+    drop((guard, end));
+}
+
+pub async fn listener_that_panics_as_it_is_dropped_harms_nobody(lab: &Lab) {
+    let lock = lab.lock("key");
+    let guard = lock.write().await.unwrap();
+    let bomb = Bomb;
+    guard.on_loss(move || {
+        let _bomb = &bomb;
+    });
+    drop(guard);
+    soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
+}
+
+struct PanickingWaker;
+
+impl Wake for PanickingWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("a stranger's waker panics");
+    }
+}
+
+pub async fn waker_that_panics_harms_nobody_else(lab: &Lab) {
+    let lock = lab.lock("key");
+    let other = lab.lock("other");
+    let guard = lock.write().await.unwrap();
+    let kept = other.write().await.unwrap();
+    let waker = Waker::from(Arc::new(PanickingWaker));
+    let mut bad = pin!(lock.read());
+    assert!(bad.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let good = start({
+        let lock = lock.clone();
+        async move { lock.read().await }
+    });
+    lab.witness().until_free("unused".into()).await.unwrap();
+    guard.release().await.unwrap();
+    soon("the waiter behind it", good).await.unwrap().unwrap().release().await.unwrap();
+    assert!(kept.is_held());
+    // It was granted, and finds that when it is polled.
+    drop(soon("the one with the waker", bad).await.unwrap());
+    kept.release().await.unwrap();
+}
+
+/// A guard that goes as soon as it has heard of its loss.
+pub async fn guard_dropped_after_its_loss_has_told_it(lab: &Lab) {
+    let told = Arc::new(AtomicUsize::new(0));
+    let rounds = 30;
+    for _ in 0..rounds {
+        let lock = lab.lock("key");
+        let mut waits = Vec::new();
+        let mut guards = Vec::new();
+        for _ in 0..20 {
+            guards.push(lock.read().await.unwrap());
+        }
+        for guard in guards {
+            guard.on_loss(count(&told));
+            waits.push(start(async move {
+                guard.lost().await;
+                drop(guard);
+            }));
+        }
+        lab.end_sessions().await;
+        for wait in waits {
+            soon("the loss", wait).await.unwrap();
+        }
+    }
+    lab.until("each was told", || told.load(Ordering::SeqCst) == rounds * 20).await;
+}

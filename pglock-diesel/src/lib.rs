@@ -12,6 +12,6 @@ pub use driver::DieselDriver;
 pub use locks::Locks;
 pub use pglock_core::key;
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, NamedKey, ReadGuard,
-    Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, Mode, NamedKey,
+    ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
 };

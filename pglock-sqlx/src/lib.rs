@@ -10,7 +10,7 @@ pub use driver::SqlxDriver;
 pub use locks::Locks;
 pub use pglock_core::key;
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, NamedKey, ReadGuard,
-    Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, Mode, NamedKey,
+    ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
 };
 pub use sqlx;

@@ -61,7 +61,7 @@ fn must_complain(outcome: examples::Result) {
     assert!(error.starts_with("this should hold, and does not: "), "{error}");
 }
 
-const KEY: LockKey = LockKey::unpack(false, 1);
+const KEY: LockKey = LockKey::from_u64(1);
 
 struct LaxSource;
 

@@ -7,7 +7,9 @@
 //! * a name, through the derivation below: `"reports/daily".into()` or [`LockKey::from_name`],
 //! * a name within a namespace, so that services sharing a database cannot meet by accident:
 //!   [`LockKey::in_namespace`],
-//! * the number itself: `42.into()` or `(5, 7).into()`,
+//! * the number itself: `42.into()` or `(5, 7).into()`; an unsigned id of 64 bits by
+//!   [`LockKey::from_u64`],
+//! * a UUID, with the feature `uuid`: its text is the name,
 //! * a name as another system hashes it, to meet programs that already run: [`interop`].
 //!
 //! ```
@@ -22,6 +24,9 @@
 //! assert_eq!(lock(42).as_bigint(), Some(42));
 //! assert_eq!(lock((5, 7)).as_pair(), Some((5, 7)));
 //! ```
+//!
+//! An integer without a suffix is an `i32` for the compiler. It refuses a literal that is too long
+//! for that: write `4_097_083_626_i64`.
 //!
 //! # A string is a name, never a number
 //!
@@ -77,6 +82,7 @@
 //! ```
 //!
 //! There is no such equivalent for a name that contains NUL, which a PostgreSQL `text` cannot hold.
+//! The name of a UUID is `id::text`.
 //!
 //! ## Test vectors
 //!
@@ -91,14 +97,17 @@
 //! | | `a`, 1 048 576 times | 7530009446741409716 |
 //! | `billing` | `invoice/42` | -7937927551151249308 |
 //! | `billing` | (empty) | 7826246815271422905 |
+//! | | the UUID `67e55044-10b1-426f-9247-bb680e5fe0c8` | 6300531016101579783 |
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::named::KeyName;
 pub use self::named::NamedKey;
 pub use self::text::ParseKeyError;
 
+mod conversions;
 pub mod interop;
 mod named;
 mod text;
@@ -173,6 +182,30 @@ impl LockKey {
         Self(Space::Bigint(derive(namespace.as_bytes(), name.as_bytes())))
     }
 
+    /// The key of an unsigned id: the bigint with the same 64 bits.
+    ///
+    /// An id up to `i64::MAX` is that number, so it meets programs that lock the `i64`. PostgreSQL
+    /// has no larger numbers: a larger id becomes the negative number `id - 2^64`, so no two ids
+    /// share a key. There is no `From<u64>`, because this should be seen where it happens.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// assert_eq!(LockKey::from_u64(42), LockKey::from(42));
+    /// assert_eq!(LockKey::from_u64(u64::MAX), LockKey::from(-1));
+    /// ```
+    pub const fn from_u64(id: u64) -> Self {
+        Self(Space::Bigint(id as i64))
+    }
+
+    /// The key of a `usize`: that of the same number as a [`u64`](Self::from_u64), on every
+    /// platform.
+    pub const fn from_usize(id: usize) -> Self {
+        Self::from_u64(id as u64)
+    }
+
     /// The number, if this key is one `bigint`.
     pub const fn as_bigint(self) -> Option<i64> {
         match self.0 {
@@ -195,16 +228,7 @@ impl LockKey {
     /// A bigint is its own 64 bits; a pair has its first number in the upper half and its second in
     /// the lower. Only both values together identify a key: `(5,7)` and `5 << 32 | 7` have the same
     /// bits. [`unpack`](Self::unpack) is the inverse.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pglock_core::key::LockKey;
-    ///
-    /// assert_eq!(LockKey::from((5, -1)).pack(), (true, 0x5_ffff_ffff));
-    /// assert_eq!(LockKey::from(0x5_ffff_ffff).pack(), (false, 0x5_ffff_ffff));
-    /// ```
-    pub const fn pack(self) -> (bool, i64) {
+    pub(crate) const fn pack(self) -> (bool, i64) {
         match self.0 {
             Space::Bigint(key) => (false, key),
             // By way of u32, or the sign of the second number would overwrite the first.
@@ -213,7 +237,7 @@ impl LockKey {
     }
 
     /// The key that [`pack`](Self::pack) gave these two values for.
-    pub const fn unpack(is_pair: bool, bits: i64) -> Self {
+    pub(crate) const fn unpack(is_pair: bool, bits: i64) -> Self {
         if is_pair {
             Self(Space::Pair((bits >> 32) as i32, bits as i32))
         } else {
@@ -262,41 +286,6 @@ impl fmt::Debug for LockKey {
                 f.debug_tuple("LockKey").field(&first).field(&second).finish()
             }
         }
-    }
-}
-
-/// The bigint itself, not hashed.
-impl From<i64> for LockKey {
-    fn from(key: i64) -> Self {
-        Self(Space::Bigint(key))
-    }
-}
-
-/// The pair itself, not hashed.
-impl From<(i32, i32)> for LockKey {
-    fn from((first, second): (i32, i32)) -> Self {
-        Self(Space::Pair(first, second))
-    }
-}
-
-/// The key of a name: [`LockKey::from_name`].
-impl From<&str> for LockKey {
-    fn from(name: &str) -> Self {
-        Self::from_name(name)
-    }
-}
-
-/// The key of a name: [`LockKey::from_name`].
-impl From<&String> for LockKey {
-    fn from(name: &String) -> Self {
-        Self::from_name(name)
-    }
-}
-
-/// The key of a name: [`LockKey::from_name`].
-impl From<String> for LockKey {
-    fn from(name: String) -> Self {
-        Self::from_name(&name)
     }
 }
 

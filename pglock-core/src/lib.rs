@@ -106,6 +106,7 @@
 //!
 //! * `metrics`: the above.
 //! * `tokio-util`: `cancel_on_loss`, which cancels a `CancellationToken` when a lock is lost.
+//! * `uuid`: a `Uuid` is a key, that of its text.
 //!
 //! None is on by default.
 //!

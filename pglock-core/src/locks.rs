@@ -77,6 +77,22 @@ impl<D> Locks<D> {
     ///
     /// Two names that have the same key are not silently one lock: while a lock or guard has the
     /// one, every acquire of the other fails with [`KeyCollision`](ErrorKind::KeyCollision).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn examples<D>(locks: pglock_core::Locks<D>, customer: u32, hash: u64) {
+    /// use pglock_core::{LockKey, NamedKey};
+    ///
+    /// locks.rwlock("reports/daily");
+    /// locks.rwlock(format!("invoice/{customer}"));
+    /// locks.rwlock(NamedKey::in_namespace("billing", "invoice/42"));
+    /// locks.rwlock(42);
+    /// locks.rwlock(customer);
+    /// locks.rwlock((5, 7));
+    /// locks.rwlock(LockKey::from_u64(hash));
+    /// # }
+    /// ```
     pub fn rwlock(&self, key: impl Into<NamedKey>) -> RwLock {
         RwLock::new(self.client.clone(), key.into())
     }

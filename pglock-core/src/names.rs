@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::key::LockKey;
+use crate::key::{KeyName, LockKey};
 
 /// The longest name that is shown, in characters.
 const SHOWN: usize = 128;
@@ -15,7 +15,7 @@ pub(crate) struct Names(Mutex<HashMap<LockKey, Weak<Name>>>);
 
 /// The name of a key; known as long as somebody has it.
 pub(crate) struct Name {
-    text: Arc<str>,
+    name: KeyName,
     key: LockKey,
     names: Weak<Names>,
 }
@@ -25,15 +25,15 @@ impl Names {
     pub(crate) fn enter(
         self: &Arc<Self>,
         key: LockKey,
-        text: &str,
+        name: &KeyName,
     ) -> Result<Arc<Name>, Arc<Name>> {
         let mut names = self.lock();
         match names.get(&key).and_then(Weak::upgrade) {
-            Some(name) if *name.text == *text => Ok(name),
+            Some(known) if known.name.is_same_as(name) => Ok(known),
             Some(other) => Err(other),
             None => {
-                let names_of = Arc::downgrade(self);
-                let name = Arc::new(Name { text: text.into(), key, names: names_of });
+                let (name, names_of) = (name.clone(), Arc::downgrade(self));
+                let name = Arc::new(Name { name, key, names: names_of });
                 names.insert(key, Arc::downgrade(&name));
                 Ok(name)
             }
@@ -43,7 +43,7 @@ impl Names {
     pub(crate) fn get(&self, key: LockKey) -> Option<Arc<str>> {
         // Not dropped under the lock, which its drop takes.
         let name = self.lock().get(&key).and_then(Weak::upgrade);
-        name.map(|name| name.text.clone())
+        name.map(|name| name.text().clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LockKey, Weak<Name>>> {
@@ -53,7 +53,7 @@ impl Names {
 
 impl Name {
     pub(crate) fn text(&self) -> &Arc<str> {
-        &self.text
+        self.name.text()
     }
 }
 
@@ -71,7 +71,7 @@ impl Drop for Name {
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Shown(&self.text), f)
+        fmt::Display::fmt(&Shown(self.text()), f)
     }
 }
 
@@ -97,14 +97,15 @@ mod tests {
     fn a_name_is_known_while_somebody_has_it() {
         let names = Arc::new(Names::default());
         let key = LockKey::from(7);
-        let first = names.enter(key, "seven").unwrap();
-        let second = names.enter(key, "seven").unwrap();
-        assert!(names.enter(key, "another").is_err());
+        let name = |text| key.named(text).into_parts().1.unwrap();
+        let first = names.enter(key, &name("seven")).unwrap();
+        let second = names.enter(key, &name("seven")).unwrap();
+        assert!(names.enter(key, &name("another")).is_err());
         drop(first);
         assert_eq!(names.get(key).as_deref(), Some("seven"));
         drop(second);
         assert_eq!(names.get(key), None);
-        assert!(names.enter(key, "another").is_ok());
+        assert!(names.enter(key, &name("another")).is_ok());
         assert!(names.lock().is_empty());
     }
 

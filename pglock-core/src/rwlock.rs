@@ -11,7 +11,7 @@ use tracing::{Instrument, debug, debug_span, trace};
 use crate::engine::{Client, Held, Obstacle, Patience};
 use crate::error::{Error, Result};
 use crate::guard::{ReadGuard, WriteGuard};
-use crate::key::{LockKey, NamedKey};
+use crate::key::{KeyName, LockKey, NamedKey};
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
@@ -116,9 +116,8 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
 pub struct RwLock {
     client: Arc<Client>,
     key: LockKey,
-    name: Option<Arc<Name>>,
-    /// What every acquire is told.
-    collision: Option<Box<Error>>,
+    /// `Err`: the key had another name when this was made.
+    name: Option<Result<Arc<Name>, KeyName>>,
 }
 
 /// How long the server may take to tell who holds a lock for which the time has run out.
@@ -126,16 +125,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 impl RwLock {
     pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
-        let (key, text) = key.into_parts();
-        let entered = text.as_deref().map(|text| (text, client.names().enter(key, text)));
-        let (name, collision) = match entered {
-            None => (None, None),
-            Some((_, Ok(name))) => (Some(name), None),
-            Some((text, Err(other))) => {
-                (None, Some(Box::new(Error::key_collision(text, other.text()).for_key(key))))
-            }
-        };
-        Self { client, key, name, collision }
+        let (key, name) = key.into_parts();
+        let name = name.map(|name| client.names().enter(key, &name).map_err(|_| name));
+        Self { client, key, name }
     }
 
     /// What this locks.
@@ -236,7 +228,14 @@ impl RwLock {
     }
 
     fn about(&self, error: Error) -> Error {
-        error.about(self.key, self.name.as_ref())
+        let name = self.name.as_ref().and_then(|name| name.as_ref().ok());
+        error.about(self.key, name)
+    }
+
+    /// The name that the key can have now, unless the other one is still in use.
+    fn enter(&self, name: &KeyName) -> Result<Arc<Name>> {
+        let entered = self.client.names().enter(self.key, name);
+        entered.map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
     }
 
     async fn wait(&self, mode: Mode) -> Result<Held> {
@@ -247,20 +246,26 @@ impl RwLock {
     }
 
     async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
-        if let Some(collision) = &self.collision {
-            return Err((**collision).clone());
-        }
+        let entered;
+        let name = match &self.name {
+            None => None,
+            Some(Ok(name)) => Some(name),
+            Some(Err(name)) => {
+                entered = self.enter(name)?;
+                Some(&entered)
+            }
+        };
         let acquire = async {
-            let acquired = self.client.acquire(self.key, self.name.as_ref(), mode, patience).await;
+            let acquired = self.client.acquire(self.key, name, mode, patience).await;
             match &acquired {
                 Ok(Some(_)) => trace!("lock acquired"),
                 Ok(None) => trace!("lock busy"),
                 Err(error) => debug!(%error, "lock not acquired"),
             }
-            acquired.map_err(|error| self.about(error))
+            acquired.map_err(|error| error.about(self.key, name))
         };
-        let name = self.name.as_ref().map(|name| display(Shown(name.text())));
-        let span = debug_span!("pglock_acquire", key = %self.key, name, %mode);
+        let shown = name.map(|name| display(Shown(name.text())));
+        let span = debug_span!("pglock_acquire", key = %self.key, name = shown, %mode);
         acquire.instrument(span).await
     }
 }

@@ -4,6 +4,7 @@ use pglock_core::LockKey;
 use pglock_testkit::postgres::TestServer;
 use pglock_testkit::witness::PostgresWitness;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn server_derives_the_same_keys() {
@@ -23,4 +24,15 @@ async fn server_derives_the_same_keys() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn server_derives_the_same_key_of_a_uuid() {
+    let server = TestServer::shared().await.unwrap();
+    let witness = PostgresWitness::connect(server.url()).await.unwrap();
+    let id = "67E55044-10B1-426F-9247-BB680E5FE0C8";
+    let sql = LockKey::DERIVATION_SQL.replace("$2", "$2::pg_catalog.text::pg_catalog.uuid::text");
+    let params: [&(dyn ToSql + Sync); 2] = [&"", &id];
+    let key: i64 = witness.client().query_one(&sql, &params).await.unwrap().get(0);
+    assert_eq!(LockKey::from(id.parse::<Uuid>().unwrap()), LockKey::from(key));
 }

@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn composite_matches_go() {
-        assert_eq!(composite(2, 7), LockKey::from(8589934599));
+        assert_eq!(composite(2, 7), LockKey::from(8589934599_i64));
         assert_eq!(composite(0, 7), LockKey::from(7));
-        assert_eq!(composite(-1, 0), LockKey::from(-1 << 32));
+        assert_eq!(composite(-1, 0), LockKey::from(-1_i64 << 32));
         assert_eq!(composite(2, -1), LockKey::from(-1));
         assert_eq!(composite(1 << 32, 7), LockKey::from(7));
     }

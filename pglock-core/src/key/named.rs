@@ -1,24 +1,100 @@
+//! A key and what people call it.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use super::LockKey;
 
 /// A key, and the name that people know it by, if there is one.
 ///
 /// Whatever becomes a [`LockKey`] becomes one of these, too, and a name is kept. It shows in errors
 /// and in what [`Locks::holders`](crate::Locks::holders) tells, and never reaches the server.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+///
+/// **A name is a label.** Two values are equal if their keys are, whatever their names, because
+/// they are one lock; hash and order follow the key, too. So a set of these contains each lock
+/// once, and a sorted list is in the order of [`LockKey`], in which tasks that take several keys
+/// cannot deadlock.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::BTreeSet;
+///
+/// use pglock_core::key::{LockKey, NamedKey};
+///
+/// let number = NamedKey::from(7);
+/// let named = LockKey::from(7).named("seven");
+/// assert_eq!(number, named);
+/// assert_eq!((number.name(), named.name()), (None, Some("seven")));
+/// assert_eq!(BTreeSet::from([named, number, 3.into()]).len(), 2);
+/// ```
+#[derive(Clone)]
 pub struct NamedKey {
     key: LockKey,
-    name: Option<String>,
+    name: Option<KeyName>,
+}
+
+/// What a key is called: what it was derived from, or a label of the user's choice.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyName {
+    text: Arc<str>,
+    /// How long the namespace is that the text begins with, before a `/`: 0 if there is none.
+    /// Unknown for a label.
+    namespace: Option<usize>,
 }
 
 impl NamedKey {
     /// The key of a name within a namespace, known as `namespace/name`; the same key as
     /// [`LockKey::in_namespace`].
+    ///
+    /// The empty namespace is none: `in_namespace("", "job")` is the same as `"job".into()`.
     pub fn in_namespace(namespace: &str, name: &str) -> Self {
-        LockKey::in_namespace(namespace, name).named(format!("{namespace}/{name}"))
+        if namespace.is_empty() {
+            return name.into();
+        }
+        let text = format!("{namespace}/{name}").into();
+        let name_of = KeyName { text, namespace: Some(namespace.len()) };
+        Self { key: LockKey::in_namespace(namespace, name), name: Some(name_of) }
     }
 
-    pub(crate) fn into_parts(self) -> (LockKey, Option<String>) {
+    pub(super) fn from_name(name: impl Into<Arc<str>>) -> Self {
+        let text = name.into();
+        let key = LockKey::from_name(&text);
+        Self { key, name: Some(KeyName { text, namespace: Some(0) }) }
+    }
+
+    /// The key alone.
+    pub fn key(&self) -> LockKey {
+        self.key
+    }
+
+    /// The name, as it shows in errors.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|name| &*name.text)
+    }
+
+    pub(crate) fn into_parts(self) -> (LockKey, Option<KeyName>) {
         (self.key, self.name)
+    }
+}
+
+impl KeyName {
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Whether two names of one key are the same name.
+    ///
+    /// What a key was derived from is compared as a pair, because `("a/b", "c")` and
+    /// `("a", "b/c")` look alike. A label has no parts, so its text decides.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let is_same_split = match (self.namespace, other.namespace) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        };
+        is_same_split && self.text == other.text
     }
 }
 
@@ -35,42 +111,83 @@ impl LockKey {
     /// ```
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> NamedKey {
-        NamedKey { key: self, name: Some(name.into()) }
+        let name = KeyName { text: name.into().into(), namespace: None };
+        NamedKey { key: self, name: Some(name) }
     }
 }
 
+/// Without a name.
 impl From<LockKey> for NamedKey {
     fn from(key: LockKey) -> Self {
         Self { key, name: None }
     }
 }
 
-impl From<i64> for NamedKey {
-    fn from(key: i64) -> Self {
-        LockKey::from(key).into()
+impl fmt::Debug for NamedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamedKey").field("key", &self.key).field("name", &self.name()).finish()
     }
 }
 
-impl From<(i32, i32)> for NamedKey {
-    fn from(key: (i32, i32)) -> Self {
-        LockKey::from(key).into()
+impl PartialEq for NamedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
     }
 }
 
-impl From<&str> for NamedKey {
-    fn from(name: &str) -> Self {
-        LockKey::from_name(name).named(name)
+impl Eq for NamedKey {}
+
+impl Hash for NamedKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
-impl From<String> for NamedKey {
-    fn from(name: String) -> Self {
-        LockKey::from_name(&name).named(name)
+impl PartialOrd for NamedKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
-impl From<&String> for NamedKey {
-    fn from(name: &String) -> Self {
-        name.as_str().into()
+impl Ord for NamedKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(key: NamedKey) -> KeyName {
+        key.into_parts().1.unwrap()
+    }
+
+    #[test]
+    fn names_are_the_same_if_the_derivation_is() {
+        let plain = name("job".into());
+        assert!(plain.is_same_as(&name(NamedKey::in_namespace("", "job"))));
+        let (one, other) = (NamedKey::in_namespace("a/b", "c"), NamedKey::in_namespace("a", "b/c"));
+        assert_eq!(one.name(), other.name());
+        assert!(!name(one.clone()).is_same_as(&name(other)));
+        assert!(name(one.clone()).is_same_as(&name(one)));
+        assert!(!plain.is_same_as(&name(NamedKey::in_namespace("job", ""))));
+    }
+
+    #[test]
+    fn a_label_is_compared_by_its_text() {
+        let label = |text: &str| name(LockKey::from(7).named(text));
+        assert!(label("a/b").is_same_as(&label("a/b")));
+        assert!(label("a/b").is_same_as(&name(NamedKey::in_namespace("a", "b"))));
+        assert!(name("a/b".into()).is_same_as(&label("a/b")));
+        assert!(!label("a/b").is_same_as(&label("a/c")));
+    }
+
+    #[test]
+    fn named_keys_sort_like_keys() {
+        let mut keys = ["z", "y", "x", "w"].map(NamedKey::from);
+        keys.sort();
+        assert!(keys.iter().map(NamedKey::key).is_sorted());
+        assert!(LockKey::from(1).named("z") < LockKey::from((0, 0)).named("a"));
     }
 }

@@ -1,4 +1,6 @@
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -10,7 +12,7 @@ use super::*;
 fn names_have_the_golden_keys() {
     let long = "a".repeat(1 << 20);
     let vectors = [
-        ("", "", -5146302996040386709),
+        ("", "", -5146302996040386709_i64),
         ("", "my-lock", 2807504845085682),
         ("", "My-Lock", 864051993923682687),
         ("", "user-123", -4306168951408872969),
@@ -41,14 +43,80 @@ fn no_namespace_is_the_empty_namespace() {
     assert_ne!(LockKey::from_name("job"), LockKey::in_namespace("job", ""));
 }
 
+/// Checks both conversions of something that is a key.
+fn check<T: Clone>(from: T, key: LockKey, name: Option<&str>)
+where
+    LockKey: From<T>,
+    NamedKey: From<T>,
+{
+    assert_eq!(LockKey::from(from.clone()), key);
+    let named = NamedKey::from(from);
+    assert_eq!((named.key(), named.name()), (key, name));
+}
+
 #[test]
 fn every_kind_of_string_is_a_name() {
-    let name = String::from("42");
-    let key = LockKey::from_name("42");
-    assert_eq!(LockKey::from("42"), key);
-    assert_eq!(LockKey::from(&name), key);
-    assert_eq!(LockKey::from(name), key);
+    let (key, name) = (LockKey::from_name("42"), Some("42"));
+    check("42", key, name);
+    check(String::from("42"), key, name);
+    check(&String::from("42"), key, name);
+    check(Box::<str>::from("42"), key, name);
+    check(Arc::<str>::from("42"), key, name);
+    check(Cow::Borrowed("42"), key, name);
+    check(Cow::<str>::Owned("42".to_owned()), key, name);
     assert_ne!(key, LockKey::from(42));
+}
+
+#[test]
+fn every_integer_that_fits_is_itself() {
+    let key = |number: i64| LockKey(Space::Bigint(number));
+    check(42, key(42), None);
+    check(-42, key(-42), None);
+    check(i8::MIN, key(-128), None);
+    check(i16::MIN, key(-32_768), None);
+    check(i32::MIN, key(-2_147_483_648), None);
+    check(i64::MIN, key(i64::MIN), None);
+    check(u8::MAX, key(255), None);
+    check(u16::MAX, key(65_535), None);
+    check(u32::MAX, key(4_294_967_295), None);
+    check((5, -7), LockKey(Space::Pair(5, -7)), None);
+    check(key(42), key(42), None);
+}
+
+/// Golden, as the keys of names are: never change them.
+#[test]
+fn unsigned_ids_keep_their_bits() {
+    let vectors = [
+        (0, 0_i64),
+        (42, 42),
+        (i64::MAX as u64, i64::MAX),
+        (i64::MAX as u64 + 1, i64::MIN),
+        (12_297_829_382_473_034_410, -6_148_914_691_236_517_206),
+        (u64::MAX, -1),
+    ];
+    for (id, key) in vectors {
+        assert_eq!(LockKey::from_u64(id), LockKey::from(key), "{id}");
+        if let Ok(id) = usize::try_from(id) {
+            assert_eq!(LockKey::from_usize(id), LockKey::from(key), "{id}");
+        }
+    }
+}
+
+/// Golden, as the keys of names are: never change them.
+#[cfg(feature = "uuid")]
+#[test]
+fn uuids_are_their_text() {
+    let vectors = [
+        ("00000000-0000-0000-0000-000000000000", -4337170387165935769_i64),
+        ("01890a5d-ac96-774b-bcce-b302099a8057", 4380671973068059530),
+        ("67e55044-10b1-426f-9247-bb680e5fe0c8", 6300531016101579783),
+        ("ffffffff-ffff-ffff-ffff-ffffffffffff", -954950581847621472),
+    ];
+    for (text, key) in vectors {
+        let id: uuid::Uuid = text.to_uppercase().parse().unwrap();
+        check(id, LockKey::from(key), Some(text));
+        assert_eq!(LockKey::from(text), LockKey::from(key));
+    }
 }
 
 #[test]
@@ -63,7 +131,7 @@ fn the_two_spaces_never_alias() {
     let keys = [
         LockKey::from(5),
         LockKey::from((0, 5)),
-        LockKey::from(5 << 32 | 7),
+        LockKey::from(5_i64 << 32 | 7),
         LockKey::from((5, 7)),
         LockKey::from(-1),
         LockKey::from((-1, -1)),

@@ -179,6 +179,9 @@ macro_rules! __each_case {
                 single_and_pair_keys_never_meet,
                 names_are_taken_as_they_are,
                 equal_names_meet,
+                one_name_is_one_lock_however_it_is_given,
+                names_shown_alike_are_two_locks,
+                a_collision_ends_with_the_other_name,
             ],
             looking: [
                 holders_and_waiters_are_told,

@@ -1,6 +1,7 @@
 //! What is one lock and what are two.
 
-use pglock_core::LockKey;
+use pglock_core::key::interop;
+use pglock_core::{ErrorKind, LockKey, NamedKey};
 
 use crate::conformance::Lab;
 
@@ -73,4 +74,48 @@ pub async fn equal_names_meet(lab: &Lab) {
     assert!(again.try_write().await.unwrap().is_none());
     let elsewhere = b.rwlock(LockKey::in_namespace("billing", "reports/daily"));
     assert!(elsewhere.try_write().await.unwrap().is_some());
+}
+
+pub async fn one_name_is_one_lock_however_it_is_given(lab: &Lab) {
+    let manager = lab.manager();
+    let same = [
+        ["job".into(), NamedKey::in_namespace("", "job")],
+        [NamedKey::in_namespace("", "a/b"), "a/b".into()],
+        [LockKey::from_name("own").named("own"), "own".into()],
+        [NamedKey::in_namespace("a", "b"), LockKey::in_namespace("a", "b").named("a/b")],
+    ];
+    for [first, second] in same {
+        let guard = manager.named_rwlock(first).write().await.unwrap();
+        assert!(manager.named_rwlock(second).try_write().await.unwrap().is_none());
+        guard.release().await.unwrap();
+    }
+}
+
+pub async fn names_shown_alike_are_two_locks(lab: &Lab) {
+    let manager = lab.manager();
+    let keys = [
+        NamedKey::in_namespace("a/b", "c"),
+        NamedKey::in_namespace("a", "b/c"),
+        NamedKey::in_namespace("", "a/b/c"),
+    ];
+    let mut guards = Vec::new();
+    for key in keys {
+        let guard = manager.named_rwlock(key).try_write().await.unwrap();
+        guards.push(guard.expect("all names differ"));
+    }
+}
+
+pub async fn a_collision_ends_with_the_other_name(lab: &Lab) {
+    let manager = lab.manager();
+    let named = |name| interop::fnv1a("key").named(name);
+    let first = manager.named_rwlock(named("first"));
+    // Made while the key has another name, and kept.
+    let second = manager.named_rwlock(named("second"));
+    let error = second.try_write().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyCollision);
+    drop(first);
+    let guard = second.try_write().await.unwrap().expect("nobody has the lock");
+    assert!(format!("{guard:?}").contains("second"), "{guard:?}");
+    let error = manager.named_rwlock(named("first")).try_write().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyCollision);
 }

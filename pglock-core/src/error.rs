@@ -17,6 +17,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `Ok(None)`. [`kind`](Self::kind) is what a program branches on; the text is for people;
 /// [`source`](StdError::source) is the driver's own error where there is one. Neither shows
 /// connection settings, so no password can appear in a log.
+///
+/// The text is for operators: that of a time-out names pids, applications and addresses. To answer
+/// a client from outside, print the [`ErrorKind`], which says the same in a few fixed words.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -34,6 +37,23 @@ struct Cause {
 }
 
 /// The kinds of [`Error`].
+///
+/// Each prints as a short text that names no key, session or address, so that it may be shown to
+/// anybody.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::{Error, ErrorKind};
+///
+/// /// The status and the body of an answer to a web client.
+/// fn answer(error: &Error) -> (u16, String) {
+///     let status = if error.kind() == ErrorKind::Timeout { 409 } else { 503 };
+///     (status, error.kind().to_string())
+/// }
+///
+/// assert_eq!(ErrorKind::Timeout.to_string(), "the lock was not free in time");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -73,6 +93,27 @@ pub enum ErrorKind {
     NoRuntime,
     /// Anything else that the driver reported.
     Driver,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "the lock was not free in time",
+            Self::Lost => "the lock was lost",
+            Self::Closed => "the lock manager is closed",
+            Self::Connection => "the lock server cannot be reached",
+            Self::KeyCollision => "two names share one key",
+            Self::Deadlock => "the wait for the lock was part of a deadlock",
+            Self::LockTableFull => "too many locks are held",
+            Self::QueueFull => "too many callers are waiting",
+            Self::TooManyConnections => "the lock server has no free connections",
+            Self::PermissionDenied => "the lock server denied access",
+            Self::UnsupportedServer => "the server cannot be used for locks",
+            Self::InvalidOptions => "the lock options are not valid",
+            Self::NoRuntime => "the call was made outside a runtime",
+            Self::Driver => "the lock server reported an error",
+        })
+    }
 }
 
 impl Error {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pglock_core::{DistributedRwLock, Hold, LockKey, ReadGuard, Result, WriteGuard};
+use pglock_core::driver::Hold;
+use pglock_core::{DistributedRwLock, LockKey, ReadGuard, Result, WriteGuard};
 use pglock_examples as examples;
 
 #[tokio::test(start_paused = true)]

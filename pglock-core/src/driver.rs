@@ -4,17 +4,29 @@
 //! over an SQL client binds [`Statement::params`] to [`Statement::sql`] and hands back the rows; it
 //! holds no SQL and no lock logic. A backend that is not PostgreSQL reads
 //! [`Request::to_operations`] and [`Question::topic`] and answers the same.
+//!
+//! A backend that takes locks in a way of its own implements
+//! [`DistributedRwLock`](crate::DistributedRwLock), makes its guards from a [`Hold`] and its errors
+//! by an [`ErrorBuilder`].
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 
+pub use entry::{lock_entry, lock_row};
+pub use error_builder::ErrorBuilder;
 pub use question::{Fact, Holding, Question, Row, Topic};
 pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
 
+pub(crate) use entry::read_lock_row;
+
+pub use crate::guard::Hold;
+
 use crate::error::{Error, ErrorKind};
 
+mod entry;
+mod error_builder;
 mod question;
 mod request;
 mod statement;

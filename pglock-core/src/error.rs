@@ -118,12 +118,12 @@ impl fmt::Display for ErrorKind {
 
 impl Error {
     /// An error of this kind, with a text that says what happened and what to do.
-    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::from_cause(kind, Cause { message: message.into(), source: None, holders: Vec::new() })
     }
 
     /// An error that another one caused.
-    pub fn with_source(
+    pub(crate) fn with_source(
         kind: ErrorKind,
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -138,7 +138,7 @@ impl Error {
 
     /// The same error, about this key.
     #[must_use]
-    pub fn for_key(self, key: LockKey) -> Self {
+    pub(crate) fn for_key(self, key: LockKey) -> Self {
         Self { key: Some(key), ..self }
     }
 
@@ -167,6 +167,10 @@ impl Error {
         let mut message = "the lock was not free within the given time".to_owned();
         for (place, holder) in holders.iter().enumerate() {
             message += if place == 0 { "; held by " } else { ", " };
+            if holder.is_ours {
+                message += &format!("this process (pid {})", holder.pid);
+                continue;
+            }
             message += &format!("pid {}", holder.pid);
             if !holder.application_name.is_empty() {
                 message += &format!(" {}", Shown(&holder.application_name));

@@ -60,7 +60,7 @@ macro_rules! guard {
         }
 
         impl $name {
-            /// A guard of a backend outside this crate.
+            /// For backends: a guard that is theirs.
             pub fn new(hold: impl Hold) -> Self {
                 Self { inner: Inner::Other(Box::new(hold)) }
             }
@@ -205,10 +205,17 @@ macro_rules! guard {
 
 guard! {
     /// A read lock, shared with other readers. Released when dropped.
+    ///
+    /// A task that holds it and asks for the same key [waits for
+    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself): for the write lock always, for
+    /// another read lock if a writer has come in between.
     ReadGuard
 }
 
 guard! {
     /// A write lock, held alone. Released when dropped.
+    ///
+    /// A task that holds it and asks for the same key [waits for
+    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself).
     WriteGuard
 }

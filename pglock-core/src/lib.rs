@@ -124,7 +124,7 @@
 //! *Something that is not PostgreSQL* either answers requests and questions itself, by
 //! [`Request::to_operations`](driver::Request::to_operations) and
 //! [`Question::topic`](driver::Question::topic), and gets the engine with its queues; or it
-//! implements [`DistributedRwLock`] and makes its guards from a [`Hold`].
+//! implements [`DistributedRwLock`] and makes its guards from a [`Hold`](driver::Hold).
 //!
 //! Either way, `pglock-testkit` has the cases that prove it: one macro runs them all.
 
@@ -143,7 +143,7 @@ mod sql;
 
 pub use engine::{Stats, WaitStrategy};
 pub use error::{Error, ErrorKind, Result};
-pub use guard::{Hold, ReadGuard, WriteGuard};
+pub use guard::{ReadGuard, WriteGuard};
 pub use key::{LockKey, NamedKey};
 pub use locks::{Locks, LocksBuilder};
 pub use looking::LockEntry;

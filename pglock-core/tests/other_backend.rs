@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, Hold, LockKey, ReadGuard, Result, WriteGuard,
-};
+use pglock_core::driver::{ErrorBuilder, Hold};
+use pglock_core::{DistributedRwLock, Error, ErrorKind, LockKey, ReadGuard, Result, WriteGuard};
 use tokio::sync::RwLock;
 use tokio::time::timeout;
 
@@ -52,7 +51,7 @@ impl LocalLock {
     }
 
     fn timeout(&self) -> Error {
-        Error::new(ErrorKind::Timeout, "not free in time").for_key(self.key)
+        ErrorBuilder::new(ErrorKind::Timeout, "not free in time").key(self.key).build()
     }
 }
 

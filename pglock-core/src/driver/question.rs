@@ -34,7 +34,7 @@ pub enum Topic {
     /// each.
     Holdings,
     /// Who holds and who waits, to be answered by one
-    /// [`LockEntry::to_row`](crate::LockEntry::to_row) each; if a key is given, of that key.
+    /// [`lock_row`](super::lock_row) each; if a key is given, of that key.
     Locks(Option<LockKey>),
 }
 

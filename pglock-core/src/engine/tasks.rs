@@ -18,9 +18,8 @@ use super::event::{Event, Job, Refusal, Server, SessionId};
 use super::life::Life;
 use super::limits::Lease;
 use super::shared::Shared;
-use crate::driver::{Driver, Holding, Question, Request, Session};
+use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
 use crate::error::{Error, ErrorKind};
-use crate::looking::LockEntry;
 
 /// How long closing waits for the server before connections are dropped.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -201,7 +200,7 @@ impl SessionTask {
                 Job::Look(key) => {
                     let rows = connection.ask(&Question::locks(self.nonce.clone(), key)).await;
                     rows.map(|rows| {
-                        let locks = rows.iter().filter_map(LockEntry::from_row).collect();
+                        let locks = rows.iter().filter_map(read_lock_row).collect();
                         Event::Seen { session, locks }
                     })
                 }

@@ -188,6 +188,7 @@ macro_rules! __each_case {
                 sessions_keep_the_name_of_their_connection: Postgres,
                 names_are_told_while_somebody_here_has_them,
                 timeout_says_who_holds_the_lock,
+                timeout_says_if_this_process_holds_the_lock,
                 names_that_share_a_key_are_reported,
                 stats_count_grants_and_hand_overs,
             ],

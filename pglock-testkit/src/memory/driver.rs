@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use pglock_core::LockKey;
 use pglock_core::driver::{
     Answer, Driver, DriverError, Fact, Holding, Operation, Question, Request, Row, Session, Topic,
+    lock_entry, lock_row,
 };
-use pglock_core::{LockEntry, LockKey};
 use tokio::sync::watch;
 use tokio::task::consume_budget;
 use tokio::time::sleep;
@@ -131,7 +132,7 @@ impl MemorySession {
             Ok(wanted
                 .map(|row| {
                     let holding = Holding { key: row.key, mode: row.mode };
-                    let mut entry = LockEntry::new(holding, row.granted, row.pid);
+                    let mut entry = lock_entry(holding, row.granted, row.pid);
                     if let Some(session) = state.sessions.get(&row.pid) {
                         entry.application_name.clone_from(&session.application_name);
                     }
@@ -143,7 +144,7 @@ impl MemorySession {
                     if !row.granted {
                         entry.blocked_by = before.filter(is_in_the_way).map(|o| o.pid).collect();
                     }
-                    entry.to_row()
+                    lock_row(&entry)
                 })
                 .collect())
         })

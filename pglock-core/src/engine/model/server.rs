@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::driver::Holding;
+use crate::driver::{Holding, lock_entry};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
@@ -123,7 +123,7 @@ impl Server {
         let keys = self.locks.iter();
         keys.flat_map(|(key, lock)| {
             let row = |mode: &Mode, pid: &Pid, granted| {
-                LockEntry::new(Holding { key: *key, mode: *mode }, granted, *pid)
+                lock_entry(Holding { key: *key, mode: *mode }, granted, *pid)
             };
             let held = lock.held.keys().map(move |(pid, mode)| row(mode, pid, true));
             held.chain(lock.queue.iter().map(move |(pid, mode)| row(mode, pid, false)))

@@ -101,7 +101,8 @@ impl State {
             let seen = locks.iter().filter(wanted);
             match onlooker {
                 Onlooker::Caller(waiter) => {
-                    fx.resolve(waiter, Outcome::Seen(seen.cloned().collect()));
+                    let told = seen.map(|lock| self.told(lock)).collect();
+                    fx.resolve(waiter, Outcome::Seen(told));
                 }
                 Onlooker::Wait(id) => missing.extend(self.missing(id, key, seen, looked)),
                 // Asked apart.
@@ -114,6 +115,12 @@ impl State {
         for id in missing {
             self.give_up(id, &Error::silent(), now, fx);
         }
+    }
+
+    /// A lock as callers see it, who want to know whether this process holds it.
+    fn told(&self, lock: &LockEntry) -> LockEntry {
+        let is_ours = self.sessions.iter().any(|(_, s)| s.is_open() && s.pid == lock.pid);
+        LockEntry { is_ours, ..lock.clone() }
     }
 
     /// The session, if it waits for the key in vain: the server, asked at that time, did not know

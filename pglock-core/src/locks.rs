@@ -18,7 +18,11 @@ use crate::rwlock::RwLock;
 ///
 /// Make one per process and database and share it; cloning is cheap and gives the same manager. Its
 /// sessions are its own connections, opened when first needed: it takes nothing from a pool that
-/// the application uses.
+/// the application uses. Lock first, and then take a connection of your pool: tasks that hold a
+/// connection and wait for a lock can keep its holder from ever getting one.
+///
+/// Once connected, it keeps one session and asks it every [2.5
+/// seconds](LocksBuilder::heartbeat) what it holds, also when it holds nothing.
 ///
 /// Its engine runs on a thread of its own, so that locks can be awaited on any executor; see
 /// [`LocksBuilder::runtime`]. When the last clone, lock and guard are gone, the connections are
@@ -312,7 +316,7 @@ impl<D: Driver> LocksBuilder<D> {
     }
 
     /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the
-    /// lease of the guards.
+    /// lease of the guards. An idle manager asks its one session just as often.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.limits.lease.heartbeat = interval;
         self

@@ -32,9 +32,28 @@ use crate::names::{Name, Shown};
 /// - A call that fails, times out or is dropped leaves nothing behind: no lock, and nobody in the
 ///   line.
 /// - A lock that is held elsewhere is not an error: `try_read` and `try_write` answer `Ok(None)`.
-/// - Locks are not re-entrant: a task that holds the write lock and asks for it again waits for
-///   itself.
+/// - Locks are not re-entrant: see below.
 /// - All methods may be called at the same time on the same value.
+///
+/// # A task can wait for itself
+///
+/// No lock knows which task asks. A task that holds a guard and asks for the same key again waits
+/// for ever
+///
+/// - in `write`, whichever guard it holds: a read lock cannot be upgraded by asking for the write
+///   lock;
+/// - in `read`, if it holds the write lock, or if it holds a read lock and a writer, here or in
+///   another process, has come in between: the second read is in line behind the writer, which
+///   waits for the first.
+///
+/// Share one guard, in an `Arc`, or release it first. `try_` calls and time-outs do not wait for
+/// ever.
+///
+/// # Poll an acquire, or drop it
+///
+/// When its turn comes, a waiting future has the lock, whether or not anybody polls it, and
+/// everybody else waits until it is polled and its guard released, or it is dropped. So do not keep
+/// one aside, such as pinned beside a `select!` loop whose other branches take long.
 #[async_trait]
 pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     /// What this locks.

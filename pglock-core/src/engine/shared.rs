@@ -27,6 +27,9 @@ use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 
+/// A server that has answered this recently is there, and may be busy.
+const BUSY: Duration = Duration::from_millis(200);
+
 /// What callers, guards and tasks share.
 ///
 /// Callers step the machine themselves, under the mutex, so that a lock passes between tasks of
@@ -264,7 +267,7 @@ impl Shared {
     pub(crate) fn obstacle(&self, key: LockKey, waited: Duration) -> Obstacle {
         self.with(|core, now, wakers| {
             core.step(Event::Tick, now, wakers);
-            core.state.obstacle(key, now.saturating_sub(waited))
+            core.state.obstacle(key, now.saturating_sub(waited.max(BUSY)))
         })
     }
 

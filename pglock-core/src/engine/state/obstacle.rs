@@ -11,14 +11,15 @@ use crate::key::LockKey;
 pub(crate) enum Obstacle {
     /// The lock: somebody else has it, or had it when the server was asked last.
     Busy,
-    /// Nothing that the server was asked since the caller came has been answered.
+    /// The server has answered nothing since the caller came.
     Silence,
     /// There is no session to ask.
     NotConnected(Error),
 }
 
 impl State {
-    /// What stands in the way of the callers for a key that have waited since then and wait still.
+    /// What stands in the way of the callers for a key that wait: the server, if it has answered
+    /// nothing since then.
     pub(crate) fn obstacle(&self, key: LockKey, since: Moment) -> Obstacle {
         let entry = self.entries.get(&key);
         // Without an entry, the lock has come too late for the caller.

@@ -26,7 +26,7 @@ pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
         return keep_busy(16, move |_| write(lock.clone())).await;
     }
     let _alone = lab.alone().await;
-    let length = Duration::from_secs(if is_long() { 30 } else { 4 });
+    let length = Duration::from_secs(if is_long() { 30 } else { 8 });
     let mut processes = Vec::new();
     for _ in 0..4 {
         processes.push(Busy::prepare(lab, "writers").await);

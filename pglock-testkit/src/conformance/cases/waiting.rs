@@ -63,6 +63,8 @@ pub async fn readers_come_in_together_after_a_writer(lab: &Lab) {
 pub async fn timeout_is_an_error_that_names_the_key(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));
     let _guard = a.write().await.unwrap();
+    // So that both are connected: otherwise the error is about that.
+    assert!(b.try_write().await.unwrap().is_none());
     for lock in [&a, &b] {
         let write = lock.try_write_for(Duration::from_millis(30)).await.unwrap_err();
         let read = lock.try_read_for(Duration::from_millis(30)).await.unwrap_err();

@@ -29,15 +29,38 @@
 //!                                                 └───────────────────────┘
 //!              ┌──────┐                                   │ a waiting session is free
 //!              │ None │ ◄── granted: a hold ───── ┌───────────────────────┐
-//!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left:
-//!              │      │ ◄── read to its end ───── │                       │ ◄┘ cancelled
-//!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘
+//!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left, or
+//!              │      │ ◄── read to its end ───── │                       │ ◄┘ other keys in line:
+//!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘    cancelled
 //!                           an operator's cancel
 //! ```
 //!
-//! `Slot` means that a waiting session is wanted, or, where waits cannot be cancelled, the next poll: because the lock is busy, or for a probe when no
-//! other session can make it, or because a writer waits elsewhere. A session that ends takes its
-//! `Try`, `Probe` or `Wait` back to `None`, and what is still wanted is asked again.
+//! `Slot` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
+//! poll: because the lock is busy, or for a probe when no other session can make it, or because a
+//! writer waits elsewhere. A session that ends takes its `Try`, `Probe` or `Wait` back to `None`,
+//! and what is still wanted is asked again. A cancelled `Wait` that is wanted all the same, because
+//! it made room, goes back to `Slot`.
+//!
+//! # Which key waits in the server's queue
+//!
+//! With more keys than waiting sessions, they take turns, as [`sessions`] decides. Each session is
+//! a lane; with four of them:
+//!
+//! ```text
+//!            ┌────────────┐ in vain ┌──────────┐ in vain ┌──────────┐ in vain ┌────────────┐
+//! in line ─► │ lane 0:    │ ──────► │ lane 1:  │ ──────► │ lane 2:  │ ──────► │ lane 3:    │ ─┐
+//!            │ half a     │         │ 2 s each │         │ 8 s each │         │ 32 s, then │  │
+//!            │ second each│         │          │         │          │         │ 128 s each │ ◄┘
+//!            └────────────┘         └──────────┘         └──────────┘         └────────────┘
+//! ```
+//!
+//! A key that has stood in line for a fifth of the shortest turn makes the alarm `Rotate` look for a
+//! wait whose turn is over, in the lane of the key or a later one. That wait is cancelled, and its
+//! key goes to the end of the line for the next lane. A lane for which no key is in line takes one
+//! that waits for another lane, which has its own turn there, but not a longer one than the lane's
+//! if a key comes for which the lane is meant. A grant, or that no caller is left, brings a key back
+//! to lane 0. A session that has held what it waited for during a turn becomes a shared one, if the
+//! bounds allow it, and another session waits in its place; otherwise it is no lane meanwhile.
 //!
 //! # What the server has granted
 //!

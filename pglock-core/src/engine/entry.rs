@@ -25,6 +25,8 @@ pub(super) struct Entry {
     place: Option<Place>,
     /// How often what was asked for was refused for a reason that is not known.
     refusals: u8,
+    /// How many turns in a waiting session were in vain since it was granted last.
+    pub(super) turns: u8,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,7 @@ impl Entry {
         }
         if self.queue.is_empty() {
             self.refusals = 0;
+            self.turns = 0;
         }
         if !self.wants_waiting() {
             self.leave_line(cx.sessions);

@@ -44,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) hand_over_age: Duration,
     /// Readers here may have a write lock of the server's, too.
     pub(crate) share_write_locks: bool,
+    /// For so long at least a key waits in the server's queue before it makes room for another one.
+    pub(crate) turn: Duration,
     /// First pause between tries for a key that finds no waiting session.
     pub(crate) poll_interval: Duration,
     /// Operations in one statement.
@@ -75,6 +77,16 @@ impl Limits {
         if let WaitStrategy::Poll { interval } = &mut self.wait {
             *interval = (*interval).min(FOREVER);
         }
+    }
+
+    /// How long a key waits in the server's queue when so many of its turns were in vain.
+    pub(crate) fn turn_after(&self, turns: u8) -> Duration {
+        self.turn * 4_u32.pow(turns.into())
+    }
+
+    /// How long a key stands in line before others make room for it.
+    pub(crate) fn patience_in_line(&self) -> Duration {
+        self.turn / 5
     }
 
     /// The first pause between two tries for a key.
@@ -140,6 +152,7 @@ impl Default for Limits {
             hand_over_count: 100_000,
             hand_over_age: Duration::from_millis(50),
             share_write_locks: false,
+            turn: Duration::from_millis(500),
             poll_interval: Duration::from_millis(20),
             batch: 1000,
             idle_timeout: Duration::from_secs(30),

@@ -89,6 +89,7 @@ impl Setup {
             hand_over_count: self.hand_overs,
             hand_over_age: ms(50),
             share_write_locks: self.shares,
+            turn: ms(50),
             poll_interval: ms(20),
             batch: self.batch,
             idle_timeout: ms(200),

@@ -8,6 +8,7 @@ mod connecting;
 mod lease;
 mod outage;
 mod probing;
+mod rotating;
 mod session;
 mod waiting;
 
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub(super) use self::cap::Claims;
 use self::outage::Outage;
+pub(super) use self::rotating::{MOST_TURNS, Standing, Turn};
 pub(super) use self::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
 use super::event::{Effect, Effects, Moment, Server, SessionId};
 use super::limits::Limits;
@@ -26,9 +28,11 @@ pub(super) struct Sessions {
     pub(super) limits: Limits,
     table: BTreeMap<SessionId, Session>,
     next_id: u32,
-    /// Keys that want a waiting session, first come first served.
-    pub(super) line: BTreeMap<Place, LockKey>,
+    /// Keys that want a waiting session, by lane, first come first served.
+    pub(super) line: BTreeMap<Place, Standing>,
     next_place: u64,
+    /// When to look next whether waits must make room for keys in line.
+    next_rotation: Option<Moment>,
     alarms: BinaryHeap<Reverse<(Moment, Alarm)>>,
     /// Attempts to connect, or sessions without one good answer, since the last good answer.
     failures: u32,
@@ -61,7 +65,10 @@ pub(super) struct Counts {
 
 /// Where a key stands in line for a waiting session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place(u64);
+pub(super) struct Place {
+    pub(super) lane: usize,
+    number: u64,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Alarm {
@@ -75,6 +82,7 @@ pub(super) enum Alarm {
     CloseIdle(SessionId),
     /// The figures of an outage are to be published.
     Report,
+    Rotate,
 }
 
 impl Sessions {
@@ -85,6 +93,7 @@ impl Sessions {
             next_id: 0,
             line: BTreeMap::new(),
             next_place: 0,
+            next_rotation: None,
             alarms: BinaryHeap::new(),
             failures: 0,
             not_before: Moment::ZERO,

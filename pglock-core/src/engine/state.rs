@@ -6,6 +6,7 @@ mod jobs;
 mod looking;
 mod obstacle;
 mod refusals;
+mod rotating;
 
 use std::collections::hash_map;
 use std::time::Duration;
@@ -193,23 +194,22 @@ impl State {
         }
     }
 
-    /// Gives free waiting sessions to the keys that want one, in their order, and plans more for
-    /// the rest.
+    /// Gives free waiting sessions to the keys that want one, and plans more for the rest.
     fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
         if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
-        let mut passed = None;
-        while let Some(session) = self.sessions.free_waiting()
-            && let Some((place, key)) = self.sessions.next_in_line(passed)
-        {
-            passed = Some(place);
-            let request = self.entries.get(&key).map(|entry| entry.request);
+        let wants = |entries: &HashMap<LockKey, Entry>, key| {
+            let request = entries.get(&key).map(|entry| entry.request);
             // It may be trying just now, and wants the session if that fails.
-            if matches!(request, Some(Request::Slot { .. })) {
-                self.sessions.leave_line(place);
-                self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
-            }
+            matches!(request, Some(Request::Slot { .. }))
+        };
+        while let Some(session) = self.sessions.free_waiting()
+            && let Some((place, key)) =
+                self.sessions.next_in_line(session, now, |key| wants(&self.entries, key))
+        {
+            self.sessions.leave_line(place);
+            self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
         }
         self.sessions.grow_waiting(now, fx);
     }
@@ -230,6 +230,7 @@ impl State {
                     }
                 }
                 Alarm::Wait(session) => self.look_for(session, now, fx),
+                Alarm::Rotate => self.rotate(at, now, fx),
                 Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
                 Alarm::Report => self.sessions.report(at, now),
             }

@@ -7,6 +7,7 @@ mod outages;
 mod passing;
 mod probing;
 mod refusing;
+mod rotating;
 mod sessions;
 mod sharing;
 mod waiting;

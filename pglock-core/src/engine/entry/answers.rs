@@ -85,6 +85,10 @@ impl Entry {
         self.request = Request::None;
         match refusal {
             None => self.granted(session, mode, cx),
+            // What waited may wait on, however many locks are held by now.
+            Some(_) if cancelled && self.is_still_wanted(mode) => {
+                self.want_slot(Why::Busy(mode), None, cx);
+            }
             Some(_) if cancelled => {}
             Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
                 let (key, error) = (cx.key, error.clone());
@@ -111,9 +115,16 @@ impl Entry {
         again
     }
 
+    fn is_still_wanted(&self, mode: Mode) -> bool {
+        let first = self.queue.front();
+        self.holds.is_empty()
+            && first.is_some_and(|w| w.mode == mode && w.patience == Patience::Wait)
+    }
+
     pub(super) fn granted(&mut self, session: SessionId, mode: Mode, cx: &mut Context<'_>) {
         self.refusals = 0;
         *cx.holds += 1;
+        self.turns = 0;
         self.holds.push(Hold {
             id: HoldId(*cx.holds),
             session,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Entry, Request, Why};
 use crate::engine::event::{Moment, SessionId};
-use crate::engine::sessions::{Alarm, Op, Phase, Sessions};
+use crate::engine::sessions::{Alarm, MOST_TURNS, Op, Phase, Sessions, Turn};
 use crate::error::Error;
 use crate::mode::Mode;
 
@@ -94,7 +94,8 @@ impl Entry {
         let first = cx.sessions.limits.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.waits_in_queue() {
-            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key));
+            let turns = self.turns;
+            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key, turns, cx.now));
         }
         let poll_at = cx.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
@@ -173,6 +174,17 @@ impl Entry {
                 self.renew(cx.now);
                 self.settle(cx);
             }
+        }
+    }
+
+    /// Other keys in line want the session: this one goes to their end.
+    pub(crate) fn make_room(&mut self, turn: Turn, cx: &mut Context<'_>) {
+        let Request::Wait { session, cancelled: false, .. } = self.request else {
+            return;
+        };
+        if session == turn.session {
+            self.turns = (self.turns + u8::from(turn.is_over)).min(MOST_TURNS);
+            self.cancel_wait(session, cx);
         }
     }
 

@@ -98,6 +98,7 @@ impl World {
             );
         }
         assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+        self.check_rotation();
         let mut claims = Claims::default();
         for entry in self.state.entries.values() {
             claims.change(Claims::default(), entry.claims());
@@ -108,6 +109,23 @@ impl World {
         let most =
             self.limits.locks.unwrap_or(usize::MAX).saturating_add(self.limits.waiting_sessions);
         assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
+    }
+
+    /// A key that has come for its first turn is not kept out by a wait that had its own.
+    fn check_rotation(&self) {
+        let (sessions, turn) = (&self.state.sessions, self.limits.turn);
+        let is_late = |since| self.now > since + turn * 4;
+        let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
+        let comes_free = waiting().any(|s| {
+            s.is_about_to_be_free()
+                || s.cancel_since.is_some()
+                || matches!(s.phase, Phase::Planned | Phase::Opening)
+        });
+        let first = waiting().find(|s| s.held == 0);
+        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.sent));
+        let starves = sessions.line.iter().any(|(place, s)| place.lane == 0 && is_late(s.since));
+        let excused = comes_free || !sessions.waits_in_queue();
+        assert!(excused || !stays || !starves, "{first:?} is not interrupted: {sessions:?}");
     }
 
     /// Whether guards here, what the server does not take back, and waits there take all locks that

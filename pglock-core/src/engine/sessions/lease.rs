@@ -72,6 +72,7 @@ impl Sessions {
     /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says
     /// nothing.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
+        self.rotate_at(now + self.limits.turn);
         if let Some(session) = self.table.get_mut(&id)
             && !std::mem::replace(&mut session.patient, true)
         {
@@ -131,6 +132,12 @@ impl Session {
     /// Whether it waited for a lock at that time, and had for so long.
     pub(crate) fn has_waited_for(&self, time: Duration, now: Moment) -> bool {
         self.waits_for_a_lock() && now >= self.sent + time
+    }
+
+    /// The key that it waits for and since when, unless the wait is being given up.
+    pub(super) fn waits_since(&self) -> Option<(LockKey, Moment)> {
+        let key = self.awaited().filter(|_| self.cancel_since.is_none())?;
+        Some((key, self.sent))
     }
 
     fn next_look(&self, lease: Lease, now: Moment) -> Moment {

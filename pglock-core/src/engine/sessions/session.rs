@@ -1,6 +1,7 @@
 //! One session, what it is doing, and what it may be told to do.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
@@ -51,7 +52,8 @@ pub(crate) struct Session {
 }
 
 /// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it
-/// holds nothing, then holds that key.
+/// holds nothing, then holds that key. If it does so for long while other keys want to wait, it
+/// becomes a shared one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Shared,
@@ -247,7 +249,7 @@ impl Session {
     }
 
     /// Whether it is free to wait, now or once it has answered a question.
-    pub(super) fn is_about_to_be_free(&self) -> bool {
+    pub(crate) fn is_about_to_be_free(&self) -> bool {
         self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
     }
 
@@ -258,6 +260,10 @@ impl Session {
             Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
             _ => false,
         }
+    }
+
+    pub(super) fn has_held_for(&self, time: Duration, now: Moment) -> bool {
+        self.held > 0 && now >= self.idle_since + time
     }
 
     /// Whether it holds nothing and nobody wants anything of it.

@@ -1,10 +1,7 @@
 //! Sessions that wait for one key each, and the keys in line for them.
 
-use std::ops::Bound;
-
 use super::{Alarm, Phase, Place, Role, Session, Sessions};
 use crate::engine::event::{Effect, Effects, Moment, SessionId};
-use crate::key::LockKey;
 
 impl Sessions {
     /// An open waiting session that does and holds nothing.
@@ -19,22 +16,8 @@ impl Sessions {
             || self.waiting().count() < self.limits.waiting_sessions
     }
 
-    /// Puts the key in line for a waiting session.
-    pub(crate) fn stand_in_line(&mut self, key: LockKey) -> Place {
-        let place = Place(self.next_place);
-        self.next_place += 1;
-        self.line.insert(place, key);
-        place
-    }
-
     pub(crate) fn leave_line(&mut self, place: Place) {
         self.line.remove(&place);
-    }
-
-    pub(crate) fn next_in_line(&self, passed: Option<Place>) -> Option<(Place, LockKey)> {
-        let behind = passed.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut line = self.line.range((behind, Bound::Unbounded));
-        line.next().map(|(place, key)| (*place, *key))
     }
 
     /// Plans waiting sessions for the keys in line, within the bound.

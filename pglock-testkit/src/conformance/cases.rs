@@ -53,6 +53,7 @@ pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
 pub mod rights;
+pub mod rotating;
 pub mod runtimes;
 pub mod secrets;
 pub mod sessions;
@@ -151,6 +152,12 @@ macro_rules! __each_case {
                 many_callers_wait_on_one_session: Sessions,
                 released_lock_reaches_the_next_process_promptly,
                 every_waiter_is_served,
+            ],
+            rotating: [
+                key_that_others_pass_on_is_had_beside_keys_held_for_good,
+                key_that_others_pass_on_is_had_after_a_turn_of_each_other_key,
+                wait_that_has_made_room_gets_its_lock_when_it_comes_free: Sessions,
+                locks_that_were_waited_for_keep_nobody_from_waiting,
             ],
             #[cfg(unix)]
             fairness: [

@@ -51,7 +51,7 @@
 //!   in a line.
 //! * Who waits is served in turn: by the server among processes, in order of arrival within one.
 //!   [`WaitStrategy::Poll`], and keys that find no waiting session, have no place in the server's
-//!   queue while they poll.
+//!   queue while they poll. Keys that find none take turns in the queue with the others.
 //! * When the session of a guard ends, the guard is told: within milliseconds if the server ends
 //!   it. If nothing is heard of the server, guards stop believing when their lease is over: 10
 //!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or

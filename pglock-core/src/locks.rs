@@ -227,7 +227,8 @@ impl<D: Driver> LocksBuilder<D> {
     /// A second one is opened when the first holds 1000 locks, and so on, because each statement
     /// pays for the locks of its session; under load, so that the server works on one statement
     /// while the next one is made; or to ask whether a writer waits for the readers of the first,
-    /// when no other session can. With a single one, they may keep that writer out.
+    /// when no other session can. With a single one, they may keep that writer out. A session that
+    /// holds for long what it has waited for counts here, too, if keys want to wait in its place.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.limits.shared_sessions = sessions;
         self
@@ -237,7 +238,8 @@ impl<D: Driver> LocksBuilder<D> {
     /// holds, default 4.
     ///
     /// Keys for which no such session is free are tried again and again, with growing pauses of up
-    /// to a third of a second. Zero makes this the rule.
+    /// to a third of a second, and take turns with the others in these sessions. Zero: no key ever
+    /// waits in the queue.
     pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
         self.limits.waiting_sessions = sessions;
         self

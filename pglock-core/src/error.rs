@@ -110,7 +110,7 @@ impl fmt::Display for ErrorKind {
             Self::PermissionDenied => "the lock server denied access",
             Self::UnsupportedServer => "the server cannot be used for locks",
             Self::InvalidOptions => "the lock options are not valid",
-            Self::NoRuntime => "the call was made outside a runtime",
+            Self::NoRuntime => "the lock engine is not running",
             Self::Driver => "the lock server reported an error",
         })
     }

@@ -19,6 +19,15 @@ const SECRET: &str = "Zk7-secret-9Qx";
 /// Of the sessions under test.
 const NAME: &str = "under test";
 
+#[test]
+fn what_a_lock_entry_has_can_be_named() {
+    use pglock_diesel::{LockEntry, LockKey, Mode};
+    fn parts(entry: &LockEntry) -> (LockKey, Mode, bool) {
+        (entry.key, entry.mode, entry.is_ours)
+    }
+    let _ = parts;
+}
+
 #[tokio::test]
 async fn wrong_password_that_diesel_hides_is_told() {
     let rules = std::env::temp_dir().join(format!("pglock-diesel-hba-{}", std::process::id()));

@@ -18,6 +18,15 @@ const SECRET: &str = "Zk7-secret-9Qx";
 /// Of the sessions under test.
 const NAME: &str = "under test";
 
+#[test]
+fn what_a_lock_entry_has_can_be_named() {
+    use pglock_sqlx::{LockEntry, LockKey, Mode};
+    fn parts(entry: &LockEntry) -> (LockKey, Mode, bool) {
+        (entry.key, entry.mode, entry.is_ours)
+    }
+    let _ = parts;
+}
+
 #[tokio::test]
 async fn tls_that_cannot_be_had_is_a_wrong_setting() {
     let (database, _) = place().await;

@@ -22,8 +22,10 @@ pub(crate) fn all() -> Vec<Entry> {
         Entry::of::<ConnectionPerLock>("connection-per-lock"),
         Entry::of::<SqlxLock>("sqlx-pg-advisory-lock"),
         Entry::of::<DistributedLock>("distributed-lock"),
-        Entry::of::<Pglock<SqlxDriver>>("pglock-sqlx"),
-        Entry::of::<Pglock<DieselDriver>>("pglock-diesel"),
+        Entry::of::<Pglock<SqlxDriver, false>>("pglock-sqlx"),
+        Entry::of::<Pglock<SqlxDriver, true>>("pglock-sqlx-here"),
+        Entry::of::<Pglock<DieselDriver, false>>("pglock-diesel"),
+        Entry::of::<Pglock<DieselDriver, true>>("pglock-diesel-here"),
     ]
 }
 

@@ -3,24 +3,33 @@
 use std::str::FromStr;
 
 use pglock_core::driver::Driver;
-use pglock_core::{Error, Locks, ReadGuard, WriteGuard};
+use pglock_core::{Error, Locks, LocksBuilder, ReadGuard, WriteGuard};
+use tokio::runtime::Handle;
 
 use crate::Result;
 use crate::subject::{Subject, Worker};
 
-pub(crate) struct Pglock<D> {
+/// `HERE`: with the engine on the runtime of its callers, instead of on a thread of its own.
+pub(crate) struct Pglock<D, const HERE: bool> {
     locks: Locks<D>,
 }
 
-impl<D: Driver + FromStr<Err = Error>> Subject for Pglock<D> {
+impl<D: Driver + FromStr<Err = Error>, const HERE: bool> Pglock<D, HERE> {
+    fn builder(url: &str) -> Result<LocksBuilder<D>> {
+        let builder = Locks::builder(url.parse::<D>()?);
+        Ok(if HERE { builder.runtime(Handle::current()) } else { builder })
+    }
+}
+
+impl<D: Driver + FromStr<Err = Error>, const HERE: bool> Subject for Pglock<D, HERE> {
     type Worker = Locks<D>;
 
     async fn connect(url: &str) -> Result<Self> {
-        Ok(Self { locks: Locks::from_url(url)? })
+        Ok(Self { locks: Self::builder(url)?.build()? })
     }
 
     async fn connect_sharing(url: &str) -> Result<Self> {
-        Ok(Self { locks: Locks::builder(url.parse::<D>()?).share_write_locks(true).build()? })
+        Ok(Self { locks: Self::builder(url)?.share_write_locks(true).build()? })
     }
 
     async fn worker(&self) -> Result<Locks<D>> {

@@ -47,6 +47,8 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     let manager = || Locks::<D>::new(driver(&url, &authority));
     let (a, b) = (manager(), manager());
     let guard = a.rwlock("key").write().await.unwrap();
+    // Connected first: otherwise the time-out is about that.
+    b.check().await.unwrap();
     let timeout = b.rwlock("key").try_write_for(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
     let lock = b.rwlock("key");

@@ -156,11 +156,21 @@ impl Sessions {
     }
 
     /// The session has a lock that it cannot give back: it takes no more, and ends with the last
-    /// one.
-    pub(super) fn retire(&mut self, id: SessionId) {
-        if let Some(session) = self.table.get_mut(&id) {
-            session.doomed = true;
-        }
+    /// one. Says which keys it was to ask for.
+    pub(super) fn retire(&mut self, id: SessionId) -> Vec<LockKey> {
+        let Some(session) = self.table.get_mut(&id) else {
+            return Vec::new();
+        };
+        session.doomed = true;
+        let mut keys = Vec::new();
+        session.outbox.retain(|op| match op {
+            Op::Try { key, .. } | Op::Probe { key } => {
+                keys.push(*key);
+                false
+            }
+            _ => true,
+        });
+        keys
     }
 
     /// Takes back a try that has not been sent.

@@ -10,6 +10,7 @@ mod refusing;
 mod rotating;
 mod sessions;
 mod sharing;
+mod strays;
 mod waiting;
 
 use std::time::Duration;

@@ -227,9 +227,9 @@ impl Entry {
         self.settle(cx);
     }
 
-    /// What was granted is gone before anybody had it: asks again.
+    /// What was granted is gone before anybody had it, or the session is not to ask: asks again.
     pub(crate) fn request_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        if matches!(self.request, Request::Wait { session: by, .. } if by == session) {
+        if self.asks(session) {
             self.request = Request::None;
             self.settle(cx);
         }
@@ -250,15 +250,20 @@ impl Entry {
             }
             !gone
         });
-        let asked = match self.request {
-            Request::Try { session: by, .. }
-            | Request::Probe { session: by, .. }
-            | Request::Wait { session: by, .. } => by == session,
-            Request::None | Request::Parked | Request::Slot { .. } => false,
-        };
+        let asked = self.asks(session);
         if asked {
             self.request = Request::None;
         }
         asked || self.holds.len() < before
+    }
+
+    /// Whether something is asked of this session.
+    fn asks(&self, session: SessionId) -> bool {
+        match self.request {
+            Request::Try { session: by, .. }
+            | Request::Probe { session: by, .. }
+            | Request::Wait { session: by, .. } => by == session,
+            Request::None | Request::Parked | Request::Slot { .. } => false,
+        }
     }
 }

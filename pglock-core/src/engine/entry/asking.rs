@@ -30,6 +30,8 @@ impl Entry {
             }
             [] => cx.sessions.shared(cx.now, cx.fx),
             _ if self.is_stuck() => return false,
+            // It takes no more: another one asks as soon as the lock has been given back.
+            [hold] if cx.sessions.get(hold.session).is_some_and(|s| s.doomed) => return false,
             // Right behind the unlock, in one statement: whoever waits at the server gets it in
             // between.
             [hold] => hold.session,

@@ -71,7 +71,9 @@ impl World {
     fn check_machine(&self) {
         let sessions = &self.state.sessions;
         let count = |role| sessions.of_role(role).count();
-        assert!(count(Role::Shared) <= self.limits.shared_sessions);
+        // One that takes no more, but holds something still, has been replaced.
+        let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
+        assert!(usable <= self.limits.shared_sessions);
         assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
         let is_closed = self.reference.closed;
         assert!(
@@ -138,6 +140,16 @@ impl World {
         let stuck = stuck.filter(|hold| hold.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
         self.limits.locks.is_some_and(|cap| holds.len() + stuck.count() + waits.count() >= cap)
+    }
+
+    /// Notes what the server has granted: other processes are kept out from then on, however late a
+    /// caller here has it.
+    pub(super) fn note_holds(&mut self) {
+        for (key, entry) in &self.state.entries {
+            for hold in &entry.holds {
+                self.reference.held(*key, hold.id, self.now);
+            }
+        }
     }
 
     /// Notes who is in the way of callers who would not wait.

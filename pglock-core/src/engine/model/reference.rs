@@ -137,6 +137,12 @@ impl Reference {
         model.guards.push(Guard { hold, session, mode: caller.mode, lost: false });
     }
 
+    /// The server has granted this, now or before.
+    pub(crate) fn held(&mut self, key: LockKey, hold: HoldId, now: Moment) {
+        let passed = &mut self.keys.entry(key).or_default().passed;
+        passed.entry(hold).or_insert(Passed { times: 0, since: now });
+    }
+
     /// A probe has found no writer who waits.
     pub(crate) fn probed(&mut self, key: LockKey, now: Moment) {
         if let Some(model) = self.keys.get_mut(&key) {

@@ -224,6 +224,7 @@ impl World {
         let before = self.askable(is_tick);
         let mut fx = Effects::default();
         self.state.step(event, self.now, &mut fx);
+        self.note_holds();
         let askable = &before & &self.askable(is_tick);
         let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;
         for effect in fx.0 {

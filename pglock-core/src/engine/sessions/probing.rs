@@ -8,7 +8,7 @@ impl Sessions {
     pub(crate) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
         let answers = |s: &Session| s.is_at_hand() || matches!(s.phase, Phase::Running(_));
         let mut shared = self.of_role(Role::Shared);
-        shared.find(|(id, s)| answers(s) && !holders(*id)).map(|(id, _)| id)
+        shared.find(|(id, s)| s.is_usable() && answers(s) && !holders(*id)).map(|(id, _)| id)
     }
 
     /// Whether one more shared session will be there soon; plans it if there is room.

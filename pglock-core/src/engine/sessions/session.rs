@@ -258,6 +258,8 @@ impl Session {
         match &self.phase {
             Phase::Idle | Phase::Looking(_) => !self.doomed,
             Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
+            // What it did last has been answered, and is being seen to.
+            Phase::Running(ops) => ops.is_empty() && !self.doomed,
             _ => false,
         }
     }

@@ -130,7 +130,7 @@ impl State {
                 Verdict::Refused(refusal)
                     if refusal.reason != Reason::Cancelled && undone.contains(&forget) =>
                 {
-                    self.sessions.retire(id);
+                    self.retire(id, now, fx);
                 }
                 // Before anything else is done with the key.
                 _ => self.sessions.push_first(id, forget),
@@ -143,6 +143,14 @@ impl State {
                 self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
             }
             _ => self.sessions.rest(id, now),
+        }
+    }
+
+    /// The session has a lock that it cannot give back: a try or a probe of that key would be let
+    /// past a writer that waits. What it was to ask for is asked for by another one.
+    fn retire(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        for key in self.sessions.retire(id) {
+            self.with(key, now, fx, |entry, cx| entry.request_missed(id, cx));
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::driver::{Operation, Reason};
 use crate::engine::event::{Outcome, Patience, WaiterId};
+use crate::engine::limits::Limits;
 use crate::engine::model::world::World;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
@@ -190,4 +191,54 @@ fn a_wait_that_was_cancelled_though_it_was_granted_keeps_nothing() {
     world.advance(Duration::from_millis(1));
     world.settle();
     assert_eq!(world.server.claims(key()), []);
+}
+
+/// A reader has a lock that the server granted 50 ms ago to one who has gone, and that it has
+/// refused to take back.
+fn passed_on_late(change: impl FnOnce(&mut Limits)) -> World {
+    let mut world = world_with(change);
+    let gone = world.acquire(key(), Read, Patience::Try);
+    world.turn(SHARED, true);
+    world.abandon(gone, key());
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Unlock(key(), Read))));
+    world.advance(Duration::from_millis(50));
+    world.refuse_key(Some(key()), Reason::Unknown);
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, reader));
+    world
+}
+
+#[test]
+fn a_lock_that_is_passed_on_late_has_been_held_since_it_was_granted() {
+    let mut world = passed_on_late(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+        limits.reconnect_pause = Duration::from_millis(20);
+    });
+    world.refuse_key(None, Reason::Unknown);
+    // This one would have to ask, but the session for that cannot be opened.
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    assert!(!is_granted(&world, reader));
+    while !is_granted(&world, reader) {
+        world.open_fails(false);
+        world.advance(Duration::from_millis(1));
+    }
+    while world.state.sessions.has_just_failed(world.now) {
+        world.advance(Duration::from_millis(1));
+    }
+    let readers = [(); 3].map(|()| world.acquire(key(), Read, Patience::Wait));
+    assert_eq!(readers.map(|reader| is_granted(&world, reader)), [true, true, false]);
+}
+
+#[test]
+fn a_reader_does_not_join_because_its_question_was_refused() {
+    let mut world = passed_on_late(|_| {});
+    for _ in 0..3 {
+        let reader = world.acquire(key(), Read, Patience::Wait);
+        world.settle();
+        assert!(matches!(world.outcomes[&reader.0], Outcome::Failed(_)));
+    }
 }

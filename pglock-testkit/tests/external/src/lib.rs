@@ -26,7 +26,10 @@ impl FromStr for ExternalDriver {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
-        let config = url.parse().map_err(DriverError::configuration)?;
+        // The parser's own error repeats what it does not know, which may be half a password.
+        let config = url.parse().map_err(|_| {
+            DriverError::configuration("not a connection URL that tokio-postgres can read")
+        })?;
         Ok(Self { config })
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
+/// Further than any timer is set: a year.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Counts from the start of the engine, the time that the machine was suspended included, as the
 /// server's clock has gone on, too.
 ///
@@ -53,7 +56,8 @@ impl Clock {
 
     /// When a timer has to end that wakes at this time, unless the machine is suspended.
     pub(crate) fn instant(&self, at: Duration) -> Instant {
-        Instant::now() + at.saturating_sub(self.now())
+        // Whoever waits for longer than this looks again in between.
+        Instant::now() + at.saturating_sub(self.now()).min(FAR)
     }
 }
 

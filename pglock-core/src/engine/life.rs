@@ -105,7 +105,7 @@ impl Life {
         let former = watchers.wakers.insert(id, waker);
         // Foreign code: it must find the lock free.
         drop(watchers);
-        drop(former);
+        guarded(|| drop(former));
         false
     }
 

@@ -162,7 +162,7 @@ impl Shared {
             Chores {
                 open: std::mem::take(&mut core.to_open),
                 alarm: core.armed,
-                finished: core.state.is_finished(),
+                finished: core.is_finished(),
             }
         })
     }
@@ -172,7 +172,7 @@ impl Shared {
     pub(crate) fn keep(&self) -> Option<Option<Moment>> {
         self.with(|core, now, wakers| {
             core.kept = core.tick(now, wakers, &self.timers);
-            (!core.state.is_finished()).then_some(core.kept)
+            (!core.is_finished()).then_some(core.kept)
         })
     }
 
@@ -299,8 +299,8 @@ impl Shared {
         let is_late =
             |armed: Option<Moment>| alarm.is_some_and(|at| armed.is_none_or(|armed| at < armed));
         let (call_manager, call_keeper) = (
-            !core.to_open.is_empty() || is_late(core.armed),
-            self.has_keeper && is_late(core.kept),
+            !core.to_open.is_empty() || is_late(core.armed) || core.is_finished(),
+            self.has_keeper && (is_late(core.kept) || core.is_finished()),
         );
         drop(core);
         if call_manager {

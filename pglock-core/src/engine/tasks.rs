@@ -3,6 +3,8 @@
 mod opening;
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -62,7 +64,9 @@ pub(crate) fn start_manager<D: Driver>(
                 return;
             }
             #[cfg(feature = "metrics")]
-            super::metrics::publish(&shared.stats(), &settings.application_name);
+            super::thread::guarded(|| {
+                super::metrics::publish(&shared.stats(), &settings.application_name)
+            });
             shared.called(chores.alarm).await;
         }
     };
@@ -95,8 +99,8 @@ fn start_session<D: Driver>(
 ) {
     let (life, kick) = shared.session_starts(id);
     let gone = OnDrop(Some({
-        let (shared, life) = (shared.clone(), life.clone());
-        move || shared.session_gone(id, stopped(id, &life))
+        let shared = shared.clone();
+        move || shared.session_gone(id, stopped(id))
     }));
     let task = SessionTask {
         shared: shared.clone(),
@@ -109,20 +113,33 @@ fn start_session<D: Driver>(
     let driver = driver.clone();
     let spawned = spawn(&Handle::current(), async move {
         let gone = gone;
-        let event = task.run(&*driver).await;
+        let mut run = pin!(task.run(&*driver));
+        let event = poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx))) {
+                Ok(event) => event,
+                Err(panic) => {
+                    // To drop it might panic, too.
+                    std::mem::forget(panic);
+                    Poll::Ready(panicked(id, &task.life))
+                }
+            }
+        })
+        .await;
         gone.disarm();
         task.shared.session_gone(id, event);
     });
     shared.session_spawned(id, spawned.abort_handle());
 }
 
-/// What to tell the machine of a session whose task did not run to its end.
-fn stopped(session: SessionId, life: &Life) -> Event {
-    if !std::thread::panicking() {
-        // No outage: nobody could connect.
-        let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
-        return Event::Ended { session, error };
-    }
+/// What to tell the machine of a session whose task did not run to its end, because its runtime has
+/// ended. That is no outage: nobody could connect.
+fn stopped(session: SessionId) -> Event {
+    let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
+    Event::Ended { session, error }
+}
+
+/// What to tell the machine of a session whose driver has panicked.
+fn panicked(session: SessionId, life: &Life) -> Event {
     let error = Error::new(
         ErrorKind::Driver,
         "the driver panicked, with a message on standard error: a runtime that is named when building the \

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
@@ -33,14 +33,24 @@ pub(crate) fn runtime() -> Result<&'static Handle> {
     Ok(RUNTIME.get_or_init(|| handle))
 }
 
+/// The runtime is made on its own thread: where there is none, nothing is left to drop, which a
+/// caller inside another runtime could not do.
 fn start() -> io::Result<Handle> {
-    let runtime =
-        Builder::new_current_thread().enable_all().thread_name("pglock-blocking").build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new()
-        .name("pglock".to_owned())
-        .spawn(move || runtime.block_on(pending::<()>()))?;
-    Ok(handle)
+    let (give, started) = mpsc::channel();
+    thread::Builder::new().name("pglock".to_owned()).spawn(move || {
+        let mut builder = Builder::new_current_thread();
+        match builder.enable_all().thread_name("pglock-blocking").build() {
+            Ok(runtime) => {
+                // The caller waits for it.
+                let _ = give.send(Ok(runtime.handle().clone()));
+                runtime.block_on(pending::<()>());
+            }
+            Err(error) => {
+                let _ = give.send(Err(error));
+            }
+        }
+    })?;
+    started.recv().unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Calls functions of the application one after the other, on a thread where they may block or
@@ -49,11 +59,22 @@ pub(crate) fn call_aside(functions: Vec<Box<dyn FnOnce() + Send>>) {
     if functions.is_empty() {
         return;
     }
-    let call = move || functions.into_iter().for_each(call_guarded);
+    // Taken by whoever calls them.
+    let functions = Arc::new(Mutex::new(functions));
+    let call = move || {
+        let functions =
+            std::mem::take(&mut *functions.lock().unwrap_or_else(PoisonError::into_inner));
+        functions.into_iter().for_each(call_guarded);
+    };
     // Where every order of threads is tried, there are no others than those.
-    match if cfg!(pglock_loom) { None } else { runtime().ok() } {
-        Some(runtime) => drop(runtime.spawn_blocking(call)),
-        None => call(),
+    let runtime = if cfg!(pglock_loom) { None } else { runtime().ok() };
+    let is_spawned = runtime.is_some_and(|runtime| {
+        let call = call.clone();
+        // tokio panics where the system refuses the thread.
+        guarded(|| drop(runtime.spawn_blocking(call)))
+    });
+    if !is_spawned {
+        call();
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::event::Moment;
 use super::shared::Shared;
 use super::sync::{Mutex, MutexGuard};
+use super::thread::guarded;
 
 /// Who is to be woken when.
 #[derive(Default)]
@@ -85,14 +86,15 @@ impl Future for Sleep<'_> {
         if self.shared.clock().now() >= at {
             return Poll::Ready(());
         }
-        let is_first = self.alarm.is_none();
         // Cloned before the lock is taken: it is foreign code.
         let waker = cx.waker().clone();
-        let (alarm, _former) = self.shared.timers().set(at, self.alarm, waker);
+        let (alarm, former) = self.shared.timers().set(at, self.alarm, waker);
         self.alarm = Some(alarm);
-        if is_first {
+        // The first, or one that has just fired for a waker that is not this one.
+        if former.is_none() {
             self.shared.timer_was_set(at);
         }
+        guarded(|| drop(former));
         Poll::Pending
     }
 }
@@ -100,7 +102,8 @@ impl Future for Sleep<'_> {
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
-            self.shared.timers().unset(alarm);
+            let waker = self.shared.timers().unset(alarm);
+            guarded(|| drop(waker));
         }
     }
 }

@@ -39,7 +39,13 @@ impl<F: FnOnce(WaiterId) -> Event + Unpin> Future for Asked<'_, F> {
         let waker = cx.waker().clone();
         let reply = match std::mem::replace(&mut self.progress, Progress::Answered) {
             Progress::Unasked(event) => shared.ask(event, waker),
-            Progress::Asked(waiter) => shared.poll_reply(waiter, waker),
+            Progress::Asked(waiter) => {
+                let reply = shared.poll_reply(waiter, waker);
+                if reply.is_err() {
+                    self.progress = Progress::Asked(waiter);
+                }
+                return reply.map_or(Poll::Pending, Poll::Ready);
+            }
             Progress::Answered => return Poll::Pending,
         };
         match reply {

@@ -223,10 +223,12 @@ impl<'a> Wakers<'a> {
         self.told.into_iter().for_each(|say| {
             guarded(say);
         });
-        for Aftermath { functions, wakers } in self.ends {
-            wakers.into_iter().for_each(wake);
-            call_aside(functions);
+        let mut functions = Vec::new();
+        for mut end in self.ends {
+            end.wakers.into_iter().for_each(wake);
+            functions.append(&mut end.functions);
         }
+        call_aside(functions);
     }
 }
 

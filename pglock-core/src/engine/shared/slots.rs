@@ -9,6 +9,7 @@ use slab::Slab;
 use super::Reply;
 use crate::engine::event::WaiterId;
 use crate::engine::sync::{Mutex, MutexGuard};
+use crate::engine::thread::guarded;
 
 #[derive(Default)]
 pub(super) struct Slots(Mutex<Slab<Slot>>);
@@ -29,10 +30,14 @@ pub(super) struct Answers<'a> {
 }
 
 impl Slot {
+    /// A waker that is not needed any more is foreign code, as in [`Slots::take_or_wait`].
     pub(super) fn answer(self) -> Option<Reply> {
         match self {
             Self::Answered(reply) => Some(reply),
-            Self::Waiting(_) => None,
+            Self::Waiting(waker) => {
+                guarded(|| drop(waker));
+                None
+            }
         }
     }
 }
@@ -51,10 +56,15 @@ impl Slots {
             Some(Slot::Waiting(former)) => {
                 let former = former.replace(waker);
                 drop(slots);
-                drop(former);
+                guarded(|| drop(former));
                 Err(waiter)
             }
-            Some(Slot::Answered(_)) => slots.remove(waiter.0).answer().ok_or(waiter),
+            Some(Slot::Answered(_)) => {
+                let reply = slots.remove(waiter.0).answer().ok_or(waiter);
+                drop(slots);
+                guarded(|| drop(waker));
+                reply
+            }
             None => Err(waiter),
         }
     }

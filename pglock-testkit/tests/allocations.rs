@@ -131,7 +131,8 @@ fn a_waiter_needs_less_than_a_kibibyte() {
 /// What passes on may do so without end, so that nothing is asked of the server meanwhile.
 fn start() -> (Runtime, Locks<MemoryDriver>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    let builder = Locks::builder(MemoryServer::new().driver());
+    // On the thread of the test, so that everything is counted, and in a fixed order.
+    let builder = Locks::builder(MemoryServer::new().driver()).runtime(runtime.handle().clone());
     let locks = builder.hand_over(u32::MAX, Duration::MAX).build();
     (runtime, locks.expect("the options are in range"))
 }

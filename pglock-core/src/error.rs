@@ -18,8 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`source`](StdError::source) is the driver's own error where there is one. Neither shows
 /// connection settings, so no password can appear in a log.
 ///
-/// The text is for operators: that of a time-out names pids, applications and addresses. To answer
-/// a client from outside, print the [`ErrorKind`], which says the same in a few fixed words.
+/// The text is for operators: a time-out names pids, applications and addresses. In a reply to a
+/// client, print the [`ErrorKind`] instead, whose text is short and fixed.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -38,8 +38,8 @@ struct Cause {
 
 /// The kinds of [`Error`].
 ///
-/// Each prints as a short text that names no key, session or address, so that it may be shown to
-/// anybody.
+/// Each kind prints as a short text that names no key, session or address, so it is safe to show to
+/// clients.
 ///
 /// # Examples
 ///
@@ -57,8 +57,9 @@ struct Cause {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The time given to `try_read_for` or `try_write_for` ran out while somebody else held the
-    /// lock. If there was no connection, or no answer, the kind says so instead.
+    /// The time given to `try_read_for` or `try_write_for` ran out while another caller held the
+    /// lock. If the manager had no connection, or the server did not answer, the error has the kind
+    /// of that problem instead.
     Timeout,
     /// The lock had been lost before it was released: the session that held it ended.
     Lost,
@@ -152,7 +153,7 @@ impl Error {
         self.key
     }
 
-    /// Who held the lock when the time ran out, as far as the server could tell at once.
+    /// Who held the lock when the time ran out, if the server answered that within 25 ms.
     pub fn holders(&self) -> &[LockEntry] {
         &self.cause.holders
     }
@@ -189,7 +190,7 @@ impl Error {
         Self::new(
             ErrorKind::KeyCollision,
             format!(
-                "the names {} and {} have the same key, so that they would be one lock: rename one",
+                "the names {} and {} have the same key and would be one lock: rename one of them",
                 Shown(name),
                 Shown(other)
             ),
@@ -203,14 +204,14 @@ impl Error {
     pub(crate) fn queue_full() -> Self {
         Self::new(
             ErrorKind::QueueFull,
-            "as many callers wait for locks of this manager as may: try again later, or raise max_waiters",
+            "too many callers are waiting on this lock manager: try again later, or raise max_waiters",
         )
     }
 
     pub(crate) fn too_many_locks() -> Self {
         Self::new(
             ErrorKind::LockTableFull,
-            "this manager holds as many locks as it may, so that the server's lock table has room for others: \
+            "this lock manager has reached its limit of held locks, which leaves room in the server's lock table for others: \
              hold fewer keys, or raise max_locks",
         )
     }
@@ -218,26 +219,26 @@ impl Error {
     pub(crate) fn runtime_ended() -> Self {
         Self::new(
             ErrorKind::NoRuntime,
-            "the runtime that this lock manager was built on has ended, or has no timers (enable_all): \
-             build the manager on one that lasts, or without naming one",
+            "the runtime that was named for this lock manager has ended, or has no timers (enable_all): \
+             name one that lasts, or none",
         )
     }
 
     pub(crate) fn clock_paused() -> Self {
         Self::new(
             ErrorKind::Connection,
-            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so that the time for an answer was over \
-             before the server could give it: do not pause the clock, or do not name this runtime when building the lock manager",
+            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so the time-out expired before the server \
+             could answer: do not pause the clock, or do not name this runtime when building the lock manager",
         )
     }
 
-    /// The lock engine was kept from running for so long.
+    /// The lock engine did not run for this time.
     pub(crate) fn stalled(time: Duration) -> Self {
         Self::new(
             ErrorKind::Connection,
             format!(
                 "the lease ended because this process did not run its lock engine for {:.1} s: the process was stopped or \
-                 suspended, or the runtime that the lock manager was built on was blocked (use spawn_blocking for long \
+                 suspended, or the runtime that was named for the lock manager was blocked (use spawn_blocking for long \
                  computations, or do not name a runtime)",
                 time.as_secs_f64()
             ),
@@ -247,15 +248,15 @@ impl Error {
     pub(crate) fn silent() -> Self {
         Self::new(
             ErrorKind::Connection,
-            "the server has not answered for as long as the lease lasts: the network or the server is down or overloaded",
+            "the server has not answered within the lease: the network or the server is down or overloaded",
         )
     }
 
     pub(crate) fn superseded_server() -> Self {
         Self::new(
             ErrorKind::UnsupportedServer,
-            "the server has been superseded: another one was promoted, or the address leads to another server or database now; \
-             make sure that all clients reach the same server, and take the lock anew",
+            "the server has been superseded: another one was promoted, or the address now leads to another server or database; \
+             make sure that all clients reach the same server, and take the lock again",
         )
     }
 
@@ -266,19 +267,19 @@ impl Error {
         )
     }
 
-    /// The same error, which has led to something else.
+    /// The same error, with its consequence added to the text.
     pub(crate) fn and_then(self, consequence: &str) -> Self {
         let Cause { message, source, .. } = &*self.cause;
         let (message, source) = (format!("{message}; {consequence}").into(), source.clone());
         Self { cause: Arc::new(Cause { message, source, holders: Vec::new() }), ..self }
     }
 
-    /// The same error, to a program of another kind.
+    /// The same error, as another kind.
     pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 
-    /// The error and what has caused it, in one line.
+    /// The error and its causes, in one line.
     pub(crate) fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();

@@ -25,8 +25,7 @@ pub(crate) fn runtime() -> Result<&'static Handle> {
     let handle = start().map_err(|error| {
         Error::with_source(
             ErrorKind::NoRuntime,
-            "the system refused the thread on which locks are kept: raise the limit of threads, \
-             or name a runtime when building the lock manager",
+            "the system refused to start the engine thread, which every lock manager needs: raise the limit of threads",
             error,
         )
     })?;

@@ -60,7 +60,7 @@ macro_rules! guard {
         }
 
         impl $name {
-            /// For backends: a guard that is theirs.
+            /// Makes a guard from a backend's own type.
             pub fn new(hold: impl Hold) -> Self {
                 Self { inner: Inner::Other(Box::new(hold)) }
             }
@@ -106,7 +106,7 @@ macro_rules! guard {
             /// Works under the lock, and stops the work when the lock is lost.
             ///
             /// Before each poll of the work, it compares the clock with the lease of the guard, so
-            /// that a process that was stopped does not go on with work that it holds no lock for.
+            /// a process that was stopped does not go on with work whose lock it has lost.
             ///
             /// On a loss the future is dropped where it is, at its next `await`. What it has begun
             /// elsewhere, such as a request that it has sent, goes on without it.
@@ -143,11 +143,11 @@ macro_rules! guard {
             /// Does something once when the lock is lost: at once if it was lost before, never if
             /// the guard is released or dropped first.
             ///
-            /// The functions of a session's guards are called one after the other, on a thread of
-            /// their own: one that panics harms nobody, one that blocks delays those behind it. If
-            /// the lock is lost while the guard is being dropped, the call may still go on when the
-            /// drop has returned. If it was lost before this is called, the function is called here
-            /// and now.
+            /// When a session ends, the functions of its guards are called one after the other, on
+            /// a thread for work that blocks: a panic is caught and logged, and a function that
+            /// blocks delays those behind it. If the lock is lost while the guard is being dropped,
+            /// the function may still be running when the drop returns. If the lock was already
+            /// lost, this method calls the function itself before it returns.
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
                 let act = Box::new(act);
                 match &self.inner {
@@ -206,16 +206,16 @@ macro_rules! guard {
 guard! {
     /// A read lock, shared with other readers. Released when dropped.
     ///
-    /// A task that holds it and asks for the same key [waits for
-    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself): for the write lock always, for
-    /// another read lock if a writer has come in between.
+    /// A task that holds it and asks for the same key again can [wait for
+    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself): always for the write lock, and
+    /// for another read lock if a writer has come in between.
     ReadGuard
 }
 
 guard! {
     /// A write lock, held alone. Released when dropped.
     ///
-    /// A task that holds it and asks for the same key [waits for
+    /// A task that holds it and asks for the same key again [waits for
     /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself).
     WriteGuard
 }

@@ -25,8 +25,8 @@
 //! assert_eq!(lock((5, 7)).as_pair(), Some((5, 7)));
 //! ```
 //!
-//! An integer without a suffix is an `i32` for the compiler. It refuses a literal that is too long
-//! for that: write `4_097_083_626_i64`.
+//! The compiler takes an integer without a suffix as an `i32`, and refuses a literal that does not
+//! fit: write `4_097_083_626_i64`.
 //!
 //! # A string is a name, never a number
 //!
@@ -186,7 +186,7 @@ impl LockKey {
     ///
     /// An id up to `i64::MAX` is that number, so it meets programs that lock the `i64`. PostgreSQL
     /// has no larger numbers: a larger id becomes the negative number `id - 2^64`, so no two ids
-    /// share a key. There is no `From<u64>`, because this should be seen where it happens.
+    /// share a key. There is no `From<u64>`, so that this conversion is visible in the code.
     ///
     /// # Examples
     ///

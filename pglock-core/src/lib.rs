@@ -14,7 +14,7 @@
 //! the work then, [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and
 //! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::holders`] and [`Locks::all`] show
 //! who holds and who waits, [`Locks::stats`] what the manager is doing, and [`Locks::check`] asks
-//! the server whether locks can be had now.
+//! the server whether it grants locks now.
 //!
 //! Code that uses locks names the trait, [`DistributedRwLock`], and works with every backend:
 //!
@@ -49,21 +49,22 @@
 //!   one primary server, as long as the sessions of the holders live.
 //! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place
 //!   in a line.
-//! * Who waits is served in turn: by the server among processes, in order of arrival within one.
-//!   [`WaitStrategy::Poll`], and keys that find no waiting session, have no place in the server's
-//!   queue while they poll. Keys that find none take turns in the queue with the others.
+//! * Waiters are served in order: across processes by PostgreSQL's lock queue, within a process
+//!   first come, first served. A key that is polled, because of [`WaitStrategy::Poll`] or because
+//!   all waiting sessions are busy, has no place in that queue meanwhile; in the latter case, all
+//!   keys take turns in the queue.
 //! * When the session of a guard ends, the guard is told: within milliseconds if the server ends
 //!   it. If nothing is heard of the server, guards stop believing when their lease is over: 10
 //!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or
 //!   later) gives the locks away after 15 seconds without a word, not sooner. See
 //!   [`LocksBuilder::lease`].
-//! * A process that was stopped or suspended knows at its first look afterwards: `is_held`, and each
-//!   poll of `protect` and `lost`, compare the clock.
+//! * A process that was stopped or suspended notices the loss at its first check afterwards:
+//!   `is_held`, and each poll of `protect` and `lost`, compare the lease with the clock.
 //! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that
 //!   the server's other users have room.
 //! * Locks work on any executor, on several at a time, and on threads without one. They outlive the
-//!   runtime of the caller that took them, and the application may compute for as long as it likes:
-//!   heartbeats go on. See [`LocksBuilder::runtime`].
+//!   runtime of the caller that took them, and heartbeats go on however long the application
+//!   computes. See [`LocksBuilder::runtime`].
 //! * Dropping a guard never blocks, panics or does I/O.
 //! * A function or a waker of the application that panics or blocks harms no other caller.
 //! * No error, log line or `Debug` output of this crate shows a password.
@@ -92,21 +93,27 @@
 //! | warn | `the server cannot be reached: …`, once per outage that begins so | `error`: why, with its causes |
 //! | warn | `the server is back` | `pid`, `down_for` |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
+//! | warn | `the role may not cancel …`, once per session | `pid` |
+//! | warn | `the server refused to cancel a wait: …` | `pid`, `error` |
+//! | warn | `the server ended a wait that was not given up, …` | `pid`, `key`, `error` |
+//! | error | `a function given to on_loss panicked` | |
 //!
-//! With the feature `metrics`, by the crate of this name, labelled with the `application_name` of
-//! the builder, or `pglock` (give two managers of one process two names), and published at least
-//! once per heartbeat from the first connection on, in an outage, too: the counters
-//! `pglock_grants_total`, `pglock_hand_overs_total`,
-//! `pglock_losses_total` and `pglock_reconnects_total`, and the gauges `pglock_sessions`,
-//! `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
-//! `pglock_heartbeat_age_seconds`, which grows as long as the server does not answer. They are
-//! the numbers of [`Stats`].
+//! With the feature `metrics`, each manager publishes the numbers of [`Stats`] through the crate of
+//! this name, at least once per heartbeat from the first connection on, and during an outage, too:
+//!
+//! * the counters `pglock_grants_total`, `pglock_hand_overs_total`, `pglock_losses_total` and
+//!   `pglock_reconnects_total`;
+//! * the gauges `pglock_sessions`, `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
+//!   `pglock_heartbeat_age_seconds`, which grows while the server does not answer.
+//!
+//! Their label is the `application_name` of the builder, or `pglock`: give two managers of one
+//! process two names.
 //!
 //! # Features
 //!
 //! * `metrics`: the above.
 //! * `tokio-util`: `cancel_on_loss`, which cancels a `CancellationToken` when a lock is lost.
-//! * `uuid`: a `Uuid` is a key, that of its text.
+//! * `uuid`: a `Uuid` converts to a key, the one of its text.
 //!
 //! None is on by default.
 //!

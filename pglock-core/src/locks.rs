@@ -21,8 +21,8 @@ use crate::rwlock::RwLock;
 /// the application uses. Lock first, and then take a connection of your pool: tasks that hold a
 /// connection and wait for a lock can keep its holder from ever getting one.
 ///
-/// Once connected, it keeps one session and asks it every [2.5
-/// seconds](LocksBuilder::heartbeat) what it holds, also when it holds nothing.
+/// Once connected, an idle manager keeps one session and sends a
+/// [heartbeat](LocksBuilder::heartbeat) on it every 2.5 seconds, even if it holds no lock.
 ///
 /// Its engine runs on a thread of its own, so that locks can be awaited on any executor; see
 /// [`LocksBuilder::runtime`]. When the last clone, lock and guard are gone, the connections are
@@ -115,7 +115,7 @@ impl<D> Locks<D> {
     ///
     /// # Errors
     ///
-    /// None at present.
+    /// Returns no errors at present.
     pub async fn close(&self) -> Result<()> {
         self.client.close().await;
         Ok(())
@@ -149,20 +149,20 @@ impl<D> Locks<D> {
         self.client.look(None).await
     }
 
-    /// Asks the server whether locks can be had now: one round trip, for readiness probes.
+    /// Checks that the server grants locks now: one round trip, for readiness probes.
     ///
-    /// Opens a session if there is none. `Ok` says that a session that gives out locks has answered
-    /// a question sent after this call; an error is what would have kept a lock from you. It says
-    /// nothing about any one lock, and takes none, so that a full lock table does not show. Fails
-    /// after 10 seconds without an answer.
+    /// Opens a session if there is none. `Ok` means that a session that takes locks has answered a
+    /// question sent after this call; an error is the one that an acquire would have returned. The
+    /// check takes no lock, so it says nothing about a particular key and does not notice a full
+    /// lock table. It fails after 10 seconds without an answer.
     ///
-    /// [`stats`](Self::stats) costs nothing, and its `connected` and `last_heartbeat` say what was
-    /// known last.
+    /// [`stats`](Self::stats) sends nothing: its `connected` and `last_heartbeat` show what the
+    /// manager knew last.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped, so a shorter bound is a
-    /// `tokio::time::timeout` around it.
+    /// Nothing is left behind when this future is dropped, so you can wrap it in
+    /// `tokio::time::timeout` for a shorter bound.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl<D> Locks<D> {
     ///     match timeout(Duration::from_secs(1), locks.check()).await {
     ///         Ok(Ok(())) => 200,
     ///         Ok(Err(error)) => {
-    ///             eprintln!("no locks can be had: {error}");
+    ///             eprintln!("not ready: {error}");
     ///             503
     ///         }
     ///         Err(_) => 503,
@@ -227,8 +227,9 @@ impl<D: Driver> LocksBuilder<D> {
     /// A second one is opened when the first holds 1000 locks, and so on, because each statement
     /// pays for the locks of its session; under load, so that the server works on one statement
     /// while the next one is made; or to ask whether a writer waits for the readers of the first,
-    /// when no other session can. With a single one, they may keep that writer out. A session that
-    /// holds for long what it has waited for counts here, too, if keys want to wait in its place.
+    /// when no other session can. With a single one, they may keep that writer out. A waiting
+    /// session that was granted its lock also becomes one of these, if it holds the lock for more
+    /// than half a second while other keys need a waiting session.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.limits.shared_sessions = sessions;
         self
@@ -237,9 +238,9 @@ impl<D: Driver> LocksBuilder<D> {
     /// At most this many sessions that wait in the server's queue for a lock that another process
     /// holds, default 4.
     ///
-    /// Keys for which no such session is free are tried again and again, with growing pauses of up
-    /// to a third of a second, and take turns with the others in these sessions. Zero: no key ever
-    /// waits in the queue.
+    /// Keys for which no such session is free are polled, with growing pauses of up to a third of a
+    /// second, and take turns with the others in these sessions. With zero, no key ever waits in
+    /// the queue.
     pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
         self.limits.waiting_sessions = sessions;
         self
@@ -318,7 +319,7 @@ impl<D: Driver> LocksBuilder<D> {
     }
 
     /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the
-    /// lease of the guards. An idle manager asks its one session just as often.
+    /// lease of the guards. An idle manager asks its one session equally often.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.limits.lease.heartbeat = interval;
         self
@@ -326,9 +327,9 @@ impl<D: Driver> LocksBuilder<D> {
 
     /// The `application_name` of the sessions: up to 63 printable ASCII characters.
     ///
-    /// By default, and if it is empty, sessions keep the name that the connection has by its URL,
-    /// its pool or its role, with a mark: `orders` becomes `orders (pglock)`. If the connection has
-    /// none, it is `pglock`.
+    /// By default, and if `name` is empty, sessions keep the name that the URL, the pool or the
+    /// role gives the connection, with a mark: `orders` becomes `orders (pglock)`. A connection
+    /// without a name becomes `pglock`.
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
         self
@@ -337,12 +338,12 @@ impl<D: Driver> LocksBuilder<D> {
     /// Runs the lock engine on this runtime, instead of on a thread of its own.
     ///
     /// By default, one thread named `pglock` runs the engines of all managers of the process. So
-    /// locks can be awaited on any executor, on several, and on one that ends; and heartbeats go on
-    /// while the application computes. Each round trip to the server costs a change of threads
-    /// there and back, which this saves: name the runtime on which the callers run if they take
-    /// thousands of locks per second, or if a test pauses tokio's clock.
+    /// locks can be awaited on any executor, on several, and on one that ends, and heartbeats go on
+    /// while the application computes. In exchange, each round trip to the server changes threads
+    /// twice. To save that, name the runtime of the callers, if they take thousands of locks per
+    /// second. A test that pauses tokio's clock and locks in memory names its runtime, too.
     ///
-    /// In exchange, the locks depend on that runtime:
+    /// The locks then depend on that runtime:
     ///
     /// - It needs timers and I/O ([`enable_all`](tokio::runtime::Builder::enable_all)).
     /// - When it ends, all locks of the manager are lost, and every later call fails with
@@ -350,7 +351,7 @@ impl<D: Driver> LocksBuilder<D> {
     /// - While it is blocked, by a computation or between two `block_on` of a current-thread
     ///   runtime, no heartbeat is sent and no lock is released. After the lease of the guards (10
     ///   seconds by default) all locks are lost, and the error says that the runtime was blocked.
-    ///   Guards notice it on time all the same: time is kept on the engine thread.
+    ///   Guards still notice the loss in time, because the engine thread also keeps time.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self

@@ -26,8 +26,8 @@ pub struct LockEntry {
     pub granted: bool,
     /// Backend pid of the session.
     pub pid: i32,
-    /// Whether the session belongs to the lock manager that was asked, so that it is this very
-    /// process that holds the lock or waits for it.
+    /// Whether the session belongs to the lock manager that was asked: then this process holds the
+    /// lock or waits for it.
     pub is_ours: bool,
     /// What the session calls itself; anybody can choose any text.
     pub application_name: String,

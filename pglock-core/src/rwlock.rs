@@ -37,23 +37,21 @@ use crate::names::{Name, Shown};
 ///
 /// # A task can wait for itself
 ///
-/// No lock knows which task asks. A task that holds a guard and asks for the same key again waits
-/// for ever
+/// Locks do not know which task asks. A task that holds a guard and asks for the same key again
+/// waits for ever
 ///
-/// - in `write`, whichever guard it holds: a read lock cannot be upgraded by asking for the write
-///   lock;
-/// - in `read`, if it holds the write lock, or if it holds a read lock and a writer, here or in
+/// - in `write`, whichever guard it holds: asking for the write lock does not upgrade a read lock;
+/// - in `read`, if it holds the write lock, or if it holds a read lock and a writer, in this or
 ///   another process, has come in between: the second read is in line behind the writer, which
 ///   waits for the first.
 ///
-/// Share one guard, in an `Arc`, or release it first. `try_` calls and time-outs do not wait for
-/// ever.
+/// Share one guard, in an `Arc`, or release it first. The `try_` methods never wait for ever.
 ///
 /// # Poll an acquire, or drop it
 ///
-/// When its turn comes, a waiting future has the lock, whether or not anybody polls it, and
-/// everybody else waits until it is polled and its guard released, or it is dropped. So do not keep
-/// one aside, such as pinned beside a `select!` loop whose other branches take long.
+/// When its turn comes, a waiting future has the lock, even if it is not polled. All others wait
+/// until it is polled and its guard is released, or until it is dropped. So do not set one aside,
+/// such as pinned beside a `select!` loop whose other branches take long.
 #[async_trait]
 pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     /// What this locks.
@@ -89,8 +87,9 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out while the lock was not free, else
-    /// as [`read`](Self::read): if the server could not be asked within the time, that error.
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time. If the
+    /// manager had no connection, or the server did not answer, the error says so instead.
+    /// Otherwise as for [`read`](Self::read).
     async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard>;
 
     /// Takes the write lock if nobody holds it; `None` if somebody does.
@@ -123,8 +122,9 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out while the lock was not free, else
-    /// as [`write`](Self::write): if the server could not be asked within the time, that error.
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time. If the
+    /// manager had no connection, or the server did not answer, the error says so instead.
+    /// Otherwise as for [`write`](Self::write).
     async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard>;
 }
 
@@ -156,6 +156,10 @@ impl RwLock {
 
     /// See [`DistributedRwLock::try_read`].
     ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
+    ///
     /// # Errors
     ///
     /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
@@ -166,6 +170,10 @@ impl RwLock {
 
     /// See [`DistributedRwLock::read`].
     ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
@@ -175,14 +183,23 @@ impl RwLock {
 
     /// See [`DistributedRwLock::try_read_for`].
     ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`read`](Self::read).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time; the rest as
+    /// for [`DistributedRwLock::try_read_for`].
     pub async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
         self.wait_for(Mode::Read, timeout).await.map(ReadGuard::from_engine)
     }
 
     /// See [`DistributedRwLock::try_write`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left behind when this future is dropped.
     ///
     /// # Errors
     ///
@@ -194,6 +211,10 @@ impl RwLock {
 
     /// See [`DistributedRwLock::write`].
     ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
@@ -203,9 +224,14 @@ impl RwLock {
 
     /// See [`DistributedRwLock::try_write_for`].
     ///
+    /// # Cancel safety
+    ///
+    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the time ran out, else as [`write`](Self::write).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time; the rest as
+    /// for [`DistributedRwLock::try_write_for`].
     pub async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
         self.wait_for(Mode::Write, timeout).await.map(WriteGuard::from_engine)
     }

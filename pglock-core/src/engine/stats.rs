@@ -22,17 +22,17 @@ pub struct Stats {
     pub losses: u64,
     /// Sessions that were opened in the place of one that had ended.
     pub reconnects: u64,
-    /// How long ago the last question was sent that a session has answered about what it holds, be
-    /// it open still or not. It holds nothing when it is opened, which counts as an answer.
+    /// Time since the manager sent the last heartbeat that a session answered, whether or not that
+    /// session is still open. Opening a session counts as a heartbeat.
     pub last_heartbeat: Option<Duration>,
-    /// Whether there is a session to ask for locks. False, too, before anybody has asked for one,
-    /// and after the manager was closed.
+    /// Whether there is a session to ask for locks. Also false before the first acquire, and after
+    /// the manager was closed.
     pub connected: bool,
-    /// How long there has been no such session, though there was one before or connecting has
-    /// failed. The manager goes on connecting, whether anybody asks for locks or not.
+    /// How long the present outage has lasted: since the last such session ended or could not be
+    /// opened. The manager keeps trying to connect, even if no caller asks for a lock.
     pub down_for: Option<Duration>,
-    /// Whether the server ends sessions that say nothing, once that is known. PostgreSQL does so
-    /// from version 14 on. Always `None` where no client can fall silent, as in memory.
+    /// Whether the server ends silent sessions, once that is known. PostgreSQL does so from version
+    /// 14 on. Always `None` for the server in memory, whose clients cannot fall silent.
     pub has_lease: Option<bool>,
     /// Whether the role may cancel the statements of its own sessions, once that is known. After
     /// `SET ROLE` it may not, as a rule: then keys that other processes hold are polled, as with

@@ -1,12 +1,12 @@
-//! What becomes a key by itself. Each conversion exists for [`LockKey`] and [`NamedKey`].
+//! The conversions from strings, integers and UUIDs, to [`LockKey`] and to [`NamedKey`].
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{LockKey, NamedKey, Space};
 
-/// Integers whose every value is a `bigint`. There is none for `u64` and `usize`, whose values are
-/// not all numbers of PostgreSQL: see [`LockKey::from_u64`].
+/// Integers all of whose values fit in a `bigint`. Those of `u64` and `usize` do not: see
+/// [`LockKey::from_u64`].
 macro_rules! numbers {
     ($($number:ty)*) => {$(
         /// The number itself, as a bigint, not hashed.

@@ -1,4 +1,4 @@
-//! A key and what people call it.
+//! A key and its name.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::LockKey;
 
-/// A key, and the name that people know it by, if there is one.
+/// A key, with its name if it has one.
 ///
-/// Whatever becomes a [`LockKey`] becomes one of these, too, and a name is kept. It shows in errors
-/// and in what [`Locks::holders`](crate::Locks::holders) tells, and never reaches the server.
+/// Every type that converts to a [`LockKey`] converts to this one, too, which keeps the name. The
+/// name shows in errors and in the entries of [`Locks::holders`](crate::Locks::holders), and never
+/// reaches the server.
 ///
 /// **A name is a label.** Two values are equal if their keys are, whatever their names, because
 /// they are one lock; hash and order follow the key, too. So a set of these contains each lock

@@ -20,7 +20,9 @@ fn all_calls_in_the_sql_are_qualified() {
             // Column aliases, a type's modifier, and a keyword that looks like a function.
             let no_function =
                 before.ends_with("AS ") || before.ends_with("::") || name == "coalesce";
-            let catalog = name.starts_with("pg_") && name != "pg_catalog";
+            // The name of a role, such as 'pg_signal_backend', is a value.
+            let is_value = before.ends_with('\'') && text[start + name.len()..].starts_with('\'');
+            let catalog = name.starts_with("pg_") && name != "pg_catalog" && !is_value;
             if (called && name.starts_with(|c: char| c.is_ascii_lowercase()) && !no_function)
                 || catalog
             {

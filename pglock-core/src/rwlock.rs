@@ -246,11 +246,10 @@ impl RwLock {
             // Which keeps the time.
             self.client.ensure_manager()?;
             let mut wait = pin!(self.wait(mode));
-            tokio::select! {
-                biased;
-                held = &mut wait => return held,
+            match self.client.within(timeout, &mut wait).await {
+                Some(held) => return held,
                 // While the caller is in line, to see what it waits for.
-                () = self.client.sleep(timeout) => self.client.obstacle(self.key, timeout),
+                None => self.client.obstacle(self.key, timeout),
             }
         };
         let error = match obstacle {
@@ -263,11 +262,9 @@ impl RwLock {
 
     /// Who holds the lock, if the server can tell at once.
     async fn holders(&self) -> Result<Vec<LockEntry>> {
-        let mut locks = tokio::select! {
-            biased;
-            locks = self.client.look(Some(self.key)) => locks?,
-            () = self.client.sleep(LOOK_TIMEOUT) => return Err(Error::unanswered()),
-        };
+        let look = self.client.look(Some(self.key));
+        let look = self.client.within(LOOK_TIMEOUT, look).await;
+        let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
         locks.retain(|lock| lock.granted);
         Ok(locks)
     }

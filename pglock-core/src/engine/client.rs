@@ -7,7 +7,6 @@ mod interleavings;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -108,21 +107,22 @@ impl Client {
 
     pub(crate) async fn close(&self) {
         self.shared.step(Event::Close { why: Error::closed() });
-        let mut timeout = pin!(self.sleep(CLOSE_TIMEOUT));
-        let is_finished = poll_fn(|cx| {
-            if self.shared.finished(cx) {
-                return Poll::Ready(true);
-            }
-            timeout.as_mut().poll(cx).map(|()| false)
+        let finished = poll_fn(|cx| match self.shared.finished(cx) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         });
-        if !is_finished.await {
+        if self.within(CLOSE_TIMEOUT, finished).await.is_none() {
             self.shared.abort_all();
         }
     }
 
-    /// Completes after this time, by the engine's clock.
-    pub(crate) fn sleep(&self, time: Duration) -> Sleep<'_> {
-        Sleep::new(&self.shared, time)
+    /// What comes of the future, unless this time is over first, by the engine's clock.
+    pub(crate) async fn within<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = Sleep::new(&self.shared, time) => None,
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {

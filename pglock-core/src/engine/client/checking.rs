@@ -24,13 +24,10 @@ impl Client {
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.ensure_manager()?;
         let check = Asked::new(self, None, |waiter| Event::Check { waiter });
-        tokio::select! {
-            biased;
-            reply = check => match reply {
-                Reply::Failed(error) => Err(*error),
-                _ => Ok(()),
-            },
-            () = self.sleep(CHECK_TIMEOUT) => Err(self.shared.silence()),
+        match self.within(CHECK_TIMEOUT, check).await {
+            Some(Reply::Failed(error)) => Err(*error),
+            Some(_) => Ok(()),
+            None => Err(self.shared.silence()),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The engine: one for all backends.
 //!
-//! [`state`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its
+//! [`machine`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its
 //! effects; [`tasks`] own the connections; [`client`] is what handles and guards of locks do. Why
 //! it is so stands in `DESIGN.md`.
 //!
 //! # What is asked of the server for a key
 //!
-//! One thing at a time: [`entry::Request`]. [`entry::Entry::settle`] is the one place that grants,
+//! One thing at a time: [`machine::key::Request`]. [`machine::key::Entry::settle`] is the one place that grants,
 //! releases and asks.
 //!
 //! ```text
@@ -43,7 +43,7 @@
 //!
 //! # Which key waits in the server's queue
 //!
-//! With more keys than waiting sessions, they take turns, as [`sessions`] decides. Each session is
+//! With more keys than waiting sessions, they take turns, as [`machine::sessions`] decides. Each session is
 //! a lane; with four of them:
 //!
 //! ```text
@@ -64,7 +64,7 @@
 //!
 //! # What the server has granted
 //!
-//! [`entry::Hold`]s, and their [`entry::Release`]:
+//! [`machine::key::Hold`]s, and their [`machine::key::Release`]:
 //!
 //! ```text
 //!             last guard gone                  in a statement             the server says so
@@ -76,7 +76,7 @@
 //! If it fails again, alone in its statement, it is `Release::Refused` until an alarm makes it `No`.
 //!
 //! With [`Limits::share_write_locks`], readers here may have a write lock, and their
-//! [`entry::sharing::Sharing`] is:
+//! [`machine::key::conversion::Sharing`] is:
 //!
 //! ```text
 //!               a writer here waits              it has gone, or
@@ -96,7 +96,7 @@
 //!
 //! # What a session does
 //!
-//! Its [`sessions::Phase`]:
+//! Its [`machine::session::Phase`]:
 //!
 //! ```text
 //! ┌─────────┐ its turn  ┌─────────┐ all is in order ┌──────┐  operations  ┌─────────┐
@@ -122,31 +122,20 @@
 
 mod client;
 mod clock;
-mod entry;
-mod event;
 mod life;
-mod limits;
+mod machine;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod queue;
-mod sessions;
 mod shared;
-mod state;
-mod stats;
 mod sync;
 mod tasks;
 mod thread;
 mod timers;
 
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod tests;
-
 pub(crate) use client::{Client, Held};
-pub(crate) use event::Patience;
-pub(crate) use limits::Limits;
-pub use limits::WaitStrategy;
-pub(crate) use state::Obstacle;
-pub use stats::Stats;
+pub(crate) use machine::Obstacle;
+pub(crate) use machine::config::Limits;
+pub use machine::config::WaitStrategy;
+pub(crate) use machine::event::Patience;
+pub use machine::stats::Stats;
 pub(crate) use tasks::Settings;

@@ -15,11 +15,11 @@ use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
 use self::asking::Asked;
-use super::event::{Event, HoldId, Patience};
 use super::life::{Life, OnLoss, WatcherId};
-use super::limits::Limits;
+use super::machine::config::Limits;
+use super::machine::event::{Event, HoldId, Patience};
+use super::machine::stats::Stats;
 use super::shared::{Reply, Shared};
-use super::stats::Stats;
 use super::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
 use super::thread;
 use super::timers::Sleep;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 use std::task::Waker;
 
-use super::event::Moment;
+use super::machine::event::Moment;
 use super::sync::{AtomicU64, Mutex, MutexGuard};
 use super::thread::guarded;
 use crate::error::Error;

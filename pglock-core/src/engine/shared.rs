@@ -16,11 +16,11 @@ use tokio::task::AbortHandle;
 use self::core::{Core, Running, Wakers};
 use self::slots::{Slot, Slots};
 use super::clock::Clock;
-use super::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::life::Life;
-use super::limits::Limits;
-use super::state::Obstacle;
-use super::stats::Stats;
+use super::machine::Obstacle;
+use super::machine::config::Limits;
+use super::machine::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
+use super::machine::stats::Stats;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
 use super::timers::Timers;
 use crate::error::Error;
@@ -273,11 +273,7 @@ impl Shared {
 
     /// Why a check has not been answered in time.
     pub(crate) fn silence(&self) -> Error {
-        let core = self.lock();
-        match core.state.sessions.is_connected() {
-            true => Error::unanswered(),
-            false => core.state.sessions.why_not_connected(),
-        }
+        self.lock().state.silence()
     }
 
     pub(crate) fn stats(&self) -> Stats {

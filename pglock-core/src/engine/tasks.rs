@@ -16,9 +16,9 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use super::event::{Event, Job, Refusal, Server, SessionId};
 use super::life::Life;
-use super::limits::Lease;
+use super::machine::config::Lease;
+use super::machine::event::{Event, Job, Refusal, Server, SessionId};
 use super::shared::Shared;
 use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
 use crate::error::{Error, ErrorKind};

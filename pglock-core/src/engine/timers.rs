@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::event::Moment;
+use super::machine::event::Moment;
 use super::shared::Shared;
 use super::sync::{Mutex, MutexGuard};
 use super::thread::guarded;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Client;
-use crate::engine::event::{Event, WaiterId};
+use crate::engine::machine::event::{Event, WaiterId};
 use crate::engine::shared::Reply;
 use crate::key::LockKey;
 

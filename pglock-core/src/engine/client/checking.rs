@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Client;
 use super::asking::Asked;
-use crate::engine::event::Event;
+use crate::engine::machine::Obstacle;
+use crate::engine::machine::event::Event;
 use crate::engine::shared::Reply;
-use crate::engine::state::Obstacle;
 use crate::error::Result;
 use crate::key::LockKey;
 

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 use super::{Client, Held};
 use crate::driver::Answer;
-use crate::engine::event::{Event, Job, Patience, Server, SessionId};
-use crate::engine::limits::Limits;
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{Event, Job, Patience, Server, SessionId};
 use crate::engine::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;

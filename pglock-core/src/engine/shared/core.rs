@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 
 use super::Reply;
 use super::slots::{Answers, Slots};
-use crate::engine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::engine::life::{Aftermath, Life};
-use crate::engine::limits::Limits;
-use crate::engine::state::State;
+use crate::engine::machine::State;
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::engine::thread::{call_aside, guarded};
 use crate::engine::timers::Timers;
 use crate::error::{Error, ErrorKind};

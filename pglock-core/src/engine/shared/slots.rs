@@ -7,7 +7,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::Reply;
-use crate::engine::event::WaiterId;
+use crate::engine::machine::event::WaiterId;
 use crate::engine::sync::{Mutex, MutexGuard};
 use crate::engine::thread::guarded;
 

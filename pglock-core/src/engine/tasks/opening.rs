@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{SessionTask, Settings, farewell};
 use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
-use crate::engine::event::{Server, SessionId};
+use crate::engine::machine::event::{Server, SessionId};
 use crate::error::{Error, ErrorKind};
 
 /// How long another session is waited for, where a pooler or a pool may have none to give; and its

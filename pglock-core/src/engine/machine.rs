@@ -1,0 +1,309 @@
+//! The state machine: what happens on which event.
+
+mod answers;
+pub(super) mod config;
+mod endings;
+pub(super) mod event;
+mod inquiry;
+pub(super) mod key;
+mod next_job;
+
+mod obstacle;
+mod refusals;
+mod rotation;
+mod session;
+mod sessions;
+pub(super) mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::hash_map;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+
+use self::config::Limits;
+use self::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};
+use self::key::queue::Waiter;
+use self::key::{Context, Entry, Request};
+pub(crate) use self::obstacle::Obstacle;
+use self::sessions::{Alarm, Claims, Phase, Sessions};
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// As many keys as travel in a statement or two of a busy session.
+const SPARES: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    entries: HashMap<LockKey, Entry>,
+    /// Of keys that are not used any more, for the next ones, so that keys that come and go
+    /// allocate nothing.
+    spare: Vec<Entry>,
+    sessions: Sessions,
+    holds: u64,
+    arrivals: u64,
+    /// Why, once it is.
+    closed: Option<Error>,
+    /// By how much the runtime is late to act on an alarm.
+    stall: Duration,
+    clock_is_ahead: bool,
+}
+
+impl State {
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            spare: Vec::new(),
+            sessions: Sessions::new(limits, seed),
+            holds: 0,
+            arrivals: 0,
+            closed: None,
+            stall: Duration::ZERO,
+            clock_is_ahead: false,
+        }
+    }
+
+    /// The one transition function: no I/O, no clock, the same effects for the same history.
+    pub(crate) fn step(&mut self, event: Event, now: Moment, fx: &mut Effects) {
+        // What has run out by now must not be given to anybody.
+        self.tick(now, fx);
+        match event {
+            Event::Acquire { waiter, key, mode, patience } => {
+                self.acquire(waiter, key, mode, patience, now, fx);
+            }
+            Event::Abandon { waiter, key } => self.abandon(waiter, key, now, fx),
+            Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
+            Event::Look { waiter, key } => self.look(waiter, key, now, fx),
+            Event::Check { waiter } => self.check(waiter, now, fx),
+            Event::LookAway { waiter } => self.look_away(waiter),
+            Event::Seen { session, locks } => self.seen(session, &locks, now, fx),
+            Event::Opened { session, server } => self.opened(session, server, now, fx),
+            Event::OpenFailed { session, error, permanent } => {
+                self.open_failed(session, &error, permanent, now, fx);
+            }
+            Event::Answered { session, answer } => self.answered(session, &answer, now, fx),
+            Event::Found { session, holdings } => self.found(session, holdings, now, fx),
+            Event::Refused { session, refusal } => self.refused(session, refusal, now, fx),
+            Event::Ended { session, error } => self.ended(session, &error, now, fx),
+            Event::Tick => {}
+            Event::Close { why } => self.close(why, now, fx),
+        }
+        while let Some(key) = self.sessions.next_parked() {
+            self.with(key, now, fx, |entry, cx| entry.unpark(cx));
+        }
+        self.give_slots(now, fx);
+    }
+
+    /// What a step needs to know to name the cause of a silence: by how much the runtime is late to
+    /// act on an alarm, and whether a test has made the clock jump.
+    pub(crate) fn note_clock(&mut self, stall: Duration, is_ahead: bool) {
+        self.stall = stall;
+        self.clock_is_ahead = is_ahead;
+    }
+
+    /// When to call [`step`](Self::step) with [`Event::Tick`], at the latest.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        self.sessions.next_alarm()
+    }
+
+    /// Whether the machine is closed and its last session gone.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.closed.is_some() && self.sessions.is_empty()
+    }
+
+    /// Runs `act` on the entry, if there is one.
+    fn with(
+        &mut self,
+        key: LockKey,
+        now: Moment,
+        fx: &mut Effects,
+        act: impl FnOnce(&mut Entry, &mut Context<'_>),
+    ) {
+        if let hash_map::Entry::Occupied(entry) = self.entries.entry(key) {
+            let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+            change(entry, &mut Context { key, now, sessions, holds, fx }, &mut self.spare, act);
+        }
+    }
+
+    fn acquire(
+        &mut self,
+        waiter: WaiterId,
+        key: LockKey,
+        mode: Mode,
+        patience: Patience,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        if let Some(why) = &self.closed {
+            return fx.fail(waiter, key, why);
+        }
+        if self.sessions.queued >= self.sessions.limits.queue {
+            return fx.fail(waiter, key, &Error::queue_full());
+        }
+        self.arrivals += 1;
+        let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
+        let entry = match self.entries.entry(key) {
+            hash_map::Entry::Occupied(entry) => entry,
+            hash_map::Entry::Vacant(place) => {
+                place.insert_entry(self.spare.pop().unwrap_or_default())
+            }
+        };
+        let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+        let cx = &mut Context { key, now, sessions, holds, fx };
+        change(entry, cx, &mut self.spare, |entry, cx| {
+            // To wait behind others changes nothing for anybody.
+            if entry.queue.push_back(waiter) || patience == Patience::Try {
+                entry.settle(cx);
+            }
+        });
+    }
+
+    fn abandon(&mut self, waiter: WaiterId, key: LockKey, now: Moment, fx: &mut Effects) {
+        let mut found = false;
+        self.with(key, now, fx, |entry, cx| {
+            if entry.queue.remove(waiter).is_some() {
+                found = true;
+                return entry.settle(cx);
+            }
+            if let Some(hold) = entry.holds.iter_mut().find(|h| h.confirm == Some(waiter)) {
+                found = true;
+                hold.confirm = None;
+            }
+        });
+        if !found {
+            self.sessions.forget_confirm(waiter);
+        }
+    }
+
+    fn release(
+        &mut self,
+        key: LockKey,
+        id: HoldId,
+        confirm: Option<WaiterId>,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        if let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key)
+            && let Some(hold) = entry.get_mut().hold_mut(id).filter(|hold| hold.guards > 0)
+        {
+            hold.guards -= 1;
+            if hold.guards == 0 {
+                hold.confirm = confirm;
+                let (sessions, holds) = (&mut self.sessions, &mut self.holds);
+                let cx = &mut Context { key, now, sessions, holds, fx };
+                change(entry, cx, &mut self.spare, Entry::settle);
+            } else if let Some(confirm) = confirm {
+                self.sessions.confirm_release(hold.session, confirm, key, fx);
+            }
+        } else if let Some(confirm) = confirm {
+            let error = self.closed.clone().unwrap_or_else(Error::lost);
+            fx.fail(confirm, key, &error);
+        }
+    }
+
+    /// Gives free waiting sessions to the keys that want one, and plans more for the rest.
+    fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
+        if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
+            return;
+        }
+        let wants = |entries: &HashMap<LockKey, Entry>, key| {
+            let request = entries.get(&key).map(|entry| entry.request);
+            // It may be trying just now, and wants the session if that fails.
+            matches!(request, Some(Request::Slot { .. }))
+        };
+        while let Some(session) = self.sessions.free_waiting()
+            && let Some((place, key)) =
+                self.sessions.next_in_line(session, now, |key| wants(&self.entries, key))
+        {
+            self.sessions.leave_line(place);
+            self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
+        }
+        self.sessions.grow_waiting(now, fx);
+    }
+
+    fn tick(&mut self, now: Moment, fx: &mut Effects) {
+        while let Some((at, alarm)) = self.sessions.due_alarm(now) {
+            match alarm {
+                Alarm::Poll(key) => self.with(key, now, fx, |entry, cx| entry.poll(at, cx)),
+                Alarm::Share(key) => self.with(key, now, fx, |entry, cx| entry.share_at_last(cx)),
+                Alarm::GiveBack(key) => {
+                    self.with(key, now, fx, |entry, cx| entry.give_back_again(cx));
+                }
+                Alarm::CancelAgain(session) => self.sessions.cancel_again(session, now, fx),
+                Alarm::Connect => self.sessions.connect_next(now, fx),
+                Alarm::Lease(session) => {
+                    if self.sessions.lease_is_over(session, now, fx) {
+                        self.lease_over(session, now, fx);
+                    }
+                }
+                Alarm::Wait(session) => self.look_for(session, now, fx),
+                Alarm::Rotate => self.rotate(at, now, fx),
+                Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
+                Alarm::Report => self.sessions.report(at, now),
+            }
+        }
+    }
+
+    fn close(&mut self, why: Error, now: Moment, fx: &mut Effects) {
+        let why = self.closed.get_or_insert(why).clone();
+        self.sessions.end_outage();
+        for id in self.sessions.ids() {
+            let held = self.guarded_by(id);
+            if held > 0 {
+                fx.push(Effect::Lost { session: id, held, error: why.clone() });
+            }
+        }
+        for key in self.keys() {
+            self.with(key, now, fx, |entry, cx| {
+                while let Some(waiter) = entry.queue.pop_front() {
+                    cx.fx.fail(waiter.id, key, &why);
+                }
+                for hold in &mut entry.holds {
+                    hold.guards = 0;
+                }
+                entry.settle(cx);
+            });
+        }
+        for id in self.sessions.ids() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                Self::fail_looks(session.take_looks(), &why, fx);
+            }
+            let session = self.sessions.get(id);
+            if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
+                self.ended(id, &why, now, fx);
+            }
+        }
+        self.sessions.kick_all(fx);
+    }
+
+    /// In order, so that the same history has the same effects.
+    fn keys(&self) -> Vec<LockKey> {
+        let mut keys: Vec<_> = self.entries.keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// Runs `act` on the entry, and forgets the entry if nothing is left of it.
+fn change(
+    mut place: hash_map::OccupiedEntry<'_, LockKey, Entry>,
+    cx: &mut Context<'_>,
+    spare: &mut Vec<Entry>,
+    act: impl FnOnce(&mut Entry, &mut Context<'_>),
+) {
+    let entry = place.get_mut();
+    let queued = entry.queue.len();
+    // What it had a moment ago must not be in its own way.
+    cx.sessions.claims.change(entry.claims(), Claims::default());
+    act(entry, cx);
+    cx.sessions.claims.change(Claims::default(), entry.claims());
+    cx.sessions.queued = cx.sessions.queued + entry.queue.len() - queued;
+    if entry.is_unused() {
+        let entry = place.remove();
+        if entry.is_small() && spare.len() < SPARES {
+            spare.push(entry);
+        }
+    }
+}

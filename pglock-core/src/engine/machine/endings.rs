@@ -1,0 +1,193 @@
+//! Sessions that could not be opened or have ended.
+
+use super::State;
+use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::sessions::{Op, Phase, Role, Session};
+use crate::error::{Error, ErrorKind};
+
+impl State {
+    pub(super) fn open_failed(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        permanent: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(mut session) = self.sessions.remove(id) else {
+            return;
+        };
+        Self::fail_looks(session.take_looks(), error, fx);
+        let down_for = self.sessions.down_for(now);
+        self.note_trouble(id, &session, error, now, fx);
+        self.sessions.connect_next(now, fx);
+        // Without a session to wait in, the keys that wanted it go on trying.
+        if session.role == Role::Shared {
+            let sessions = &self.sessions;
+            let give_up = permanent
+                || sessions.server.is_none()
+                || down_for.is_some_and(|down_for| down_for >= sessions.limits.reconnect_timeout);
+            self.fail_unserved(id, error, give_up, now, fx);
+            self.reissue_cancels(&session, now, fx);
+        }
+        self.go_on(error, now, fx);
+    }
+
+    pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
+        let is_hopeless = error.kind() == ErrorKind::UnsupportedServer;
+        self.end(id, error, is_hopeless, now, fx);
+    }
+
+    /// `is_hopeless`: who waits is told, instead of being served by another session.
+    fn end(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        is_hopeless: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(mut session) = self.sessions.remove(id) else {
+            return;
+        };
+        let held = self.guarded_by(id);
+        fx.push(Effect::Lost { session: id, held, error: error.clone() });
+        session.confirms.fail(fx);
+        Self::fail_looks(session.take_looks(), error, fx);
+        if session.is_open() && !matches!(session.phase, Phase::Closing) {
+            self.sessions.counts.missing += 1;
+            self.sessions.counts.losses += held as u64;
+        }
+        self.note_trouble(id, &session, error, now, fx);
+        self.sessions.connect_next(now, fx);
+        if is_hopeless {
+            self.fail_unserved(id, error, true, now, fx);
+        } else {
+            for key in self.keys() {
+                self.with(key, now, fx, |entry, cx| {
+                    if entry.session_ended(id, cx.fx, key) {
+                        entry.settle(cx);
+                    }
+                });
+            }
+        }
+        self.reissue_cancels(&session, now, fx);
+        self.go_on(error, now, fx);
+    }
+
+    fn note_trouble(
+        &mut self,
+        id: SessionId,
+        session: &Session,
+        error: &Error,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        if session.has_failed() {
+            self.sessions.note_failure(now);
+        }
+        if self.closed.is_none() && !is_stop(error) {
+            self.sessions.note_trouble(id, session, error, now, fx);
+        }
+    }
+
+    /// A session has gone.
+    fn go_on(&mut self, error: &Error, now: Moment, fx: &mut Effects) {
+        if self.closed.is_some() {
+            self.sessions.kick_all(fx);
+        } else if !is_stop(error) {
+            self.sessions.stay_connected(now, fx);
+        }
+    }
+
+    /// Locks of the session that guards still have. The others are being released.
+    pub(super) fn guarded_by(&self, id: SessionId) -> usize {
+        let holds = self.entries.values().flat_map(|entry| &entry.holds);
+        holds.filter(|hold| hold.session == id && hold.guards > 0).count()
+    }
+
+    /// The session has not answered for as long as anybody may believe in it.
+    pub(super) fn lease_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let why = self.why_silent();
+        self.give_up(id, &why, now, fx);
+        // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and
+        // ask again.
+        for id in self.sessions.long_silent(now) {
+            self.give_up(id, &why, now, fx);
+        }
+    }
+
+    /// Who is to blame that a session has not answered in time: the server, or this process, which
+    /// did not act on an alarm that came before the end of the lease.
+    fn why_silent(&self) -> Error {
+        if self.stall >= self.sessions.limits.lease.heartbeat {
+            Error::stalled(self.stall)
+        } else if self.clock_is_ahead {
+            Error::clock_paused()
+        } else {
+            Error::silent()
+        }
+    }
+
+    /// Ends the session whatever it is doing, without a farewell. Another one serves who waits.
+    pub(super) fn give_up(&mut self, id: SessionId, why: &Error, now: Moment, fx: &mut Effects) {
+        fx.push(Effect::Abort(id));
+        self.end(id, why, false, now, fx);
+    }
+
+    /// Ends the session, which is up to do something, because nobody can tell any more what it
+    /// holds.
+    pub(super) fn doubt(&mut self, id: SessionId, why: Error, now: Moment, fx: &mut Effects) {
+        let error = Error::with_source(
+            ErrorKind::Connection,
+            "the session was closed because its state was in doubt",
+            why,
+        );
+        self.ended(id, &error, now, fx);
+    }
+
+    /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also
+    /// those who would wait.
+    fn fail_unserved(
+        &mut self,
+        id: SessionId,
+        error: &Error,
+        all: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        for key in self.keys() {
+            self.with(key, now, fx, |entry, cx| {
+                if !entry.session_ended(id, cx.fx, key) {
+                    return;
+                }
+                entry.queue.take_tries(|waiter| cx.fx.fail(waiter.id, key, error));
+                while all && let Some(waiter) = entry.queue.pop_front() {
+                    cx.fx.fail(waiter.id, key, error);
+                }
+                entry.settle(cx);
+            });
+        }
+    }
+
+    /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
+    /// not to be used again.
+    fn reissue_cancels(&mut self, gone: &Session, now: Moment, fx: &mut Effects) {
+        let sent = match &gone.phase {
+            Phase::Running(ops) | Phase::Reconcile { doubtful: ops, .. } => &ops[..],
+            _ => &[],
+        };
+        for (op, was_sent) in
+            sent.iter().map(|op| (op, true)).chain(gone.outbox.iter().map(|op| (op, false)))
+        {
+            if let Op::Cancel { target, .. } = *op {
+                self.sessions.cancel_vanished(target, was_sent, now, fx);
+            }
+        }
+    }
+}
+
+/// Whether the runtime that carried the session has ended: no outage, and nobody could connect.
+fn is_stop(error: &Error) -> bool {
+    error.kind() == ErrorKind::NoRuntime
+}

@@ -1,0 +1,187 @@
+//! What goes into the state machine and what comes out.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::driver::{Answer, Holding, Operation, Reason};
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::looking::LockEntry;
+use crate::mode::Mode;
+
+/// Time since the engine was made. The machine has no clock: time comes in with each event.
+pub(crate) type Moment = Duration;
+
+/// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or
+/// abandoned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct WaiterId(pub(crate) usize);
+
+/// A session of this engine, counted up and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct SessionId(pub(crate) u32);
+
+/// A lock that the server granted to this process, counted up and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct HoldId(pub(crate) u64);
+
+/// Whether a caller waits for a lock that is not free.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Patience {
+    Try,
+    Wait,
+}
+
+/// What a session has learnt about its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Server {
+    /// The session's backend pid.
+    pub(crate) pid: i32,
+    pub(crate) version: i64,
+    /// Whether the server ends a session that says nothing for a while; `None` if no client can
+    /// fall silent there.
+    pub(crate) has_lease: Option<bool>,
+    /// Whether the session may cancel what the other ones are doing.
+    pub(crate) can_cancel: bool,
+    /// Entries of the lock table that all users share, if the server tells.
+    pub(crate) lock_table: Option<usize>,
+    /// Which server, and which of its databases.
+    pub(crate) identity: (i64, i64),
+    /// Counts promotions.
+    pub(crate) timeline: i64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or
+    /// [`Outcome::Failed`].
+    Acquire { waiter: WaiterId, key: LockKey, mode: Mode, patience: Patience },
+    /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
+    Abandon { waiter: WaiterId, key: LockKey },
+    /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
+    Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
+    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
+    /// or [`Outcome::Failed`].
+    Look { waiter: WaiterId, key: Option<LockKey> },
+    /// A caller wants to know whether locks can be had now. Resolved by [`Outcome::Checked`] or
+    /// [`Outcome::Failed`].
+    Check { waiter: WaiterId },
+    /// One that looks or checks has gone before it was resolved.
+    LookAway { waiter: WaiterId },
+    /// What a session has seen.
+    Seen { session: SessionId, locks: Vec<LockEntry> },
+    /// The session is connected and set up.
+    Opened { session: SessionId, server: Server },
+    /// The session could not be connected. `permanent`: nor will another one.
+    OpenFailed { session: SessionId, error: Error, permanent: bool },
+    /// How the last operations of the session went.
+    Answered { session: SessionId, answer: Answer },
+    /// What the session holds; `None` if another session has answered.
+    Found { session: SessionId, holdings: Option<Vec<Holding>> },
+    /// The server refused the last job of the session, which goes on.
+    Refused { session: SessionId, refusal: Refusal },
+    /// The session has ended, whatever it was doing.
+    Ended { session: SessionId, error: Error },
+    /// The time of [`State::alarm`](super::State::alarm) has come.
+    Tick,
+    /// No more acquires; everything is to be released. Says why, to whoever comes later; the first
+    /// reason counts.
+    Close { why: Error },
+}
+
+/// A statement that the server refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) reason: Reason,
+}
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Resolve {
+        waiter: WaiterId,
+        outcome: Outcome,
+    },
+    /// Connect this session.
+    Open(SessionId),
+    /// The session has something to do: ask [`State::next`](super::State::next).
+    Kick(SessionId),
+    /// The guards of the session may believe in their locks until then.
+    Confirmed {
+        session: SessionId,
+        until: Moment,
+    },
+    /// Every guard of the session has lost its lock: so many locks. Comes before anybody else is
+    /// granted one of them.
+    Lost {
+        session: SessionId,
+        held: usize,
+        error: Error,
+    },
+    /// Drop the session, whatever it is doing.
+    Abort(SessionId),
+    /// Log that something else than this process ended the session's wait for the key, which is
+    /// begun anew.
+    WaitCancelled {
+        session: SessionId,
+        key: LockKey,
+        error: Error,
+    },
+    /// Log that the session, which had the right to cancel waits, does not have it any more.
+    CancelRefused {
+        session: SessionId,
+        error: Error,
+    },
+    /// There is no session to ask any more: this one has ended, or could not be opened.
+    Down {
+        session: SessionId,
+        error: Error,
+    },
+    /// The outage that began with the last [`Down`](Self::Down) is over: this session answers.
+    Up {
+        session: SessionId,
+        down_for: Duration,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Granted { hold: HoldId, session: SessionId },
+    Busy,
+    Released,
+    Seen(Vec<LockEntry>),
+    Checked,
+    Failed(Error),
+}
+
+/// What a session is to do next.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Run(SmallVec<[Operation; 1]>),
+    /// Ask which locks the session holds.
+    Holdings,
+    /// Ask who holds and awaits this key, or any.
+    Look(Option<LockKey>),
+    /// Nothing: watch the connection until kicked.
+    Idle,
+    Close,
+}
+
+/// Effects in the order in which they are to happen.
+#[derive(Debug, Default)]
+pub(crate) struct Effects(pub(crate) Vec<Effect>);
+
+impl Effects {
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    pub(super) fn resolve(&mut self, waiter: WaiterId, outcome: Outcome) {
+        self.push(Effect::Resolve { waiter, outcome });
+    }
+
+    pub(super) fn fail(&mut self, waiter: WaiterId, key: LockKey, error: &Error) {
+        self.resolve(waiter, Outcome::Failed(error.clone().for_key(key)));
+    }
+}

@@ -1,0 +1,191 @@
+//! Readers under a write lock, where [`Limits::share_write_locks`] allows it.
+//!
+//! A write lock at the server does for the readers of this process as well, so that writers and
+//! readers here follow each other without the server. Readers elsewhere have no part in it: it is
+//! turned into a read lock as soon as no writer here is in line, and at the latest when it would
+//! have to be passed on.
+
+use std::time::Duration;
+
+use super::{Context, Entry, Hold, Release};
+use crate::driver::Reason;
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{HoldId, Moment};
+use crate::engine::machine::sessions::{Alarm, Op, Sessions};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// What becomes of a write lock that readers use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// Nothing, or it has been done.
+    No,
+    /// A writer here waits for them; an alarm is set to share all the same.
+    Watched,
+    /// It is to be turned into a read lock.
+    Queued,
+    /// It is on the way: for this session it is a read lock, for others it may be a write lock
+    /// still.
+    Sent,
+    /// The server did not do that; an alarm is set to try once more.
+    Refused,
+}
+
+impl Hold {
+    /// Whether it may pass from caller to caller here, rather than to other processes.
+    pub(super) fn is_fresh(&self, limits: &Limits, now: Moment) -> bool {
+        self.passes <= limits.hand_over_count
+            && now.saturating_sub(self.since) < limits.hand_over_age
+    }
+
+    /// Whether a caller in this mode can have it, as far as the callers here go.
+    pub(super) fn does_for(&self, mode: Mode, limits: &Limits) -> bool {
+        match (self.mode, mode) {
+            (Mode::Read, Mode::Read) => true,
+            (Mode::Read, Mode::Write) => false,
+            (Mode::Write, Mode::Write) => self.guards == 0,
+            (Mode::Write, Mode::Read) => {
+                limits.share_write_locks && (self.guards == 0 || self.used == Mode::Read)
+            }
+        }
+    }
+
+    /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass
+    /// on to them.
+    fn stays(&self, writers: bool, limits: &Limits, now: Moment) -> bool {
+        writers && self.is_fresh(limits, now)
+    }
+
+    fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
+        self.sharing = Sharing::Watched;
+        sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
+    }
+
+    /// The server has refused what was asked for this hold by itself. How long to wait before it is
+    /// asked again, if not at once.
+    pub(super) fn pause_after(&mut self, reason: Reason, first: Duration) -> Option<Duration> {
+        if reason == Reason::Cancelled {
+            return None;
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let pauses = self.refusals.checked_sub(2)?;
+        Some(first * (1 << pauses.min(8)))
+    }
+
+    /// Whether only readers have it, and other processes cannot know.
+    fn is_for_readers(&self) -> bool {
+        self.mode == Mode::Write
+            && self.guards > 0
+            && self.used == Mode::Read
+            && self.release == Release::No
+    }
+}
+
+#[cfg(test)]
+impl Hold {
+    /// Whether readers of other processes will get their part.
+    pub(crate) fn is_seen_to(&self) -> bool {
+        !self.is_for_readers() || self.sharing != Sharing::No
+    }
+}
+
+impl Entry {
+    /// Lets readers of other processes in where only readers are left here.
+    pub(super) fn share(&mut self, cx: &mut Context<'_>) {
+        let writers = self.queue.has_writers();
+        for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
+            let stays = hold.stays(writers, &cx.sessions.limits, cx.now);
+            match hold.sharing {
+                Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
+                Sharing::Watched if stays => {}
+                Sharing::No if stays => hold.watch(cx.key, cx.sessions),
+                Sharing::No | Sharing::Watched => {
+                    hold.sharing = Sharing::Queued;
+                    let op = Op::Downgrade { key: cx.key, hold: hold.id };
+                    cx.sessions.push(hold.session, op, cx.fx);
+                }
+            }
+        }
+    }
+
+    /// Readers have had it to themselves for long enough.
+    pub(crate) fn share_at_last(&mut self, cx: &mut Context<'_>) {
+        for hold in &mut self.holds {
+            if matches!(hold.sharing, Sharing::Watched | Sharing::Refused) {
+                hold.sharing = Sharing::No;
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// Whether it still makes sense; it is on its way then.
+    pub(crate) fn sends_downgrade(
+        &mut self,
+        id: HoldId,
+        key: LockKey,
+        now: Moment,
+        sessions: &mut Sessions,
+    ) -> bool {
+        let writers = self.queue.has_writers();
+        let Some(hold) = self.hold_mut(id) else {
+            return false;
+        };
+        hold.sharing = Sharing::No;
+        if !hold.is_for_readers() {
+            return false;
+        }
+        if hold.stays(writers, &sessions.limits, now) {
+            hold.watch(key, sessions);
+            return false;
+        }
+        hold.mode = Mode::Read;
+        hold.sharing = Sharing::Sent;
+        true
+    }
+
+    pub(crate) fn downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
+        if let Some(hold) = self.hold_mut(id)
+            && hold.sharing == Sharing::Sent
+        {
+            hold.sharing = Sharing::No;
+        }
+        self.settle(cx);
+    }
+
+    /// Whether other processes can tell readers here from a writer.
+    pub(super) fn is_shared(&self) -> bool {
+        self.holds.iter().all(|hold| hold.mode == Mode::Read && hold.sharing != Sharing::Sent)
+    }
+
+    /// The server did not do it.
+    pub(crate) fn not_downgraded(&mut self, id: HoldId) {
+        if let Some(hold) = self.hold_mut(id) {
+            hold.mode = Mode::Write;
+            hold.sharing = Sharing::Refused;
+        }
+    }
+
+    /// Another operation of the statement may have been at fault.
+    pub(crate) fn downgrade_again(&mut self, id: HoldId, cx: &mut Context<'_>) {
+        if let Some(hold) = self.hold_mut(id)
+            && hold.sharing == Sharing::Refused
+        {
+            hold.sharing = Sharing::Queued;
+            cx.sessions.push_first(hold.session, Op::Downgrade { key: cx.key, hold: id });
+        }
+    }
+
+    /// It is refused by itself: it is sent again at once, and then after growing pauses.
+    pub(crate) fn downgrade_refused(&mut self, id: HoldId, reason: Reason, cx: &mut Context<'_>) {
+        let Some(hold) = self.hold_mut(id) else {
+            return;
+        };
+        match hold.pause_after(reason, cx.sessions.limits.poll_interval) {
+            None => self.downgrade_again(id, cx),
+            Some(pause) => {
+                cx.sessions.alarm_at(cx.now + pause, Alarm::Share(cx.key));
+                self.settle(cx);
+            }
+        }
+    }
+}

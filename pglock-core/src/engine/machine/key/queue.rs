@@ -1,0 +1,96 @@
+use std::collections::VecDeque;
+
+use crate::engine::machine::event::{Patience, WaiterId};
+use crate::mode::Mode;
+
+/// Callers in order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiters: VecDeque<Waiter>,
+    /// How many would not wait: they are looked for only if there are any.
+    tries: usize,
+    writers: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) id: WaiterId,
+    pub(crate) mode: Mode,
+    pub(crate) patience: Patience,
+    /// Counts arrivals: an answer of the server speaks to those who came before it was asked.
+    pub(crate) arrival: u64,
+}
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn has_writers(&self) -> bool {
+        self.writers > 0
+    }
+
+    /// Whether it takes little memory.
+    pub(crate) fn is_small(&self) -> bool {
+        self.waiters.capacity() <= 16
+    }
+
+    pub(crate) fn front(&self) -> Option<&Waiter> {
+        self.waiters.front()
+    }
+
+    /// True if it is first in line.
+    pub(crate) fn push_back(&mut self, waiter: Waiter) -> bool {
+        self.tries += usize::from(waiter.patience == Patience::Try);
+        self.writers += usize::from(waiter.mode == Mode::Write);
+        if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {
+            self.waiters.push_front(waiter);
+            return true;
+        }
+        self.waiters.push_back(waiter);
+        self.waiters.len() == 1
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Waiter> {
+        let waiter = self.waiters.pop_front()?;
+        self.leaves(&waiter);
+        Some(waiter)
+    }
+
+    pub(crate) fn pop_front_if(&mut self, wanted: impl Fn(&Waiter) -> bool) -> Option<Waiter> {
+        if wanted(self.front()?) { self.pop_front() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
+        let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
+        let waiter = self.waiters.remove(at)?;
+        self.leaves(&waiter);
+        Some(waiter)
+    }
+
+    fn leaves(&mut self, waiter: &Waiter) {
+        self.tries -= usize::from(waiter.patience == Patience::Try);
+        self.writers -= usize::from(waiter.mode == Mode::Write);
+    }
+
+    /// Removes those who would not wait. True if there were any.
+    pub(crate) fn take_tries(&mut self, mut taken: impl FnMut(Waiter)) -> bool {
+        if self.tries == 0 {
+            return false;
+        }
+        for waiter in std::mem::take(&mut self.waiters) {
+            match waiter.patience {
+                Patience::Try => {
+                    self.leaves(&waiter);
+                    taken(waiter);
+                }
+                Patience::Wait => self.waiters.push_back(waiter),
+            }
+        }
+        true
+    }
+}

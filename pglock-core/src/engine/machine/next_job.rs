@@ -1,0 +1,154 @@
+//! What a session is to do next.
+
+use std::collections::hash_map;
+
+use smallvec::smallvec;
+
+use super::State;
+use crate::driver::Operation;
+use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
+use crate::engine::machine::key::{Release, Request};
+use crate::engine::machine::sessions::{Op, Ops, Phase, Role};
+
+impl State {
+    /// What the session is to do now. The runtime asks when the session is idle and has been
+    /// kicked, and after each answer.
+    pub(crate) fn next(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Job {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Job::Close;
+        };
+        // A late cancel may hit whatever it does next.
+        if session.doomed && session.held == 0 && !matches!(session.phase, Phase::Running(_)) {
+            session.phase = Phase::Closing;
+        }
+        match &mut session.phase {
+            Phase::Closing => return Job::Close,
+            Phase::Planned | Phase::Opening | Phase::Running(_) | Phase::Looking(_) => {
+                return Job::Idle;
+            }
+            // Nothing else may be hit by what is meant for a wait.
+            _ if session.cancels > 0 => return Job::Idle,
+            Phase::CleanUp { running, .. } => {
+                *running = true;
+                session.sends(now);
+                return Job::Run(smallvec![Operation::UnlockAll]);
+            }
+            Phase::Idle if session.beat && self.closed.is_none() => {
+                session.phase =
+                    Phase::Reconcile { doubtful: Ops::new(), refusal: None, running: false };
+            }
+            Phase::Reconcile { .. } | Phase::Idle => {}
+        }
+        if let Phase::Reconcile { running, .. } = &mut session.phase {
+            *running = true;
+            session.sends(now);
+            session.asked = now;
+            session.beat = false;
+            return Job::Holdings;
+        }
+        // Operations and looks take turns.
+        let may_look = !session.has_looked || session.outbox.is_empty();
+        if may_look && !session.looks.is_empty() {
+            session.has_looked = true;
+            session.sends(now);
+            return session.look();
+        }
+        session.has_looked = false;
+        let mut ops = self.take_ops(id, now, fx);
+        if ops.is_empty() {
+            // Free after all, as what was to be done is not wanted any more.
+            self.give_slots(now, fx);
+            ops = self.take_ops(id, now, fx);
+        }
+        let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Job::Close;
+        };
+        if ops.is_empty() && session.confirms.want_answer() {
+            ops.push(Op::Ping);
+        }
+        if ops.is_empty() {
+            // Shared sessions go last: waits are cancelled through them.
+            if self.closed.is_some()
+                && session.outbox.is_empty()
+                && (session.role == Role::Waiting || last)
+            {
+                session.phase = Phase::Closing;
+                return Job::Close;
+            }
+            return Job::Idle;
+        }
+        let operations = ops.iter().map(|op| op.to_operation()).collect();
+        let waits = matches!(ops[..], [Op::Lock { .. }]);
+        session.phase = Phase::Running(ops);
+        session.sends(now);
+        if waits {
+            self.sessions.watch_wait(id, now);
+        }
+        Job::Run(operations)
+    }
+
+    fn take_ops(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Ops {
+        let mut ops = Ops::new();
+        let session = self.sessions.get_mut(id);
+        let narrowed = session.and_then(|session| session.group_cancels());
+        let most = narrowed.unwrap_or(usize::MAX).min(self.sessions.limits.batch);
+        while ops.len() < most
+            && let Some(session) = self.sessions.get_mut(id)
+            && let Some(mut op) = session.take_op(&ops)
+        {
+            if let Op::Lock { .. } = op {
+                debug_assert!(
+                    session.held == 0 && ops.is_empty(),
+                    "a session waits while it holds nothing"
+                );
+                ops.push(op);
+                break;
+            }
+            if self.is_wanted(&mut op, now, fx) {
+                ops.push(op);
+            }
+        }
+        ops
+    }
+
+    /// Whether the operation still makes sense; notes that it is sent.
+    fn is_wanted(&mut self, op: &mut Op, now: Moment, fx: &mut Effects) -> bool {
+        let key = match *op {
+            Op::Try { key, .. }
+            | Op::Probe { key }
+            | Op::Unlock { key, .. }
+            | Op::Downgrade { key, .. } => key,
+            // The pid of a session that has gone may be another one's by now.
+            Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, fx),
+            Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
+        };
+        let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
+            return false;
+        };
+        if let Op::Downgrade { hold, .. } = *op {
+            return entry.get_mut().sends_downgrade(hold, key, now, &mut self.sessions);
+        }
+        if let Op::Unlock { hold: id, mode, .. } = op {
+            let hold = entry.get_mut().hold_mut(*id);
+            // It may have passed to another caller here since.
+            let Some(hold) = hold.filter(|hold| hold.release == Release::Queued) else {
+                return false;
+            };
+            hold.release = Release::Sent;
+            // It may have become a read lock.
+            *mode = hold.mode;
+            return true;
+        }
+        if entry.get().queue.is_empty() {
+            self.with(key, now, fx, |entry, _| entry.request = Request::None);
+            return false;
+        }
+        if let Request::Try { asked, .. } | Request::Probe { asked, .. } =
+            &mut entry.get_mut().request
+        {
+            *asked = Some(self.arrivals);
+        }
+        true
+    }
+}

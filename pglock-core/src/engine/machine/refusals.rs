@@ -1,0 +1,268 @@
+//! Statements that the server refused, and what was done of them all the same.
+
+use std::collections::HashSet;
+
+use super::State;
+use crate::driver::{Holding, Reason};
+use crate::engine::machine::event::{Effects, HoldId, Moment, Refusal, SessionId};
+use crate::engine::machine::key::Release;
+use crate::engine::machine::sessions::{Op, Ops, Phase};
+use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// What becomes of the operations of a refused statement that were not done.
+#[derive(Clone, Copy)]
+enum Verdict<'a> {
+    /// Several were not: they are sent again, in smaller statements.
+    Again,
+    /// The server refuses the only one.
+    Refused(&'a Refusal),
+    /// Nothing was refused.
+    Missed,
+}
+
+impl State {
+    pub(super) fn refused(
+        &mut self,
+        id: SessionId,
+        refusal: Refusal,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let is_cancelled = refusal.reason == Reason::Cancelled;
+        session.phase = match &mut session.phase {
+            Phase::Running(ops) => match std::mem::take(ops)[..] {
+                [Op::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
+                    session.cancel_since = None;
+                    self.sessions.rest(id, now);
+                    return self.with(key, now, fx, |e, cx| e.waited(id, Some(&refusal), cx));
+                }
+                [failed @ Op::Lock { .. }] => {
+                    session.phase = Phase::CleanUp { failed, refusal, running: false };
+                    return self.sessions.renew_lease(id, now);
+                }
+                ref ops => {
+                    let doubtful = Ops::from_slice(ops);
+                    Phase::Reconcile { doubtful, refusal: Some(refusal), running: false }
+                }
+            },
+            Phase::Looking(looks) if is_cancelled => {
+                session.looks.append(looks);
+                Phase::Idle
+            }
+            Phase::Looking(looks) => {
+                Self::fail_looks(std::mem::take(looks), &refusal.error, fx);
+                Phase::Idle
+            }
+            // Whether it is in order still is for its lease to tell.
+            Phase::Reconcile { doubtful, .. } if doubtful.is_empty() => Phase::Idle,
+            Phase::Reconcile { running, .. } | Phase::CleanUp { running, .. } if is_cancelled => {
+                *running = false;
+                return;
+            }
+            // Not even the clean-up works: when in doubt, close.
+            _ => return self.doubt(id, refusal.error, now, fx),
+        };
+    }
+
+    /// Settles the operations of a failed statement by what the session turns out to hold.
+    pub(super) fn reconcile(
+        &mut self,
+        id: SessionId,
+        held: Vec<Holding>,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let mut found: HashSet<_> = held.iter().copied().collect();
+        let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
+        let kept = self.undo_downgrades(id, &held, now, fx);
+        // What it held before it must hold still, but for what it was giving back.
+        for (key, entry) in &self.entries {
+            for hold in entry.holds.iter().filter(|hold| hold.session == id) {
+                if !take(*key, hold.mode) && hold.release != Release::Sent {
+                    return self.doubt(id, missing(), now, fx);
+                }
+            }
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let phase = std::mem::replace(&mut session.phase, Phase::Running(Ops::new()));
+        let Phase::Reconcile { doubtful, refusal, .. } = phase else {
+            return;
+        };
+        let taken: Vec<_> = doubtful
+            .iter()
+            .map(|op| match op {
+                Op::Try { key, mode } | Op::Lock { key, mode } => take(*key, *mode),
+                _ => false,
+            })
+            .collect();
+        let mut strays: Vec<_> = found.into_iter().collect();
+        strays.sort_unstable_by_key(|stray| (stray.key, stray.mode));
+        let undone: Ops = doubtful
+            .iter()
+            .zip(&taken)
+            .filter(|(op, taken)| !**taken && self.is_undone(op, &held, &kept))
+            .map(|(op, _)| *op)
+            .collect();
+        let verdict = match &refusal {
+            Some(refusal) if undone.len() > 1 => {
+                self.send_again(id, &undone, doubtful.len(), refusal.reason);
+                Verdict::Again
+            }
+            Some(refusal) => Verdict::Refused(refusal),
+            None => Verdict::Missed,
+        };
+        for (op, taken) in doubtful.iter().zip(taken) {
+            match taken || !undone.contains(op) {
+                true => self.done(id, *op, true, now, fx),
+                false => self.not_done(id, *op, verdict, now, fx),
+            }
+        }
+        for Holding { key, mode } in strays {
+            let forget = Op::Forget { key, mode };
+            match verdict {
+                Verdict::Refused(refusal)
+                    if refusal.reason != Reason::Cancelled && undone.contains(&forget) =>
+                {
+                    self.retire(id, now, fx);
+                }
+                // Before anything else is done with the key.
+                _ => self.sessions.push_first(id, forget),
+            }
+        }
+        match self.sessions.get_mut(id) {
+            Some(session) if doubtful.is_empty() => {
+                session.phase = Phase::Idle;
+                let heartbeat = Some(session.sent);
+                self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
+            }
+            _ => self.sessions.rest(id, now),
+        }
+    }
+
+    /// The session has a lock that it cannot give back: a try or a probe of that key would be let
+    /// past a writer that waits. What it was to ask for is asked for by another one.
+    fn retire(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        for key in self.sessions.retire(id) {
+            self.with(key, now, fx, |entry, cx| entry.request_missed(id, cx));
+        }
+    }
+
+    /// Whether an operation that has taken nothing may not have been done.
+    fn is_undone(&self, op: &Op, held: &[Holding], kept: &[(LockKey, HoldId)]) -> bool {
+        let is_held = |key, mode| held.contains(&Holding { key, mode });
+        match *op {
+            Op::Try { .. } | Op::Probe { .. } | Op::Lock { .. } | Op::Cancel { .. } => true,
+            Op::Unlock { key, hold, .. } => self.has(key, hold, is_held),
+            Op::Downgrade { key, hold } => kept.contains(&(key, hold)),
+            Op::Forget { key, mode } => is_held(key, mode),
+            Op::Ping => false,
+        }
+    }
+
+    /// Sends what was not done once more, before anything else, in smaller statements: one of these
+    /// operations is at fault, and the others shall not suffer from it.
+    fn send_again(&mut self, id: SessionId, undone: &[Op], refused: usize, reason: Reason) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && reason != Reason::Cancelled
+        {
+            session.narrow(refused);
+        }
+        for op in undone.iter().rev() {
+            // Entries see to the others.
+            if let Op::Try { .. } | Op::Probe { .. } | Op::Cancel { .. } = op {
+                self.sessions.push_first(id, *op);
+            }
+        }
+    }
+
+    fn not_done(
+        &mut self,
+        id: SessionId,
+        op: Op,
+        verdict: Verdict<'_>,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        match (op, verdict) {
+            (Op::Unlock { key, hold, .. }, Verdict::Refused(refusal)) => {
+                self.with(key, now, fx, |entry, cx| entry.unlock_refused(hold, refusal, cx));
+            }
+            (Op::Unlock { key, hold, .. }, _) => {
+                self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
+            }
+            (Op::Downgrade { key, hold }, Verdict::Again) => {
+                self.with(key, now, fx, |entry, cx| entry.downgrade_again(hold, cx));
+            }
+            (Op::Downgrade { key, hold }, Verdict::Refused(refusal)) => {
+                let reason = refusal.reason;
+                self.with(key, now, fx, |entry, cx| entry.downgrade_refused(hold, reason, cx));
+            }
+            (_, Verdict::Again) => {}
+            (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
+                self.with(key, now, fx, |entry, cx| entry.request_refused(id, refusal, cx));
+            }
+            // The server took it back while its answer was on the way: ask again.
+            (Op::Lock { key, .. }, _) => {
+                self.with(key, now, fx, |entry, cx| entry.request_missed(id, cx));
+            }
+            (Op::Cancel { .. }, Verdict::Refused(refusal))
+                if refusal.reason == Reason::Cancelled =>
+            {
+                self.sessions.push_first(id, op);
+            }
+            (Op::Cancel { target, .. }, Verdict::Refused(refusal)) => {
+                self.sessions.cancel_refused(id, target, &refusal.error, fx);
+            }
+            _ => {}
+        }
+    }
+
+    /// Of the operations that may have been done, those that turned a write lock into a read lock
+    /// and were not.
+    fn undo_downgrades(
+        &mut self,
+        id: SessionId,
+        held: &[Holding],
+        now: Moment,
+        fx: &mut Effects,
+    ) -> Vec<(LockKey, HoldId)> {
+        let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
+        else {
+            return Vec::new();
+        };
+        let undone: Vec<_> = doubtful
+            .iter()
+            .filter_map(|op| match *op {
+                Op::Downgrade { key, hold } => Some((key, hold)),
+                _ => None,
+            })
+            .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
+            .collect();
+        for (key, hold) in &undone {
+            self.with(*key, now, fx, |entry, _| entry.not_downgraded(*hold));
+        }
+        undone
+    }
+
+    /// Whether the server has this hold still.
+    fn has(&self, key: LockKey, id: HoldId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
+        let entry = self.entries.get(&key);
+        let hold = entry.and_then(|entry| entry.holds.iter().find(|hold| hold.id == id));
+        hold.is_some_and(|hold| is_held(key, hold.mode))
+    }
+}
+
+/// Though it is the session that it was granted to.
+pub(super) fn missing() -> Error {
+    Error::new(
+        ErrorKind::Connection,
+        "a lock that the session held is gone: something else gave it back in the same server session",
+    )
+}

@@ -1,0 +1,205 @@
+//! The sessions of the machine: what each is doing, and which one to use for what.
+
+pub(super) mod acknowledgement;
+mod cancel;
+mod choice;
+mod connection;
+mod lease;
+mod line;
+mod lock_cap;
+mod outage;
+mod probe;
+mod rotation;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+pub(super) use self::lock_cap::Claims;
+use self::outage::Outage;
+pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
+use super::config::Limits;
+use super::event::{Effect, Effects, Moment, Server, SessionId};
+pub(super) use super::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
+use crate::key::LockKey;
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub(super) limits: Limits,
+    table: BTreeMap<SessionId, Session>,
+    next_id: u32,
+    /// Keys that want a waiting session, by lane, first come first served.
+    pub(super) line: BTreeMap<Place, Standing>,
+    next_place: u64,
+    /// When to look next whether waits must make room for keys in line.
+    next_rotation: Option<Moment>,
+    alarms: BinaryHeap<Reverse<(Moment, Alarm)>>,
+    /// Attempts to connect, or sessions without one good answer, since the last good answer.
+    failures: u32,
+    not_before: Moment,
+    outage: Outage,
+    /// When the last question was sent that a session has answered about what it holds.
+    pub(super) heartbeat: Option<Moment>,
+    /// What the session that was opened last has learnt.
+    pub(super) server: Option<Server>,
+    /// Locks at the server.
+    pub(super) claims: Claims,
+    /// Keys that are asked for once the locks asked for now leave room below the cap.
+    pub(super) parked: VecDeque<LockKey>,
+    /// Callers that wait.
+    pub(super) queued: usize,
+    pub(super) counts: Counts,
+    random: u64,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) grants: u64,
+    pub(super) hand_overs: u64,
+    pub(super) losses: u64,
+    pub(super) reconnects: u64,
+    /// Sessions that have ended unasked and were not replaced yet.
+    pub(super) missing: u64,
+}
+
+/// Where a key stands in line for a waiting session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Place {
+    pub(super) lane: usize,
+    number: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Alarm {
+    Poll(LockKey),
+    Share(LockKey),
+    GiveBack(LockKey),
+    CancelAgain(SessionId),
+    Connect,
+    Lease(SessionId),
+    Wait(SessionId),
+    CloseIdle(SessionId),
+    /// The figures of an outage are to be published.
+    Report,
+    Rotate,
+}
+
+impl Sessions {
+    pub(super) fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            table: BTreeMap::new(),
+            next_id: 0,
+            line: BTreeMap::new(),
+            next_place: 0,
+            next_rotation: None,
+            alarms: BinaryHeap::new(),
+            failures: 0,
+            not_before: Moment::ZERO,
+            outage: Outage::default(),
+            heartbeat: None,
+            server: None,
+            claims: Claims::default(),
+            parked: VecDeque::new(),
+            queued: 0,
+            counts: Counts::default(),
+            random: seed | 1,
+        }
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.table.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.table.iter().map(|(id, session)| (*id, session))
+    }
+
+    pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.iter().filter(move |(_, session)| session.role == role)
+    }
+
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.table.keys().copied().collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.table.remove(&id)
+    }
+
+    /// Queues an operation; the session is told that it has something to do.
+    pub(super) fn push(&mut self, id: SessionId, op: Op, fx: &mut Effects) {
+        let session = self.table.get_mut(&id).expect("operations go to sessions of the table");
+        session.outbox.push_back(op);
+        // A running session asks for its next job by itself.
+        if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
+            fx.push(Effect::Kick(id));
+        }
+    }
+
+    /// Queues an operation of a session that is about to ask for its next job.
+    pub(super) fn push_first(&mut self, id: SessionId, op: Op) {
+        let session = self.table.get_mut(&id);
+        let outbox = session.map(|session| &mut session.outbox);
+        if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&op)) {
+            outbox.push_front(op);
+        }
+    }
+
+    /// The session has a lock that it cannot give back: it takes no more, and ends with the last
+    /// one. Says which keys it was to ask for.
+    pub(super) fn retire(&mut self, id: SessionId) -> Vec<LockKey> {
+        let Some(session) = self.table.get_mut(&id) else {
+            return Vec::new();
+        };
+        session.doomed = true;
+        let mut keys = Vec::new();
+        session.outbox.retain(|op| match op {
+            Op::Try { key, .. } | Op::Probe { key } => {
+                keys.push(*key);
+                false
+            }
+            _ => true,
+        });
+        keys
+    }
+
+    /// Takes back a try that has not been sent.
+    pub(super) fn withdraw(&mut self, id: SessionId, key: LockKey) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.outbox.retain(|op| !matches!(op, Op::Try { key: tried, .. } if *tried == key));
+        }
+    }
+
+    pub(super) fn kick_all(&self, fx: &mut Effects) {
+        for (id, session) in &self.table {
+            if matches!(session.phase, Phase::Idle) {
+                fx.push(Effect::Kick(*id));
+            }
+        }
+    }
+
+    pub(super) fn alarm_at(&mut self, at: Moment, alarm: Alarm) {
+        self.alarms.push(Reverse((at, alarm)));
+    }
+
+    pub(super) fn next_alarm(&self) -> Option<Moment> {
+        self.alarms.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn due_alarm(&mut self, now: Moment) -> Option<(Moment, Alarm)> {
+        let Reverse((at, _)) = self.alarms.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.alarms.pop().map(|Reverse(alarm)| alarm)
+    }
+}

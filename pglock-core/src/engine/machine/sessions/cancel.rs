@@ -1,0 +1,140 @@
+//! Cancelling a wait: until the cancel has been answered, nothing else of the session may be hit by
+//! it. Where the role may not cancel, the connection of the session that waits is closed instead.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Alarm, Op, Phase, Sessions};
+use crate::engine::machine::config::WaitStrategy;
+use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::error::Error;
+
+/// Between two cancels of the same wait.
+const CANCEL_PAUSE: Duration = Duration::from_millis(20);
+
+impl Sessions {
+    /// Whether waits can be ended, as far as is known.
+    fn can_cancel(&self) -> bool {
+        self.server.is_none_or(|server| server.can_cancel)
+    }
+
+    /// Whether locks that other processes hold are waited for in the server's queue. A wait that
+    /// cannot be ended is better not begun.
+    pub(crate) fn waits_in_queue(&self) -> bool {
+        self.limits.wait == WaitStrategy::Queue && self.can_cancel()
+    }
+
+    /// Cancels at the server what the session is doing.
+    pub(crate) fn cancel(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        if !self.can_cancel() {
+            return self.drop_wait(target, fx);
+        }
+        let via = self.shared(now, fx);
+        let timeout = self.limits.cancel_timeout;
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels += 1;
+        if session.cancel_since.is_none() {
+            session.cancel_since = Some(now);
+            self.alarms.push(Reverse((now + timeout, Alarm::CancelAgain(target))));
+        }
+        let pid = session.pid;
+        self.push(via, Op::Cancel { target, pid }, fx);
+    }
+
+    pub(crate) fn cancel_answered(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels -= 1;
+        if session.is_being_cancelled() {
+            // It may have come before the wait had begun, and is forgotten then.
+            self.alarm_at(now + CANCEL_PAUSE, Alarm::CancelAgain(target));
+        } else {
+            fx.push(Effect::Kick(target));
+        }
+    }
+
+    /// Whether a cancel that is about to be sent still makes sense.
+    pub(crate) fn may_be_cancelled(&mut self, target: SessionId, fx: &mut Effects) -> bool {
+        if !self.can_cancel() {
+            self.cancel_not_sent(target, fx);
+            return false;
+        }
+        // The pid of a session that has gone may be another one's by now.
+        self.table.contains_key(&target)
+    }
+
+    /// The server refused to cancel: it would the next time.
+    pub(crate) fn cancel_refused(
+        &mut self,
+        via: SessionId,
+        target: SessionId,
+        error: &Error,
+        fx: &mut Effects,
+    ) {
+        if let Some(server) = &mut self.server
+            && std::mem::replace(&mut server.can_cancel, false)
+        {
+            fx.push(Effect::CancelRefused { session: via, error: error.clone() });
+        }
+        self.cancel_not_sent(target, fx);
+    }
+
+    fn cancel_not_sent(&mut self, target: SessionId, fx: &mut Effects) {
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels -= 1;
+        if session.is_being_cancelled() {
+            self.drop_wait(target, fx);
+        } else {
+            fx.push(Effect::Kick(target));
+        }
+    }
+
+    /// Closes the connection of a session whose wait cannot be cancelled.
+    fn drop_wait(&mut self, target: SessionId, fx: &mut Effects) {
+        if let Some(session) = self.table.get_mut(&target) {
+            session.phase = Phase::Closing;
+            fx.push(Effect::Abort(target));
+        }
+    }
+
+    pub(crate) fn cancel_again(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+        let timeout = self.limits.cancel_timeout;
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        match session.cancel_since {
+            Some(since) if session.is_being_cancelled() && now >= since + timeout => {
+                fx.push(Effect::Abort(target));
+            }
+            Some(_) if session.is_being_cancelled() && session.cancels == 0 => {
+                self.cancel(target, now, fx);
+            }
+            _ => {}
+        }
+    }
+
+    /// The session that was to cancel this one has gone.
+    pub(crate) fn cancel_vanished(
+        &mut self,
+        target: SessionId,
+        was_sent: bool,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.table.get_mut(&target) else {
+            return;
+        };
+        session.cancels -= 1;
+        session.doomed |= was_sent;
+        if session.is_being_cancelled() {
+            self.cancel(target, now, fx);
+        } else {
+            fx.push(Effect::Kick(target));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Which session takes an operation that answers at once.
+
+use super::{Role, Sessions};
+use crate::engine::machine::event::{Effects, Moment, SessionId};
+
+/// One to answer while another one is being asked: that is all that two sides can do at the same
+/// time.
+const BUSY_SESSIONS: usize = 2;
+
+impl Sessions {
+    /// The session for operations that answer at once; plans one if there is none.
+    ///
+    /// Few keys stay on one session and travel in one statement. While more is queued than that
+    /// session can soon send, another one takes the rest.
+    pub(crate) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
+        let limits = &self.limits;
+        let all = || self.of_role(Role::Shared);
+        let roomy = || all().filter(|(_, s)| s.is_usable() && s.load() < limits.keys_per_session);
+        let open = || roomy().filter(|(_, s)| s.is_open());
+        if let Some((id, _)) = open().find(|(_, s)| s.outbox.len() < limits.crowd) {
+            return id;
+        }
+        if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
+            // Who asks now does not wait until it is open.
+            self.one_more_shared(limits.shared_sessions.min(BUSY_SESSIONS), now, fx);
+            return id;
+        }
+        if let Some((id, _)) = roomy().next() {
+            return id;
+        }
+        if all().count() < limits.shared_sessions {
+            return self.plan(Role::Shared, now, fx);
+        }
+        let usable = all().filter(|(_, s)| s.is_usable());
+        match usable.min_by_key(|(_, s)| s.load()) {
+            Some((id, _)) => id,
+            None => self.plan(Role::Shared, now, fx),
+        }
+    }
+
+    /// Whether one more shared session is being opened; plans it if there are fewer than `bound`.
+    pub(crate) fn one_more_shared(&mut self, bound: usize, now: Moment, fx: &mut Effects) -> bool {
+        if self.has_just_failed(now) {
+            return false;
+        }
+        let shared = || self.of_role(Role::Shared);
+        if shared().all(|(_, s)| s.is_open()) {
+            if shared().count() >= bound {
+                return false;
+            }
+            self.plan(Role::Shared, now, fx);
+        }
+        true
+    }
+}

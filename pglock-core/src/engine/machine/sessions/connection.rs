@@ -1,0 +1,59 @@
+//! Connecting: one attempt at a time, with a pause after a failure.
+
+use std::time::Duration;
+
+use super::{Alarm, Phase, Role, Session, Sessions};
+use crate::engine::machine::event::{Effect, Effects, Moment, Server, SessionId};
+
+impl Sessions {
+    pub(super) fn plan(&mut self, role: Role, now: Moment, fx: &mut Effects) -> SessionId {
+        let id = SessionId(self.next_id);
+        self.next_id += 1;
+        self.table.insert(id, Session::planned(role, now));
+        self.connect_next(now, fx);
+        id
+    }
+
+    /// Connects the next planned session, if none is being connected and the pause after a failure
+    /// is over.
+    pub(crate) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
+        if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
+            return;
+        }
+        // A session for tries first: without one nothing goes on.
+        let planned = self.table.iter_mut().filter(|(_, s)| matches!(s.phase, Phase::Planned));
+        let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
+            return;
+        };
+        if now < self.not_before {
+            return self.alarm_at(self.not_before, Alarm::Connect);
+        }
+        session.phase = Phase::Opening;
+        session.sent = now;
+        fx.push(Effect::Open(*id));
+    }
+
+    pub(crate) fn note_opened(&mut self, server: Server) {
+        if self.counts.missing > 0 {
+            self.counts.missing -= 1;
+            self.counts.reconnects += 1;
+        }
+        self.server = Some(server);
+    }
+
+    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not
+    /// come in step.
+    pub(crate) fn note_failure(&mut self, now: Moment) {
+        let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
+        self.failures += 1;
+        self.not_before = now + self.jitter(pause);
+    }
+
+    /// Between half of it and all of it.
+    pub(crate) fn jitter(&mut self, pause: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        pause / 2 + pause.mul_f64((self.random >> 11) as f64 / (1_u64 << 54) as f64)
+    }
+}

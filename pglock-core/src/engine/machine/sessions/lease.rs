@@ -1,0 +1,150 @@
+//! How long a session is believed in: until the client lease has passed since something was sent to
+//! it that has been answered.
+
+use std::time::Duration;
+
+use super::{Alarm, Op, Phase, Role, Session, Sessions};
+use crate::engine::machine::config::Lease;
+use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::key::LockKey;
+
+impl Sessions {
+    /// The session has answered what was sent last.
+    pub(crate) fn confirm(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.confirmed = session.sent;
+        session.confirms.resolve(fx);
+        // To tell of each answer would cost more than it is worth.
+        if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
+            session.told = Some(session.confirmed);
+            fx.push(Effect::Confirmed { session: id, until: session.confirmed + lease.client });
+        }
+        self.watch_lease(id, now);
+    }
+
+    /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
+    pub(crate) fn renew_lease(&mut self, id: SessionId, now: Moment) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.confirmed = now;
+        }
+        self.watch_lease(id, now);
+    }
+
+    /// Sets the alarm of the session's lease, if none is set.
+    pub(crate) fn watch_lease(&mut self, id: SessionId, now: Moment) {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        if !session.has_lease() || std::mem::replace(&mut session.leased, true) {
+            return;
+        }
+        let at = session.next_look(lease, now);
+        self.alarm_at(at, Alarm::Lease(id));
+    }
+
+    /// It is time to ask the session, or to give it up: true.
+    pub(crate) fn lease_is_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> bool {
+        let lease = self.limits.lease;
+        let Some(session) = self.table.get_mut(&id) else {
+            return false;
+        };
+        session.leased = false;
+        if !session.has_lease() {
+            return false;
+        }
+        if now >= session.confirmed + lease.client {
+            return true;
+        }
+        if now >= session.asked + lease.heartbeat && !session.beat {
+            session.beat = true;
+            if matches!(session.phase, Phase::Idle) {
+                fx.push(Effect::Kick(id));
+            }
+        }
+        self.watch_lease(id, now);
+        false
+    }
+
+    /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says
+    /// nothing.
+    pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
+        self.rotate_at(now + self.limits.turn);
+        if let Some(session) = self.table.get_mut(&id)
+            && !std::mem::replace(&mut session.patient, true)
+        {
+            self.alarm_at(now + self.limits.lease.client, Alarm::Wait(id));
+        }
+    }
+
+    /// The key that the session waits for, if it is time to look whether it does.
+    pub(crate) fn is_to_be_looked_for(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
+        let lease = self.limits.lease;
+        let session = self.table.get_mut(&id)?;
+        let key = session.awaited();
+        session.patient = key.is_some();
+        let is_due = session.has_waited_for(lease.client, now);
+        let since = if is_due { now } else { session.sent };
+        if key.is_some() {
+            self.alarm_at(since + lease.client, Alarm::Wait(id));
+        }
+        key.filter(|_| is_due)
+    }
+
+    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else
+    /// tells whether they live.
+    pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
+        let silent = |s: &Session| s.has_waited_for(self.limits.lease.client, now);
+        self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
+    }
+}
+
+impl Session {
+    /// Whether the wait has lasted so long that what it was granted must be confirmed.
+    pub(crate) fn is_stale(&self, lease: Lease, now: Moment) -> bool {
+        now >= self.sent + lease.heartbeat
+    }
+
+    /// A session that waits for a lock is silent as long as the lock is not free, and holds
+    /// nothing.
+    fn has_lease(&self) -> bool {
+        self.is_open() && !matches!(self.phase, Phase::Closing) && !self.waits_for_a_lock()
+    }
+
+    fn waits_for_a_lock(&self) -> bool {
+        self.awaited().is_some()
+    }
+
+    /// The key that it waits for.
+    pub(crate) fn awaited(&self) -> Option<LockKey> {
+        match &self.phase {
+            Phase::Running(ops) if self.role == Role::Waiting => match ops[..] {
+                [Op::Lock { key, .. }] => Some(key),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it waited for a lock at that time, and had for so long.
+    pub(crate) fn has_waited_for(&self, time: Duration, now: Moment) -> bool {
+        self.waits_for_a_lock() && now >= self.sent + time
+    }
+
+    /// The key that it waits for and since when, unless the wait is being given up.
+    pub(super) fn waits_since(&self) -> Option<(LockKey, Moment)> {
+        let key = self.awaited().filter(|_| self.cancel_since.is_none())?;
+        Some((key, self.sent))
+    }
+
+    fn next_look(&self, lease: Lease, now: Moment) -> Moment {
+        let end = self.confirmed + lease.client;
+        match self.beat {
+            true => end.min(now + lease.heartbeat),
+            false => end.min(self.asked + lease.heartbeat).max(now),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Sessions that wait for one key each, and the keys in line for them.
+
+use super::{Alarm, Phase, Place, Role, Session, Sessions};
+use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+
+impl Sessions {
+    /// An open waiting session that does and holds nothing.
+    pub(crate) fn free_waiting(&self) -> Option<SessionId> {
+        self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
+    }
+
+    /// Whether a waiting session is free, or will be once it is connected.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.waiting().any(Session::is_about_to_be_free)
+            || self.at_hand() > self.line.len()
+            || self.waiting().count() < self.limits.waiting_sessions
+    }
+
+    pub(crate) fn leave_line(&mut self, place: Place) {
+        self.line.remove(&place);
+    }
+
+    /// Plans waiting sessions for the keys in line, within the bound.
+    pub(crate) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
+        let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
+        for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
+            self.plan(Role::Waiting, now, fx);
+        }
+    }
+
+    /// How many waiting sessions are free, or will be once they are connected or have answered.
+    fn at_hand(&self) -> usize {
+        self.waiting().filter(|s| s.is_about_to_be_free() || !s.is_open()).count()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Session> {
+        self.of_role(Role::Waiting).map(|(_, session)| session)
+    }
+
+    /// A session has become idle. If it is not needed, it is closed after a while.
+    pub(crate) fn rest(&mut self, id: SessionId, now: Moment) {
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        session.phase = Phase::Idle;
+        session.idle_since = now;
+        if session.held == 0 && !std::mem::replace(&mut session.watched, true) {
+            self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
+        }
+    }
+
+    pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let idle_timeout = self.limits.idle_timeout;
+        let soon = now + self.limits.lease.heartbeat / 8;
+        let shared = self.of_role(Role::Shared).filter(|(_, s)| s.is_open() && s.is_usable());
+        let only_one = shared.count() == 1;
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        let is_needed = session.role == Role::Shared && only_one;
+        session.watched = !is_needed && session.is_at_hand() && session.held == 0;
+        let due = session.idle_since + idle_timeout;
+        let is_idle = matches!(session.phase, Phase::Idle) && session.is_spare();
+        if session.watched && is_idle && now >= due {
+            session.phase = Phase::Closing;
+            fx.push(Effect::Kick(id));
+        } else if session.watched {
+            // If it is due, its heartbeat is on the way, or somebody wanted something of it and may
+            // not any more.
+            self.alarm_at(due.max(soon), Alarm::CloseIdle(id));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Outages: there is no session to ask for locks, though there was one before or one is wanted.
+
+use std::time::Duration;
+
+use super::{Alarm, Phase, Role, Session, Sessions};
+use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::error::{Error, ErrorKind};
+
+/// What is known of an outage, or of the last one.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    /// Since when there is no session to ask. The outage ends with the first good answer.
+    since: Option<Moment>,
+    /// What went wrong last. A good answer makes it history.
+    trouble: Option<Trouble>,
+    /// When the manager is called next to publish its figures.
+    report_at: Moment,
+}
+
+#[derive(Debug)]
+enum Trouble {
+    /// The last session to ask has ended.
+    Lost(Error),
+    /// Connecting has failed, or the new session was of no use.
+    Failed(Error),
+}
+
+impl Sessions {
+    /// Whether there is a session to ask for locks.
+    pub(crate) fn is_connected(&self) -> bool {
+        let mut shared = self.of_role(Role::Shared);
+        shared.any(|(_, s)| s.is_open() && !matches!(s.phase, Phase::Closing))
+    }
+
+    /// How long there has been no session to ask, though there should be one.
+    pub(crate) fn down_for(&self, now: Moment) -> Option<Duration> {
+        self.outage.since.map(|since| now.saturating_sub(since))
+    }
+
+    /// A session could not be opened, or has ended unasked. It is not in the table any more.
+    pub(crate) fn note_trouble(
+        &mut self,
+        id: SessionId,
+        session: &Session,
+        error: &Error,
+        now: Moment,
+        fx: &mut Effects,
+    ) {
+        let was_asked = matches!(session.phase, Phase::Planned | Phase::Closing);
+        if session.role != Role::Shared || was_asked || self.is_connected() {
+            return;
+        }
+        let trouble = if session.has_failed() { Trouble::Failed } else { Trouble::Lost };
+        self.outage.trouble = Some(trouble(error.clone()));
+        if self.outage.since.is_none() {
+            self.outage.since = Some(now);
+            self.set_report(now);
+            fx.push(Effect::Down { session: id, error: error.clone() });
+        }
+    }
+
+    /// The session has given a good answer: connecting works, which the opening alone does not
+    /// show.
+    pub(crate) fn note_answer(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+        let Some(session) = self.table.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut session.answered, true) {
+            return;
+        }
+        self.failures = 0;
+        if session.role == Role::Shared {
+            self.outage.trouble = None;
+            if let Some(since) = self.outage.since.take() {
+                fx.push(Effect::Up { session: id, down_for: now.saturating_sub(since) });
+            }
+        }
+    }
+
+    /// The first question of a session that was opened in an outage comes at once, so that its
+    /// answer ends the outage.
+    pub(crate) fn ask_at_once_in_outage(&mut self, id: SessionId) {
+        let is_down = self.outage.since.is_some();
+        if let Some(session) = self.table.get_mut(&id) {
+            session.beat |= is_down && session.outbox.is_empty() && session.looks.is_empty();
+        }
+    }
+
+    /// While nothing else happens, figures are published once per heartbeat all the same.
+    fn set_report(&mut self, now: Moment) {
+        self.outage.report_at = now + self.limits.lease.heartbeat;
+        self.alarm_at(self.outage.report_at, Alarm::Report);
+    }
+
+    /// The manager has been called, and publishes. Alarms of an earlier outage call it, too.
+    pub(crate) fn report(&mut self, at: Moment, now: Moment) {
+        if self.outage.since.is_some() && self.outage.report_at == at {
+            self.set_report(now);
+        }
+    }
+
+    pub(crate) fn end_outage(&mut self) {
+        self.outage = Outage::default();
+    }
+
+    /// Opens a session to ask, if there was one before and there is none: nobody need ask for a
+    /// lock first.
+    pub(crate) fn stay_connected(&mut self, now: Moment, fx: &mut Effects) {
+        if self.server.is_some() && self.of_role(Role::Shared).next().is_none() {
+            self.plan(Role::Shared, now, fx);
+        }
+    }
+
+    /// Whether a session to ask has answered anything that was sent since then.
+    pub(crate) fn has_answered_since(&self, since: Moment) -> bool {
+        self.of_role(Role::Shared).any(|(_, s)| s.is_open() && s.confirmed >= since)
+    }
+
+    /// What a caller is told whose time has run out without a session to ask.
+    pub(crate) fn why_not_connected(&self) -> Error {
+        match &self.outage.trouble {
+            Some(Trouble::Failed(error)) => {
+                error.clone().and_then("no connection could be made within the given time")
+            }
+            Some(Trouble::Lost(error)) => error
+                .clone()
+                .and_then("connecting again has taken longer than the given time")
+                .of_kind(ErrorKind::Connection),
+            None => Error::new(
+                ErrorKind::Connection,
+                "connecting to the server has taken longer than the given time",
+            ),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Sessions that can ask for another one whether a writer waits.
+
+use super::{Phase, Role, Session, Sessions};
+use crate::engine::machine::event::{Effects, Moment, SessionId};
+
+impl Sessions {
+    /// A session, open now, on which the probe for a key held by `holders` means something.
+    pub(crate) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
+        let answers = |s: &Session| s.is_at_hand() || matches!(s.phase, Phase::Running(_));
+        let mut shared = self.of_role(Role::Shared);
+        shared.find(|(id, s)| s.is_usable() && answers(s) && !holders(*id)).map(|(id, _)| id)
+    }
+
+    /// Whether one more shared session will be there soon; plans it if there is room.
+    pub(crate) fn may_probe(&mut self, now: Moment, fx: &mut Effects) -> bool {
+        self.one_more_shared(self.limits.shared_sessions, now, fx)
+    }
+
+    /// Whether an attempt to connect has failed, and the next one must wait.
+    pub(crate) fn has_just_failed(&self, now: Moment) -> bool {
+        now < self.not_before
+    }
+}

@@ -1,0 +1,186 @@
+//! More keys than waiting sessions: which key gets a session next, and which wait makes room.
+//!
+//! A key that others pass on in the server's queue is never free when it is polled, so every key
+//! must wait in that queue at times, and for long enough. So the waiting sessions are lanes. The
+//! first one lets each key wait for one turn, the next one for four turns, and so on. A key whose
+//! turn was in vain goes on to the next lane, or has a longer turn in the last one. A key that
+//! others pass on quickly is granted quickly, whoever else waits for hours; no stream of such keys
+//! cuts the long turns of others short; and keys that nobody passes on change places rarely.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::{Alarm, Place, Role, Sessions};
+use crate::engine::machine::event::{Moment, SessionId};
+use crate::key::LockKey;
+
+/// The lanes that keys in line tell apart.
+const LANES: usize = 4;
+/// How many turns in vain make the next one longer.
+pub(crate) const MOST_TURNS: u8 = 4;
+
+/// A key in line for a waiting session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    key: LockKey,
+    pub(crate) since: Moment,
+}
+
+/// A wait that makes room for a key in line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) session: SessionId,
+    pub(crate) key: LockKey,
+    /// It had all the time that it is due.
+    pub(crate) is_over: bool,
+}
+
+type Lanes<T> = SmallVec<[T; LANES]>;
+
+impl Sessions {
+    /// Puts the key in line for a waiting session. So many of its turns were in vain.
+    pub(crate) fn stand_in_line(&mut self, key: LockKey, turns: u8, now: Moment) -> Place {
+        let lane = usize::from(turns).min(LANES - 1);
+        let place = Place { lane, number: self.next_place };
+        self.next_place += 1;
+        self.line.insert(place, Standing { key, since: now });
+        self.rotate_at(now + self.limits.patience_in_line());
+        place
+    }
+
+    /// The key that the free session goes to, unless it is trying just now: of those that wait for
+    /// its lane, the first one. Otherwise one that waits for another lane.
+    pub(crate) fn next_in_line(
+        &self,
+        session: SessionId,
+        now: Moment,
+        wants: impl Fn(LockKey) -> bool,
+    ) -> Option<(Place, LockKey)> {
+        let first = |lane: usize| {
+            let mut line = self.line.range(places(lane));
+            line.find(|(_, standing)| wants(standing.key)).map(|(place, s)| (*place, s.key))
+        };
+        let lanes = self.lanes(now);
+        let own = lanes.iter().position(|id| *id == session).unwrap_or(0);
+        let served = served_first(own, lanes.len());
+        let longest = served.clone().filter_map(first).min_by_key(|(place, _)| place.number);
+        // One that is trying just now wants the session in a moment.
+        if longest.is_none() && self.line.range(places_of(served)).next().is_some() {
+            return None;
+        }
+        longest.or_else(|| (0..LANES).find_map(first))
+    }
+
+    /// Chooses the waits that make room now, and sets the alarm for the next ones. `turns` tells
+    /// how many turns of a key were in vain.
+    pub(crate) fn make_room(&mut self, now: Moment, turns: impl Fn(LockKey) -> u8) -> Lanes<Turn> {
+        let limits = &self.limits;
+        let (mut in_line, is_all) = self.unserved(now);
+        // Lanes may change meanwhile.
+        let mut next = now + limits.turn * 2;
+        let mut chosen = Lanes::new();
+        let lanes = self.lanes(now);
+        for (lane, session) in lanes.iter().enumerate() {
+            let served = served_first(lane, lanes.len()).end;
+            let Some((key, since)) = self.get(*session).and_then(|s| s.waits_since()) else {
+                continue;
+            };
+            if self.line.range(places_of(0..served)).next().is_none() {
+                continue;
+            }
+            let full = limits.turn_after(turns(key));
+            let is_last = served == LANES;
+            let due = since + if is_last { full } else { full.min(limits.turn_after(lane as u8)) };
+            let waits = in_line[..served].iter_mut().rev().find(|count| **count > 0);
+            match waits {
+                Some(count) if now >= due => {
+                    *count -= 1;
+                    chosen.push(Turn { session: *session, key, is_over: now >= since + full });
+                }
+                _ => next = next.min(due),
+            }
+        }
+        let soon = now + limits.patience_in_line();
+        self.rotate_at(if chosen.is_empty() && is_all { next.max(soon) } else { soon });
+        chosen
+    }
+
+    /// How many keys of each lane have stood in line for long, except as many as will be served
+    /// soon, and whether none will.
+    fn unserved(&self, now: Moment) -> ([usize; LANES], bool) {
+        let patience = self.limits.patience_in_line();
+        let waits = |s: &Standing| now >= s.since + patience;
+        let count = |lane| self.line.range(places(lane)).take_while(|(_, s)| waits(s)).count();
+        let mut counts: [usize; LANES] = std::array::from_fn(count);
+        let failing = self.has_just_failed(now);
+        let soon = self.of_role(Role::Waiting).filter(|(_, s)| {
+            s.is_about_to_be_free() || s.cancel_since.is_some() || !s.is_open() && !failing
+        });
+        let soon = soon.count();
+        for _ in 0..soon {
+            if let Some(count) = counts.iter_mut().find(|count| **count > 0) {
+                *count -= 1;
+            }
+        }
+        (counts, soon == 0)
+    }
+
+    /// Waiting sessions that have held a lock for long become shared ones, within the bounds, so
+    /// that others take their place.
+    pub(crate) fn share_holders(&mut self, now: Moment) {
+        // Beyond the cap, only waiting sessions may hold locks.
+        if self.is_at_cap() {
+            return;
+        }
+        let shared = self.of_role(Role::Shared).count();
+        let room = self.limits.shared_sessions.saturating_sub(shared);
+        let room = room.min(self.unserved(now).0.iter().sum());
+        let turn = self.limits.turn;
+        let holders = self.table.values_mut().filter(|s| s.has_held_for(turn, now) && !s.doomed);
+        for session in holders.filter(|s| s.role == Role::Waiting).take(room) {
+            session.role = Role::Shared;
+        }
+    }
+
+    /// The open waiting sessions, in order, but for those that have held a lock for long.
+    fn lanes(&self, now: Moment) -> Lanes<SessionId> {
+        let waits = self.of_role(Role::Waiting);
+        let lanes = waits.filter(|(_, s)| s.is_open() && !s.has_held_for(self.limits.turn, now));
+        lanes.map(|(id, _)| id).collect()
+    }
+
+    /// Sets the alarm, unless it is set for an earlier time.
+    pub(crate) fn rotate_at(&mut self, at: Moment) {
+        let is_earlier = self.next_rotation.is_none_or(|next| at < next);
+        if is_earlier && self.limits.waiting_sessions > 0 && !self.line.is_empty() {
+            self.next_rotation = Some(at);
+            self.alarm_at(at, Alarm::Rotate);
+        }
+    }
+
+    /// Whether this is the alarm that was set last, and keys are in line.
+    pub(crate) fn is_to_rotate(&mut self, at: Moment) -> bool {
+        let is_last = self.next_rotation == Some(at);
+        if is_last {
+            self.next_rotation = None;
+        }
+        is_last && !self.line.is_empty()
+    }
+}
+
+/// All places in line for that lane.
+fn places(lane: usize) -> Range<Place> {
+    places_of(lane..lane + 1)
+}
+
+/// All places in line for those lanes.
+fn places_of(lanes: Range<usize>) -> Range<Place> {
+    Place { lane: lanes.start, number: 0 }..Place { lane: lanes.end, number: 0 }
+}
+
+/// Which keys have precedence in a lane. The last one serves all that have come so far.
+fn served_first(lane: usize, lanes: usize) -> Range<usize> {
+    let lane = lane.min(LANES - 1);
+    lane..if lane + 1 >= lanes { LANES } else { lane + 1 }
+}

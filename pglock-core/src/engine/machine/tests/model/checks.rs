@@ -1,0 +1,217 @@
+//! What must hold at any time.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::server::Pid;
+use super::world::{Link, Stage, World};
+use crate::driver::Operation;
+use crate::engine::machine::State;
+use crate::engine::machine::event::{Event, Patience, SessionId};
+use crate::engine::machine::key::{Hold, Release, Request, Why};
+use crate::engine::machine::sessions::{Claims, Phase, Role};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+impl World {
+    pub(super) fn check_request(&self, pid: Pid, operations: &[Operation]) {
+        assert!(operations.len() <= self.limits.batch);
+        for (nth, operation) in operations.iter().enumerate() {
+            match *operation {
+                Operation::Lock(..) => {
+                    assert_eq!(operations.len(), 1, "a wait comes alone");
+                    assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
+                }
+                Operation::Probe(key) => {
+                    let given_back =
+                        operations[..nth].contains(&Operation::Unlock(key, Mode::Read));
+                    let held = self.server.count(pid, key, Mode::Read) > 0 && !given_back;
+                    assert!(!held || self.faulty, "a holder is let past who waits");
+                }
+                Operation::Downgrade(key) => {
+                    let held = self.server.count(pid, key, Mode::Write) > 0;
+                    assert!(held || self.faulty, "what is to be a read lock is none yet");
+                }
+                Operation::Cancel(target) => {
+                    let is_cancel = |o: &Operation| matches!(o, Operation::Cancel(_));
+                    assert!(operations.iter().all(is_cancel), "cancels come with cancels only");
+                    let mut sessions = self.state.sessions.iter();
+                    assert!(
+                        sessions.any(|(_, s)| s.pid == target),
+                        "a session that has gone is not cancelled: the pid may be another one's"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn check(&self) {
+        for (key, guard) in self.reference.guards() {
+            let Some(link) = self.links.get(&guard.session).filter(|_| !guard.lost) else {
+                assert!(guard.lost, "{guard:?} of {key} has no session");
+                continue;
+            };
+            // A write lock does for readers, too.
+            let held = [guard.mode, Mode::Write].map(|mode| self.server.count(link.pid, key, mode));
+            assert!(
+                held.contains(&1) || link.stage == Stage::Broken,
+                "{guard:?} of {key} is not held by {link:?}"
+            );
+            assert!(
+                !link.lapsed || self.now >= link.believed,
+                "{guard:?} of {key} believes in a lock that the server has given away: {link:?}"
+            );
+        }
+        for (pid, holding, count) in self.server.held() {
+            assert_eq!(count, 1, "{pid} holds {holding:?} more than once");
+        }
+        self.check_machine();
+    }
+
+    fn check_machine(&self) {
+        let sessions = &self.state.sessions;
+        let count = |role| sessions.of_role(role).count();
+        // One that takes no more, but holds something still, has been replaced.
+        let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
+        assert!(usable <= self.limits.shared_sessions);
+        assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
+        let is_closed = self.reference.closed;
+        assert!(
+            is_closed || sessions.server.is_none() || count(Role::Shared) > 0,
+            "it stays connected"
+        );
+        let stats = self.state.stats(self.now);
+        assert!(
+            stats.connected || stats.down_for.is_some() || is_closed || sessions.server.is_none(),
+            "{stats:?}"
+        );
+        for (id, session) in sessions.iter() {
+            let entries = self.state.entries.values();
+            let holds = entries.flat_map(|entry| &entry.holds);
+            assert_eq!(session.held, holds.filter(|h| h.session == id).count());
+        }
+        for (key, entry) in &self.state.entries {
+            assert!(!entry.is_unused(), "{key} is of no use any more");
+            let seeks = matches!(entry.request, Request::Slot { why: Why::Busy(_), .. });
+            assert!(!seeks || entry.holds.is_empty(), "{key} is sought though it is held here");
+            assert!(
+                entry.holds.iter().all(Hold::is_seen_to),
+                "readers elsewhere are kept out for good"
+            );
+        }
+        assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+        self.check_rotation();
+        let mut claims = Claims::default();
+        for entry in self.state.entries.values() {
+            claims.change(Claims::default(), entry.claims());
+        }
+        assert_eq!(sessions.claims, claims);
+        let ours =
+            self.server.held().filter(|(pid, ..)| self.links.values().any(|l| l.pid == *pid));
+        let most =
+            self.limits.locks.unwrap_or(usize::MAX).saturating_add(self.limits.waiting_sessions);
+        assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
+    }
+
+    /// A key that has come for its first turn is not kept out by a wait that had its own.
+    fn check_rotation(&self) {
+        let (sessions, turn) = (&self.state.sessions, self.limits.turn);
+        let is_late = |since| self.now > since + turn * 4;
+        let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
+        let comes_free = waiting().any(|s| {
+            s.is_about_to_be_free()
+                || s.cancel_since.is_some()
+                || matches!(s.phase, Phase::Planned | Phase::Opening)
+        });
+        let first = waiting().find(|s| s.held == 0);
+        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.sent));
+        let starves = sessions.line.iter().any(|(place, s)| place.lane == 0 && is_late(s.since));
+        let excused = comes_free || !sessions.waits_in_queue();
+        assert!(excused || !stays || !starves, "{first:?} is not interrupted: {sessions:?}");
+    }
+
+    /// Whether guards here, what the server does not take back, and waits there take all locks that
+    /// this process may have.
+    pub(super) fn is_full(&self) -> bool {
+        let holds: HashSet<_> =
+            self.reference.guards().into_iter().map(|(key, guard)| (key, guard.hold)).collect();
+        let entries = self.state.entries.values();
+        let stuck = self.state.entries.values().flat_map(|entry| &entry.holds);
+        let stuck = stuck.filter(|hold| hold.release == Release::Refused);
+        let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
+        self.limits.locks.is_some_and(|cap| holds.len() + stuck.count() + waits.count() >= cap)
+    }
+
+    /// Notes what the server has granted: other processes are kept out from then on, however late a
+    /// caller here has it.
+    pub(super) fn note_holds(&mut self) {
+        for (key, entry) in &self.state.entries {
+            for hold in &entry.holds {
+                self.reference.held(*key, hold.id, self.now);
+            }
+        }
+    }
+
+    /// Notes who is in the way of callers who would not wait.
+    pub(crate) fn note_contention(&mut self) {
+        for (key, model) in &mut self.reference.keys {
+            let mut claims = self.server.claims(*key);
+            claims.retain(|(pid, _)| !is_ours(&self.state, &self.links, *key, *pid));
+            let mut earlier_waits = false;
+            let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
+            for caller in &mut model.waiting {
+                let others = claims.iter().map(|(_, mode)| *mode).chain(guards.clone());
+                caller.contended |=
+                    earlier_waits || { others }.any(|mode| !mode.is_compatible_with(caller.mode));
+                earlier_waits |= caller.patience == Patience::Wait;
+            }
+        }
+    }
+
+    pub(super) fn probes_answered(&self, event: &Event) -> BTreeSet<LockKey> {
+        let Event::Answered { session, answer } = event else {
+            return BTreeSet::new();
+        };
+        let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
+            return BTreeSet::new();
+        };
+        let results = answer.results(ops.len()).expect("the answer fits");
+        let free = ops.iter().zip(results).filter(|(_, done)| *done);
+        free.filter_map(|(op, _)| match op.to_operation() {
+            Operation::Probe(key) => Some(key),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The keys for which another session could be asked whether a writer waits.
+    pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
+        let sessions = &self.state.sessions;
+        let waiting = sessions.of_role(Role::Waiting);
+        let room = waiting.count() < self.limits.waiting_sessions;
+        let by_waiting =
+            sessions.waits_in_queue() && (sessions.free_waiting().is_some() || room && !is_tick);
+        let shared = || sessions.of_role(Role::Shared);
+        let to_come =
+            shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
+        let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
+        let askable = |key: &LockKey| {
+            let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
+            let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
+            by_waiting || by_opening || sessions.for_probe(holds_it).is_some()
+        };
+        self.keys.iter().copied().filter(askable).collect()
+    }
+}
+
+/// Whether a claim at the server is one that the machine knows and nobody here uses.
+fn is_ours(state: &State, links: &BTreeMap<SessionId, Link>, key: LockKey, pid: Pid) -> bool {
+    let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
+        return false;
+    };
+    state.entries.get(&key).is_some_and(|entry| {
+        entry.holds.iter().any(|h| h.session == *id)
+            || matches!(entry.request, Request::Wait { session, .. } if session == *id)
+            || matches!(entry.request, Request::Try { session, .. } if session == *id)
+    })
+}

@@ -1,0 +1,137 @@
+//! The end of every case: nothing goes wrong any more, so everybody must get through, and nothing
+//! may be left.
+
+use super::world::{REMOTE, World};
+use crate::engine::machine::event::Patience;
+
+/// Alarms until whatever can happen must have happened.
+const ROUNDS: usize = 400;
+const TURNS: usize = 2_000;
+
+impl World {
+    pub(crate) fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            for id in self.movable() {
+                if self.links.contains_key(&id) {
+                    self.turn(id, true);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn drain(mut self) {
+        self.come_to_rest();
+        self.end_faults();
+        self.serve_who_fits();
+        self.serve_everybody();
+        self.leave_nothing();
+        if !self.reference.closed {
+            self.close();
+        }
+        self.finish();
+    }
+
+    /// However long others keep what they hold, who tries is answered, and nobody waits at the
+    /// server for nobody here.
+    pub(crate) fn come_to_rest(&mut self) {
+        self.pass_time_until("callers that only try are answered", |world| {
+            let mut callers = world.reference.keys.values().flat_map(|key| &key.waiting);
+            callers.all(|caller| caller.patience != Patience::Try)
+        });
+        self.pass_time_until("waits that nobody wants are cancelled", |world| {
+            let wanted = |key| {
+                let model = world.reference.keys.get(&key);
+                model.is_some_and(|model| !model.waiting.is_empty())
+            };
+            let mut links = world.links.values();
+            links.all(|link| world.server.awaits(link.pid).is_none_or(wanted))
+        });
+    }
+
+    fn end_faults(&mut self) {
+        for pid in REMOTE {
+            self.server.end(pid);
+        }
+        self.refuses = None;
+        for _ in 0..4 {
+            self.reap_all();
+            self.settle();
+        }
+        // What has gone wrong already has been told by now, unless an attempt to connect has to be
+        // repeated.
+        self.faulty = self.reference.closed && self.faulty;
+    }
+
+    /// While guards are kept, everybody must be served whom they do not exclude.
+    fn serve_who_fits(&mut self) {
+        let blocked = |world: &mut Self| {
+            // Who found no room in time is served when there is.
+            world.is_full()
+                || world.reference.keys.values().all(|key| {
+                    let guards = || key.guards.iter().filter(|guard| !guard.lost);
+                    key.waiting.front().is_none_or(|first| {
+                        guards().any(|g| !g.mode.is_compatible_with(first.mode))
+                    })
+                })
+        };
+        self.pass_time_until("callers whom nobody excludes are served", blocked);
+    }
+
+    fn reap_all(&mut self) {
+        for nth in 0..8 {
+            self.reap(nth, nth % 2 == 0);
+        }
+    }
+
+    fn serve_everybody(&mut self) {
+        self.pass_time_until("everybody is served", |world| {
+            while let Some((key, guard)) = world.reference.guards().pop() {
+                world.release(key, guard.hold, true);
+                world.settle();
+            }
+            world.reference.unresolved().is_empty()
+        });
+    }
+
+    fn leave_nothing(&mut self) {
+        self.pass_time_until("nothing is left", |world| {
+            world.server.held().next().is_none() && world.state.entries.is_empty()
+        });
+        for link in self.links.values() {
+            assert!(!self.server.is_waiting(link.pid), "{link:?} waits in vain");
+        }
+    }
+
+    fn finish(&mut self) {
+        self.pass_time_until("the machine is finished", |world| world.state.is_finished());
+        assert!(self.server.held().next().is_none());
+        assert!(self.state.entries.is_empty());
+    }
+
+    /// Lets every session do what it can.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..TURNS {
+            match self.movable().first() {
+                Some(id) => self.turn(*id, true),
+                None => return,
+            }
+        }
+        panic!("the sessions never come to rest: {self:?}");
+    }
+
+    fn pass_time_until(&mut self, goal: &str, mut reached: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..ROUNDS {
+            self.settle();
+            // What went wrong before may have made the machine give up a session since.
+            self.reap_all();
+            if reached(self) {
+                return;
+            }
+            let Some(alarm) = self.state.alarm() else {
+                break;
+            };
+            self.advance(alarm.saturating_sub(self.now));
+        }
+        panic!("{goal}: not so: {self:?}");
+    }
+}

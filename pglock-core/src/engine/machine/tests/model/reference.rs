@@ -1,0 +1,240 @@
+//! What callers may expect: per key a queue of waiters and the holders, and how far a lock may pass
+//! along.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{HoldId, Moment, Patience, SessionId, WaiterId};
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+#[derive(Debug, Default)]
+pub(crate) struct Reference {
+    pub(crate) keys: BTreeMap<LockKey, Key>,
+    /// Who awaits the server's word that a lock is free.
+    pub(crate) confirms: Vec<Confirm>,
+    /// Who wants to know who holds the locks.
+    looking: Vec<WaiterId>,
+    pub(crate) closed: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Key {
+    pub(crate) waiting: VecDeque<Caller>,
+    pub(crate) guards: Vec<Guard>,
+    passed: HashMap<HoldId, Passed>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) id: WaiterId,
+    pub(crate) mode: Mode,
+    pub(crate) patience: Patience,
+    /// Somebody was in its way at some time.
+    pub(crate) contended: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Confirm {
+    id: WaiterId,
+    key: LockKey,
+    /// The guard had lost its lock before, whether anybody knew it or not.
+    lost: bool,
+    known: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    pub(crate) hold: HoldId,
+    pub(crate) session: SessionId,
+    pub(crate) mode: Mode,
+    pub(crate) lost: bool,
+}
+
+/// How often, and since when, a granted lock passes from caller to caller.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    times: u32,
+    since: Moment,
+}
+
+impl Reference {
+    pub(crate) fn acquire(&mut self, id: WaiterId, key: LockKey, mode: Mode, patience: Patience) {
+        let waiting = &mut self.keys.entry(key).or_default().waiting;
+        let contended = waiting.iter().any(|c| c.patience == Patience::Wait);
+        waiting.push_back(Caller { id, mode, patience, contended });
+    }
+
+    pub(crate) fn look(&mut self, id: WaiterId) {
+        self.looking.push(id);
+    }
+
+    pub(crate) fn looks(&self, id: WaiterId) -> bool {
+        self.looking.contains(&id)
+    }
+
+    /// Everybody who is not resolved yet.
+    pub(crate) fn unresolved(&self) -> Vec<(WaiterId, LockKey)> {
+        let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));
+        let confirms = self.confirms.iter().map(|c| (c.id, c.key));
+        // They have no key; any will do.
+        let looking = self.looking.iter().map(|id| (*id, LockKey::from(0)));
+        callers.chain(confirms).chain(looking).collect()
+    }
+
+    pub(crate) fn forget(&mut self, id: WaiterId) {
+        for key in self.keys.values_mut() {
+            key.waiting.retain(|caller| caller.id != id);
+        }
+        self.looking.retain(|looking| *looking != id);
+        self.take_confirm(id);
+    }
+
+    pub(crate) fn guards(&self) -> Vec<(LockKey, Guard)> {
+        let guards =
+            self.keys.iter().flat_map(|(key, k)| k.guards.iter().map(|g| (*key, g.clone())));
+        guards.collect()
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        key: LockKey,
+        hold: HoldId,
+        confirm: Option<WaiterId>,
+        has_ended: impl Fn(SessionId) -> bool,
+    ) {
+        let guards = &mut self.keys.entry(key).or_default().guards;
+        let at = guards.iter().position(|guard| guard.hold == hold);
+        let guard = guards.remove(at.expect("a guard is released once"));
+        let known = guard.lost;
+        let lost = known || has_ended(guard.session);
+        self.confirms.extend(confirm.map(|id| Confirm { id, key, lost, known }));
+    }
+
+    pub(crate) fn granted(
+        &mut self,
+        id: WaiterId,
+        hold: HoldId,
+        session: SessionId,
+        now: Moment,
+        limits: &Limits,
+        nobody_to_ask: &BTreeSet<LockKey>,
+    ) {
+        assert!(!self.closed, "nothing is granted after the close");
+        let (key, model, at) = self.find(id).expect("only who asked is granted");
+        let caller = model.waiting.remove(at).expect("it was found there");
+        let overtaken = model.waiting.range(..at).find(|earlier| {
+            earlier.patience == Patience::Wait || !earlier.mode.is_compatible_with(caller.mode)
+        });
+        assert!(overtaken.is_none(), "{caller:?} has overtaken {overtaken:?}");
+        let in_the_way = model
+            .guards
+            .iter()
+            .find(|guard| !guard.lost && !guard.mode.is_compatible_with(caller.mode));
+        assert!(in_the_way.is_none(), "{caller:?} was granted beside {in_the_way:?}");
+        let nobody_to_ask = nobody_to_ask.contains(&key);
+        model.pass(hold, caller.mode, now, limits, nobody_to_ask);
+        model.guards.push(Guard { hold, session, mode: caller.mode, lost: false });
+    }
+
+    /// The server has granted this, now or before.
+    pub(crate) fn held(&mut self, key: LockKey, hold: HoldId, now: Moment) {
+        let passed = &mut self.keys.entry(key).or_default().passed;
+        passed.entry(hold).or_insert(Passed { times: 0, since: now });
+    }
+
+    /// A probe has found no writer who waits.
+    pub(crate) fn probed(&mut self, key: LockKey, now: Moment) {
+        if let Some(model) = self.keys.get_mut(&key) {
+            model.renew(now);
+        }
+    }
+
+    pub(crate) fn busy(&mut self, id: WaiterId, refused: &BTreeSet<LockKey>) {
+        let (key, model, at) = self.find(id).expect("only who asked is refused");
+        let caller = model.waiting.remove(at).expect("it was found there");
+        assert_eq!(caller.patience, Patience::Try, "who waits is never refused");
+        let is_held = model.guards.iter().any(|guard| !guard.mode.is_compatible_with(caller.mode));
+        // What the server refuses to take back is not free.
+        let is_stuck = refused.contains(&key);
+        assert!(
+            caller.contended || is_held || is_stuck,
+            "{caller:?} was refused with nobody in its way"
+        );
+    }
+
+    /// True if that was to be expected, though nothing has gone wrong since.
+    pub(crate) fn failed(&mut self, id: WaiterId) -> bool {
+        if let Some(confirm) = self.take_confirm(id) {
+            return confirm.known;
+        }
+        if self.looks(id) {
+            self.forget(id);
+            return self.closed;
+        }
+        let (_, model, at) = self.find(id).expect("only who asked is told a failure");
+        model.waiting.remove(at);
+        false
+    }
+
+    pub(crate) fn released(&mut self, id: WaiterId) {
+        let confirm = self.take_confirm(id).expect("a release is confirmed once");
+        assert!(!confirm.lost, "{confirm:?} is confirmed");
+    }
+
+    /// Locks that guards believe to have by this session.
+    pub(crate) fn guarded_by(&self, session: SessionId) -> usize {
+        let guards = self.keys.values().flat_map(|key| &key.guards);
+        let holds = guards.filter(|guard| guard.session == session && !guard.lost);
+        holds.map(|guard| guard.hold.0).collect::<BTreeSet<_>>().len()
+    }
+
+    pub(crate) fn lost(&mut self, session: SessionId) {
+        let guards = self.keys.values_mut().flat_map(|key| &mut key.guards);
+        for guard in guards.filter(|guard| guard.session == session) {
+            guard.lost = true;
+        }
+    }
+
+    fn take_confirm(&mut self, id: WaiterId) -> Option<Confirm> {
+        let at = self.confirms.iter().position(|confirm| confirm.id == id)?;
+        Some(self.confirms.swap_remove(at))
+    }
+
+    fn find(&mut self, id: WaiterId) -> Option<(LockKey, &mut Key, usize)> {
+        self.keys.iter_mut().find_map(|(key, model)| {
+            let at = model.waiting.iter().position(|caller| caller.id == id)?;
+            Some((*key, model, at))
+        })
+    }
+}
+
+impl Key {
+    /// Notes the pass, which must be within the bounds.
+    fn pass(
+        &mut self,
+        hold: HoldId,
+        mode: Mode,
+        now: Moment,
+        limits: &Limits,
+        nobody_to_ask: bool,
+    ) {
+        let first = Passed { times: 0, since: now };
+        let passed = self.passed.entry(hold).or_insert(first);
+        let fresh = passed.times == 0
+            || passed.times <= limits.hand_over_count && now < passed.since + limits.hand_over_age;
+        if !fresh {
+            let may_join = mode == Mode::Read && nobody_to_ask;
+            assert!(may_join, "{hold:?} passes on beyond its bound: {passed:?} at {now:?}");
+            self.renew(now);
+        }
+        self.passed.entry(hold).or_insert(first).times += 1;
+    }
+
+    /// The readers may go on as if they had just been granted the lock.
+    fn renew(&mut self, now: Moment) {
+        for passed in self.passed.values_mut() {
+            *passed = Passed { times: 0, since: now };
+        }
+    }
+}

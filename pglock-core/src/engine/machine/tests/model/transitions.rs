@@ -1,0 +1,231 @@
+//! What may happen, and how often.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::server::Server;
+use super::world::{REMOTE, Stage, World};
+use crate::driver::Reason;
+use crate::engine::machine::event::Patience;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// What happens next. Numbers choose among what is there, modulo its count.
+#[derive(Clone, Debug)]
+pub(crate) enum Transition {
+    Acquire(usize, Mode, Patience),
+    Abandon(usize),
+    Release(usize, bool),
+    Look(Option<usize>),
+    Check,
+    /// One session makes one move.
+    Turn(usize, bool),
+    /// Every session makes that many moves.
+    Rounds(usize),
+    Advance(u64),
+    /// Time passes, and nothing else happens.
+    Rest,
+    Remote(usize, usize, Remote),
+    /// An operator cancels what a session is doing.
+    Operator {
+        nth: usize,
+        done: usize,
+        half: bool,
+    },
+    /// From now on, the server refuses operations on this key, or on none.
+    Refuse(Option<usize>, Reason),
+    /// From now on, sessions may cancel waits, or not.
+    MayCancel(bool),
+    Fault(Fault),
+    Close,
+}
+
+/// What another process does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Remote {
+    Try(Mode),
+    Wait(Mode),
+    Release,
+    GiveUp,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    OpenFails { permanent: bool },
+    Refuse { nth: usize, done: usize, half: bool },
+    Kill { nth: usize, executed: bool },
+    Cut { nth: usize },
+    Silence { nth: usize },
+    Reap { nth: usize, executed: bool },
+}
+
+/// `reads`: how many callers here want to read for one who wants to write.
+pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> {
+    let mode = |reads| prop_oneof![reads => Just(Mode::Read), 1 => Just(Mode::Write)];
+    let patience = prop_oneof![1 => Just(Patience::Try), 2 => Just(Patience::Wait)];
+    let nth = 0..12_usize;
+    let remote = prop_oneof![
+        2 => mode(1).prop_map(Remote::Try),
+        2 => mode(1).prop_map(Remote::Wait),
+        3 => Just(Remote::Release),
+        1 => Just(Remote::GiveUp),
+    ];
+    let reason = prop_oneof![Just(Reason::Itself), Just(Reason::Unknown)];
+    let choices = prop_oneof![
+        60 => (0..3_usize, mode(reads), patience).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
+        20 => nth.clone().prop_map(Transition::Abandon),
+        40 => (nth.clone(), any::<bool>()).prop_map(|(nth, confirm)| Transition::Release(nth, confirm)),
+        100 => (nth, any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
+        40 => (1..6_usize).prop_map(Transition::Rounds),
+        20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
+        3 => Just(Transition::Rest),
+        4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
+        2 => Just(Transition::Check),
+        30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
+        3 => (0..4_usize, 0..4_usize, any::<bool>()).prop_map(|(nth, done, half)| Transition::Operator { nth, done, half }),
+        2 => (prop::option::of(0..3_usize), reason).prop_map(|(key, reason)| Transition::Refuse(key, reason)),
+        2 => any::<bool>().prop_map(Transition::MayCancel),
+        1 => Just(Transition::Close),
+    ];
+    match faults {
+        0 => choices.boxed(),
+        faults => prop_oneof![
+            310 => choices,
+            faults => fault().prop_map(Transition::Fault),
+        ]
+        .boxed(),
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let nth = || 0..4_usize;
+    prop_oneof![
+        prop::bool::weighted(0.2).prop_map(|permanent| Fault::OpenFails { permanent }),
+        (nth(), nth(), any::<bool>()).prop_map(|(nth, done, half)| Fault::Refuse {
+            nth,
+            done,
+            half
+        }),
+        (nth(), any::<bool>()).prop_map(|(nth, executed)| Fault::Kill { nth, executed }),
+        nth().prop_map(|nth| Fault::Cut { nth }),
+        nth().prop_map(|nth| Fault::Silence { nth }),
+        (nth(), any::<bool>()).prop_map(|(nth, executed)| Fault::Reap { nth, executed }),
+    ]
+}
+
+impl Transition {
+    pub(crate) fn apply(self, world: &mut World, keys: &[LockKey]) {
+        let key = |nth: usize| keys[nth % keys.len()];
+        match self {
+            Self::Acquire(nth, mode, patience) => {
+                // What comes after the close is refused at once.
+                world.acquire(key(nth), mode, patience);
+            }
+            Self::Abandon(nth) => {
+                if let Some((waiter, key)) = choose(world.reference.unresolved(), nth) {
+                    world.abandon(waiter, key);
+                }
+            }
+            Self::Release(nth, confirm) => {
+                if let Some((key, guard)) = choose(world.reference.guards(), nth) {
+                    world.release(key, guard.hold, confirm);
+                }
+            }
+            Self::Look(nth) => {
+                world.look(nth.map(key));
+            }
+            Self::Check => {
+                world.check_server();
+            }
+            Self::Turn(nth, luck) => {
+                if let Some(id) = choose(world.movable(), nth) {
+                    world.turn(id, luck);
+                }
+            }
+            Self::Rounds(count) => world.rounds(count),
+            Self::Advance(ms) => world.advance(Duration::from_millis(ms)),
+            Self::Rest => world.come_to_rest(),
+            Self::Remote(who, nth, remote) => remote.act(world, REMOTE[who], key(nth)),
+            Self::Operator { nth, done, half } => {
+                if let Some(id) = choose(world.find(is_running), nth) {
+                    world.operator_cancels(id, done, half);
+                }
+            }
+            Self::Refuse(nth, reason) => world.refuse_key(nth.map(key), reason),
+            Self::MayCancel(may_cancel) => world.may_cancel = may_cancel,
+            Self::Fault(fault) => fault.inject(world),
+            Self::Close => world.close(),
+        }
+    }
+}
+
+impl Remote {
+    fn act(self, world: &mut World, pid: i32, key: LockKey) {
+        let server = &mut world.server;
+        let holds = |server: &Server| {
+            [Mode::Read, Mode::Write].into_iter().find(|mode| server.count(pid, key, *mode) > 0)
+        };
+        match self {
+            Self::GiveUp => server.leave_queue(pid),
+            _ if server.is_waiting(pid) => {}
+            Self::Release => {
+                if let Some(mode) = holds(server) {
+                    server.unlock(pid, key, mode);
+                }
+            }
+            _ if holds(server).is_some() => {}
+            Self::Try(mode) => {
+                server.try_lock(pid, key, mode);
+            }
+            Self::Wait(mode) => {
+                server.lock(pid, key, mode);
+            }
+        }
+        world.note_contention();
+    }
+}
+
+impl Fault {
+    fn inject(self, world: &mut World) {
+        let in_use = |world: &World| {
+            world.find(|stage| !matches!(stage, Stage::Connecting | Stage::Closing | Stage::Broken))
+        };
+        match self {
+            Self::OpenFails { permanent } => world.open_fails(permanent),
+            Self::Refuse { nth, done, half } => {
+                if let Some(id) = choose(world.find(is_running), nth) {
+                    world.refuse(id, done, half);
+                }
+            }
+            Self::Silence { nth } => {
+                if let Some(id) = choose(world.find(|stage| *stage == Stage::Waiting), nth) {
+                    world.silence(id);
+                }
+            }
+            Self::Kill { nth, executed } => {
+                if let Some(id) = choose(in_use(world), nth) {
+                    world.kill(id, executed);
+                }
+            }
+            Self::Cut { nth } => {
+                if let Some(id) = choose(in_use(world), nth) {
+                    world.cut(id);
+                }
+            }
+            Self::Reap { nth, executed } => world.reap(nth, executed),
+        }
+    }
+}
+
+/// Whether the server is doing something for the session.
+fn is_running(stage: &Stage) -> bool {
+    matches!(stage, Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting)
+}
+
+fn choose<T>(mut from: Vec<T>, nth: usize) -> Option<T> {
+    match from.len() {
+        0 => None,
+        count => Some(from.swap_remove(nth % count)),
+    }
+}

@@ -1,0 +1,200 @@
+//! One move of one session: what the runtime's task for it does next, or its server.
+
+use std::collections::BTreeSet;
+
+use super::server::Pid;
+use super::world::{Link, Stage, World};
+use crate::driver::{Answer, Operation, Reason};
+use crate::engine::machine::event::{Effects, Event, Job, Refusal, Server as Facts, SessionId};
+use crate::error::{Error, ErrorKind};
+use crate::mode::Mode;
+
+impl World {
+    /// The sessions that can do something of their own accord.
+    pub(crate) fn movable(&self) -> Vec<SessionId> {
+        let can_move = |link: &Link| match link.stage {
+            Stage::Idle => link.kicked,
+            Stage::Waiting => !self.server.is_waiting(link.pid),
+            Stage::Silent => false,
+            _ => true,
+        };
+        let links = self.links.iter().filter(|(_, link)| can_move(link));
+        links.map(|(id, _)| *id).collect()
+    }
+
+    /// One move of one session. With `luck`, a cancel hits what it can hit.
+    pub(crate) fn turn(&mut self, id: SessionId, luck: bool) {
+        self.tick();
+        let link = self.links.get_mut(&id).expect("only what is there moves");
+        match std::mem::replace(&mut link.stage, Stage::Idle) {
+            Stage::Connecting => {
+                let timeline = self.timeline;
+                let (pid, can_cancel) = (link.pid, self.may_cancel);
+                let server =
+                    Facts { pid, has_lease: Some(true), can_cancel, timeline, ..Facts::default() };
+                link.heard = self.now;
+                self.step(Event::Opened { session: id, server });
+                self.ask_next(id);
+            }
+            Stage::Idle => {
+                link.kicked = false;
+                self.ask_next(id);
+            }
+            Stage::Sent(operations) => {
+                let pid = link.pid;
+                link.heard = self.now;
+                link.stage = Stage::Broken;
+                let stage = self.execute(pid, &operations, luck);
+                self.links.get_mut(&id).expect("it was there").stage = stage;
+            }
+            Stage::SentHoldings => {
+                link.heard = self.now;
+                link.stage = Stage::Found(self.server.holdings(link.pid));
+            }
+            Stage::SentLook => {
+                link.heard = self.now;
+                link.stage = Stage::Seen(self.server.rows());
+            }
+            Stage::Seen(locks) => {
+                self.step(Event::Seen { session: id, locks });
+                self.ask_next(id);
+            }
+            Stage::Found(holdings) => {
+                self.step(Event::Found { session: id, holdings: Some(holdings) });
+                self.ask_next(id);
+            }
+            Stage::Waiting => self.answer(id, [true].into_iter().collect()),
+            Stage::Answer(answer) => self.answer(id, answer),
+            Stage::Refusal(reason) => {
+                self.statements[0] += 1;
+                let refusal = Refusal { error: refusal(), reason };
+                self.step(Event::Refused { session: id, refusal });
+                self.ask_next(id);
+            }
+            Stage::Closing => {
+                self.server.end(link.pid);
+                self.end(id);
+            }
+            Stage::Silent => link.stage = Stage::Silent,
+            Stage::Broken => self.end(id),
+        }
+    }
+
+    fn answer(&mut self, id: SessionId, answer: Answer) {
+        self.statements[1] += 1;
+        self.step(Event::Answered { session: id, answer });
+        self.ask_next(id);
+    }
+
+    fn end(&mut self, id: SessionId) {
+        let error = Error::new(ErrorKind::Connection, "the connection has ended");
+        self.step(Event::Ended { session: id, error });
+        self.links.remove(&id);
+        self.check();
+    }
+
+    fn ask_next(&mut self, id: SessionId) {
+        let mut fx = Effects::default();
+        let job = self.state.next(id, self.now, &mut fx);
+        for effect in fx.0 {
+            self.carry_out(effect, &BTreeSet::new());
+        }
+        let pid = self.links[&id].pid;
+        if let Job::Run(operations) = &job {
+            self.check_request(pid, operations);
+            self.sent.extend(operations.iter().map(|operation| (id, *operation)));
+        }
+        let link = self.links.get_mut(&id).expect("it was there");
+        link.stage = match job {
+            Job::Run(operations) => Stage::Sent(operations.into_vec()),
+            Job::Holdings => Stage::SentHoldings,
+            Job::Look(_) => Stage::SentLook,
+            Job::Idle => Stage::Idle,
+            Job::Close => Stage::Closing,
+        };
+        self.check();
+    }
+
+    pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
+        let mut results = Vec::new();
+        for operation in operations {
+            if let Some(reason) = self.refuses(*operation) {
+                return Stage::Refusal(reason);
+            }
+            let done = match *operation {
+                Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
+                Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
+                Operation::Lock(key, mode) => {
+                    self.server.lock(pid, key, mode);
+                    return Stage::Waiting;
+                }
+                Operation::Probe(key) => {
+                    let free = self.server.try_lock(pid, key, Mode::Read);
+                    free && self.server.unlock(pid, key, Mode::Read)
+                }
+                Operation::Downgrade(key) => self.server.downgrade(pid, key),
+                Operation::Cancel(target) => self.cancel(target, luck),
+                Operation::UnlockAll => {
+                    self.server.unlock_all(pid);
+                    true
+                }
+                Operation::Ping => true,
+            };
+            results.push(done);
+        }
+        Stage::Answer(results.into_iter().collect())
+    }
+
+    /// Why the server refuses this operation, if it does.
+    pub(super) fn refuses(&self, operation: Operation) -> Option<Reason> {
+        let key = match operation {
+            Operation::TryLock(key, _)
+            | Operation::Unlock(key, _)
+            | Operation::Lock(key, _)
+            | Operation::Probe(key)
+            | Operation::Downgrade(key) => key,
+            Operation::Cancel(_) => return (!self.may_cancel).then_some(Reason::Itself),
+            Operation::UnlockAll | Operation::Ping => return None,
+        };
+        self.refuses.filter(|(refused, _)| *refused == key).map(|(_, reason)| reason)
+    }
+
+    /// Cancels what the server session is doing, which must be a wait that nobody here wants any
+    /// more.
+    fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
+        let Some((id, link)) = self.links.iter_mut().find(|(_, link)| link.pid == pid) else {
+            self.server.leave_queue(pid);
+            return false;
+        };
+        let session = self.state.sessions.get(*id);
+        let meant = session.is_none_or(|s| s.doomed || s.cancel_since.is_some());
+        let is_doomed = session.is_none_or(|s| s.doomed);
+        match &link.stage {
+            Stage::Sent(operations) if matches!(operations[..], [Operation::Lock(..)]) => {
+                assert!(meant, "a cancel has hit a later wait");
+                if luck {
+                    link.stage = Stage::Refusal(Reason::Cancelled);
+                }
+            }
+            Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook => {
+                assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
+                if luck {
+                    link.stage = Stage::Refusal(Reason::Cancelled);
+                }
+            }
+            Stage::Waiting => {
+                assert!(meant, "a cancel has hit a later wait");
+                if luck || self.server.is_waiting(pid) {
+                    link.stage = Stage::Refusal(Reason::Cancelled);
+                    self.server.leave_queue(pid);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+pub(crate) fn refusal() -> Error {
+    Error::new(ErrorKind::Driver, "the server refused the statement")
+}

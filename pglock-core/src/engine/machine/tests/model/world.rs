@@ -1,0 +1,313 @@
+//! The machine among callers, a server and other processes, with the runtime's part played step by
+//! step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::reference::Reference;
+use super::server::{Pid, Server};
+use crate::driver::{Answer, Holding, Operation, Reason};
+use crate::engine::machine::State;
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{
+    Effect, Effects, Event, HoldId, Moment, Outcome, Patience, SessionId, WaiterId,
+};
+use crate::engine::machine::sessions::Phase;
+use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
+use crate::looking::LockEntry;
+use crate::mode::Mode;
+
+/// Backend pids of sessions of another process; ours are higher.
+pub(crate) const REMOTE: [Pid; 2] = [1, 2];
+const FIRST_PID: Pid = 100;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(super) limits: Limits,
+    pub(crate) now: Moment,
+    pub(crate) server: Server,
+    pub(crate) links: BTreeMap<SessionId, Link>,
+    /// Server sessions whose client has gone, with what they had been told to do.
+    pub(super) orphans: Vec<(Pid, Vec<Operation>)>,
+    pub(crate) reference: Reference,
+    pub(super) keys: Vec<LockKey>,
+    /// Something went wrong, so that callers may be told failures.
+    pub(crate) faulty: bool,
+    /// The server refuses every operation on this key.
+    pub(crate) refuses: Option<(LockKey, Reason)>,
+    /// Keys that it has refused operations on, so that callers who want one may be told.
+    pub(crate) refused: BTreeSet<LockKey>,
+    /// A statement ended in the middle of an operation, so that a session may hold what is nobody's.
+    pub(super) has_strays: bool,
+    /// Whether sessions may cancel what others do.
+    pub(crate) may_cancel: bool,
+    /// How often the server that sessions are opened at was promoted.
+    pub(crate) timeline: i64,
+    /// What the sessions were told to do, and the answers to callers.
+    pub(crate) sent: Vec<(SessionId, Operation)>,
+    pub(crate) outcomes: BTreeMap<usize, Outcome>,
+    /// Why sessions were lost, in order.
+    pub(crate) losses: Vec<Error>,
+    /// What was logged: keys whose waits were begun anew, and that cancels are refused.
+    pub(crate) repeated: Vec<LockKey>,
+    pub(crate) refused_cancels: usize,
+    /// How many statements were refused, and how many were not.
+    pub(crate) statements: [usize; 2],
+    /// Outages so far, and how long those were that are over.
+    pub(crate) outages: Vec<(SessionId, Error)>,
+    pub(crate) ended_outages: Vec<Duration>,
+    next_pid: Pid,
+    next_waiter: usize,
+}
+
+/// The runtime's task for a session, and its connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) pid: Pid,
+    pub(crate) stage: Stage,
+    pub(super) kicked: bool,
+    /// When the server was told something last.
+    pub(super) heard: Moment,
+    /// The server has ended the session because it was told nothing.
+    pub(super) lapsed: bool,
+    /// Until when guards believe.
+    pub(super) believed: Moment,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Stage {
+    Connecting,
+    Idle,
+    /// On its way to the server.
+    Sent(Vec<Operation>),
+    SentHoldings,
+    SentLook,
+    /// In the server's queue, or granted from there.
+    Waiting,
+    /// On its way back.
+    Answer(Answer),
+    Found(Vec<Holding>),
+    Seen(Vec<LockEntry>),
+    /// Nothing comes any more, not even that it has ended.
+    Silent,
+    Refusal(Reason),
+    Closing,
+    Broken,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits, keys: Vec<LockKey>, seed: u64) -> Self {
+        Self {
+            state: State::new(limits.clone(), seed),
+            limits,
+            now: Moment::ZERO,
+            server: Server::default(),
+            links: BTreeMap::new(),
+            orphans: Vec::new(),
+            reference: Reference::default(),
+            keys,
+            faulty: false,
+            refuses: None,
+            refused: BTreeSet::new(),
+            has_strays: false,
+            may_cancel: true,
+            timeline: 0,
+            sent: Vec::new(),
+            outcomes: BTreeMap::new(),
+            losses: Vec::new(),
+            repeated: Vec::new(),
+            refused_cancels: 0,
+            statements: [0; 2],
+            outages: Vec::new(),
+            ended_outages: Vec::new(),
+            next_pid: FIRST_PID,
+            next_waiter: 0,
+        }
+    }
+
+    // Callers.
+
+    pub(crate) fn acquire(&mut self, key: LockKey, mode: Mode, patience: Patience) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.acquire(waiter, key, mode, patience);
+        self.note_contention();
+        self.step(Event::Acquire { waiter, key, mode, patience });
+        waiter
+    }
+
+    pub(crate) fn abandon(&mut self, waiter: WaiterId, key: LockKey) {
+        // What is due may answer it before it goes.
+        self.tick();
+        if !self.reference.unresolved().iter().any(|(unresolved, _)| *unresolved == waiter) {
+            return;
+        }
+        let looks = self.reference.looks(waiter);
+        self.reference.forget(waiter);
+        self.step(match looks {
+            true => Event::LookAway { waiter },
+            false => Event::Abandon { waiter, key },
+        });
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        key: LockKey,
+        hold: HoldId,
+        confirm: bool,
+    ) -> Option<WaiterId> {
+        self.tick();
+        let confirm = confirm.then(|| self.new_waiter());
+        let has_ended =
+            |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
+        self.reference.release(key, hold, confirm, has_ended);
+        self.step(Event::Release { key, hold, confirm });
+        confirm
+    }
+
+    pub(crate) fn look(&mut self, key: Option<LockKey>) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.look(waiter);
+        self.step(Event::Look { waiter, key });
+        waiter
+    }
+
+    pub(crate) fn check_server(&mut self) -> WaiterId {
+        let waiter = self.new_waiter();
+        self.reference.look(waiter);
+        self.step(Event::Check { waiter });
+        waiter
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.tick();
+        self.reference.closed = true;
+        self.step(Event::Close { why: Error::closed() });
+        let waiting = self.reference.keys.values().map(|key| key.waiting.len());
+        assert_eq!(waiting.sum::<usize>(), 0, "closing resolves everybody");
+    }
+
+    /// How many sessions were opened.
+    pub(crate) fn opened(&self) -> i32 {
+        self.next_pid - FIRST_PID
+    }
+
+    pub(crate) fn advance(&mut self, time: Duration) {
+        self.now += time;
+        self.end_silent_sessions();
+        self.tick();
+    }
+
+    /// The machine does by itself what is due, before anything else: so does the model, to see it.
+    pub(super) fn tick(&mut self) {
+        if self.state.alarm().is_some_and(|at| at <= self.now) {
+            self.step(Event::Tick);
+        }
+    }
+
+    fn new_waiter(&mut self) -> WaiterId {
+        self.next_waiter += 1;
+        WaiterId(self.next_waiter)
+    }
+
+    // The runtime.
+
+    pub(crate) fn step(&mut self, event: Event) {
+        if !matches!(event, Event::Tick) {
+            self.tick();
+        }
+        for key in self.probes_answered(&event) {
+            self.reference.probed(key, self.now);
+        }
+        let is_tick = matches!(event, Event::Tick);
+        let before = self.askable(is_tick);
+        let mut fx = Effects::default();
+        self.state.step(event, self.now, &mut fx);
+        self.note_holds();
+        let askable = &before & &self.askable(is_tick);
+        let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;
+        for effect in fx.0 {
+            self.carry_out(effect, &nobody_to_ask);
+        }
+        self.note_contention();
+        self.check();
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect, nobody_to_ask: &BTreeSet<LockKey>) {
+        match effect {
+            Effect::Resolve { waiter, outcome } => self.resolve(waiter, outcome, nobody_to_ask),
+            Effect::Open(session) => {
+                let connecting = self.links.values().any(|l| l.stage == Stage::Connecting);
+                assert!(!connecting, "sessions are opened one by one");
+                self.next_pid += 1;
+                let link = Link {
+                    pid: self.next_pid,
+                    stage: Stage::Connecting,
+                    kicked: false,
+                    heard: self.now,
+                    lapsed: false,
+                    believed: Moment::ZERO,
+                };
+                self.links.insert(session, link);
+            }
+            Effect::Kick(session) => {
+                if let Some(link) = self.links.get_mut(&session) {
+                    link.kicked = true;
+                }
+            }
+            Effect::Confirmed { session, until } => {
+                let link = self.links.get_mut(&session).expect("only what is there is confirmed");
+                link.believed = until;
+            }
+            Effect::Lost { session, held, error } => {
+                let guarded = self.reference.guarded_by(session);
+                assert_eq!(held, guarded, "a loss is one of locks that guards have");
+                self.losses.push(error);
+                self.reference.lost(session);
+            }
+            Effect::Abort(session) => match self.state.sessions.get(session).map(|s| &s.phase) {
+                Some(Phase::Closing) => self.drop_link(session),
+                _ => self.cut(session),
+            },
+            Effect::WaitCancelled { key, .. } => self.repeated.push(key),
+            Effect::CancelRefused { .. } => self.refused_cancels += 1,
+            Effect::Down { session, error } => self.go_down(session, error),
+            Effect::Up { down_for, .. } => self.come_up(down_for),
+        }
+    }
+
+    fn resolve(&mut self, waiter: WaiterId, outcome: Outcome, nobody_to_ask: &BTreeSet<LockKey>) {
+        match &outcome {
+            &Outcome::Granted { hold, session } => {
+                assert!(
+                    self.links.contains_key(&session),
+                    "a lock is granted by a session that lives"
+                );
+                self.reference.granted(
+                    waiter,
+                    hold,
+                    session,
+                    self.now,
+                    &self.limits,
+                    nobody_to_ask,
+                );
+            }
+            Outcome::Busy => self.reference.busy(waiter, &self.refused),
+            Outcome::Released => self.reference.released(waiter),
+            Outcome::Seen(_) | Outcome::Checked => self.reference.forget(waiter),
+            Outcome::Failed(error) => {
+                let expected = self.reference.failed(waiter);
+                let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));
+                let excused = match error.kind() {
+                    _ if is_refused => true,
+                    ErrorKind::Closed => self.reference.closed,
+                    ErrorKind::LockTableFull => self.faulty || self.is_full(),
+                    _ => self.faulty,
+                };
+                assert!(expected || excused, "nothing went wrong, but a caller was told: {error}");
+            }
+        }
+        self.outcomes.insert(waiter.0, outcome);
+    }
+}

@@ -1,0 +1,109 @@
+//! What happens, scenario by scenario. `model` checks the same machine at random.
+
+mod cancelling;
+mod ending;
+mod failing;
+mod outages;
+mod passing;
+mod probing;
+mod refusing;
+mod rotating;
+mod sessions;
+mod sharing;
+mod strays;
+mod waiting;
+
+use std::time::Duration;
+
+use super::model::world::{REMOTE, World};
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{HoldId, Outcome, Patience, SessionId, WaiterId};
+use crate::key::LockKey;
+use crate::mode::Mode::Write;
+
+const KEY: i64 = 7;
+/// The session that a first acquire opens, and the next one: to wait in, in these tests.
+const SHARED: SessionId = SessionId(0);
+const WAITING: SessionId = SessionId(1);
+const ELSEWHERE: i32 = REMOTE[0];
+
+fn key() -> LockKey {
+    LockKey::from(KEY)
+}
+
+fn world() -> World {
+    world_with(|_| {})
+}
+
+/// Nor is a second shared one there before it is needed.
+fn world_without_waiting_sessions() -> World {
+    world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.waiting_sessions = 0;
+    })
+}
+
+fn world_with(change: impl FnOnce(&mut Limits)) -> World {
+    let mut limits =
+        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Limits::default() };
+    change(&mut limits);
+    World::new(limits, vec![key()], 1)
+}
+
+/// A world in which a caller here holds the lock.
+fn holding(mode: crate::Mode) -> (World, HoldId) {
+    holding_in(world(), mode)
+}
+
+/// A writer here holds the lock, which readers here may have then.
+fn sharing() -> (World, HoldId) {
+    holding_in(world_with(|limits| limits.share_write_locks = true), Write)
+}
+
+fn holding_in(mut world: World, mode: crate::Mode) -> (World, HoldId) {
+    let waiter = world.acquire(key(), mode, Patience::Wait);
+    world.settle();
+    world.sent.clear();
+    let hold = hold_of(&world, waiter);
+    (world, hold)
+}
+
+/// A world in which a caller here waits at the server for the lock, which a writer of another
+/// process holds.
+fn waiting(mode: crate::Mode) -> (World, WaiterId) {
+    waiting_in(world(), mode)
+}
+
+fn waiting_in(mut world: World, mode: crate::Mode) -> (World, WaiterId) {
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let waiter = world.acquire(key(), mode, Patience::Wait);
+    world.settle();
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    (world, waiter)
+}
+
+/// Lets the heartbeats go on.
+fn pass(world: &mut World, seconds: u64) {
+    for _ in 0..seconds {
+        world.advance(Duration::from_secs(1));
+        world.settle();
+    }
+}
+
+/// Lets one session do what it can.
+fn run(world: &mut World, id: SessionId) {
+    while world.movable().contains(&id) {
+        world.turn(id, true);
+    }
+}
+
+fn hold_of(world: &World, waiter: WaiterId) -> HoldId {
+    match &world.outcomes[&waiter.0] {
+        Outcome::Granted { hold, .. } => *hold,
+        other => panic!("not granted but {other:?}"),
+    }
+}
+
+fn is_granted(world: &World, waiter: WaiterId) -> bool {
+    matches!(world.outcomes.get(&waiter.0), Some(Outcome::Granted { .. }))
+}

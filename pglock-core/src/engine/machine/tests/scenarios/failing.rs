@@ -1,0 +1,96 @@
+//! Statements that fail, and locks that are not what they seemed.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use super::{ELSEWHERE, SHARED, WAITING, hold_of, holding, is_granted, key, waiting, world};
+use crate::driver::Operation;
+use crate::engine::machine::event::{Outcome, Patience};
+use crate::engine::machine::tests::model::turns::refusal;
+use crate::engine::machine::tests::model::world::Stage;
+use crate::error::ErrorKind;
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+#[test]
+fn a_failed_statement_is_settled_by_what_the_session_holds() {
+    let mut world = world();
+    let done = world.acquire(key(), Write, Patience::Wait);
+    let not_done = world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 1, false);
+    world.turn(SHARED, true);
+    assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+    world.settle();
+    assert!(is_granted(&world, done));
+    assert!(matches!(world.outcomes[&not_done.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
+    let (mut world, hold) = holding(Write);
+    world.release(key(), hold, true);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 0, false);
+    world.turn(SHARED, true);
+    world.refuse(SHARED, 0, false);
+    world.settle();
+    let [reason] = &world.losses[..] else { panic!("{:?}", world.losses) };
+    assert_eq!(reason.source().expect("there is a cause").to_string(), refusal().to_string());
+}
+
+#[test]
+fn a_clean_up_that_ran_in_another_server_session_tells_who_waits() {
+    let (mut world, waiter) = waiting(Write);
+    world.refuse(WAITING, 0, false);
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::Sent(vec![Operation::UnlockAll]));
+    world.links.get_mut(&WAITING).unwrap().stage = Stage::Answer(None.into());
+    world.turn(WAITING, true);
+    let Outcome::Failed(error) = &world.outcomes[&waiter.0] else { panic!("it was told nothing") };
+    assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
+    world.settle();
+}
+
+#[test]
+fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
+    let (mut world, hold) = holding(Read);
+    world.release(key(), hold, false);
+    world.turn(SHARED, true);
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.operator_cancels(SHARED, 0, false);
+    world.sent.clear();
+    world.settle();
+    // In the other order the session would take the lock once more, past a writer who waits.
+    let in_order =
+        [(SHARED, Operation::Unlock(key(), Read)), (SHARED, Operation::TryLock(key(), Read))];
+    assert_eq!(world.sent, in_order);
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
+    let (mut world, hold) = holding(Write);
+    world.faulty = true;
+    world.server.unlock_all(world.links[&SHARED].pid);
+    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_writer_asks_when_the_readers_of_every_session_have_given_the_lock_back() {
+    let (mut world, old) = holding(Read);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(60));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+    world.server.leave_queue(ELSEWHERE);
+    world.settle();
+    let new = hold_of(&world, reader);
+    world.release(key(), old, false);
+    world.release(key(), new, false);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, writer));
+}

@@ -1,0 +1,70 @@
+//! What a caller of this process leaves to the next one.
+
+use super::{KEY, SHARED, hold_of, holding, is_granted, key, world};
+use crate::driver::Operation;
+use crate::engine::machine::event::{Outcome, Patience};
+use crate::key::LockKey;
+use crate::mode::Mode::Write;
+
+#[test]
+fn an_uncontended_acquire_is_one_try() {
+    let mut world = world();
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+    assert_eq!(world.sent, [(SHARED, Operation::TryLock(key(), Write))]);
+}
+
+#[test]
+fn a_writer_hands_over_to_the_next_writer_without_a_request() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), hold, false);
+    assert!(is_granted(&world, next));
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterwards() {
+    let (mut world, hold) = holding(Write);
+    let elsewhere = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next));
+    world.turn(SHARED, true);
+    world.turn(SHARED, true);
+    assert!(is_granted(&world, elsewhere));
+    assert!(!world.outcomes.contains_key(&confirm.0), "that was asked before the release");
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Ping)));
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+}
+
+#[test]
+fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
+    let (mut world, hold) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.kill(SHARED, false);
+    let confirm = world.release(key(), hold, true).unwrap();
+    assert!(is_granted(&world, next), "nobody knows yet");
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+}
+
+#[test]
+fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
+    let (mut world, mut hold) = holding(Write);
+    let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();
+    for waiter in &waiters[..2] {
+        world.release(key(), hold, false);
+        hold = hold_of(&world, *waiter);
+    }
+    world.release(key(), hold, false);
+    assert!(!is_granted(&world, waiters[2]));
+    world.settle();
+    let there_and_back =
+        [(SHARED, Operation::Unlock(key(), Write)), (SHARED, Operation::TryLock(key(), Write))];
+    assert_eq!(world.sent, there_and_back);
+    assert!(is_granted(&world, waiters[2]));
+}

@@ -1,0 +1,205 @@
+//! More keys than sessions to wait in.
+
+use std::time::Duration;
+
+use super::{ELSEWHERE, WAITING, hold_of, is_granted, key, pass, world_with};
+use crate::driver::Operation;
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{HoldId, Patience, WaiterId};
+use crate::engine::machine::tests::model::world::{REMOTE, World};
+use crate::key::LockKey;
+use crate::mode::Mode::Write;
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// A world with the bounds of production, in which another process holds so many keys for good, and
+/// callers here wait for them.
+fn standby(keys: i64) -> (World, Vec<WaiterId>) {
+    let mut world = World::new(Limits::default(), (0..keys).map(LockKey::from).collect(), 1);
+    let waiters = (0..keys).map(|key| {
+        world.server.try_lock(ELSEWHERE, key.into(), Write);
+        world.acquire(key.into(), Write, Patience::Wait)
+    });
+    let waiters = waiters.collect();
+    world.settle();
+    (world, waiters)
+}
+
+/// Two other processes pass the key on without end: it is never free.
+fn pass_on(world: &mut World, key: LockKey) {
+    let holds = |pid| world.server.count(pid, key, Write) > 0;
+    let [holder, other] = if holds(REMOTE[0]) { REMOTE } else { [REMOTE[1], REMOTE[0]] };
+    if world.server.claims(key).iter().all(|(pid, _)| *pid != other) {
+        world.server.lock(other, key, Write);
+    }
+    world.server.unlock(holder, key, Write);
+}
+
+/// How long a new caller waits for a key that others pass on.
+fn turn_of(world: &mut World, key: LockKey) -> (Duration, HoldId) {
+    let begin = world.now;
+    pass_on(world, key);
+    let waiter = world.acquire(key, Write, Patience::Wait);
+    while !is_granted(world, waiter) {
+        assert!(world.now < begin + Duration::from_secs(600), "{key} starves: {world:?}");
+        world.advance(STEP);
+        pass_on(world, key);
+        world.settle();
+    }
+    (world.now - begin, hold_of(world, waiter))
+}
+
+fn cancels(world: &World) -> usize {
+    world.sent.iter().filter(|(_, op)| matches!(op, Operation::Cancel(_))).count()
+}
+
+#[test]
+fn key_that_others_pass_on_is_granted_beside_keys_held_for_good() {
+    let (turn, quick) = (Limits::default().turn, LockKey::from(-1));
+    for (keys, bound) in [(3, Duration::from_millis(100)), (4, turn), (19, turn), (199, turn)] {
+        let (mut world, _) = standby(keys);
+        pass(&mut world, 600);
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let (took, hold) = turn_of(&mut world, quick);
+            longest = longest.max(took);
+            world.release(quick, hold, false);
+            world.settle();
+        }
+        println!("{keys} keys held for good: {longest:?}");
+        assert!(longest <= bound + Duration::from_millis(200), "{keys}: {longest:?}");
+    }
+}
+
+#[test]
+fn everybody_is_granted_within_a_turn_for_each_key() {
+    for keys in [5_u32, 20, 200] {
+        let (mut world, _) = standby(i64::from(keys) - 1);
+        let (took, _) = turn_of(&mut world, LockKey::from(-1));
+        println!("{keys} keys waited for: {took:?}");
+        assert!(took <= Limits::default().turn * (keys - 3), "{took:?}");
+    }
+}
+
+/// In spite of others who come and go, and want sessions for a moment all the time.
+#[test]
+fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
+    const TURN: Duration = Duration::from_secs(5);
+    let (mut world, _) = standby(8);
+    let (slow, quick, begin) = (LockKey::from(-1), LockKey::from(-2), world.now);
+    world.server.try_lock(ELSEWHERE, slow, Write);
+    world.server.try_lock(ELSEWHERE, quick, Write);
+    let waiter = world.acquire(slow, Write, Patience::Wait);
+    let mut guest = world.acquire(quick, Write, Patience::Wait);
+    let (mut since, mut guests) = (None, 0);
+    while !is_granted(&world, waiter) {
+        assert!(world.now < begin + Duration::from_secs(300), "it starves: {world:?}");
+        world.advance(STEP);
+        pass_on(&mut world, quick);
+        // It is free for those alone who have waited for so long in the queue.
+        let is_awaited = world.server.claims(slow).len() > 1;
+        since = since.filter(|_| is_awaited).or(is_awaited.then_some(world.now));
+        if since.is_some_and(|since| world.now >= since + TURN) {
+            world.server.unlock(ELSEWHERE, slow, Write);
+        }
+        world.settle();
+        if is_granted(&world, guest) {
+            let hold = hold_of(&world, guest);
+            world.release(quick, hold, false);
+            guest = world.acquire(quick, Write, Patience::Wait);
+            guests += 1;
+        }
+    }
+    println!("{TURN:?} in the queue after {:?}, beside {guests} guests", world.now - begin);
+    assert!(world.now - begin <= TURN * 8 * 10 && guests > 10);
+}
+
+#[test]
+fn keys_that_nobody_passes_on_change_places_rarely() {
+    let (mut world, _) = standby(20);
+    pass(&mut world, 3600);
+    let before = cancels(&world);
+    pass(&mut world, 3600);
+    // A turn in the last lane has two minutes by now.
+    assert!(cancels(&world) - before <= 30, "{}", cancels(&world) - before);
+}
+
+#[test]
+fn wait_that_made_room_is_granted_when_its_key_comes_free() {
+    let (mut world, waiters) = standby(20);
+    pass(&mut world, 60);
+    for (nth, waiter) in waiters.into_iter().enumerate() {
+        world.server.unlock(ELSEWHERE, (nth as i64).into(), Write);
+        for _ in 0..40 {
+            world.advance(STEP);
+            world.settle();
+        }
+        assert!(is_granted(&world, waiter), "{nth}");
+    }
+}
+
+#[test]
+fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
+    let mut world = world_with(|_| {});
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    let other = LockKey::from(8);
+    world.server.try_lock(ELSEWHERE, other, Write);
+    world.acquire(other, Write, Patience::Wait);
+    world.settle();
+    world.advance(Limits::default().turn);
+    assert!(world.state.sessions.get(WAITING).is_some_and(|s| s.cancel_since.is_some()));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.turn(WAITING, false);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+    world.drain();
+}
+
+#[test]
+fn wait_that_makes_room_is_not_refused_for_want_of_room_below_the_cap() {
+    let mut world = world_with(|limits| limits.locks = Some(2));
+    let waiters = [key(), LockKey::from(8)].map(|key| {
+        world.server.try_lock(ELSEWHERE, key, Write);
+        let waiter = world.acquire(key, Write, Patience::Wait);
+        world.settle();
+        waiter
+    });
+    world.acquire(LockKey::from(9), Write, Patience::Wait);
+    world.settle();
+    pass(&mut world, 10);
+    assert!(cancels(&world) > 1);
+    assert!(waiters.iter().all(|waiter| !world.outcomes.contains_key(&waiter.0)));
+}
+
+#[test]
+fn sessions_that_hold_what_they_waited_for_keep_nobody_from_waiting() {
+    let (mut world, waiters) = standby(4);
+    for (nth, waiter) in waiters.into_iter().enumerate() {
+        world.server.unlock(ELSEWHERE, (nth as i64).into(), Write);
+        world.settle();
+        assert!(is_granted(&world, waiter));
+    }
+    pass(&mut world, 1);
+    let (took, _) = turn_of(&mut world, LockKey::from(-1));
+    assert!(took <= Limits::default().turn, "{took:?}");
+}
+
+#[test]
+fn wait_that_cannot_be_cancelled_makes_no_room() {
+    let (mut world, _) = standby(0);
+    world.may_cancel = false;
+    for key in 0..6 {
+        world.server.try_lock(ELSEWHERE, key.into(), Write);
+        world.acquire(key.into(), Write, Patience::Wait);
+    }
+    pass(&mut world, 60);
+    assert_eq!(cancels(&world), 0);
+    // The first to make room shows that the right has gone, and the rest is polled.
+    let (mut world, _) = standby(6);
+    world.may_cancel = false;
+    pass(&mut world, 60);
+    assert!(cancels(&world) <= 4 && !world.state.sessions.waits_in_queue());
+    world.drain();
+}

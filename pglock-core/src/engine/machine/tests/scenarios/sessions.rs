@@ -1,0 +1,221 @@
+//! How many sessions there are, and for how long.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{
+    ELSEWHERE, KEY, SHARED, WAITING, hold_of, holding, is_granted, key, pass, run, waiting, world,
+    world_with,
+};
+use crate::engine::machine::config::Limits;
+use crate::engine::machine::event::{Patience, SessionId};
+use crate::engine::machine::tests::model::world::{Link, Stage, World};
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+#[test]
+fn a_waiting_session_that_cannot_be_opened_is_tried_again() {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.open_fails(false);
+    for _ in 0..4 {
+        world.advance(Duration::from_millis(100));
+        world.settle();
+    }
+    let is_waiting = |link: &Link| link.stage == Stage::Waiting;
+    assert!(world.links.values().any(is_waiting));
+}
+
+/// A caller for a key that is held elsewhere.
+fn wait_and_give_up(world: &mut World) {
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.abandon(waiter, key());
+    world.settle();
+}
+
+#[test]
+fn a_key_that_wants_no_session_any_more_leaves_the_line() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    for _ in 0..3 {
+        wait_and_give_up(&mut world);
+    }
+    assert!(world.state.sessions.line.is_empty());
+}
+
+#[test]
+fn a_free_waiting_session_is_used_before_another_one_is_opened() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 2);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    for _ in 0..3 {
+        wait_and_give_up(&mut world);
+    }
+    assert_eq!(world.links.len(), 2);
+}
+
+#[test]
+fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
+    let mut world = world_with(|limits| limits.hand_over_count = 0);
+    world.server.try_lock(ELSEWHERE, key(), Write);
+    wait_and_give_up(&mut world);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    let keys = [key(), LockKey::from(KEY + 1)];
+    let joining = keys.map(|key| {
+        world.acquire(key, Read, Patience::Wait);
+        world.acquire(key, Read, Patience::Wait)
+    });
+    for _ in 0..3 {
+        world.turn(SHARED, true);
+    }
+    assert_eq!(world.state.sessions.line.len(), 1, "the session goes to one of the two");
+    world.abandon(joining[0], keys[0]);
+    world.settle();
+    assert!(is_granted(&world, joining[1]));
+}
+
+#[test]
+fn a_crowded_session_gets_one_more_beside_it() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 4;
+        limits.crowd = 2;
+    });
+    let acquire = |world: &mut World, numbers: Range<i64>| {
+        for number in numbers {
+            world.acquire(LockKey::from(number), Write, Patience::Wait);
+        }
+    };
+    acquire(&mut world, 0..1);
+    world.settle();
+    acquire(&mut world, 1..4);
+    let company = SessionId(1);
+    assert_eq!(world.links[&company].stage, Stage::Connecting, "two are queued, and one comes");
+    // Nobody waits for it to be connected.
+    acquire(&mut world, 4..6);
+    let queued = |world: &World, id| world.state.sessions.get(id).unwrap().outbox.len();
+    assert_eq!((queued(&world, SHARED), queued(&world, company)), (5, 0));
+    world.settle();
+    acquire(&mut world, 6..20);
+    assert_eq!((queued(&world, SHARED), queued(&world, company)), (7, 7));
+    world.settle();
+    assert_eq!(world.links.len(), 2, "two sides cannot do more than two things at a time");
+}
+
+#[test]
+fn a_second_session_that_cannot_be_opened_is_no_outage() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.crowd = 1;
+    });
+    let seconds = world.state.sessions.limits.reconnect_timeout.as_secs();
+    for number in 0..=seconds as i64 {
+        for key in [2 * number, 2 * number + 1] {
+            world.acquire(LockKey::from(key), Write, Patience::Wait);
+        }
+        if number > 0 {
+            world.open_fails(false);
+        }
+        pass(&mut world, 1);
+    }
+    assert!(world.outages.is_empty());
+    world.kill(SHARED, false);
+    world.turn(SHARED, false);
+    world.advance(Duration::from_secs(1));
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    world.open_fails(false);
+    assert!(!world.outcomes.contains_key(&waiter.0), "the only session has just ended");
+    pass(&mut world, 1);
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn of_idle_shared_sessions_one_is_kept() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 1;
+    });
+    let waiters: Vec<_> = [KEY, KEY + 1]
+        .map(|number| (LockKey::from(number), world.acquire(number.into(), Write, Patience::Wait)))
+        .into();
+    world.settle();
+    for (key, waiter) in waiters {
+        world.release(key, hold_of(&world, waiter), false);
+    }
+    world.settle();
+    assert_eq!(world.links.len(), 2);
+    for _ in 0..40 {
+        world.advance(Duration::from_secs(1));
+        world.settle();
+    }
+    assert_eq!(world.links.len(), 1);
+}
+
+#[test]
+fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_it_was_due() {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 1;
+    });
+    let [first, _] = [KEY, KEY + 1].map(|key| world.acquire(key.into(), Write, Patience::Wait));
+    world.settle();
+    world.release(key(), hold_of(&world, first), false);
+    world.settle();
+    pass(&mut world, 29);
+    let onlooker = world.look(None);
+    world.advance(Duration::from_secs(2));
+    world.abandon(onlooker, key());
+    world.settle();
+    pass(&mut world, 31);
+    assert!(!world.links.contains_key(&SHARED));
+}
+
+#[test]
+fn an_idle_waiting_session_is_closed_after_a_while() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(Duration::from_secs(29));
+    // Wanted once more, but not for long enough to be used.
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.advance(Duration::from_secs(2));
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(Duration::from_secs(31));
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}
+
+#[test]
+fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
+    let (mut world, _) = holding(Write);
+    for _ in 0..20 {
+        world.advance(Limits::default().lease.heartbeat);
+        world.turn(SHARED, true);
+        assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
+        world.settle();
+    }
+}
+
+#[test]
+fn an_idle_waiting_session_is_closed_though_its_heartbeat_is_on_the_way_when_it_is_due() {
+    let (mut world, waiter) = waiting(Write);
+    let (shift, heartbeat) = (Duration::from_millis(100), Duration::from_millis(2500));
+    world.advance(shift);
+    world.abandon(waiter, key());
+    world.settle();
+    world.advance(heartbeat - shift);
+    for _ in 1..12 {
+        world.settle();
+        world.advance(heartbeat);
+    }
+    world.turn(WAITING, true);
+    assert_eq!(world.links[&WAITING].stage, Stage::SentHoldings);
+    world.advance(shift);
+    world.settle();
+    world.advance(Duration::from_secs(1));
+    world.settle();
+    assert!(!world.links.contains_key(&WAITING));
+}

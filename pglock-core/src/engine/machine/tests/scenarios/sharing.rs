@@ -1,0 +1,143 @@
+//! Write locks that readers of the process have.
+
+use std::time::Duration;
+
+use super::{ELSEWHERE, SHARED, hold_of, holding, is_granted, key, sharing};
+use crate::driver::{Holding, Operation};
+use crate::engine::machine::event::{HoldId, Outcome, Patience, WaiterId};
+use crate::engine::machine::tests::model::world::World;
+use crate::mode::Mode::{Read, Write};
+
+#[test]
+fn a_reader_waits_for_a_read_lock_of_its_own() {
+    let (mut world, hold) = holding(Write);
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), hold, false);
+    assert!(!is_granted(&world, reader));
+    world.settle();
+    assert!(is_granted(&world, reader));
+    let there_and_back =
+        [(SHARED, Operation::Unlock(key(), Write)), (SHARED, Operation::TryLock(key(), Read))];
+    assert_eq!(world.sent, there_and_back);
+}
+
+#[test]
+fn readers_and_writers_pass_on_a_write_lock_without_a_request() {
+    let (mut world, first) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), first, false);
+    let reader = hold_of(&world, reader);
+    assert!(!is_granted(&world, writer));
+    world.release(key(), reader, false);
+    world.settle();
+    assert!(is_granted(&world, writer));
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn readers_elsewhere_come_in_when_no_writer_here_waits() {
+    let (mut world, hold) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), hold, false);
+    assert!(is_granted(&world, reader));
+    world.settle();
+    assert_eq!(world.sent, [(SHARED, Operation::Downgrade(key()))]);
+    assert!(world.server.try_lock(ELSEWHERE, key(), Read));
+}
+
+/// Readers here, with a writer here waiting for them.
+fn reading_before_a_writer() -> (World, HoldId, WaiterId) {
+    let (mut world, hold) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), hold, false);
+    world.settle();
+    assert_eq!(world.sent, []);
+    let reader = hold_of(&world, reader);
+    (world, reader, writer)
+}
+
+#[test]
+fn readers_elsewhere_come_in_after_a_while_though_a_writer_here_waits() {
+    let (mut world, reader, writer) = reading_before_a_writer();
+    world.server.lock(ELSEWHERE, key(), Read);
+    world.advance(Duration::from_millis(50));
+    world.settle();
+    assert_eq!(world.sent, [(SHARED, Operation::Downgrade(key()))]);
+    assert!(!world.server.is_waiting(ELSEWHERE));
+    world.release(key(), reader, false);
+    world.server.unlock(ELSEWHERE, key(), Read);
+    world.settle();
+    assert!(is_granted(&world, writer));
+}
+
+#[test]
+fn readers_here_keep_their_lock_though_a_writer_elsewhere_waits() {
+    let (mut world, reader, _) = reading_before_a_writer();
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.advance(Duration::from_millis(50));
+    world.settle();
+    assert!(world.server.is_waiting(ELSEWHERE));
+    world.release(key(), reader, false);
+    world.settle();
+    assert!(!world.server.is_waiting(ELSEWHERE));
+}
+
+#[test]
+fn a_write_lock_that_is_wanted_again_is_not_shared() {
+    let (mut world, hold) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), hold, false);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    let reader = hold_of(&world, reader);
+    world.release(key(), reader, false);
+    assert!(is_granted(&world, writer));
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn a_reader_joins_the_readers_of_an_old_write_lock_once_it_is_shared() {
+    let (mut world, ..) = reading_before_a_writer();
+    let late = world.acquire(key(), Read, Patience::Wait);
+    world.advance(Duration::from_millis(50));
+    world.settle();
+    assert!(!is_granted(&world, late), "a writer came first");
+}
+
+#[test]
+fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
+    let (mut world, hold) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), hold, false);
+    let reader = hold_of(&world, reader);
+    world.turn(SHARED, true);
+    let confirm = world.release(key(), reader, true).unwrap();
+    world.settle();
+    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+    let then = [(SHARED, Operation::Downgrade(key())), (SHARED, Operation::Unlock(key(), Read))];
+    assert_eq!(world.sent, then);
+    assert_eq!(world.server.holdings(world.links[&SHARED].pid), []);
+}
+
+#[test]
+fn a_downgrade_that_fails_is_made_up_for() {
+    for (done, half) in [(0, false), (0, true), (1, false)] {
+        let (mut world, hold) = sharing();
+        let reader = world.acquire(key(), Read, Patience::Wait);
+        world.release(key(), hold, false);
+        let reader = hold_of(&world, reader);
+        world.turn(SHARED, true);
+        world.refuse(SHARED, done, half);
+        world.settle();
+        world.advance(Duration::from_millis(50));
+        world.settle();
+        let shared = Holding { key: key(), mode: Read };
+        assert_eq!(world.server.holdings(world.links[&SHARED].pid), [shared]);
+        let confirm = world.release(key(), reader, true).unwrap();
+        world.settle();
+        assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+        world.drain();
+    }
+}

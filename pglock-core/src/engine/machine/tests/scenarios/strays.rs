@@ -1,0 +1,82 @@
+//! Locks that are nobody's and that the server does not take back.
+
+use std::time::Duration;
+
+use super::{ELSEWHERE, KEY, SHARED, hold_of, is_granted, key, pass, sharing, world_with};
+use crate::driver::{Operation, Reason};
+use crate::engine::machine::event::{Patience, SessionId};
+use crate::engine::machine::tests::model::world::World;
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+const SECOND: SessionId = SessionId(1);
+
+/// Two sessions with two locks each, of which the second one has a read lock of the first one's key
+/// that it cannot give back. A reader of that key and a writer elsewhere wait.
+fn with_a_stray_lock() -> World {
+    let mut world = world_with(|limits| {
+        limits.shared_sessions = 2;
+        limits.keys_per_session = 2;
+        limits.waiting_sessions = 0;
+    });
+    for number in [KEY, 10, 8, 9] {
+        world.acquire(LockKey::from(number), Read, Patience::Wait);
+        world.settle();
+    }
+    world.advance(Duration::from_millis(60));
+    world.acquire(key(), Read, Patience::Wait);
+    world.turn(SECOND, true);
+    assert_eq!(world.sent.last(), Some(&(SECOND, Operation::Probe(key()))));
+    world.operator_cancels(SECOND, 0, true);
+    world.server.lock(ELSEWHERE, key(), Write);
+    world.refuse_key(Some(key()), Reason::Itself);
+    world
+}
+
+#[test]
+fn a_session_with_a_lock_that_it_cannot_give_back_is_not_asked_for_its_key() {
+    let mut world = with_a_stray_lock();
+    world.sent.clear();
+    world.settle();
+    assert!(world.sent.contains(&(SECOND, Operation::Unlock(key(), Read))));
+    let doomed = world.state.sessions.get(SECOND).is_some_and(|session| session.doomed);
+    assert!(doomed && world.server.count(world.links[&SECOND].pid, key(), Read) == 1);
+    // Nor while it does something else.
+    let guards = world.reference.guards();
+    let (other, guard) = guards.iter().find(|(_, g)| g.session == SECOND).expect("it holds two");
+    world.release(*other, guard.hold, false);
+    world.turn(SECOND, true);
+    world.advance(Duration::from_millis(60));
+    world.acquire(key(), Read, Patience::Wait);
+    world.settle();
+}
+
+#[test]
+fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
+    let (mut world, writer) = sharing();
+    world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.settle();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), writer, false);
+    world.turn(SHARED, true);
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Downgrade(key()))));
+    world.operator_cancels(SHARED, 0, true);
+    world.refuse_key(Some(key()), Reason::Itself);
+    world.settle();
+    assert!(world.state.sessions.get(SHARED).is_some_and(|session| session.doomed));
+    world.refuse_key(None, Reason::Itself);
+    world.sent.clear();
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), hold_of(&world, reader), false);
+    let hold = hold_of(&world, next);
+    world.advance(Duration::from_millis(60));
+    // This one may not have it passed on.
+    let last = world.acquire(key(), Write, Patience::Wait);
+    world.release(key(), hold, false);
+    world.settle();
+    assert_eq!(world.sent[0], (SHARED, Operation::Unlock(key(), Write)));
+    assert!(!world.sent.contains(&(SHARED, Operation::TryLock(key(), Write))));
+    // The heartbeat finds the read lock, which can be given back by now.
+    pass(&mut world, 3);
+    assert!(is_granted(&world, last));
+}

@@ -1,0 +1,164 @@
+//! Waits at the server, and their ends.
+
+use std::time::Duration;
+
+use super::{
+    ELSEWHERE, SHARED, WAITING, holding, holding_in, is_granted, key, pass, run, waiting,
+    waiting_in, world, world_with,
+};
+use crate::driver::Operation;
+use crate::engine::machine::event::{Outcome, Patience, SessionId};
+use crate::key::LockKey;
+use crate::mode::Mode::{Read, Write};
+
+#[test]
+fn a_busy_lock_is_waited_for_in_the_queue_of_the_server() {
+    let (mut world, waiter) = waiting(Write);
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::Lock(key(), Write))));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn a_caller_who_would_not_wait_is_refused_when_another_process_holds_the_lock() {
+    let mut world = world();
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    let writer = world.acquire(key(), Write, Patience::Try);
+    let reader = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn a_wait_that_the_server_has_forgotten_is_begun_again() {
+    let (mut world, waiter) = waiting(Write);
+    world.silence(WAITING);
+    pass(&mut world, 12);
+    assert!(!world.links.contains_key(&WAITING));
+    assert!(world.server.is_waiting(world.links[&SessionId(2)].pid));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn a_long_wait_goes_on() {
+    let (mut world, waiter) = waiting(Write);
+    pass(&mut world, 60);
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn an_abandoned_waiter_is_cancelled_at_the_server() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    assert!(!world.server.is_waiting(world.links[&WAITING].pid));
+    assert!(world.state.entries.is_empty());
+}
+
+#[test]
+fn a_cancel_that_comes_before_the_wait_has_begun_is_repeated() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.settle();
+    let waiter = world.acquire(key(), Write, Patience::Wait);
+    run(&mut world, SHARED);
+    world.turn(WAITING, false);
+    world.abandon(waiter, key());
+    world.turn(SHARED, false);
+    world.turn(SHARED, false);
+    world.settle();
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    world.advance(Duration::from_millis(20));
+    world.settle();
+    assert!(!world.server.is_waiting(world.links[&WAITING].pid));
+}
+
+#[test]
+fn a_wait_that_is_granted_while_it_is_cancelled_is_given_back() {
+    let (mut world, waiter) = waiting(Write);
+    world.abandon(waiter, key());
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.turn(WAITING, false);
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::Unlock(key(), Write))));
+    world.drain();
+}
+
+#[test]
+fn a_wait_that_fails_though_it_was_granted_is_followed_by_the_release_of_everything() {
+    let (mut world, waiter) = waiting(Write);
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.refuse(WAITING, 0, false);
+    world.settle();
+    assert_eq!(world.sent.last(), Some(&(WAITING, Operation::UnlockAll)));
+    assert!(matches!(world.outcomes[&waiter.0], Outcome::Failed(_)));
+    assert_eq!(world.server.holdings(world.links[&WAITING].pid), []);
+}
+
+#[test]
+fn a_reader_tries_for_itself_when_the_writer_before_it_goes() {
+    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    let waits = world.acquire(key(), Read, Patience::Wait);
+    world.abandon(writer, key());
+    let tries = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(is_granted(&world, waits) && is_granted(&world, tries));
+}
+
+#[test]
+fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
+    let (mut world, _) = holding(Read);
+    world.advance(Duration::from_millis(60));
+    world.acquire(key(), Read, Patience::Wait);
+    let writer = world.acquire(key(), Write, Patience::Try);
+    let reader = world.acquire(key(), Read, Patience::Try);
+    world.settle();
+    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(is_granted(&world, reader));
+}
+
+#[test]
+fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
+    let other = LockKey::from(8);
+    for given_back in [0, 1] {
+        let (mut world, hold) = holding_in(world_with(|limits| limits.locks = Some(1)), Write);
+        world.release(key(), hold, false);
+        for _ in 0..given_back {
+            world.turn(SHARED, true);
+        }
+        let waiter = world.acquire(other, Write, Patience::Wait);
+        world.settle();
+        assert!(is_granted(&world, waiter), "{:?}", world.outcomes);
+    }
+}
+
+#[test]
+fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks() {
+    let (mut world, writer) = waiting_in(world_with(|limits| limits.locks = Some(1)), Write);
+    assert!(matches!(world.sent.last(), Some((WAITING, Operation::Lock(..)))));
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.abandon(writer, key());
+    world.settle();
+    world.server.unlock(ELSEWHERE, key(), Write);
+    world.settle();
+    assert!(is_granted(&world, reader), "{:?}", world.outcomes);
+}
+
+#[test]
+fn who_comes_while_the_last_wait_that_is_allowed_is_given_up_waits_for_its_place() {
+    let (mut world, writer) = waiting_in(world_with(|limits| limits.locks = Some(1)), Write);
+    world.abandon(writer, key());
+    let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
+    world.settle();
+    assert!(is_granted(&world, waiter), "{:?}", world.outcomes);
+}

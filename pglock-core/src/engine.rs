@@ -1,7 +1,7 @@
 //! The engine: one for all backends.
 //!
-//! [`machine`] decides and does no I/O; [`shared`] keeps it behind a mutex and carries out its
-//! effects; [`tasks`] own the connections; [`client`] is what handles and guards of locks do. Why
+//! [`machine`] decides and does no I/O; [`runtime`] keeps it behind a mutex, carries out its
+//! effects and owns the connections; [`client`] is what handles and guards of locks do. Why
 //! it is so stands in `DESIGN.md`.
 //!
 //! # What is asked of the server for a key
@@ -121,16 +121,8 @@
 //! doubt. Then all its guards have lost their locks.
 
 mod client;
-mod clock;
-mod life;
 mod machine;
-#[cfg(feature = "metrics")]
-mod metrics;
-mod shared;
-mod sync;
-mod tasks;
-mod thread;
-mod timers;
+mod runtime;
 
 pub(crate) use client::{Client, Held};
 pub(crate) use machine::Obstacle;
@@ -138,4 +130,4 @@ pub(crate) use machine::config::Limits;
 pub use machine::config::WaitStrategy;
 pub(crate) use machine::event::Patience;
 pub use machine::stats::Stats;
-pub(crate) use tasks::Settings;
+pub(crate) use runtime::tasks::Settings;

@@ -1,7 +1,7 @@
 //! What lock handles and guards do with the engine.
 
-mod asking;
-mod checking;
+mod call;
+mod check;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 
@@ -14,15 +14,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use self::asking::Asked;
-use super::life::{Life, OnLoss, WatcherId};
+use self::call::Asked;
 use super::machine::config::Limits;
 use super::machine::event::{Event, HoldId, Patience};
 use super::machine::stats::Stats;
-use super::shared::{Reply, Shared};
-use super::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
-use super::thread;
-use super::timers::Sleep;
+use super::runtime::deadlines::Sleep;
+use super::runtime::liveness::{Life, OnLoss, WatcherId};
+use super::runtime::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
+use super::runtime::thread;
+use super::runtime::{Reply, Shared};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;

@@ -16,7 +16,7 @@ use super::{Client, Held};
 use crate::driver::Answer;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Event, Job, Patience, Server, SessionId};
-use crate::engine::shared::Shared;
+use crate::engine::runtime::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode::{self, Read, Write};

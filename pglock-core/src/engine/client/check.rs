@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use super::asking::Asked;
+use super::call::Asked;
 use crate::engine::machine::Obstacle;
 use crate::engine::machine::event::Event;
-use crate::engine::shared::Reply;
+use crate::engine::runtime::Reply;
 use crate::error::Result;
 use crate::key::LockKey;
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::Client;
 use crate::engine::machine::event::{Event, WaiterId};
-use crate::engine::shared::Reply;
+use crate::engine::runtime::Reply;
 use crate::key::LockKey;
 
 /// Asks the machine, and awaits its answer.

@@ -16,15 +16,15 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use super::life::Life;
-use super::machine::config::Lease;
-use super::machine::event::{Event, Job, Refusal, Server, SessionId};
-use super::shared::Shared;
+use super::Shared;
+use super::liveness::Life;
 use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
+use crate::engine::machine::config::Lease;
+use crate::engine::machine::event::{Event, Job, Refusal, Server, SessionId};
 use crate::error::{Error, ErrorKind};
 
 /// How long closing waits for the server before connections are dropped.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a session needs to know to be opened.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Reply;
-use super::slots::{Answers, Slots};
-use crate::engine::life::{Aftermath, Life};
+use super::callers::{Answers, Slots};
 use crate::engine::machine::State;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
-use crate::engine::thread::{call_aside, guarded};
-use crate::engine::timers::Timers;
+use crate::engine::runtime::deadlines::Timers;
+use crate::engine::runtime::liveness::{Aftermath, Life};
+use crate::engine::runtime::thread::{call_aside, guarded};
 use crate::error::{Error, ErrorKind};
 
 pub(super) struct Core {

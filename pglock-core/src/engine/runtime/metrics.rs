@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use super::machine::stats::Stats;
+use crate::engine::machine::stats::Stats;
 
 /// Counters and gauges by the names in the documentation of the crate. Published at least once per
 /// heartbeat.

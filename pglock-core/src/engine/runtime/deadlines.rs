@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::machine::event::Moment;
-use super::shared::Shared;
+use super::Shared;
 use super::sync::{Mutex, MutexGuard};
 use super::thread::guarded;
+use crate::engine::machine::event::Moment;
 
 /// Who is to be woken when.
 #[derive(Default)]

@@ -1,7 +1,15 @@
 //! The machine behind its mutex.
 
-mod core;
-mod slots;
+mod callers;
+mod clock;
+pub(super) mod deadlines;
+mod effects;
+pub(super) mod liveness;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod sync;
+pub(super) mod tasks;
+pub(super) mod thread;
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -13,16 +21,16 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use self::core::{Core, Running, Wakers};
-use self::slots::{Slot, Slots};
-use super::clock::Clock;
-use super::life::Life;
+use self::callers::{Slot, Slots};
+use self::clock::Clock;
+use self::deadlines::Timers;
+use self::effects::{Core, Running, Wakers};
+use self::liveness::Life;
+use self::sync::{AtomicBool, Mutex, MutexGuard};
 use super::machine::Obstacle;
 use super::machine::config::Limits;
 use super::machine::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
 use super::machine::stats::Stats;
-use super::sync::{AtomicBool, Mutex, MutexGuard};
-use super::timers::Timers;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -89,7 +97,7 @@ impl Shared {
         &self.clock
     }
 
-    pub(super) fn timers(&self) -> &Timers {
+    fn timers(&self) -> &Timers {
         &self.timers
     }
 

@@ -8,8 +8,8 @@ use slab::Slab;
 
 use super::Reply;
 use crate::engine::machine::event::WaiterId;
-use crate::engine::sync::{Mutex, MutexGuard};
-use crate::engine::thread::guarded;
+use crate::engine::runtime::sync::{Mutex, MutexGuard};
+use crate::engine::runtime::thread::guarded;
 
 #[derive(Default)]
 pub(super) struct Slots(Mutex<Slab<Slot>>);

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 use std::task::Waker;
 
-use super::machine::event::Moment;
 use super::sync::{AtomicU64, Mutex, MutexGuard};
 use super::thread::guarded;
+use crate::engine::machine::event::Moment;
 use crate::error::Error;
 
 /// Ends once, and says why to everybody who asks, then and later.

@@ -15,18 +15,18 @@ use std::future::Future;
 
 pub use entry::{lock_entry, lock_row};
 pub use error_builder::ErrorBuilder;
+pub use hold::Hold;
 pub use question::{Fact, Holding, Question, Row, Topic};
 pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
 
 pub(crate) use entry::read_lock_row;
 
-pub use crate::guard::Hold;
-
 use crate::error::{Error, ErrorKind};
 
 mod entry;
 mod error_builder;
+mod hold;
 mod question;
 mod request;
 mod statement;

@@ -1,3 +1,5 @@
+//! The error type of this crate, and its kinds.
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;

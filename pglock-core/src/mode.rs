@@ -1,3 +1,5 @@
+//! The two ways to hold a lock.
+
 use std::fmt;
 
 /// How a lock is held.

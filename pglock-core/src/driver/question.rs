@@ -1,3 +1,5 @@
+//! Questions that a session asks the server without taking or releasing a lock, and their answers.
+
 use std::sync::Arc;
 use std::time::Duration;
 

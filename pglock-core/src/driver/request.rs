@@ -1,3 +1,5 @@
+//! Lock operations that a session sends to the server in one round trip, and their results.
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;

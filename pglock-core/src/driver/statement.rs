@@ -1,3 +1,5 @@
+//! A constant SQL text and the values to bind to it.
+
 /// What an SQL client is to run: a constant text and the values to bind.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement<'a> {

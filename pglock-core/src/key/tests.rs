@@ -1,3 +1,5 @@
+//! Tests of keys, with the golden values that must never change.
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -1,0 +1,185 @@
+//! Bounds on what one has to read at once, and the sentence with which each file begins.
+
+use std::collections::BTreeSet;
+
+use super::text::{Source, sources};
+
+/// Lines of a file.
+const FILE: usize = 300;
+
+/// Lines of a function.
+const FUNCTION: usize = 60;
+
+/// Files that are longer, still.
+const LONG_FILES: &[&str] = &[
+    "pglock-core/src/engine/machine.rs",
+    "pglock-core/src/engine/machine/tests/model/world.rs",
+    "pglock-core/src/engine/runtime.rs",
+    "pglock-core/src/error.rs",
+    "pglock-core/src/key.rs",
+    "pglock-core/src/locks.rs",
+    "pglock-core/src/rwlock.rs",
+    "pglock-core/src/sql.rs",
+    "pglock-testkit/src/conformance/cases.rs",
+    "pglock-testkit/src/faults/namespace.rs",
+    "pglock-testkit/src/faulty.rs",
+    "pglock-testkit/tests/faults/proxy.rs",
+    "pglock-testkit/tests/matrix/play.rs",
+    "pglock-testkit/tests/processes.rs",
+];
+
+/// Functions that are longer, still.
+const LONG_FUNCTIONS: &[&str] = &[
+    "examples/compare/report.rs: row",
+    "pglock-core/src/engine/machine/next_job.rs: next",
+    "pglock-core/src/engine/machine/refusals.rs: reconcile",
+    "pglock-testkit/src/conformance/cases/loads.rs: many_held_and_awaited_keys_need_few_sessions",
+    "pglock-testkit/src/conformance/cases/secrets.rs: password_is_shown_nowhere",
+    "pglock-testkit/src/encrypted.rs: assert_encrypted",
+];
+
+/// Files that begin with no sentence, still.
+const WITHOUT_SENTENCE: &[&str] = &[
+    "examples/compare/subjects.rs",
+    "pglock-core/src/engine/machine/config.rs",
+    "pglock-core/src/engine/machine/key/queue.rs",
+    "pglock-core/src/engine/machine/stats.rs",
+    "pglock-core/src/guard.rs",
+    "pglock-core/src/locks.rs",
+    "pglock-core/src/rwlock.rs",
+    "pglock-diesel/src/driver.rs",
+    "pglock-diesel/src/error.rs",
+    "pglock-diesel/src/locks.rs",
+    "pglock-diesel/src/session.rs",
+    "pglock-sqlx/src/driver.rs",
+    "pglock-sqlx/src/error.rs",
+    "pglock-sqlx/src/locks.rs",
+    "pglock-sqlx/src/session.rs",
+    "pglock-testkit/src/conformance/latencies.rs",
+    "pglock-testkit/src/conformance/macros.rs",
+    "pglock-testkit/src/faults/error.rs",
+    "pglock-testkit/src/faults/proxy/connection.rs",
+    "pglock-testkit/src/memory/witness.rs",
+    "pglock-testkit/src/postgres/database.rs",
+    "pglock-testkit/src/postgres/error.rs",
+    "pglock-testkit/src/witness/error.rs",
+    "pglock-testkit/src/witness/postgres.rs",
+    "pglock-testkit/tests/faults/namespace.rs",
+    "pglock-testkit/tests/faults/pgbouncer.rs",
+    "pglock-testkit/tests/faults/proxy.rs",
+    "pglock-testkit/tests/faults/signals.rs",
+    "pglock-testkit/tests/faults/standby.rs",
+];
+
+#[test]
+fn files_are_short() {
+    let long = sources("").into_iter().filter(is_long).map(|source| source.path);
+    assert_eq!(changes(long, LONG_FILES), [""; 0]);
+}
+
+#[test]
+fn functions_are_short() {
+    let sources = sources("");
+    let long = sources.iter().flat_map(|source| {
+        let named = |name| format!("{}: {name}", source.path);
+        long_functions(&source.text).into_iter().map(named)
+    });
+    assert_eq!(changes(long, LONG_FUNCTIONS), [""; 0]);
+}
+
+#[test]
+fn every_file_begins_with_a_sentence() {
+    let silent = sources("").into_iter().filter(|source| !begins_with_sentence(&source.text));
+    assert_eq!(changes(silent.map(|source| source.path), WITHOUT_SENTENCE), [""; 0]);
+}
+
+/// What is found and not known, and what is known and not found any more.
+fn changes(found: impl Iterator<Item = String>, known: &[&str]) -> Vec<String> {
+    let found: BTreeSet<_> = found.collect();
+    let known: BTreeSet<_> = known.iter().map(|known| (*known).to_owned()).collect();
+    let new = found.difference(&known).map(|found| format!("new: {found}"));
+    let gone = known.difference(&found).map(|known| format!("take it off the list: {known}"));
+    new.chain(gone).collect()
+}
+
+fn is_long(source: &Source) -> bool {
+    source.text.lines().count() > FILE
+}
+
+/// The names of functions with too many lines, formatted as rustfmt does.
+fn long_functions(text: &str) -> Vec<&str> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut long = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let Some(name) = function(line) else { continue };
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        let (body, arguments) = (format!("{indentation}}}"), format!("{indentation})"));
+        let is_end =
+            |line: &&str| *line == body || line.starts_with(&arguments) && line.ends_with(';');
+        let is_whole = line.ends_with(';') || line.ends_with('}');
+        let rest = lines[start..].iter().position(is_end).unwrap_or_default();
+        if !is_whole && rest + 1 > FUNCTION {
+            long.push(name);
+        }
+    }
+    long
+}
+
+/// The name of the function that begins in this line.
+fn function(line: &str) -> Option<&str> {
+    let (before, name) = line.split_once("fn ")?;
+    let is_qualifier = |word: &str| {
+        matches!(word, "async" | "const" | "default" | "extern" | "unsafe") || word.starts_with("pub")
+            // As in `pub(in super::super)`.
+            || word.ends_with(')')
+    };
+    let name = name.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next()?;
+    (before.split_whitespace().all(is_qualifier) && !name.is_empty()).then_some(name)
+}
+
+/// Whether the first paragraph of the file is documentation of the file, and a sentence.
+fn begins_with_sentence(text: &str) -> bool {
+    if text.starts_with("#![doc = include_str!(") {
+        return true;
+    }
+    let lines = text.lines().map_while(|line| line.strip_prefix("//! "));
+    lines.last().is_some_and(|line| line.ends_with(['.', ':']))
+}
+
+#[test]
+fn list_of_offenders_is_kept_up_to_date() {
+    let found = ["b", "c"].map(str::to_owned).into_iter();
+    assert_eq!(changes(found, &["a", "b"]), ["new: c", "take it off the list: a"]);
+}
+
+#[test]
+fn long_files_are_found() {
+    let lines = |count: usize| Source::new("m.rs", &"x\n".repeat(count));
+    assert!(is_long(&lines(301)));
+    assert!(!is_long(&lines(300)));
+}
+
+#[test]
+fn long_functions_are_found() {
+    let function = |header: &str, lines: usize| {
+        format!("impl X {{\n    {header} {{\n{}    }}\n}}\n", "        x();\n".repeat(lines - 2))
+    };
+    for header in ["fn f()", "pub(crate) async fn f(&self)", "const fn f<T>() -> Result<T>"] {
+        assert_eq!(long_functions(&function(header, 61)), ["f"], "{header}");
+        assert_eq!(long_functions(&function(header, 60)), [""; 0], "{header}");
+    }
+    let declarations =
+        format!("fn f();\nfn g(\n    x: X,\n) -> Y;\nfn h() {{}}\n{}}}\n", "\n".repeat(90));
+    assert_eq!(long_functions(&declarations), [""; 0]);
+}
+
+#[test]
+fn files_without_a_sentence_are_found() {
+    assert!(begins_with_sentence("//! What it is, which takes\n//! two lines.\n\nuse x;\n"));
+    assert!(begins_with_sentence("#![doc = include_str!(\"../README.md\")]\n"));
+    for text in
+        ["", "use x;\n", "//! no sentence\n", "\n//! Too late.\n", "use x;\n//! Too late.\n"]
+    {
+        assert!(!begins_with_sentence(text), "{text:?}");
+    }
+}

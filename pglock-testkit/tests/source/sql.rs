@@ -1,0 +1,56 @@
+//! Rules for the SQL of the library and its documentation.
+
+use super::text::{shipped, without_comments_and_tests, words};
+
+const SQL: &str = include_str!("../../../pglock-core/src/sql.rs");
+
+#[test]
+fn all_calls_in_the_sql_are_qualified() {
+    let code = without_comments_and_tests(SQL);
+    assert!(!code.contains("format!"), "SQL text is constant");
+    let mut names = 0;
+    // What is between quotes; none is escaped in this file.
+    for text in code.split('"').skip(1).step_by(2) {
+        for (start, name) in words(text) {
+            let before = &text[..start];
+            let called = text[start + name.len()..].starts_with('(');
+            // Column aliases, a type's modifier, and a keyword that looks like a function.
+            let no_function =
+                before.ends_with("AS ") || before.ends_with("::") || name == "coalesce";
+            // The name of a role, such as 'pg_signal_backend', is a value.
+            let is_value = before.ends_with('\'') && text[start + name.len()..].starts_with('\'');
+            let catalog = name.starts_with("pg_") && name != "pg_catalog" && !is_value;
+            if (called && name.starts_with(|c: char| c.is_ascii_lowercase()) && !no_function)
+                || catalog
+            {
+                assert!(before.ends_with("pg_catalog."), "{name} in {text}");
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 40, "{names} names found");
+}
+
+#[test]
+fn advisory_lock_sql_is_in_one_file() {
+    let libraries = shipped("").into_iter().filter(|source| {
+        // The witness asks the server in words of its own.
+        let is_library = source.path.starts_with("pglock-") && source.path.contains("/src/");
+        is_library && !source.path.starts_with("pglock-testkit/")
+    });
+    let mut files = 0;
+    for source in libraries {
+        let code = source.code();
+        let has_sql = code.contains("pg_advisory") || code.contains("pg_try_advisory");
+        assert_eq!(has_sql, source.path == "pglock-core/src/sql.rs", "{}", source.path);
+        files += 1;
+    }
+    assert!(files > 10);
+}
+
+#[test]
+fn hardening_is_tested_as_it_is_written() {
+    let text = include_str!("../../../GUARANTEES.md");
+    let tested = include_str!("../../src/conformance/cases/hardening.sql");
+    assert!(text.contains(&format!("```sql\n{tested}```")), "keep {tested} as in GUARANTEES.md");
+}

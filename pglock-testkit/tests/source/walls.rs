@@ -1,0 +1,273 @@
+//! Walls between modules of core: the pure machine names no runtime, recipes see the public
+//! interface only, core knows no SQL client, and no modules know each other in a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::text::{Source, paths, repository, shipped, words};
+
+/// What would make the machine depend on a runtime, a clock, or a lock of threads.
+const IMPURE: [&str; 7] =
+    ["tokio", "loom", "Mutex", "Condvar", "Instant", "SystemTime", "catch_unwind"];
+
+/// What stands behind the public interface.
+const PRIVATE: [&str; 3] = ["engine", "driver", "sql"];
+
+/// Clients for SQL servers, as code names them.
+const CLIENTS: [&str; 6] =
+    ["sqlx", "diesel", "diesel_async", "tokio_postgres", "postgres", "deadpool_postgres"];
+
+#[test]
+fn machine_is_pure() {
+    let machine = shipped("pglock-core/src/engine/machine");
+    assert!(machine.len() > 10);
+    assert_eq!(impurities(&machine), [""; 0]);
+}
+
+#[test]
+fn recipes_use_the_public_interface() {
+    // There may be none yet.
+    let recipes = shipped("pglock-core/src/recipes");
+    assert_eq!(intrusions(&recipes), [""; 0]);
+}
+
+#[test]
+fn core_knows_no_sql_client() {
+    let core = shipped("pglock-core/src");
+    assert!(core.len() > 10);
+    assert_eq!(clients(&core), [""; 0]);
+    let manifest = std::fs::read_to_string(repository().join("pglock-core/Cargo.toml")).unwrap();
+    for line in manifest.lines() {
+        let name = line.split(['.', ' ', '=']).next().unwrap_or_default().replace('-', "_");
+        assert!(!CLIENTS.contains(&&*name), "pglock-core/Cargo.toml: {line}");
+    }
+}
+
+#[test]
+fn modules_of_core_form_no_circle() {
+    let core = shipped("pglock-core/src");
+    let uses = uses(&core);
+    assert!(uses["engine::runtime"].contains("engine::machine"));
+    assert!(uses["rwlock"].contains("engine"));
+    assert_eq!(circle(&uses), None);
+}
+
+fn impurities(machine: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in machine {
+        let code = source.code();
+        let word = words(&code).map(|(_, word)| word).find(|word| IMPURE.contains(word));
+        found.extend(word.map(|word| format!("{} names {word}", source.path)));
+        let of_threads = |path: &String| {
+            ["std::sync", "core::sync", "std::thread"].iter().any(|module| path.starts_with(module))
+        };
+        let path = paths(&code).into_iter().find(of_threads);
+        let path = path.or_else(|| code.contains("std::sync").then(|| "std::sync".to_owned()));
+        found.extend(path.map(|path| format!("{} names {path}", source.path)));
+    }
+    found
+}
+
+fn intrusions(recipes: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in recipes {
+        for path in paths(&source.code()) {
+            let absolute = absolute(source, &path);
+            let first = absolute.iter().find(|part| *part != "crate");
+            if first.is_some_and(|module| PRIVATE.contains(&&**module)) {
+                found.push(format!("{} uses {path}", source.path));
+            }
+        }
+    }
+    found
+}
+
+fn clients(core: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in core {
+        let code = source.code();
+        let mut named = words(&code).filter(|(start, word)| {
+            CLIENTS.contains(word) && code[start + word.len()..].starts_with("::")
+        });
+        found.extend(named.next().map(|(_, client)| format!("{} uses {client}", source.path)));
+    }
+    found
+}
+
+/// The modules that each module of core uses. A module is a file beside `lib.rs` with the folder of
+/// that name, but the parts of the engine count each for itself.
+fn uses(core: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let modules: BTreeSet<_> = core.iter().map(|source| module(&parts(source))).collect();
+    let exports = exports(core);
+    let mut uses: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for source in core.iter().filter(|source| !parts(source).is_empty()) {
+        let user = module(&parts(source));
+        let used = uses.entry(user.clone()).or_default();
+        for path in paths(&source.code()) {
+            let absolute = absolute(source, &path);
+            let Some(("crate", [first, rest @ ..])) =
+                absolute.split_first().map(|(first, rest)| (&**first, rest))
+            else {
+                continue;
+            };
+            // What `lib.rs` exports belongs to the module that it comes from.
+            let exported = exports.get(first).filter(|_| rest.is_empty());
+            let name = exported.cloned().unwrap_or_else(|| module(&absolute[1..]));
+            if name != user && modules.contains(&name) {
+                used.insert(name);
+            }
+        }
+    }
+    uses
+}
+
+/// Where the names of `lib.rs` come from.
+fn exports(core: &[Source]) -> BTreeMap<String, String> {
+    let root = core.iter().find(|source| parts(source).is_empty());
+    let paths = root.map(|root| paths(&root.code())).unwrap_or_default();
+    let export = |path: String| {
+        let (module, name) = path.rsplit_once("::")?;
+        Some((name.to_owned(), module.to_owned()))
+    };
+    paths.into_iter().filter_map(export).collect()
+}
+
+/// Modules that use each other, each the next one, and the last one the first.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn search<'a>(
+        module: &'a str,
+        uses: &'a BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<String>> {
+        if let Some(start) = way.iter().position(|passed| *passed == module) {
+            return Some(way[start..].iter().map(|module| (*module).to_owned()).collect());
+        }
+        if !done.insert(module) {
+            return None;
+        }
+        way.push(module);
+        let found = uses.get(module)?.iter().find_map(|used| search(used, uses, way, done));
+        way.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    uses.keys().find_map(|module| search(module, uses, &mut Vec::new(), &mut done))
+}
+
+/// The path of the module that a file of core is: none for `lib.rs`.
+fn parts(source: &Source) -> Vec<String> {
+    let path = source.path.trim_end_matches(".rs");
+    let path = path.split_once("/src/").map_or(path, |(_, path)| path);
+    path.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
+}
+
+/// The module that counts: of the engine one of its parts, else the first of the path.
+fn module(path: &[String]) -> String {
+    match path {
+        [engine, part, ..]
+            if engine == "engine" && part.starts_with(|c: char| c.is_ascii_lowercase()) =>
+        {
+            format!("engine::{part}")
+        }
+        [first, ..] => first.clone(),
+        [] => "lib".to_owned(),
+    }
+}
+
+/// The path from `crate` on, if it leads into the crate.
+fn absolute(source: &Source, path: &str) -> Vec<String> {
+    let here = || ["crate".to_owned()].into_iter().chain(parts(source)).collect::<Vec<_>>();
+    let mut path = path.split("::").peekable();
+    let mut absolute = match path.peek() {
+        Some(&"crate") => Vec::new(),
+        Some(&"self" | &"super") => here(),
+        // A module of its own, or another crate.
+        Some(first) if source.text.contains(&format!("mod {first};")) => here(),
+        _ => Vec::new(),
+    };
+    for part in path {
+        match part {
+            "self" => {}
+            "super" => {
+                absolute.pop();
+            }
+            part => absolute.push(part.to_owned()),
+        }
+    }
+    absolute
+}
+
+#[test]
+fn impure_code_is_found() {
+    for code in [
+        "use tokio::time;",
+        "use std::sync::Arc;",
+        "use std::{fmt, sync::{Arc}};",
+        "type T = std::sync::Weak<()>;",
+        "fn f(now: Instant) {}",
+        "fn f() { let _ = SystemTime::now(); }",
+        "struct S(parking_lot::Mutex<()>);",
+        "use std::thread;",
+    ] {
+        assert_eq!(impurities(&[Source::new("m.rs", code)]).len(), 1, "{code}");
+    }
+    let pure = "// tokio\nuse std::time::Duration;\n#[cfg(test)]\nuse std::sync::Mutex;\n";
+    assert_eq!(impurities(&[Source::new("m.rs", pure)]), [""; 0]);
+}
+
+#[test]
+fn recipe_that_looks_inside_is_found() {
+    let recipe = |code: &str| Source::new("pglock-core/src/recipes/leader.rs", code);
+    for code in [
+        "use crate::engine::Client;",
+        "use crate::{Locks, driver::{Driver}};",
+        "use super::super::sql;",
+        "fn f() { crate::engine::f() }",
+    ] {
+        assert_eq!(intrusions(&[recipe(code)]).len(), 1, "{code}");
+    }
+    let polite = "use crate::{Locks, Result};\nuse super::queue;\nuse std::time::Duration;";
+    assert_eq!(intrusions(&[recipe(polite)]), [""; 0]);
+}
+
+#[test]
+fn sql_client_in_core_is_found() {
+    for code in ["use sqlx::PgPool;", "fn f() -> diesel::Result<()> {}"] {
+        assert_eq!(clients(&[Source::new("m.rs", code)]).len(), 1, "{code}");
+    }
+    assert_eq!(clients(&[Source::new("m.rs", "//! As sqlx::PgPool.")]), [""; 0]);
+}
+
+#[test]
+fn circles_are_found() {
+    let core = |files: &[(&str, &str)]| {
+        let source =
+            |(path, text): &(&str, &str)| Source::new(&format!("pglock-core/src/{path}.rs"), text);
+        files.iter().map(source).collect::<Vec<_>>()
+    };
+    let circles: [&[(&str, &str)]; 4] = [
+        &[("a", "use crate::b::B;"), ("b", "use crate::c::C;"), ("c", "use super::a::A;")],
+        &[("a", "use crate::{c, b};"), ("b/deep/down", "fn f() { crate::a::f() }"), ("c", "")],
+        &[("lib", "pub use a::A;"), ("a", "use crate::b::B;"), ("b", "use crate::A;")],
+        &[
+            ("engine/machine/key", "use crate::engine::runtime::Shared;"),
+            ("engine/runtime/tasks", "use super::super::machine::State;"),
+        ],
+    ];
+    for files in circles {
+        assert!(circle(&uses(&core(files))).is_some(), "{files:?}");
+    }
+    let tree: &[(&str, &str)] = &[
+        ("engine", "mod machine;\nmod runtime;\npub use runtime::R;"),
+        ("engine/machine", "use crate::key::Key;"),
+        ("engine/runtime", "use super::machine::State;\nuse crate::key::Key;"),
+        ("key", "use self::text::T;"),
+        ("key/text", "use super::Key;"),
+    ];
+    assert_eq!(circle(&uses(&core(tree))), None);
+    let facade: &[(&str, &str)] = &[
+        ("engine", "mod runtime;\npub use runtime::R;"),
+        ("engine/runtime", "use crate::engine::R;"),
+    ];
+    assert!(circle(&uses(&core(facade))).is_some());
+}

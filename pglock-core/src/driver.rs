@@ -9,11 +9,11 @@
 //! [`DistributedRwLock`](crate::DistributedRwLock), makes its guards from a [`Hold`] and its errors
 //! by an [`ErrorBuilder`].
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 
 pub use entry::{lock_entry, lock_row};
+pub use error::DriverError;
 pub use error_builder::ErrorBuilder;
 pub use hold::Hold;
 pub use question::{Fact, Holding, Question, Row, Topic};
@@ -21,10 +21,10 @@ pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
 
 pub(crate) use entry::read_lock_row;
-
-use crate::error::{Error, ErrorKind};
+pub(crate) use error::Reason;
 
 mod entry;
+mod error;
 mod error_builder;
 mod hold;
 mod question;
@@ -118,161 +118,4 @@ pub trait Session: Send + 'static {
     /// - Returns when the connection is closed; failures on the way are of no interest.
     /// - Need not mind the time: the engine drops the future after five seconds.
     fn close(self) -> impl Future<Output = ()> + Send;
-}
-
-/// What went wrong in a driver, and whether the session survived it.
-///
-/// Carries the client's own error; connection settings must not appear in it.
-#[derive(Debug)]
-pub struct DriverError {
-    what: What,
-    sqlstate: Option<String>,
-    source: Box<dyn StdError + Send + Sync>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
-    Statement,
-    Connection,
-    Protocol,
-    Configuration,
-}
-
-/// Why the server refused a statement, as far as the client shows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reason {
-    /// Somebody cancelled it. A time-out of the server's cannot be it: each session sets its own
-    /// to 0.
-    Cancelled,
-    /// The statement itself is at fault.
-    Itself,
-    /// The client keeps the SQLSTATE code to itself.
-    Unknown,
-}
-
-impl DriverError {
-    /// The server refused the statement; the session goes on and keeps what it held.
-    pub fn statement(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { what: What::Statement, sqlstate: None, source: source.into() }
-    }
-
-    /// The connection could not be made, has ended, or is in doubt: the session is over.
-    pub fn connection(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { what: What::Connection, sqlstate: None, source: source.into() }
-    }
-
-    /// The server's answer is not one to what was asked: the session is over.
-    pub fn protocol(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { what: What::Protocol, sqlstate: None, source: source.into() }
-    }
-
-    /// The connection settings cannot work: trying again is of no use.
-    pub fn configuration(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { what: What::Configuration, sqlstate: None, source: source.into() }
-    }
-
-    /// With the SQLSTATE code, where the client shows it. Without one, a refused statement may have
-    /// been cancelled: the engine repeats it twice before it reports the error.
-    #[must_use]
-    pub fn with_sqlstate(self, code: Option<String>) -> Self {
-        Self { sqlstate: code, ..self }
-    }
-
-    /// Whether the session may be used further.
-    pub(crate) fn session_goes_on(&self) -> bool {
-        self.what == What::Statement
-    }
-
-    pub(crate) fn reason(&self) -> Reason {
-        match self.sqlstate.as_deref() {
-            Some("57014") => Reason::Cancelled,
-            Some(_) => Reason::Itself,
-            None => Reason::Unknown,
-        }
-    }
-
-    /// What the user gets to see if it comes from the question that opens a session. Every
-    /// PostgreSQL from 13 on understands that one.
-    pub(crate) fn at_open(self) -> Error {
-        let code = self.sqlstate.as_deref().unwrap_or_default();
-        let is_odd = code.starts_with("42") || matches!(code, "0A000" | "22023");
-        match self.classify() {
-            (ErrorKind::Driver, _) if is_odd => Error::with_source(
-                ErrorKind::UnsupportedServer,
-                "the server lacks a function or a setting that locks need: \
-                 use PostgreSQL 13 or later, or an engine that has what the cause names",
-                self.source,
-            ),
-            _ => self.into(),
-        }
-    }
-
-    fn classify(&self) -> (ErrorKind, &'static str) {
-        let code = self.sqlstate.as_deref().unwrap_or_default();
-        match (code, self.what) {
-            ("53200", _) => (
-                ErrorKind::LockTableFull,
-                "the server's shared lock table is full: hold fewer keys or raise max_locks_per_transaction",
-            ),
-            ("53300", _) => (
-                ErrorKind::TooManyConnections,
-                "the server accepts no more connections: raise max_connections or the role's CONNECTION LIMIT",
-            ),
-            ("40P01", _) => {
-                (ErrorKind::Deadlock, "the server ended the wait because it was part of a deadlock")
-            }
-            ("42501", _) => (
-                ErrorKind::PermissionDenied,
-                "the role lacks a right that locks need: grant it CONNECT on the database, or EXECUTE on the function that the cause names, \
-                 one of the advisory lock functions or of those that open a session",
-            ),
-            (_, _) if code.starts_with("28") => (
-                ErrorKind::PermissionDenied,
-                "the server refused the log-in: check user, password and pg_hba.conf",
-            ),
-            ("26000" | "42P05", _) => (
-                ErrorKind::UnsupportedServer,
-                "prepared statements of several connections are mixed up, as behind a pooler in transaction or statement mode: \
-                 connect to PostgreSQL directly or through a pooler in session mode",
-            ),
-            ("3D000", _) => (
-                ErrorKind::InvalidOptions,
-                "the database does not exist: create it or name another one",
-            ),
-            (_, What::Configuration) => (
-                ErrorKind::InvalidOptions,
-                "the connection settings cannot work: check the URL and the TLS settings",
-            ),
-            (_, What::Protocol) => (
-                ErrorKind::UnsupportedServer,
-                "the server's answer is not one to what was asked, as behind a pooler in transaction or statement mode: \
-                 connect to PostgreSQL directly or through a pooler in session mode",
-            ),
-            (_, What::Connection) => (
-                ErrorKind::Connection,
-                "the connection to the PostgreSQL server could not be made or broke: check that the server runs and can be reached",
-            ),
-            (_, What::Statement) => (ErrorKind::Driver, "the server refused the statement"),
-        }
-    }
-}
-
-/// What the user gets to see.
-impl From<DriverError> for Error {
-    fn from(error: DriverError) -> Self {
-        let (kind, message) = error.classify();
-        Self::with_source(kind, message, error.source)
-    }
-}
-
-impl fmt::Display for DriverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.source, f)
-    }
-}
-
-impl StdError for DriverError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.source()
-    }
 }

@@ -15,7 +15,6 @@ const LONG_FILES: &[&str] = &[
     "pglock-core/src/engine/machine.rs",
     "pglock-core/src/engine/machine/tests/model/world.rs",
     "pglock-core/src/engine/runtime.rs",
-    "pglock-core/src/error.rs",
     "pglock-core/src/key.rs",
     "pglock-core/src/locks.rs",
     "pglock-core/src/rwlock.rs",

@@ -1,0 +1,98 @@
+//! What a driver reports when something went wrong.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::{Error, Failure};
+
+/// What went wrong in a driver, and whether the session survived it.
+///
+/// Carries the client's own error, which must not show connection settings.
+#[derive(Debug)]
+pub struct DriverError {
+    failure: Failure,
+    sqlstate: Option<String>,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+/// Why the server refused a statement, as far as the client shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reason {
+    /// The statement was cancelled, by this engine or by an operator. The server's own time-outs
+    /// cannot be the cause: each session sets them to 0.
+    Cancelled,
+    /// The statement itself is at fault.
+    Itself,
+    /// The client does not show the SQLSTATE code.
+    Unknown,
+}
+
+impl DriverError {
+    /// The server refused the statement; the session lives and keeps what it held.
+    pub fn statement(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Failure::Statement, source.into())
+    }
+
+    /// The connection could not be made, has ended, or is in doubt: the session is over.
+    pub fn connection(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Failure::Connection, source.into())
+    }
+
+    /// The reply does not match the request: the session is over.
+    pub fn protocol(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Failure::Protocol, source.into())
+    }
+
+    /// The connection settings cannot work, so the engine does not try again.
+    pub fn configuration(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(Failure::Configuration, source.into())
+    }
+
+    fn new(failure: Failure, source: Box<dyn StdError + Send + Sync>) -> Self {
+        Self { failure, sqlstate: None, source }
+    }
+
+    /// With the SQLSTATE code, where the client shows it. Without one, a refused statement may have
+    /// been cancelled: the engine repeats it twice before it reports the error.
+    #[must_use]
+    pub fn with_sqlstate(self, code: Option<String>) -> Self {
+        Self { sqlstate: code, ..self }
+    }
+
+    /// Whether the session may be used further.
+    pub(crate) fn session_goes_on(&self) -> bool {
+        self.failure == Failure::Statement
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        match self.sqlstate.as_deref() {
+            Some("57014") => Reason::Cancelled,
+            Some(_) => Reason::Itself,
+            None => Reason::Unknown,
+        }
+    }
+
+    /// The error that the user sees if this one comes from the question that opens a session.
+    pub(crate) fn at_open(self) -> Error {
+        Error::at_open(self.failure, self.sqlstate.as_deref(), self.source)
+    }
+}
+
+/// The error that the user sees.
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        Self::of_backend(error.failure, error.sqlstate.as_deref(), error.source)
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.source, f)
+    }
+}
+
+impl StdError for DriverError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.source()
+    }
+}

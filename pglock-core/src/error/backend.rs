@@ -1,0 +1,103 @@
+//! What the errors of backends say: the kind and the advice that belong to an SQLSTATE code.
+
+use std::error::Error as StdError;
+
+use super::{Error, ErrorKind};
+
+/// What went wrong in a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// The server refused the statement; the session lives.
+    Statement,
+    /// The connection could not be made, or broke.
+    Connection,
+    /// The reply does not match the request.
+    Protocol,
+    /// The connection settings cannot work.
+    Configuration,
+}
+
+impl Error {
+    pub(crate) fn of_backend(
+        failure: Failure,
+        sqlstate: Option<&str>,
+        source: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        let by_code = sqlstate.and_then(by_code);
+        let (kind, message) = by_code.unwrap_or_else(|| by_failure(failure));
+        Self::with_source(kind, message, source)
+    }
+
+    /// For the question that opens a session, which every PostgreSQL from 13 on understands.
+    pub(crate) fn at_open(
+        failure: Failure,
+        sqlstate: Option<&str>,
+        source: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        let error = Self::of_backend(failure, sqlstate, source);
+        let code = sqlstate.unwrap_or_default();
+        let is_odd = code.starts_with("42") || matches!(code, "0A000" | "22023");
+        if error.kind() == ErrorKind::Driver && is_odd {
+            return error.with_message(
+                ErrorKind::UnsupportedServer,
+                "the server lacks a function or a setting that locks need: \
+                 use PostgreSQL 13 or later, or an engine that has what the cause names",
+            );
+        }
+        error
+    }
+}
+
+fn by_code(code: &str) -> Option<(ErrorKind, &'static str)> {
+    Some(match code {
+        "53200" => (
+            ErrorKind::LockTableFull,
+            "the server's shared lock table is full: hold fewer keys or raise max_locks_per_transaction",
+        ),
+        "53300" => (
+            ErrorKind::TooManyConnections,
+            "the server accepts no more connections: raise max_connections or the role's CONNECTION LIMIT",
+        ),
+        "40P01" => {
+            (ErrorKind::Deadlock, "the server ended the wait because it was part of a deadlock")
+        }
+        "42501" => (
+            ErrorKind::PermissionDenied,
+            "the role lacks a right that locks need: grant it CONNECT on the database, or EXECUTE on the function that the cause names, \
+             one of the advisory lock functions or of those that open a session",
+        ),
+        "26000" | "42P05" => (
+            ErrorKind::UnsupportedServer,
+            "several connections share one server's prepared statements, as happens behind a pooler in transaction or statement mode: \
+             connect to PostgreSQL directly or through a pooler in session mode",
+        ),
+        "3D000" => (
+            ErrorKind::InvalidOptions,
+            "the database does not exist: create it or name another one",
+        ),
+        _ if code.starts_with("28") => (
+            ErrorKind::PermissionDenied,
+            "the server refused the log-in: check user, password and pg_hba.conf",
+        ),
+        _ => return None,
+    })
+}
+
+fn by_failure(failure: Failure) -> (ErrorKind, &'static str) {
+    match failure {
+        Failure::Statement => (ErrorKind::Driver, "the server refused the statement"),
+        Failure::Connection => (
+            ErrorKind::Connection,
+            "the connection to the PostgreSQL server could not be made or broke: check that the server runs and can be reached",
+        ),
+        Failure::Protocol => (
+            ErrorKind::UnsupportedServer,
+            "received a reply that does not match the request, as happens behind a pooler in transaction or statement mode: \
+             connect to PostgreSQL directly or through a pooler in session mode",
+        ),
+        Failure::Configuration => (
+            ErrorKind::InvalidOptions,
+            "the connection settings cannot work: check the URL and the TLS settings",
+        ),
+    }
+}

@@ -1,0 +1,84 @@
+//! The kinds of errors, and their short texts.
+
+use std::fmt;
+
+/// The kinds of [`Error`](crate::Error).
+///
+/// Each kind prints as a short text that names no key, session or address, so it is safe to show to
+/// clients.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::{Error, ErrorKind};
+///
+/// /// The status and the body of an answer to a web client.
+/// fn answer(error: &Error) -> (u16, String) {
+///     let status = if error.kind() == ErrorKind::Timeout { 409 } else { 503 };
+///     (status, error.kind().to_string())
+/// }
+///
+/// assert_eq!(ErrorKind::Timeout.to_string(), "the lock was not free in time");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The time given to `try_read_for` or `try_write_for` ran out while another caller held the
+    /// lock. If the manager had no connection, or the server did not answer, the error has the kind
+    /// of that problem instead.
+    Timeout,
+    /// The lock had been lost before it was released: the session that held it ended.
+    Lost,
+    /// The lock manager was closed.
+    Closed,
+    /// The server could not be reached, or the connection broke.
+    Connection,
+    /// Two names that are in use in this process have the same key: as one lock, they would exclude
+    /// each other without need, or for ever.
+    KeyCollision,
+    /// The server ended the wait because it was part of a deadlock.
+    Deadlock,
+    /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it
+    /// as it may.
+    LockTableFull,
+    /// More callers wait in the lock manager than it allows.
+    QueueFull,
+    /// The server accepts no more connections (SQLSTATE 53300).
+    TooManyConnections,
+    /// The role may not log in, or may not connect to the database or call the advisory lock
+    /// functions (SQLSTATE classes 28 and 42501).
+    PermissionDenied,
+    /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that
+    /// moves statements between server sessions, or an engine whose advisory locks do nothing or
+    /// that lacks what they need.
+    UnsupportedServer,
+    /// An option is out of range, or the connection settings cannot work: a URL that cannot be
+    /// read, a database that does not exist.
+    InvalidOptions,
+    /// The lock engine has no thread or runtime to run on: the system refused the thread, or the
+    /// runtime that the user named has ended.
+    NoRuntime,
+    /// Anything else that the driver reported.
+    Driver,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "the lock was not free in time",
+            Self::Lost => "the lock was lost",
+            Self::Closed => "the lock manager is closed",
+            Self::Connection => "the lock server cannot be reached",
+            Self::KeyCollision => "two names share one key",
+            Self::Deadlock => "the wait for the lock was part of a deadlock",
+            Self::LockTableFull => "too many locks are held",
+            Self::QueueFull => "too many callers are waiting",
+            Self::TooManyConnections => "the lock server has no free connections",
+            Self::PermissionDenied => "the lock server denied access",
+            Self::UnsupportedServer => "the server cannot be used for locks",
+            Self::InvalidOptions => "the lock options are not valid",
+            Self::NoRuntime => "the lock engine is not running",
+            Self::Driver => "the lock server reported an error",
+        })
+    }
+}

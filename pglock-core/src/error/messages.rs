@@ -1,0 +1,123 @@
+//! What the errors of the engine say: what happened, and what to do.
+
+use std::time::Duration;
+
+use super::{Cause, Error, ErrorKind};
+use crate::looking::LockEntry;
+use crate::names::Shown;
+
+const LOST: &str = "the lock was lost: the session that held it ended before the release";
+
+impl Error {
+    /// `holders`: if the server could tell.
+    pub(crate) fn timeout(holders: Vec<LockEntry>) -> Self {
+        let mut message = "the lock was not free within the given time".to_owned();
+        for (place, holder) in holders.iter().enumerate() {
+            message += if place == 0 { "; held by " } else { ", " };
+            if holder.is_ours {
+                message += &format!("this process (pid {})", holder.pid);
+                continue;
+            }
+            message += &format!("pid {}", holder.pid);
+            if !holder.application_name.is_empty() {
+                message += &format!(" {}", Shown(&holder.application_name));
+            }
+            if let Some(address) = holder.client_addr {
+                message += &format!(" from {address}");
+            }
+        }
+        Self::from_cause(
+            ErrorKind::Timeout,
+            Cause { message: message.into(), source: None, holders },
+        )
+    }
+
+    pub(crate) fn key_collision(name: &str, other: &str) -> Self {
+        Self::new(
+            ErrorKind::KeyCollision,
+            format!(
+                "the names {} and {} have the same key and would be one lock: rename one of them",
+                Shown(name),
+                Shown(other)
+            ),
+        )
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the lock manager was closed")
+    }
+
+    pub(crate) fn queue_full() -> Self {
+        Self::new(
+            ErrorKind::QueueFull,
+            "too many callers are waiting on this lock manager: try again later, or raise max_waiters",
+        )
+    }
+
+    pub(crate) fn too_many_locks() -> Self {
+        Self::new(
+            ErrorKind::LockTableFull,
+            "this lock manager has reached its limit of held locks, which leaves room in the server's lock table for others: \
+             hold fewer keys, or raise max_locks",
+        )
+    }
+
+    pub(crate) fn runtime_ended() -> Self {
+        Self::new(
+            ErrorKind::NoRuntime,
+            "the runtime that was named for this lock manager has ended, or has no timers (enable_all): \
+             name one that lasts, or none",
+        )
+    }
+
+    pub(crate) fn clock_paused() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so the time-out expired before the server \
+             could answer: do not pause the clock, or do not name this runtime when building the lock manager",
+        )
+    }
+
+    /// The lock engine did not run for this time.
+    pub(crate) fn stalled(time: Duration) -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            format!(
+                "the lease ended because this process did not run its lock engine for {:.1} s: the process was stopped or \
+                 suspended, or the runtime that was named for the lock manager was blocked (use spawn_blocking for long \
+                 computations, or do not name a runtime)",
+                time.as_secs_f64()
+            ),
+        )
+    }
+
+    pub(crate) fn silent() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "the server has not answered within the lease: the network or the server is down or overloaded",
+        )
+    }
+
+    pub(crate) fn superseded_server() -> Self {
+        Self::new(
+            ErrorKind::UnsupportedServer,
+            "the server has been superseded: another one was promoted, or the address now leads to another server or database; \
+             make sure that all clients reach the same server, and take the lock again",
+        )
+    }
+
+    pub(crate) fn unanswered() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "the server has not answered within the given time: the network or the server is down or overloaded",
+        )
+    }
+
+    pub(crate) fn lost() -> Self {
+        Self::new(ErrorKind::Lost, LOST)
+    }
+
+    pub(crate) fn lost_by(reason: Self) -> Self {
+        Self::with_source(ErrorKind::Lost, LOST, reason)
+    }
+}

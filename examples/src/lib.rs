@@ -22,6 +22,11 @@ pub mod task_processing;
 pub mod timeout;
 pub mod workers;
 
+/// The README of the repository: its Rust code is compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
+
 /// What scenarios return: their errors are for people to read.
 pub type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 

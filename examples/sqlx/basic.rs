@@ -1,54 +1,32 @@
-//! Takes a write lock, works under it for five seconds, and releases it. A second one says that the
-//! lock is held elsewhere.
-//!
-//! Run it in two terminals at once:
-//!
-//! ```text
-//! cargo run -p pglock-examples --example sqlx-basic
-//! ```
-//!
-//! It uses the server of `DATABASE_URL` if that is set, and else starts an installed PostgreSQL,
-//! which goes away with the last example.
+//! Does a job that only one process may do at a time. Run it in two terminals at once:
+//! `cargo run -p pglock-examples --example sqlx-basic`
 
 use std::error::Error;
-use std::process::ExitCode;
+use std::time::Duration;
 
-use pglock_examples::{basic, in_one_line};
 use pglock_sqlx::Locks;
 use pglock_testkit::postgres::TestServer;
-use tokio::signal::ctrl_c;
+use tokio::time::sleep;
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", in_one_line(&*error));
-            ExitCode::FAILURE
-        }
-    }
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let server = TestServer::shared().await?; // in your program: delete this line,
+    let locks = Locks::from_url(server.url())?; // and use your own URL or pool
+
+    let Some(guard) = locks.rwlock("pglock-examples/basic").try_write().await? else {
+        println!("another process has the lock: leaving the job to it");
+        return Ok(());
+    };
+    println!("got the lock: working for 5 seconds (start this in another terminal, too)");
+    guard.protect(work()).await?; // stops the work if the lock is lost
+    guard.release().await?; // confirms the release; dropping the guard releases, too
+    println!("released: others can have the lock now");
+    Ok(())
 }
 
-async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Your program has a server, and calls `Locks::new` with the pool it has.
-    let server = tokio::select! {
-        server = TestServer::shared() => server?,
-        interrupted = ctrl_c() => return Ok(interrupted?),
-    };
-    let locks = Locks::from_url(server.url())?;
-    let lock = locks.rwlock(basic::NAME);
-
-    // Dropping a guard, here by dropping the future that owns it, releases the lock.
-    let outcome = tokio::select! {
-        outcome = basic::run(&lock) => outcome,
-        interrupted = ctrl_c() => {
-            interrupted?;
-            println!("interrupted: releasing what is held");
-            Ok(())
-        }
-    };
-
-    // Optional, too: says farewell to the server instead of hanging up.
-    locks.close().await?;
-    Ok(outcome?)
+async fn work() {
+    for second in 1..=5 {
+        sleep(Duration::from_secs(1)).await;
+        println!("  {second} of 5");
+    }
 }

@@ -9,7 +9,6 @@ use std::error::Error;
 use pglock_core::driver::Driver;
 use pglock_core::{DistributedRwLock, LockKey, Locks};
 
-pub mod basic;
 pub mod config_cache;
 pub mod leader_election;
 pub mod migration;

@@ -1,5 +1,4 @@
-//! What the programs have in common: a server, a lock manager, and a clean end. `sqlx/basic.rs`
-//! spells it out.
+//! What the programs have in common: a server, a lock manager, and a clean end.
 
 use std::env;
 use std::pin::pin;

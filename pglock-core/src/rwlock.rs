@@ -281,10 +281,10 @@ impl RwLock {
     }
 
     async fn wait(&self, mode: Mode) -> Result<Held> {
-        // Who waits is never told that the lock is busy.
+        // The engine replies "busy" only to callers that do not wait.
         self.acquire(mode, Patience::Wait)
             .await?
-            .ok_or_else(|| self.about(Error::timeout(Vec::new())))
+            .ok_or_else(|| self.about(Error::mismatched_reply()))
     }
 
     async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {

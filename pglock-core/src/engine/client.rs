@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod commands;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 
@@ -14,15 +15,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use self::call::Asked;
+use self::call::call;
+use self::commands::{Acquire, Granted, Inspect, Release};
 use super::machine::config::Limits;
 use super::machine::event::{Event, HoldId, Patience};
 use super::machine::stats::Stats;
+use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
 use super::runtime::liveness::{Life, OnLoss, WatcherId};
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
 use super::runtime::thread;
-use super::runtime::{Reply, Shared};
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
@@ -70,35 +72,26 @@ impl Client {
             // A lock that is answered at once must not keep the other tasks of this thread from
             // their turn.
             consume_budget().await;
-            let event = |waiter| Event::Acquire { waiter, key, mode, patience };
-            return match Asked::new(self, Some(key), event).await {
-                Reply::Granted { hold, life } => {
-                    let client = self.clone();
-                    let name = name.cloned();
-                    let watcher = OnceLock::new();
-                    let held = Held { client, life, key, name, mode, hold: Some(hold), watcher };
-                    // The session has ended or run out before the caller could look: nobody has
-                    // believed in this grant.
-                    if !held.is_held() {
-                        continue;
-                    }
-                    Ok(Some(held))
-                }
-                Reply::Busy | Reply::Released | Reply::Seen(_) | Reply::Checked => Ok(None),
-                Reply::Failed(error) => Err(*error),
+            let acquire = Acquire { key, mode, patience };
+            let Some(Granted { hold, life }) = call(self, acquire).await? else {
+                return Ok(None);
             };
+            let client = self.clone();
+            let name = name.cloned();
+            let watcher = OnceLock::new();
+            let held = Held { client, life, key, name, mode, hold: Some(hold), watcher };
+            // The session may have ended before the caller could look. Nobody has believed in that
+            // grant, so the caller asks again.
+            if held.is_held() {
+                return Ok(Some(held));
+            }
         }
     }
 
     /// Who holds and awaits this key, or any.
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
-        let event = |waiter| Event::Look { waiter, key };
-        let mut locks = match Asked::new(self, None, event).await {
-            Reply::Seen(locks) => locks,
-            Reply::Failed(error) => return Err(*error),
-            Reply::Granted { .. } | Reply::Busy | Reply::Released | Reply::Checked => Vec::new(),
-        };
+        let mut locks = call(self, Inspect(key)).await?;
         for lock in &mut locks {
             lock.name = self.names.get(lock.key);
         }
@@ -232,19 +225,11 @@ impl Held {
         let Some(hold) = *held else {
             return Ok(());
         };
-        let event = |waiter| {
-            *held = None;
-            Event::Release { key, hold, confirm: Some(waiter) }
-        };
-        match Asked::new(client, Some(key), event).await {
-            Reply::Failed(error) if error.kind() == ErrorKind::Lost => Err(self.loss()),
-            Reply::Failed(error) => Err(self.about(*error)),
-            Reply::Released
-            | Reply::Busy
-            | Reply::Seen(_)
-            | Reply::Checked
-            | Reply::Granted { .. } => Ok(()),
-        }
+        let released = call(client, Release { key, hold, held }).await;
+        released.map_err(|error| match error.kind() {
+            ErrorKind::Lost => self.loss(),
+            _ => self.about(error),
+        })
     }
 }
 

@@ -14,14 +14,15 @@ pub(super) mod thread;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use self::callers::{Slot, Slots};
+pub(crate) use self::callers::Reply;
+use self::callers::{Caller, Callers};
 use self::clock::Clock;
 use self::deadlines::Timers;
 use self::effects::{Core, Running, Wakers};
@@ -29,11 +30,10 @@ use self::liveness::Life;
 use self::sync::{AtomicBool, Mutex, MutexGuard};
 use super::machine::Obstacle;
 use super::machine::config::Limits;
-use super::machine::event::{Event, HoldId, Job, Moment, SessionId, WaiterId};
+use super::machine::event::{Event, Job, Moment, SessionId, WaiterId};
 use super::machine::stats::Stats;
 use crate::error::Error;
 use crate::key::LockKey;
-use crate::looking::LockEntry;
 
 /// A server that has answered this recently is there, and may be busy.
 const BUSY: Duration = Duration::from_millis(200);
@@ -46,7 +46,7 @@ const BUSY: Duration = Duration::from_millis(200);
 pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Locked after `core`, if both are.
-    slots: Slots,
+    callers: Callers,
     timers: Timers,
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
@@ -55,20 +55,6 @@ pub(crate) struct Shared {
     has_keeper: bool,
     has_manager: AtomicBool,
     clock: Clock,
-}
-
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Granted {
-        hold: HoldId,
-        life: Arc<Life>,
-    },
-    Busy,
-    Released,
-    Seen(Vec<LockEntry>),
-    Checked,
-    /// In a box, so that the place of an answer is small.
-    Failed(Box<Error>),
 }
 
 /// What the manager is to do.
@@ -83,7 +69,7 @@ impl Shared {
     pub(crate) fn new(limits: Limits, seed: u64, runtime: Option<&Handle>) -> Self {
         Self {
             core: Mutex::new(Core::new(limits, seed)),
-            slots: Slots::default(),
+            callers: Callers::default(),
             timers: Timers::default(),
             manager: Notify::new(),
             keeper: Notify::new(),
@@ -109,35 +95,34 @@ impl Shared {
         })
     }
 
-    /// Steps with an event that will be answered, and gives the answer, or the place where it will
-    /// be found once the waker is called.
+    /// Steps with the event of a command, and takes the reply if there is one already. Otherwise,
+    /// [`poll_reply`](Self::poll_reply) will find it once the waker is called.
     pub(crate) fn ask(
         &self,
         event: impl FnOnce(WaiterId) -> Event,
         waker: Waker,
-    ) -> Result<Reply, WaiterId> {
+    ) -> (WaiterId, Poll<Reply>) {
         self.with(|core, now, wakers| {
-            let waiter = self.slots.insert();
-            core.step(event(waiter), now, wakers);
-            self.slots.take_or_wait(waiter, waker)
+            let caller = self.callers.insert();
+            core.step(event(caller), now, wakers);
+            (caller, self.callers.take_or_wait(caller, waker))
         })
     }
 
-    /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
-    pub(crate) fn poll_reply(&self, waiter: WaiterId, waker: Waker) -> Result<Reply, WaiterId> {
-        self.slots.take_or_wait(waiter, waker)
+    /// Takes the reply, if it is there, which removes the caller.
+    pub(crate) fn poll_reply(&self, caller: WaiterId, waker: &Waker) -> Poll<Reply> {
+        self.callers.poll(caller, waker)
     }
 
-    /// Gives up the place. An answer that is there already is returned; otherwise the machine is
-    /// told.
-    pub(crate) fn forget(&self, waiter: WaiterId, abandon: Event) -> Option<Reply> {
-        let slot = self.with(|core, now, wakers| {
-            if self.slots.is_waiting(waiter) {
+    /// Removes the caller. Returns its reply, if it has one; otherwise steps with `abandon`.
+    pub(crate) fn forget(&self, caller: WaiterId, abandon: Event) -> Option<Reply> {
+        let caller = self.with(|core, now, wakers| {
+            if self.callers.is_waiting(caller) {
                 core.step(abandon, now, wakers);
             }
-            self.slots.remove(waiter)
+            self.callers.remove(caller)
         });
-        slot.and_then(Slot::answer)
+        caller.and_then(Caller::into_reply)
     }
 
     /// True for the one caller who has to start the manager.
@@ -295,7 +280,7 @@ impl Shared {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Core, Moment, &mut Wakers<'_>) -> T) -> T {
-        let mut wakers = Wakers::new(&self.slots);
+        let mut wakers = Wakers::new(&self.callers);
         let mut core = self.lock();
         core.clock_is_ahead = self.clock.is_ahead();
         let result = act(&mut core, self.clock.now(), &mut wakers);

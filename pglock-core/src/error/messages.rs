@@ -113,6 +113,14 @@ impl Error {
         )
     }
 
+    /// A defect of this library: the caller learns of it, instead of believing something wrong.
+    pub(crate) fn mismatched_reply() -> Self {
+        Self::new(
+            ErrorKind::Driver,
+            "internal error: the lock engine gave the reply to another command: please report this",
+        )
+    }
+
     pub(crate) fn lost() -> Self {
         Self::new(ErrorKind::Lost, LOST)
     }

@@ -1,77 +1,57 @@
-//! What callers ask the machine, and how they await its answer.
+//! A command to the machine, from the caller that gives it to the reply.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Client;
-use crate::engine::machine::event::{Event, WaiterId};
-use crate::engine::runtime::Reply;
-use crate::key::LockKey;
+use super::commands::Command;
+use crate::engine::machine::event::WaiterId;
+use crate::error::Result;
 
-/// Asks the machine, and awaits its answer.
-pub(super) struct Asked<'a, F> {
+/// Gives the command when it is first polled, and awaits the reply. A caller that leaves before
+/// abandons the command.
+pub(super) async fn call<C: Command>(client: &Arc<Client>, command: C) -> Result<C::Reply> {
+    let mut call = Call { client, command, caller: None };
+    poll_fn(|cx| call.poll(cx)).await
+}
+
+struct Call<'a, C: Command> {
     client: &'a Arc<Client>,
-    /// What is wanted, or `None` for a look.
-    key: Option<LockKey>,
-    progress: Progress<F>,
+    command: C,
+    /// From the command to the reply.
+    caller: Option<WaiterId>,
 }
 
-enum Progress<F> {
-    /// Asked when it is polled, so that the machine knows at once whom to wake.
-    Unasked(F),
-    Asked(WaiterId),
-    Answered,
-}
-
-impl<'a, F: FnOnce(WaiterId) -> Event> Asked<'a, F> {
-    pub(super) fn new(client: &'a Arc<Client>, key: Option<LockKey>, event: F) -> Self {
-        Self { client, key, progress: Progress::Unasked(event) }
-    }
-}
-
-impl<F: FnOnce(WaiterId) -> Event + Unpin> Future for Asked<'_, F> {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+impl<C: Command> Call<'_, C> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<C::Reply>> {
         let shared = &self.client.shared;
-        // Cloned before anything is asked: it is foreign code, and may panic.
-        let waker = cx.waker().clone();
-        let reply = match std::mem::replace(&mut self.progress, Progress::Answered) {
-            Progress::Unasked(event) => shared.ask(event, waker),
-            Progress::Asked(waiter) => {
-                let reply = shared.poll_reply(waiter, waker);
-                if reply.is_err() {
-                    self.progress = Progress::Asked(waiter);
-                }
-                return reply.map_or(Poll::Pending, Poll::Ready);
+        let polled = match self.caller {
+            Some(caller) => shared.poll_reply(caller, cx.waker()),
+            None => {
+                // Cloned before the command is given: a waker is foreign code, and may panic.
+                let waker = cx.waker().clone();
+                let (caller, polled) = shared.ask(|caller| self.command.event(caller), waker);
+                self.caller = Some(caller);
+                polled
             }
-            Progress::Answered => return Poll::Pending,
         };
-        match reply {
-            Ok(reply) => Poll::Ready(reply),
-            Err(waiter) => {
-                self.progress = Progress::Asked(waiter);
-                Poll::Pending
-            }
-        }
+        polled.map(|reply| {
+            self.caller = None;
+            self.command.read(reply)
+        })
     }
 }
 
-impl<F> Drop for Asked<'_, F> {
+impl<C: Command> Drop for Call<'_, C> {
     fn drop(&mut self) {
-        let Progress::Asked(waiter) = self.progress else {
+        let Some(caller) = self.caller else {
             return;
         };
         let shared = &self.client.shared;
-        let Some(key) = self.key else {
-            shared.forget(waiter, Event::LookAway { waiter });
-            return;
-        };
-        if let Some(Reply::Granted { hold, .. }) =
-            shared.forget(waiter, Event::Abandon { waiter, key })
-        {
-            shared.step(Event::Release { key, hold, confirm: None });
+        let reply = shared.forget(caller, self.command.abandon(caller));
+        if let Some(undo) = reply.and_then(|reply| self.command.undo(&reply)) {
+            shared.step(undo);
         }
     }
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use super::call::Asked;
+use super::call::call;
+use super::commands::Check;
 use crate::engine::machine::Obstacle;
-use crate::engine::machine::event::Event;
-use crate::engine::runtime::Reply;
 use crate::error::Result;
 use crate::key::LockKey;
 
@@ -23,11 +22,7 @@ impl Client {
     /// Whether locks can be had now, by a question of its own.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.ensure_manager()?;
-        let check = Asked::new(self, None, |waiter| Event::Check { waiter });
-        match self.within(CHECK_TIMEOUT, check).await {
-            Some(Reply::Failed(error)) => Err(*error),
-            Some(_) => Ok(()),
-            None => Err(self.shared.silence()),
-        }
+        let check = self.within(CHECK_TIMEOUT, call(self, Check)).await;
+        check.unwrap_or_else(|| Err(self.shared.silence()))
     }
 }

@@ -1,39 +1,56 @@
-//! Where callers find their answers: behind a mutex of its own, so that nobody who looks for one
-//! waits for the machine.
+//! The callers that await replies, behind a mutex of their own, so that a caller that polls does not
+//! wait for the machine.
 
-use std::sync::PoisonError;
-use std::task::Waker;
+use std::sync::{Arc, PoisonError};
+use std::task::{Poll, Waker};
 
 use slab::Slab;
 
-use super::Reply;
-use crate::engine::machine::event::WaiterId;
-use crate::engine::runtime::sync::{Mutex, MutexGuard};
-use crate::engine::runtime::thread::guarded;
+use super::liveness::Life;
+use super::sync::{Mutex, MutexGuard};
+use super::thread::guarded;
+use crate::engine::machine::event::{HoldId, WaiterId};
+use crate::error::Error;
+use crate::looking::LockEntry;
+
+/// A reply to any command. Each command reads those that it can get.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Granted {
+        hold: HoldId,
+        life: Arc<Life>,
+    },
+    Busy,
+    Released,
+    Seen(Vec<LockEntry>),
+    Checked,
+    /// In a box, so that the table of callers is small.
+    Failed(Box<Error>),
+}
 
 #[derive(Default)]
-pub(super) struct Slots(Mutex<Slab<Slot>>);
+pub(super) struct Callers(Mutex<Slab<Caller>>);
 
-/// One caller's place. The machine answers each once.
-pub(super) enum Slot {
+/// The machine replies to each caller once.
+pub(super) enum Caller {
     /// Without a waker while the caller itself steps the machine.
     Waiting(Option<Waker>),
-    Answered(Reply),
+    Replied(Reply),
 }
 
-/// Several answers, which callers find once this is dropped: who finds one finds what comes with
-/// it.
-pub(super) struct Answers<'a> {
-    slots: &'a Slots,
-    /// From the first one on.
-    locked: Option<MutexGuard<'a, Slab<Slot>>>,
+/// Several replies, all of which callers find once this is dropped: a caller that finds one finds
+/// those that came with it.
+pub(super) struct Replies<'a> {
+    callers: &'a Callers,
+    /// From the first reply on.
+    locked: Option<MutexGuard<'a, Slab<Caller>>>,
 }
 
-impl Slot {
-    /// A waker that is not needed any more is foreign code, as in [`Slots::take_or_wait`].
-    pub(super) fn answer(self) -> Option<Reply> {
+impl Caller {
+    /// Call this while no mutex is held: the waker that it drops is foreign code.
+    pub(super) fn into_reply(self) -> Option<Reply> {
         match self {
-            Self::Answered(reply) => Some(reply),
+            Self::Replied(reply) => Some(reply),
             Self::Waiting(waker) => {
                 guarded(|| drop(waker));
                 None
@@ -42,59 +59,71 @@ impl Slot {
     }
 }
 
-impl Slots {
+/// Wakers are foreign code: none is cloned or dropped under the mutex.
+impl Callers {
     pub(super) fn insert(&self) -> WaiterId {
-        WaiterId(self.lock().insert(Slot::Waiting(None)))
+        WaiterId(self.lock().insert(Caller::Waiting(None)))
     }
 
-    /// Takes the answer if it is there, and the place is free then, or else says whom to wake.
-    ///
-    /// A waker is foreign code: it is neither cloned nor dropped under the mutex.
-    pub(super) fn take_or_wait(&self, waiter: WaiterId, waker: Waker) -> Result<Reply, WaiterId> {
-        let mut slots = self.lock();
-        match slots.get_mut(waiter.0) {
-            Some(Slot::Waiting(former)) => {
-                let former = former.replace(waker);
-                drop(slots);
-                guarded(|| drop(former));
-                Err(waiter)
+    /// Takes the reply, which removes the caller, or keeps a waker for it.
+    pub(super) fn poll(&self, id: WaiterId, waker: &Waker) -> Poll<Reply> {
+        let mut callers = self.lock();
+        match callers.get(id.0) {
+            Some(Caller::Replied(_)) => take(&mut callers, id),
+            Some(Caller::Waiting(Some(known))) if known.will_wake(waker) => Poll::Pending,
+            _ => {
+                drop(callers);
+                self.take_or_wait(id, waker.clone())
             }
-            Some(Slot::Answered(_)) => {
-                let reply = slots.remove(waiter.0).answer().ok_or(waiter);
-                drop(slots);
-                guarded(|| drop(waker));
-                reply
-            }
-            None => Err(waiter),
         }
     }
 
-    pub(super) fn is_waiting(&self, waiter: WaiterId) -> bool {
-        matches!(self.lock().get(waiter.0), Some(Slot::Waiting(_)))
+    /// As [`poll`](Self::poll), with a waker that was cloned before.
+    pub(super) fn take_or_wait(&self, id: WaiterId, waker: Waker) -> Poll<Reply> {
+        let mut callers = self.lock();
+        let (polled, unused) = match callers.get_mut(id.0) {
+            Some(Caller::Waiting(former)) => (Poll::Pending, former.replace(waker)),
+            _ => (take(&mut callers, id), Some(waker)),
+        };
+        drop(callers);
+        guarded(|| drop(unused));
+        polled
     }
 
-    /// Gives up the place; what was there is for the caller to drop, once no mutex is held.
-    pub(super) fn remove(&self, waiter: WaiterId) -> Option<Slot> {
-        self.lock().try_remove(waiter.0)
+    pub(super) fn is_waiting(&self, id: WaiterId) -> bool {
+        matches!(self.lock().get(id.0), Some(Caller::Waiting(_)))
     }
 
-    pub(super) fn answers(&self) -> Answers<'_> {
-        Answers { slots: self, locked: None }
+    /// The caller is dropped by whoever calls this, once no mutex is held.
+    pub(super) fn remove(&self, id: WaiterId) -> Option<Caller> {
+        self.lock().try_remove(id.0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slab<Slot>> {
+    pub(super) fn replies(&self) -> Replies<'_> {
+        Replies { callers: self, locked: None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Caller>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Answers<'_> {
-    /// Whom to wake.
-    pub(super) fn give(&mut self, waiter: WaiterId, reply: Reply) -> Option<Waker> {
-        let slots = self.locked.get_or_insert_with(|| self.slots.lock());
-        let slot = slots.get_mut(waiter.0)?;
-        match std::mem::replace(slot, Slot::Answered(reply)) {
-            Slot::Waiting(waker) => waker,
-            Slot::Answered(_) => None,
+/// Removes a caller that has its reply.
+fn take(callers: &mut Slab<Caller>, id: WaiterId) -> Poll<Reply> {
+    match callers.try_remove(id.0) {
+        Some(Caller::Replied(reply)) => Poll::Ready(reply),
+        Some(Caller::Waiting(_)) | None => Poll::Pending,
+    }
+}
+
+impl Replies<'_> {
+    /// Returns the waker to call.
+    pub(super) fn give(&mut self, id: WaiterId, reply: Reply) -> Option<Waker> {
+        let callers = self.locked.get_or_insert_with(|| self.callers.lock());
+        let caller = callers.get_mut(id.0)?;
+        match std::mem::replace(caller, Caller::Replied(reply)) {
+            Caller::Waiting(waker) => waker,
+            Caller::Replied(_) => None,
         }
     }
 }

@@ -8,8 +8,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::Reply;
-use super::callers::{Answers, Slots};
+use super::callers::{Callers, Replies, Reply};
 use crate::engine::machine::State;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
@@ -84,20 +83,20 @@ impl Core {
     ) -> T {
         let mut fx = std::mem::take(&mut self.fx);
         let result = act(&mut self.state, &mut fx);
-        let mut answers = wakers.slots.answers();
+        let mut replies = wakers.replies_to.replies();
         for effect in fx.0.drain(..) {
-            self.carry_out(effect, &mut answers, wakers);
+            self.carry_out(effect, &mut replies, wakers);
         }
-        drop(answers);
+        drop(replies);
         self.fx = fx;
         result
     }
 
-    fn carry_out(&mut self, effect: Effect, answers: &mut Answers<'_>, wakers: &mut Wakers<'_>) {
+    fn carry_out(&mut self, effect: Effect, replies: &mut Replies<'_>, wakers: &mut Wakers<'_>) {
         match effect {
             Effect::Resolve { waiter, outcome } => {
                 let reply = self.reply(outcome);
-                wakers.callers.extend(answers.give(waiter, reply));
+                wakers.callers.extend(replies.give(waiter, reply));
             }
             Effect::Open(id) => self.to_open.push(id),
             Effect::Kick(id) => {
@@ -193,7 +192,7 @@ fn say_down(pid: Option<i32>, error: &Error) {
 
 /// Tasks to wake once the mutex is free again.
 pub(super) struct Wakers<'a> {
-    slots: &'a Slots,
+    replies_to: &'a Callers,
     pub(super) callers: SmallVec<[Waker; 2]>,
     /// Of sessions.
     kicks: SmallVec<[Arc<Notify>; 2]>,
@@ -203,9 +202,9 @@ pub(super) struct Wakers<'a> {
 }
 
 impl<'a> Wakers<'a> {
-    pub(super) fn new(slots: &'a Slots) -> Self {
+    pub(super) fn new(replies_to: &'a Callers) -> Self {
         Self {
-            slots,
+            replies_to,
             callers: SmallVec::new(),
             kicks: SmallVec::new(),
             ends: Vec::new(),

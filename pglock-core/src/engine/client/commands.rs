@@ -1,0 +1,183 @@
+//! The commands that callers give to the machine, each with the replies that it can get.
+
+use std::sync::Arc;
+
+use crate::engine::machine::event::{Event, HoldId, Patience, WaiterId};
+use crate::engine::runtime::Reply;
+use crate::engine::runtime::liveness::Life;
+use crate::error::{Error, Result};
+use crate::key::LockKey;
+use crate::looking::LockEntry;
+use crate::mode::Mode;
+
+pub(super) trait Command {
+    type Reply;
+
+    /// What the machine is to do. Called once.
+    fn event(&mut self, caller: WaiterId) -> Event;
+
+    /// For a caller that leaves before the reply.
+    fn abandon(&self, caller: WaiterId) -> Event;
+
+    /// The reply, or an error if the machine gave one that belongs to another command.
+    fn read(&self, reply: Reply) -> Result<Self::Reply>;
+
+    /// What undoes the command if its caller has left when the reply comes.
+    fn undo(&self, _reply: &Reply) -> Option<Event> {
+        None
+    }
+}
+
+/// Takes a lock.
+pub(super) struct Acquire {
+    pub(super) key: LockKey,
+    pub(super) mode: Mode,
+    pub(super) patience: Patience,
+}
+
+/// A lock that is held until it is released or its session ends.
+pub(super) struct Granted {
+    pub(super) hold: HoldId,
+    pub(super) life: Arc<Life>,
+}
+
+impl Command for Acquire {
+    /// `None`: the lock is busy.
+    type Reply = Option<Granted>;
+
+    fn event(&mut self, waiter: WaiterId) -> Event {
+        let Self { key, mode, patience } = *self;
+        Event::Acquire { waiter, key, mode, patience }
+    }
+
+    fn abandon(&self, waiter: WaiterId) -> Event {
+        Event::Abandon { waiter, key: self.key }
+    }
+
+    fn read(&self, reply: Reply) -> Result<Option<Granted>> {
+        match reply {
+            Reply::Granted { hold, life } => Ok(Some(Granted { hold, life })),
+            Reply::Busy => Ok(None),
+            other => Err(other.into_error()),
+        }
+    }
+
+    fn undo(&self, reply: &Reply) -> Option<Event> {
+        match reply {
+            Reply::Granted { hold, .. } => {
+                Some(Event::Release { key: self.key, hold: *hold, confirm: None })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Releases a lock, and waits until the server has done it.
+pub(super) struct Release<'a> {
+    pub(super) key: LockKey,
+    pub(super) hold: HoldId,
+    /// Emptied when the command is given, so that the guard does not release the lock again.
+    pub(super) held: &'a mut Option<HoldId>,
+}
+
+impl Command for Release<'_> {
+    type Reply = ();
+
+    fn event(&mut self, waiter: WaiterId) -> Event {
+        *self.held = None;
+        Event::Release { key: self.key, hold: self.hold, confirm: Some(waiter) }
+    }
+
+    fn abandon(&self, waiter: WaiterId) -> Event {
+        Event::Abandon { waiter, key: self.key }
+    }
+
+    fn read(&self, reply: Reply) -> Result<()> {
+        match reply {
+            Reply::Released => Ok(()),
+            other => Err(other.into_error()),
+        }
+    }
+}
+
+/// Lists who holds and awaits this key, or any.
+pub(super) struct Inspect(pub(super) Option<LockKey>);
+
+impl Command for Inspect {
+    type Reply = Vec<LockEntry>;
+
+    fn event(&mut self, waiter: WaiterId) -> Event {
+        Event::Look { waiter, key: self.0 }
+    }
+
+    fn abandon(&self, waiter: WaiterId) -> Event {
+        Event::LookAway { waiter }
+    }
+
+    fn read(&self, reply: Reply) -> Result<Vec<LockEntry>> {
+        match reply {
+            Reply::Seen(locks) => Ok(locks),
+            other => Err(other.into_error()),
+        }
+    }
+}
+
+/// Makes one round trip to the server.
+pub(super) struct Check;
+
+impl Command for Check {
+    type Reply = ();
+
+    fn event(&mut self, waiter: WaiterId) -> Event {
+        Event::Check { waiter }
+    }
+
+    fn abandon(&self, waiter: WaiterId) -> Event {
+        Event::LookAway { waiter }
+    }
+
+    fn read(&self, reply: Reply) -> Result<()> {
+        match reply {
+            Reply::Checked => Ok(()),
+            other => Err(other.into_error()),
+        }
+    }
+}
+
+impl Reply {
+    /// The error that this reply is to a command that it cannot answer otherwise.
+    fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) => *error,
+            _ => Error::mismatched_reply(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn reply_to_another_command_is_an_error() {
+        let acquire = Acquire { key: LockKey::from(7), mode: Mode::Read, patience: Patience::Try };
+        let release = Release { key: LockKey::from(7), hold: HoldId(0), held: &mut None };
+        let errors = [
+            acquire.read(Reply::Released).err(),
+            release.read(Reply::Busy).err(),
+            Inspect(None).read(Reply::Checked).err(),
+            Check.read(Reply::Seen(Vec::new())).err(),
+        ];
+        for error in errors {
+            assert!(error.is_some_and(|error| error.to_string().starts_with("internal error")));
+        }
+    }
+
+    #[test]
+    fn every_command_may_fail() {
+        let failed = Reply::Failed(Box::new(Error::closed()));
+        let error = Check.read(failed).err();
+        assert!(error.is_some_and(|error| error.kind() == ErrorKind::Closed));
+    }
+}

@@ -6,13 +6,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{config_cache, program};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        config_cache::run(&locks.rwlock(config_cache::NAME)).await
-    })
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| config_cache::run(&locks.rwlock(config_cache::NAME)).await,
+    )
     .await
 }

@@ -8,13 +8,16 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{leader_election, program};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
-    })
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| {
+            leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
+        },
+    )
     .await
 }

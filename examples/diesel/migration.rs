@@ -7,13 +7,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::DieselDriver;
 use pglock_examples::{migration, program};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(migration::locks, async |locks: &Locks| {
-        migration::run(&locks.rwlock(migration::NAME)).await
-    })
+    program::run(
+        |url| migration::locks(DieselDriver::from_url(url)?),
+        async |locks| migration::run(&locks.rwlock(migration::NAME)).await,
+    )
     .await
 }

@@ -6,13 +6,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, read_write_locks};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        read_write_locks::run(&locks.rwlock(read_write_locks::key())).await
-    })
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| read_write_locks::run(&locks.rwlock(read_write_locks::key())).await,
+    )
     .await
 }

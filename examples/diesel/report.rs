@@ -6,11 +6,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, report};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| report::run(&locks.rwlock(report::NAME)).await)
-        .await
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| report::run(&locks.rwlock(report::NAME)).await,
+    )
+    .await
 }

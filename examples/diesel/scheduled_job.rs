@@ -7,13 +7,16 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, scheduled_job};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
-    })
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| {
+            scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
+        },
+    )
     .await
 }

@@ -7,10 +7,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, task_processing};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| task_processing::run(locks).await).await
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| task_processing::run(locks).await,
+    )
+    .await
 }

@@ -6,11 +6,14 @@
 
 use std::process::ExitCode;
 
-use pglock_diesel::Locks;
+use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, workers};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| workers::run(&locks.rwlock(workers::NAME)).await)
-        .await
+    program::run(
+        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
+        async |locks| workers::run(&locks.rwlock(workers::NAME)).await,
+    )
+    .await
 }

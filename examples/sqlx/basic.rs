@@ -4,14 +4,14 @@
 use std::error::Error;
 use std::time::Duration;
 
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 use pglock_testkit::postgres::TestServer;
 use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = TestServer::shared().await?; // in your program: delete this line,
-    let locks = Locks::from_url(server.url())?; // and use your own URL or pool
+    let locks = Locks::new(SqlxDriver::from_url(server.url())?); // and use your own URL or pool
 
     let Some(guard) = locks.rwlock("pglock-examples/basic").try_write().await? else {
         println!("another process has the lock: leaving the job to it");

@@ -7,12 +7,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{config_cache, program};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        config_cache::run(&locks.rwlock(config_cache::NAME)).await
-    })
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| config_cache::run(&locks.rwlock(config_cache::NAME)).await,
+    )
     .await
 }

@@ -9,12 +9,15 @@
 use std::process::ExitCode;
 
 use pglock_examples::{leader_election, program};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
-    })
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| {
+            leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
+        },
+    )
     .await
 }

@@ -8,12 +8,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{migration, program};
-use pglock_sqlx::Locks;
+use pglock_sqlx::SqlxDriver;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(migration::locks, async |locks: &Locks| {
-        migration::run(&locks.rwlock(migration::NAME)).await
-    })
+    program::run(
+        |url| migration::locks(SqlxDriver::from_url(url)?),
+        async |locks| migration::run(&locks.rwlock(migration::NAME)).await,
+    )
     .await
 }

@@ -7,12 +7,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{program, read_write_locks};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        read_write_locks::run(&locks.rwlock(read_write_locks::key())).await
-    })
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| read_write_locks::run(&locks.rwlock(read_write_locks::key())).await,
+    )
     .await
 }

@@ -7,9 +7,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{program, resource_pool};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| resource_pool::run(locks).await).await
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| resource_pool::run(locks).await,
+    )
+    .await
 }

@@ -8,12 +8,15 @@
 use std::process::ExitCode;
 
 use pglock_examples::{program, scheduled_job};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| {
-        scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
-    })
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| {
+            scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
+        },
+    )
     .await
 }

@@ -8,9 +8,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{program, task_processing};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| task_processing::run(locks).await).await
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| task_processing::run(locks).await,
+    )
+    .await
 }

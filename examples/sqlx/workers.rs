@@ -7,10 +7,13 @@
 use std::process::ExitCode;
 
 use pglock_examples::{program, workers};
-use pglock_sqlx::Locks;
+use pglock_sqlx::{Locks, SqlxDriver};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(Locks::from_url, async |locks| workers::run(&locks.rwlock(workers::NAME)).await)
-        .await
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| workers::run(&locks.rwlock(workers::NAME)).await,
+    )
+    .await
 }

@@ -1,14 +1,15 @@
 //! What pglock is for, one scenario at a time.
 //!
-//! Each scenario is written once, against [`DistributedRwLock`]; the programs that run it on a
+//! Each scenario is written once, for every backend: against
+//! [`DistributedRwLock`](pglock_core::DistributedRwLock) if it needs one lock,
+//! [`LockProvider`](pglock_core::LockProvider) if it needs several, or
+//! [`Locks`](pglock_core::Locks) if it needs the manager. The programs that run it on a
 //! backend are in a folder per backend: `cargo run -p pglock-examples --example sqlx-basic`. The
 //! README of this folder lists them all.
 
 use std::error::Error;
 
-use pglock_core::driver::Driver;
-use pglock_core::{DistributedRwLock, LockKey, Locks};
-
+pub mod app;
 pub mod config_cache;
 pub mod leader_election;
 pub mod migration;
@@ -28,18 +29,6 @@ pub mod readme {}
 
 /// What scenarios return: their errors are for people to read.
 pub type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
-
-/// Where a scenario with several keys gets its locks, whatever the backend.
-pub trait LockSource: Sync {
-    /// The lock on this key.
-    fn rwlock(&self, key: LockKey) -> Box<dyn DistributedRwLock>;
-}
-
-impl<D: Driver> LockSource for Locks<D> {
-    fn rwlock(&self, key: LockKey) -> Box<dyn DistributedRwLock> {
-        Box::new(self.rwlock(key))
-    }
-}
 
 /// What a scenario claims about itself: it fails, and so does its program, if this does not hold.
 ///

@@ -5,7 +5,6 @@
 //! `CREATE INDEX CONCURRENTLY` of the holder from ever finishing, and no longer than a deployment
 //! may take.
 
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,13 +30,10 @@ const MIGRATIONS: [&str; 3] = [
 ///
 /// # Errors
 ///
-/// If the URL cannot be understood.
-pub fn locks<D>(url: &str) -> Result<Locks<D>, Error>
-where
-    D: Driver + FromStr<Err = Error>,
-{
+/// If the options are out of range, which they are not.
+pub fn locks(driver: impl Driver) -> Result<Locks, Error> {
     let interval = Duration::from_millis(50);
-    Locks::builder(url.parse::<D>()?).wait_strategy(WaitStrategy::Poll { interval }).build()
+    Locks::builder(driver).wait_strategy(WaitStrategy::Poll { interval }).build()
 }
 
 /// Starts the replicas, each of which brings the schema up to date.

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use pglock_core::Locks;
-use pglock_core::driver::Driver;
 use pglock_testkit::postgres::TestServer;
 use tokio::signal::ctrl_c;
 
@@ -14,9 +13,9 @@ use crate::{Result, in_one_line};
 /// Runs a scenario on the locks that `locks` makes of a URL, until it is done or Ctrl-C is pressed.
 ///
 /// Both are a success. An error is printed in one line.
-pub async fn run<D: Driver>(
-    locks: fn(&str) -> pglock_core::Result<Locks<D>>,
-    scenario: impl AsyncFnOnce(&Locks<D>) -> Result,
+pub async fn run(
+    locks: fn(&str) -> pglock_core::Result<Locks>,
+    scenario: impl AsyncFnOnce(&Locks) -> Result,
 ) -> ExitCode {
     match try_run(locks, scenario).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,9 +26,9 @@ pub async fn run<D: Driver>(
     }
 }
 
-async fn try_run<D: Driver>(
-    locks: fn(&str) -> pglock_core::Result<Locks<D>>,
-    scenario: impl AsyncFnOnce(&Locks<D>) -> Result,
+async fn try_run(
+    locks: fn(&str) -> pglock_core::Result<Locks>,
+    scenario: impl AsyncFnOnce(&Locks) -> Result,
 ) -> Result {
     let mut interrupted = pin!(ctrl_c());
     let server = tokio::select! {

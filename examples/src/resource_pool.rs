@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{select_all, try_join_all};
-use pglock_core::{DistributedRwLock, LockKey, WriteGuard};
+use pglock_core::{DistributedRwLock, LockProvider, NamedKey, WriteGuard};
 use tokio::time::sleep;
 
-use crate::{LockSource, Result, ensure};
+use crate::{Result, ensure};
 
 const SLOTS: usize = 3;
 const JOBS: usize = 8;
@@ -19,7 +19,7 @@ const JOBS: usize = 8;
 /// # Errors
 ///
 /// Those of the locks; and if two jobs have the same slot.
-pub async fn run(locks: &dyn LockSource) -> Result {
+pub async fn run(locks: &dyn LockProvider) -> Result {
     let pool: Vec<Slot> = (1..=SLOTS).map(|number| Slot::new(number, locks)).collect();
     try_join_all((1..=JOBS).map(|job| work(job, &pool))).await?;
     println!("{JOBS} jobs shared {SLOTS} slots");
@@ -33,8 +33,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(number: usize, locks: &dyn LockSource) -> Self {
-        let key = LockKey::in_namespace("pglock-examples/resource-pool", &number.to_string());
+    fn new(number: usize, locks: &dyn LockProvider) -> Self {
+        let key = NamedKey::in_namespace("pglock-examples/resource-pool", &number.to_string());
         Self { number, lock: locks.rwlock(key), used: AtomicBool::new(false) }
     }
 }

@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use pglock_core::LockKey;
+use pglock_core::{LockProvider, NamedKey};
 use tokio::sync::Barrier;
 use tokio::time::sleep;
 
-use crate::{LockSource, Result, ensure};
+use crate::{Result, ensure};
 
 const TASKS: [&str; 4] = ["send-welcome-mail", "resize-image", "charge-card", "build-invoice"];
 const WORKERS: usize = 3;
@@ -29,9 +29,9 @@ enum Outcome {
 /// # Errors
 ///
 /// Those of the locks; and if a task is processed twice.
-pub async fn run(locks: &dyn LockSource) -> Result {
+pub async fn run(locks: &dyn LockProvider) -> Result {
     for task in TASKS {
-        println!("task {task}, key {}", key(task));
+        println!("task {task}, key {}", key(task).key());
         // Everybody has had an answer before the task is done, so that exactly one can have
         // processed it.
         let delivered = Barrier::new(WORKERS);
@@ -48,14 +48,14 @@ pub async fn run(locks: &dyn LockSource) -> Result {
     Ok(())
 }
 
-fn key(task: &str) -> LockKey {
-    LockKey::in_namespace("pglock-examples/task-processing", task)
+fn key(task: &str) -> NamedKey {
+    NamedKey::in_namespace("pglock-examples/task-processing", task)
 }
 
 async fn process(
     worker: usize,
     task: &str,
-    locks: &dyn LockSource,
+    locks: &dyn LockProvider,
     delivered: &Barrier,
 ) -> Result<Outcome> {
     let lock = locks.rwlock(key(task));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::Hold;
-use pglock_core::{DistributedRwLock, LockKey, ReadGuard, Result, WriteGuard};
+use pglock_core::{
+    DistributedRwLock, LockKey, LockProvider, NamedKey, ReadGuard, Result, WriteGuard,
+};
 use pglock_examples as examples;
 
 #[tokio::test(start_paused = true)]
@@ -64,11 +66,12 @@ fn must_complain(outcome: examples::Result) {
 
 const KEY: LockKey = LockKey::from_u64(1);
 
+#[derive(Debug)]
 struct LaxSource;
 
-impl examples::LockSource for LaxSource {
-    fn rwlock(&self, key: LockKey) -> Box<dyn DistributedRwLock> {
-        Box::new(Lax(key))
+impl LockProvider for LaxSource {
+    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
+        Box::new(Lax(key.key()))
     }
 }
 

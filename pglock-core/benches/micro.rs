@@ -84,7 +84,7 @@ fn confirmed(bencher: Bencher<'_, '_>) {
 }
 
 fn lock() -> RwLock {
-    Locks::<Memory>::new(Memory).rwlock(1)
+    Locks::new(Memory).rwlock(1)
 }
 
 fn runtime() -> Runtime {

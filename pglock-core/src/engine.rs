@@ -124,7 +124,7 @@ mod client;
 mod machine;
 mod runtime;
 
-pub(crate) use client::{Client, Held};
+pub(crate) use client::{AnyDriver, Client, Held};
 pub(crate) use machine::Obstacle;
 pub(crate) use machine::config::Limits;
 pub use machine::config::WaitStrategy;

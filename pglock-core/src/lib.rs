@@ -16,7 +16,9 @@
 //! who holds and who waits, [`Locks::stats`] what the manager is doing, and [`Locks::check`] asks
 //! the server whether it grants locks now.
 //!
-//! Code that uses locks names the trait, [`DistributedRwLock`], and works with every backend:
+//! [`Locks`] is one type, whatever the backend. Code that should also run on a backend without this
+//! engine, or on a fake, names the traits: [`DistributedRwLock`] for a lock, [`LockProvider`] for
+//! what gives out locks by name.
 //!
 //! ```
 //! use std::time::Duration;
@@ -126,7 +128,7 @@
 //! end of its connection. The engine decides what is said to the server and when; an adapter binds
 //! the parameters of a [`Statement`](driver::Statement) to its text, hands back the rows, and says
 //! by the kind of [`DriverError`](driver::DriverError) whether the session survived.
-//! `Locks<MyDriver>` is the manager then.
+//! `Locks::new(my_driver)` makes the manager then.
 //!
 //! *Something that is not PostgreSQL* either answers requests and questions itself, by
 //! [`Request::to_operations`](driver::Request::to_operations) and
@@ -145,6 +147,7 @@ mod locks;
 mod looking;
 mod mode;
 mod names;
+mod provider;
 mod rwlock;
 mod sql;
 
@@ -155,4 +158,5 @@ pub use key::{LockKey, NamedKey};
 pub use locks::{Locks, LocksBuilder};
 pub use looking::LockEntry;
 pub use mode::Mode;
+pub use provider::LockProvider;
 pub use rwlock::{DistributedRwLock, RwLock};

@@ -5,7 +5,7 @@
 
 use pglock_diesel::diesel::sql_types::BigInt;
 use pglock_diesel::diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use pglock_diesel::{Locks, diesel};
+use pglock_diesel::{DieselDriver, Locks, diesel};
 use pglock_testkit::uncontended::{BoxError, Floor, compare};
 
 #[diesel::declare_sql_function]
@@ -32,5 +32,5 @@ impl Floor for Bare {
 }
 
 fn main() -> Result<(), BoxError> {
-    compare::<Bare>(|url| Ok(Locks::from_url(url)?.rwlock(1)))
+    compare::<Bare>(|url| Ok(Locks::new(DieselDriver::from_url(url)?).rwlock(1)))
 }

@@ -1,26 +1,32 @@
+//! How lock sessions connect over diesel-async.
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use diesel::connection::CacheSize;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures::future::BoxFuture;
 use pglock_core::driver::{Driver, DriverError, PRELUDE};
+use pglock_core::{Error, Result};
 use tokio_postgres::{Config, NoTls};
 
 use crate::error::driver_error;
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+use crate::pool::Pool;
 use crate::session::DieselSession;
 use crate::url;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Opens lock sessions over diesel-async.
+/// Opens lock sessions over diesel-async: what [`Locks::new`](pglock_core::Locks::new) takes.
 ///
 /// # Behavior
 ///
-/// - Connects as the pool or the function does: TLS, credentials and `custom_setup` are kept. A URL
-///   is connected to without TLS.
+/// - Connects as the pool or the function does: TLS, credentials and `custom_setup` are kept.
+///   Connects to a URL, or with options, without TLS.
 /// - Keeps each connection for itself, outside any pool.
 /// - Turns the cache of prepared statements on in its connections, even where the set-up has turned
 ///   it off.
@@ -31,19 +37,102 @@ pub struct DieselDriver {
 
 #[derive(Clone)]
 enum Source {
-    Url(Arc<Config>),
+    Options(Arc<Config>),
     Function(
         Arc<dyn Fn() -> BoxFuture<'static, Result<AsyncPgConnection, BoxError>> + Send + Sync>,
     ),
 }
 
 impl DieselDriver {
+    /// Connects as this pool does, `custom_setup` and all, past the pool itself.
+    ///
+    /// A connection is never taken from the pool, except from mobc's, which offers nothing else:
+    /// each needs a free place in that pool for a moment. Hooks that deadpool runs beside the
+    /// `custom_setup`, such as `post_create`, do not run.
+    ///
+    /// The driver keeps a handle to the pool, whose manager it connects with.
+    ///
+    /// # Examples
+    ///
+    #[cfg_attr(feature = "bb8", doc = "```no_run")]
+    #[cfg_attr(not(feature = "bb8"), doc = "```ignore")]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pglock_diesel::diesel_async::AsyncPgConnection;
+    /// use pglock_diesel::diesel_async::pooled_connection::AsyncDieselConnectionManager;
+    /// use pglock_diesel::diesel_async::pooled_connection::bb8::Pool;
+    /// use pglock_diesel::{DieselDriver, Locks};
+    ///
+    /// let url = "postgres://localhost/app";
+    /// let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+    /// let pool = Pool::builder().build(manager).await?;
+    /// let locks = Locks::new(DieselDriver::from_pool(&pool));
+    /// # drop(locks);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+    pub fn from_pool(pool: &impl Pool) -> Self {
+        pool.driver()
+    }
+
+    /// Connects with these options, without TLS.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use pglock_diesel::tokio_postgres::Config;
+    /// use pglock_diesel::{DieselDriver, Locks};
+    ///
+    /// let mut options = Config::new();
+    /// options.host("db.example.com").dbname("app");
+    /// let locks = Locks::new(DieselDriver::from_options(options));
+    /// # drop(locks);
+    /// ```
+    pub fn from_options(options: Config) -> Self {
+        Self { source: Source::Options(Arc::new(options)) }
+    }
+
+    /// Connects to the server of this URL, without TLS. Does no I/O.
+    ///
+    /// TCP options in it, such as `keepalives_idle` and `tcp_user_timeout`, are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`](pglock_core::ErrorKind::InvalidOptions) if the URL cannot be read. The
+    /// error names the parameter that is not known, and shows neither the URL nor a value.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> pglock_diesel::Result<()> {
+    /// use pglock_diesel::{DieselDriver, Locks};
+    ///
+    /// let locks = Locks::new(DieselDriver::from_url("postgres://localhost/app")?);
+    /// # drop(locks);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_url(url: &str) -> Result<Self> {
+        Ok(url::read(url).map(Self::from_options)?)
+    }
+
     /// Connects by this function, which must make a new connection each time.
     ///
-    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket: the loss
-    /// of such a one is noticed at the next request. One made by
-    /// [`AsyncPgConnection::try_from_client_and_connection`] or `establish` tells it within
+    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket: its loss
+    /// shows at the next request. One made by
+    /// [`AsyncPgConnection::try_from_client_and_connection`] or `establish` shows it within
     /// milliseconds.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use pglock_diesel::diesel_async::{AsyncConnection, AsyncPgConnection};
+    /// use pglock_diesel::{DieselDriver, Locks};
+    ///
+    /// let connect = || AsyncPgConnection::establish("postgres://localhost/app");
+    /// let locks = Locks::new(DieselDriver::from_fn(connect));
+    /// # drop(locks);
+    /// ```
     pub fn from_fn<F, C, E>(connect: F) -> Self
     where
         F: Fn() -> C + Send + Sync + 'static,
@@ -56,17 +145,14 @@ impl DieselDriver {
         };
         Self { source: Source::Function(Arc::new(connect)) }
     }
+}
 
-    /// Connects to the server of this URL, without TLS.
-    ///
-    /// TCP options in it, such as `keepalives_idle` and `tcp_user_timeout`, are kept.
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::configuration`] if the URL cannot be read. The error names the parameter that
-    /// is not known, and shows neither the URL nor a value.
-    pub fn from_url(url: &str) -> Result<Self, DriverError> {
-        Ok(Self { source: Source::Url(Arc::new(url::read(url)?)) })
+/// As [`DieselDriver::from_url`].
+impl FromStr for DieselDriver {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        Self::from_url(url)
     }
 }
 
@@ -75,7 +161,7 @@ impl Driver for DieselDriver {
 
     async fn connect(&self) -> Result<DieselSession, DriverError> {
         let connection = match &self.source {
-            Source::Url(config) => establish(config).await,
+            Source::Options(config) => establish(config).await,
             Source::Function(connect) => connect().await,
         };
         let mut connection = connection.map_err(|error| driver_error(error, false))?;
@@ -91,7 +177,7 @@ impl Driver for DieselDriver {
 impl fmt::Debug for DieselDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("DieselDriver");
-        if let Source::Url(config) = &self.source {
+        if let Source::Options(config) = &self.source {
             shown
                 .field("hosts", &config.get_hosts())
                 .field("ports", &config.get_ports())

@@ -2,16 +2,19 @@
 
 mod driver;
 mod error;
-mod locks;
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+mod pool;
 mod session;
 mod url;
 
 pub use diesel;
 pub use diesel_async;
 pub use driver::DieselDriver;
-pub use locks::Locks;
 pub use pglock_core::key;
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, Mode, NamedKey,
-    ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
+    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
 };
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
+pub use pool::Pool;
+pub use tokio_postgres;

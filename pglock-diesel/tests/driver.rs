@@ -93,7 +93,6 @@ async fn settings_that_cannot_be_read_are_named_but_not_shown() {
         ("u:*@h/db", "does not begin with `postgres://`"),
     ] {
         let error = DieselDriver::from_url(&url.replace('*', SECRET)).unwrap_err();
-        let error = Error::from(error);
         assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
         assert!(!shown(&error).contains(SECRET), "{error:?}");
         assert!(shown(&error).contains(says), "{url}: {error:?}");

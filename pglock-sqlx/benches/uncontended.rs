@@ -3,9 +3,9 @@
 //!
 //! `cargo bench -p pglock-sqlx --bench uncontended`
 
-use pglock_sqlx::Locks;
 use pglock_sqlx::sqlx::postgres::PgConnection;
 use pglock_sqlx::sqlx::{Connection, query_scalar};
+use pglock_sqlx::{Locks, SqlxDriver};
 use pglock_testkit::uncontended::{BoxError, Floor, compare};
 
 struct Bare(PgConnection);
@@ -25,5 +25,5 @@ impl Floor for Bare {
 }
 
 fn main() -> Result<(), BoxError> {
-    compare::<Bare>(|url| Ok(Locks::from_url(url)?.rwlock(1)))
+    compare::<Bare>(|url| Ok(Locks::new(SqlxDriver::from_url(url)?).rwlock(1)))
 }

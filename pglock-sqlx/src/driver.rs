@@ -1,9 +1,13 @@
+//! How lock sessions connect over sqlx.
+
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pglock_core::driver::{Driver, DriverError};
+use pglock_core::{Error, Result};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
@@ -18,7 +22,7 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 /// prepared statement behind at every execution.
 const STATEMENT_CACHE_CAPACITY: usize = 100;
 
-/// Opens lock sessions over sqlx.
+/// Opens lock sessions over sqlx: what [`Locks::new`](pglock_core::Locks::new) takes.
 ///
 /// # Behavior
 ///
@@ -47,40 +51,82 @@ enum Template {
 }
 
 impl SqlxDriver {
-    /// Connects as this pool does.
+    /// Connects as this pool does, `after_connect` and all.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pglock_sqlx::sqlx::PgPool;
+    /// use pglock_sqlx::{Locks, SqlxDriver};
+    ///
+    /// let pool = PgPool::connect("postgres://localhost/app").await?;
+    /// let locks = Locks::new(SqlxDriver::from_pool(&pool));
+    /// # drop(locks);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_pool(pool: &PgPool) -> Self {
         Self { template: Template::Pool(pool.clone()), proven: Arc::default() }
     }
 
     /// Connects as a pool with these options does, `after_connect` and all.
     ///
-    /// Where a pool may be dropped before its locks, this takes what they need of it:
+    /// # Examples
+    ///
+    /// If the application may drop its pool before the locks, give the driver what it needs of the
+    /// pool instead:
     ///
     /// ```no_run
-    /// # use pglock_sqlx::{Locks, SqlxDriver, sqlx::PgPool};
-    /// # fn locks(pool: &PgPool) -> Locks {
-    /// let connect = PgConnectOptions::clone(&pool.connect_options());
-    /// Locks::new(SqlxDriver::from_pool_options(pool.options().clone(), connect))
-    /// # }
-    /// # use pglock_sqlx::sqlx::postgres::PgConnectOptions;
+    /// use pglock_sqlx::sqlx::PgPool;
+    /// use pglock_sqlx::sqlx::postgres::PgConnectOptions;
+    /// use pglock_sqlx::{Locks, SqlxDriver};
+    ///
+    /// fn locks(pool: &PgPool) -> Locks {
+    ///     let connect = PgConnectOptions::clone(&pool.connect_options());
+    ///     Locks::new(SqlxDriver::from_pool_options(pool.options().clone(), connect))
+    /// }
     /// ```
     pub fn from_pool_options(pool: PgPoolOptions, connect: PgConnectOptions) -> Self {
         Self { template: Template::Options(Box::new((pool, connect))), proven: Arc::default() }
     }
 
     /// Connects with these options.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use pglock_sqlx::sqlx::postgres::PgConnectOptions;
+    /// use pglock_sqlx::{Locks, SqlxDriver};
+    ///
+    /// let options = PgConnectOptions::new().host("db.example.com").database("app");
+    /// let locks = Locks::new(SqlxDriver::from_options(options));
+    /// # drop(locks);
+    /// ```
     pub fn from_options(options: PgConnectOptions) -> Self {
         Self::from_pool_options(PgPoolOptions::new(), options)
     }
 
-    /// Connects with the options in this URL.
+    /// Connects with the options in this URL. Does no I/O.
     ///
     /// # Errors
     ///
-    /// [`DriverError::configuration`] if the URL cannot be read. The error shows neither the URL nor
-    /// a value in it.
-    pub fn from_url(url: &str) -> Result<Self, DriverError> {
-        url::read(url).map(Self::from_options)
+    /// [`InvalidOptions`](pglock_core::ErrorKind::InvalidOptions) if the URL cannot be read. The
+    /// error shows neither the URL nor a value in it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> pglock_sqlx::Result<()> {
+    /// use pglock_sqlx::{Locks, SqlxDriver};
+    ///
+    /// let locks = Locks::new(SqlxDriver::from_url("postgres://localhost/app")?);
+    /// # drop(locks);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_url(url: &str) -> Result<Self> {
+        Ok(url::read(url).map(Self::from_options)?)
     }
 
     fn connect_options(&self) -> PgConnectOptions {
@@ -104,6 +150,15 @@ impl Template {
             Self::Pool(pool) => pool.options(),
             Self::Options(options) => &options.0,
         }
+    }
+}
+
+/// As [`SqlxDriver::from_url`].
+impl FromStr for SqlxDriver {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        Self::from_url(url)
     }
 }
 

@@ -2,15 +2,13 @@
 
 mod driver;
 mod error;
-mod locks;
 mod session;
 mod url;
 
 pub use driver::SqlxDriver;
-pub use locks::Locks;
 pub use pglock_core::key;
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LocksBuilder, Mode, NamedKey,
-    ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
+    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
 };
 pub use sqlx;

@@ -17,7 +17,7 @@ async fn busy_pool_of_the_application_is_not_used() {
     let witness = PostgresWitness::connect(database.url()).await.unwrap();
     let pool = PgPoolOptions::new().max_connections(1).connect(database.url()).await.unwrap();
     let busy = pool.acquire().await.unwrap();
-    let locks = Locks::new(pool.clone());
+    let locks = Locks::new(SqlxDriver::from_pool(&pool));
     for round in 0..1000 {
         let lock = locks.rwlock(round % 7);
         if round % 2 == 0 {
@@ -36,7 +36,7 @@ async fn settings_do_not_leak_into_sessions_of_the_application() {
     let database = TestServer::shared().await.unwrap().database().await.unwrap();
     let witness = PostgresWitness::connect(database.url()).await.unwrap();
     let pool = PgPoolOptions::new().max_connections(1).connect(database.url()).await.unwrap();
-    let locks = Locks::new(pool.clone());
+    let locks = Locks::new(SqlxDriver::from_pool(&pool));
     let _guard = locks.rwlock("key").write().await.unwrap();
     let path: String = query_scalar("SHOW search_path").fetch_one(&pool).await.unwrap();
     assert_eq!(path, "\"$user\", public");
@@ -46,7 +46,7 @@ async fn settings_do_not_leak_into_sessions_of_the_application() {
 #[tokio::test]
 async fn closed_pool_keeps_no_connection_while_its_locks_go_on() {
     let (witness, pool, _database) = idle(PgPoolOptions::new()).await;
-    let locks = Locks::new(&pool);
+    let locks = Locks::new(SqlxDriver::from_pool(&pool));
     let guard = locks.rwlock("key").write().await.unwrap();
     pool.close().await;
     witness.until_sessions("app", 0).await.unwrap();
@@ -58,7 +58,7 @@ async fn closed_pool_keeps_no_connection_while_its_locks_go_on() {
 async fn dropped_pool_keeps_its_connections_for_its_own_time_only() {
     let options = PgPoolOptions::new().idle_timeout(Duration::from_millis(300));
     let (witness, pool, _database) = idle(options).await;
-    let locks = Locks::new(&pool);
+    let locks = Locks::new(SqlxDriver::from_pool(&pool));
     let guard = locks.rwlock("key").write().await.unwrap();
     drop(pool);
     witness.until_sessions("app", 0).await.unwrap();

@@ -3,9 +3,8 @@
 //!
 //! # Testing an adapter
 //!
-//! An adapter for a PostgreSQL client needs a driver that is made from a URL, which
-//! [`Locks::from_url`](pglock_core::Locks::from_url) wants as well. Then this is all of its
-//! `tests/conformance.rs`:
+//! An adapter for a PostgreSQL client needs a driver that is made from a URL, by
+//! [`FromStr`](std::str::FromStr). Then this is all of its `tests/conformance.rs`:
 //!
 //! ```ignore
 //! use pglock_testkit::conformance::PostgresFixture;
@@ -113,7 +112,7 @@ impl Lab {
 
     /// A lock of a manager of its own.
     pub fn lock(&self, key: impl Into<LockKey>) -> Arc<dyn DistributedRwLock> {
-        self.manager().rwlock(key.into())
+        self.manager().lock(key.into())
     }
 
     /// A lock manager for the database of a URL.

@@ -44,7 +44,7 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     let proxy = Proxy::start(server.url()).unwrap();
     let url = proxy.url().replace("test:test@", &format!("test:{PASSWORD}@"));
 
-    let manager = || Locks::<D>::new(driver(&url, &authority));
+    let manager = || Locks::new(driver(&url, &authority));
     let (a, b) = (manager(), manager());
     let guard = a.rwlock("key").write().await.unwrap();
     // Connected first: otherwise the time-out is about that.
@@ -69,7 +69,7 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     for (url, authority, what) in
         [(&url, &stranger, "authority"), (&elsewhere, &authority, "name of the server")]
     {
-        let lock = Locks::<D>::new(driver(url, authority)).rwlock("key");
+        let lock = Locks::new(driver(url, authority)).rwlock("key");
         let error = soon("the refusal", lock.write()).await.unwrap_err();
         println!("wrong {what}: {}", shown(&error));
         assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");

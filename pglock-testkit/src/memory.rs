@@ -44,11 +44,11 @@
 //! ```
 //! # use std::time::Duration;
 //! # use pglock_core::{ErrorKind, Locks};
-//! # use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+//! # use pglock_testkit::memory::MemoryServer;
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> pglock_core::Result<()> {
 //! let here = tokio::runtime::Handle::current();
-//! let locks = Locks::<MemoryDriver>::builder(MemoryServer::new().driver()).runtime(here).build()?;
+//! let locks = Locks::builder(MemoryServer::new().driver()).runtime(here).build()?;
 //!
 //! let guard = locks.rwlock("reports/daily").write().await?;
 //! let hour = Duration::from_secs(3600); // passes at once
@@ -78,7 +78,7 @@ use self::state::State;
 ///
 /// See the [module](mod@self).
 #[must_use]
-pub fn memory() -> Locks<MemoryDriver> {
+pub fn memory() -> Locks {
     MemoryServer::new().locks()
 }
 
@@ -103,7 +103,7 @@ impl MemoryServer {
 
     /// A lock manager on this server: to all others it is another process.
     #[must_use]
-    pub fn locks(&self) -> Locks<MemoryDriver> {
+    pub fn locks(&self) -> Locks {
         Locks::new(self.driver())
     }
 

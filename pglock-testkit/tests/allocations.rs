@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use pglock_core::{DistributedRwLock, Locks, Result, WriteGuard};
-use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+use pglock_testkit::memory::MemoryServer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
 
@@ -129,7 +129,7 @@ fn a_waiter_needs_less_than_a_kibibyte() {
 }
 
 /// What passes on may do so without end, so that nothing is asked of the server meanwhile.
-fn start() -> (Runtime, Locks<MemoryDriver>) {
+fn start() -> (Runtime, Locks) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     // On the thread of the test, so that everything is counted, and in a fixed order.
     let builder = Locks::builder(MemoryServer::new().driver()).runtime(runtime.handle().clone());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pglock_core::driver::{Driver, DriverError};
 use pglock_core::{ErrorKind, Locks};
 use pglock_testkit::conformance::soon;
-use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemorySession};
+use pglock_testkit::memory::{MemoryServer, MemorySession};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -31,7 +31,7 @@ async fn timeout_beyond_all_clocks_waits() {
 async fn close_ends_though_the_named_runtime_is_not_driven() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let lease = (Duration::from_millis(1500), Duration::from_secs(1));
-    let locks = Locks::<MemoryDriver>::builder(MemoryServer::new().driver())
+    let locks = Locks::builder(MemoryServer::new().driver())
         .runtime(runtime.handle().clone())
         .lease(lease.0, lease.1)
         .heartbeat(Duration::from_millis(200))
@@ -99,7 +99,7 @@ async fn nothing_is_left_of_a_manager_whose_runtime_had_ended() {
     let count = Arc::new(());
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let driver = Counted { server: MemoryServer::new(), count: count.clone() };
-    let builder = Locks::<Counted>::builder(driver).runtime(runtime.handle().clone());
+    let builder = Locks::builder(driver).runtime(runtime.handle().clone());
     let locks = builder.build().unwrap();
     runtime.shutdown_background();
     let error = soon("nobody serves it", locks.rwlock("key").write()).await.unwrap_err();
@@ -111,8 +111,7 @@ async fn nothing_is_left_of_a_manager_whose_runtime_had_ended() {
 #[tokio::test]
 async fn nothing_is_left_of_a_manager_that_was_asked_for_nothing() {
     let count = Arc::new(());
-    let locks =
-        Locks::<Counted>::new(Counted { server: MemoryServer::new(), count: count.clone() });
+    let locks = Locks::new(Counted { server: MemoryServer::new(), count: count.clone() });
     let lock = locks.rwlock("key");
     tokio::spawn(async move {
         // Out of budget, the acquire starts the manager and asks it for nothing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pglock_core::{Locks, Stats};
-use pglock_testkit::memory::{MemoryDriver, MemoryServer};
+use pglock_testkit::memory::MemoryServer;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -74,8 +74,8 @@ fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<Stri
     values
 }
 
-fn manager(server: &MemoryServer, name: &str) -> Locks<MemoryDriver> {
-    let builder = Locks::<MemoryDriver>::builder(server.driver()).application_name(name);
+fn manager(server: &MemoryServer, name: &str) -> Locks {
+    let builder = Locks::builder(server.driver()).application_name(name);
     // The recorder of a test is its thread's.
     let builder = builder.runtime(Handle::current());
     builder.heartbeat(Duration::from_millis(50)).build().unwrap()
@@ -145,7 +145,7 @@ fn figures_are_published_while_there_is_no_server() {
     });
 }
 
-async fn hand_over(locks: &Locks<MemoryDriver>) {
+async fn hand_over(locks: &Locks) {
     let (guard, lock) = (locks.rwlock("key").write().await.unwrap(), locks.rwlock("key"));
     let wait = tokio::spawn(async move { lock.write().await.map(drop) });
     until(|| locks.stats().waiting == 1).await;

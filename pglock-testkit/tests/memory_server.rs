@@ -11,7 +11,7 @@ use std::time::Duration;
 use pglock_core::{ErrorKind, Locks, Mode, WaitStrategy};
 use pglock_testkit::conformance::{soon, start};
 use pglock_testkit::memory;
-use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
+use pglock_testkit::memory::{MemoryServer, MemoryWitness};
 use pglock_testkit::witness::Witness;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -37,8 +37,8 @@ async fn timeouts_pass_at_once_when_the_clock_is_paused() {
 }
 
 /// On the runtime of the test, whose clock is paused.
-fn locks_here(server: &MemoryServer) -> Locks<MemoryDriver> {
-    Locks::<MemoryDriver>::builder(server.driver()).runtime(Handle::current()).build().unwrap()
+fn locks_here(server: &MemoryServer) -> Locks {
+    Locks::builder(server.driver()).runtime(Handle::current()).build().unwrap()
 }
 
 /// As in a process that goes on after a stop: time has passed, and nothing has run since.
@@ -70,7 +70,7 @@ async fn no_time_is_too_long() {
     let server = MemoryServer::new();
     let polls = WaitStrategy::Poll { interval: Duration::MAX };
     for strategy in [WaitStrategy::Queue, polls] {
-        let builder = Locks::<MemoryDriver>::builder(server.driver())
+        let builder = Locks::builder(server.driver())
             .hand_over(u32::MAX, Duration::MAX)
             .idle_timeout(Duration::MAX)
             .share_write_locks(true)
@@ -99,7 +99,7 @@ async fn no_time_is_too_long() {
         locks.close().await.unwrap();
     }
     for lease in [Duration::MAX, Duration::from_secs(15)] {
-        let builder = Locks::<MemoryDriver>::builder(server.driver()).lease(lease, Duration::MAX);
+        let builder = Locks::builder(server.driver()).lease(lease, Duration::MAX);
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::InvalidOptions);
     }
 }
@@ -107,7 +107,7 @@ async fn no_time_is_too_long() {
 #[tokio::test]
 async fn ten_thousand_tasks_wait_and_ten_thousand_keys_are_held() {
     let server = MemoryServer::new();
-    let ours = Locks::<MemoryDriver>::builder(server.driver()).max_locks(20_000).build().unwrap();
+    let ours = Locks::builder(server.driver()).max_locks(20_000).build().unwrap();
     let others = server.locks();
     let begin = std::time::Instant::now();
     let busy = others.rwlock("busy").write().await.unwrap();

@@ -1,5 +1,6 @@
 //! pglock, with any driver.
 
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use pglock_core::driver::Driver;
@@ -11,28 +12,33 @@ use crate::subject::{Subject, Worker};
 
 /// `HERE`: with the engine on the runtime of its callers, instead of on a thread of its own.
 pub(crate) struct Pglock<D, const HERE: bool> {
-    locks: Locks<D>,
+    locks: Locks,
+    driver: PhantomData<D>,
 }
 
 impl<D: Driver + FromStr<Err = Error>, const HERE: bool> Pglock<D, HERE> {
-    fn builder(url: &str) -> Result<LocksBuilder<D>> {
+    fn builder(url: &str) -> Result<LocksBuilder> {
         let builder = Locks::builder(url.parse::<D>()?);
         Ok(if HERE { builder.runtime(Handle::current()) } else { builder })
+    }
+
+    fn build(builder: LocksBuilder) -> Result<Self> {
+        Ok(Self { locks: builder.build()?, driver: PhantomData })
     }
 }
 
 impl<D: Driver + FromStr<Err = Error>, const HERE: bool> Subject for Pglock<D, HERE> {
-    type Worker = Locks<D>;
+    type Worker = Locks;
 
     async fn connect(url: &str) -> Result<Self> {
-        Ok(Self { locks: Self::builder(url)?.build()? })
+        Self::build(Self::builder(url)?)
     }
 
     async fn connect_sharing(url: &str) -> Result<Self> {
-        Ok(Self { locks: Self::builder(url)?.share_write_locks(true).build()? })
+        Self::build(Self::builder(url)?.share_write_locks(true))
     }
 
-    async fn worker(&self) -> Result<Locks<D>> {
+    async fn worker(&self) -> Result<Locks> {
         Ok(self.locks.clone())
     }
 
@@ -46,7 +52,7 @@ pub(crate) enum Guard {
     Write(WriteGuard),
 }
 
-impl<D: Driver> Worker for Locks<D> {
+impl Worker for Locks {
     type Guard = Guard;
 
     async fn write(&self, key: i64) -> Result<Guard> {

@@ -36,23 +36,41 @@ use crate::names::{Name, Names};
 pub(crate) struct Client {
     shared: Arc<Shared>,
     names: Arc<Names>,
-    start_manager: Box<StartManager>,
+    driver: Arc<dyn AnyDriver>,
+    settings: Arc<Settings>,
 }
 
-/// Starts the manager's task; hides the type of the driver.
-type StartManager = dyn Fn(&Arc<Shared>, &Handle) + Send + Sync;
+/// A driver whose type nobody outside the engine's tasks needs to know.
+pub(crate) trait AnyDriver: fmt::Debug + Send + Sync {
+    /// Starts the task that opens sessions of this driver.
+    fn start_manager(
+        self: Arc<Self>,
+        shared: &Arc<Shared>,
+        thread: &Handle,
+        settings: &Arc<Settings>,
+    );
+}
+
+impl<D: Driver> AnyDriver for D {
+    fn start_manager(
+        self: Arc<Self>,
+        shared: &Arc<Shared>,
+        thread: &Handle,
+        settings: &Arc<Settings>,
+    ) {
+        start_manager(shared, thread, &self, settings);
+    }
+}
 
 impl Client {
-    pub(crate) fn new<D: Driver>(driver: D, limits: Limits, settings: Settings, seed: u64) -> Self {
+    pub(crate) fn new(
+        driver: Arc<dyn AnyDriver>,
+        limits: Limits,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
         let shared = Arc::new(Shared::new(limits, seed, settings.runtime.as_ref()));
-        let (driver, settings) = (Arc::new(driver), Arc::new(settings));
-        Self {
-            shared,
-            names: Arc::default(),
-            start_manager: Box::new(move |shared, thread| {
-                start_manager(shared, thread, &driver, &settings);
-            }),
-        }
+        Self { shared, names: Arc::default(), driver, settings: Arc::new(settings) }
     }
 
     pub(crate) fn names(&self) -> &Arc<Names> {
@@ -128,7 +146,7 @@ impl Client {
         }
         let thread = thread::runtime()?;
         if self.shared.claim_manager() {
-            (self.start_manager)(&self.shared, thread);
+            self.driver.clone().start_manager(&self.shared, thread, &self.settings);
         }
         Ok(())
     }

@@ -20,7 +20,8 @@ async fn refused_statement_takes_no_lock_away() {
     let revoke = "CREATE ROLE plain LOGIN;
         REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock_shared(bigint) FROM PUBLIC;";
     admin.client().batch_execute(revoke).await.unwrap();
-    let locks = Locks::from_url(&server.url().replace("test:test@", "plain:x@")).unwrap();
+    let url = server.url().replace("test:test@", "plain:x@");
+    let locks = Locks::new(DieselDriver::from_url(&url).unwrap());
     let guard = locks.rwlock((1, 2)).write().await.unwrap();
     let holders = admin.holders((1, 2).into()).await.unwrap();
     let error = locks.rwlock(3).read().await.unwrap_err();

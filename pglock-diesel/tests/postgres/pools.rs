@@ -36,10 +36,13 @@ async fn bb8_pool_lends_its_set_up_but_no_connection() {
     let database = database().await;
     let pool = Pool::builder().max_size(1).build(manager(database.url())).await.unwrap();
     let busy = pool.get_owned().await.unwrap();
-    assert_lent(database.url(), pool.clone().into(), 1).await;
+    assert_lent(database.url(), DieselDriver::from_pool(&pool), 1).await;
     assert_eq!((pool.state().connections, pool.state().idle_connections), (1, 0));
     drop(busy);
-    assert_told(|url| async move { Pool::builder().build_unchecked(manager(&url)).into() }).await;
+    assert_told(|url| async move {
+        DieselDriver::from_pool(&Pool::builder().build_unchecked(manager(&url)))
+    })
+    .await;
 }
 
 #[cfg(feature = "deadpool")]
@@ -50,12 +53,15 @@ async fn deadpool_pool_lends_its_set_up_but_no_connection() {
     let database = database().await;
     let pool = Pool::builder(manager(database.url())).max_size(1).build().unwrap();
     let busy = pool.get().await.unwrap();
-    assert_lent(database.url(), pool.clone().into(), 1).await;
+    assert_lent(database.url(), DieselDriver::from_pool(&pool), 1).await;
     assert_eq!((pool.status().size, pool.status().available), (1, 0));
     drop(busy);
     pool.close();
-    assert_lent(database.url(), pool.into(), 0).await;
-    assert_told(|url| async move { Pool::builder(manager(&url)).build().unwrap().into() }).await;
+    assert_lent(database.url(), DieselDriver::from_pool(&pool), 0).await;
+    assert_told(|url| async move {
+        DieselDriver::from_pool(&Pool::builder(manager(&url)).build().unwrap())
+    })
+    .await;
 }
 
 #[cfg(feature = "mobc")]
@@ -65,10 +71,13 @@ async fn mobc_pool_lends_its_set_up_and_gives_connections_away() {
 
     let database = database().await;
     let pool = Pool::builder().max_open(1).build(manager(database.url()));
-    assert_lent(database.url(), pool.clone().into(), 0).await;
+    assert_lent(database.url(), DieselDriver::from_pool(&pool), 0).await;
     assert_eq!(pool.state().await.connections, 0);
     drop(pool.get().await.unwrap());
-    assert_told(|url| async move { Pool::builder().build(manager(&url)).into() }).await;
+    assert_told(
+        |url| async move { DieselDriver::from_pool(&Pool::builder().build(manager(&url))) },
+    )
+    .await;
 }
 
 /// Two sessions are set up as the pool does it, beside `others` of the pool itself; and a lock

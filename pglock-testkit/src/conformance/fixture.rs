@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
-    DistributedRwLock, Error, LockEntry, LockKey, Locks, NamedKey, Result, Stats, WaitStrategy,
+    DistributedRwLock, Error, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
+    WaitStrategy,
 };
 use tokio::runtime::Handle;
 
@@ -97,15 +98,9 @@ fn lacks(power: Power) -> ! {
     panic!("the fixture lacks a power of which it does not say so: `lacks: [{power:?}]`")
 }
 
-/// What the cases need of a lock manager. [`Locks`] has it.
+/// What the cases need of a lock manager, beside its locks. [`Locks`] has it.
 #[async_trait]
-pub trait Manager: fmt::Debug + Send + Sync {
-    /// The lock on this key.
-    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock>;
-
-    /// The lock on a key that has a name.
-    fn named_rwlock(&self, key: NamedKey) -> Arc<dyn DistributedRwLock>;
-
+pub trait Manager: LockProvider {
     /// Who holds this key and who waits for it.
     async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>>;
 
@@ -120,6 +115,13 @@ pub trait Manager: fmt::Debug + Send + Sync {
 
     /// What the manager is doing.
     fn stats(&self) -> Stats;
+}
+
+impl dyn Manager + '_ {
+    /// The lock on this key, to be shared by tasks.
+    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
+        self.rwlock(key.into()).into()
+    }
 }
 
 /// Options of a lock manager that cases set.
@@ -180,7 +182,7 @@ impl Options {
     }
 
     fn build_on<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
-        let mut builder = Locks::<D>::builder(driver)
+        let mut builder = Locks::builder(driver)
             .application_name(&*self.application_name)
             .max_waiting_sessions(self.max_waiting_sessions)
             .idle_timeout(self.idle_timeout)
@@ -206,15 +208,7 @@ impl Options {
 }
 
 #[async_trait]
-impl<D: Driver> Manager for Locks<D> {
-    fn rwlock(&self, key: LockKey) -> Arc<dyn DistributedRwLock> {
-        Arc::new(Self::rwlock(self, key))
-    }
-
-    fn named_rwlock(&self, key: NamedKey) -> Arc<dyn DistributedRwLock> {
-        Arc::new(Self::rwlock(self, key))
-    }
-
+impl Manager for Locks {
     async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>> {
         Self::holders(self, key).await
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pglock_core::{Locks, Mode, ReadGuard, Result, RwLock, WriteGuard};
 use pglock_testkit::conformance::start;
 use pglock_testkit::faulty::{Faults, Faulty};
-use pglock_testkit::memory::{MemoryDriver, MemoryServer, MemoryWitness};
+use pglock_testkit::memory::{MemoryServer, MemoryWitness};
 use pglock_testkit::witness::Witness;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -47,7 +47,7 @@ struct Play {
     witness_pid: i32,
     faults: Faults,
     /// `None` once it is closed or dropped.
-    locks: Option<Locks<Faulty<MemoryDriver>>>,
+    locks: Option<Locks>,
     /// Of callers who have not left.
     guards: Vec<Guard>,
 }
@@ -103,7 +103,7 @@ impl Play {
         server.delay_answers(ANSWER);
         let faults = Faults::new();
         let driver = Faulty::new(server.driver(), &faults);
-        let locks = Locks::<Faulty<_>>::builder(driver)
+        let locks = Locks::builder(driver)
             .idle_timeout(IDLE)
             .runtime(Handle::current())
             .share_write_locks(combination.scene == Scene::Sharing)
@@ -383,6 +383,6 @@ async fn until_woken<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
 }
 
 /// A manager on the runtime of the test, whose clock is paused.
-fn here(server: &MemoryServer) -> Locks<MemoryDriver> {
-    Locks::<MemoryDriver>::builder(server.driver()).runtime(Handle::current()).build().unwrap()
+fn here(server: &MemoryServer) -> Locks {
+    Locks::builder(server.driver()).runtime(Handle::current()).build().unwrap()
 }

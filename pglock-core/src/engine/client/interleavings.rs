@@ -5,18 +5,21 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Condvar, Mutex};
 use loom::thread::{self, JoinHandle};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::{Client, Held};
+use super::{AnyDriver, Client, Held};
 use crate::driver::Answer;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Event, Job, Patience, Server, SessionId};
 use crate::engine::runtime::Shared;
+use crate::engine::runtime::tasks::Settings;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode::{self, Read, Write};
@@ -164,8 +167,14 @@ fn client() -> (Arc<Client>, Arc<Notify>) {
     let limits = Limits { shared_sessions: 1, ..Limits::default() };
     let shared = Arc::new(Shared::new(limits, 1, None));
     shared.claim_manager();
-    let client = Client { shared, names: Arc::default(), start_manager: Box::new(|_, _| {}) };
-    let client = Arc::new(client);
+    let settings = Settings {
+        application_name: "".into(),
+        connect_timeout: Duration::ZERO,
+        lease: Limits::default().lease,
+        runtime: None,
+    };
+    let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));
+    let client = Arc::new(Client { shared, names: Arc::default(), driver, settings });
     // Somebody has to ask before a session is opened.
     assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
     let shared = &client.shared;
@@ -173,6 +182,14 @@ fn client() -> (Arc<Client>, Arc<Notify>) {
     let (_, kick) = shared.session_starts(SESSION);
     shared.step(Event::Opened { session: SESSION, server: Server::default() });
     (client, kick)
+}
+
+/// Never needed, as a manager is claimed already.
+#[derive(Debug)]
+struct NoDriver;
+
+impl AnyDriver for NoDriver {
+    fn start_manager(self: Arc<Self>, _: &Arc<Shared>, _: &Handle, _: &Arc<Settings>) {}
 }
 
 async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {

@@ -13,7 +13,7 @@ async fn faulty(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
     let faults = Faults::new();
     let options = Options { faults: Some(faults.clone()), ..Options::default() };
     let manager = lab.manager_with(&options);
-    manager.rwlock("other".into()).write().await.unwrap().release().await.unwrap();
+    manager.lock("other").write().await.unwrap().release().await.unwrap();
     (manager, faults)
 }
 
@@ -31,7 +31,7 @@ async fn drop_when_granted(lab: &Lab, lock: &Arc<dyn DistributedRwLock>, wait: b
 
 pub async fn acquire_dropped_between_grant_and_answer_leaves_nothing(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     for wait in [true, false] {
         faults.strike(Point::TryLock, Fault::Silence { done: true });
         drop_when_granted(lab, &lock, wait).await;
@@ -44,7 +44,7 @@ pub async fn acquire_dropped_between_grant_and_answer_leaves_nothing(lab: &Lab) 
 
 pub async fn acquire_behind_a_dropped_one_gets_the_lock(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     faults.strike(Point::TryLock, Fault::Silence { done: true });
     drop_when_granted(lab, &lock, true).await;
     let next = start(async move { lock.read().await });
@@ -60,7 +60,7 @@ pub async fn acquire_behind_a_dropped_one_gets_the_lock(lab: &Lab) {
 pub async fn wait_that_fails_though_it_was_granted_holds_nothing(lab: &Lab) {
     let witness = lab.witness();
     let (manager, faults) = faulty(lab).await;
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     for key in ["key", "another"] {
         witness.hold("key".into(), Mode::Write).await.unwrap();
         faults.strike_once(Point::Lock, Fault::Refused { done: true });
@@ -70,14 +70,14 @@ pub async fn wait_that_fails_though_it_was_granted_holds_nothing(lab: &Lab) {
         witness.release("key".into(), Mode::Write).await.unwrap();
         soon("the wait has ended", wait).await.unwrap().unwrap_err();
         assert!(witness.holders("key".into()).await.unwrap().is_empty());
-        manager.rwlock(key.into()).write().await.unwrap().release().await.unwrap();
+        manager.lock(key).write().await.unwrap().release().await.unwrap();
     }
 }
 
 pub async fn try_that_fails_though_it_was_granted_takes_nothing_else_away(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let held = manager.rwlock("held".into()).write().await.unwrap();
-    let lock = manager.rwlock("key".into());
+    let held = manager.lock("held").write().await.unwrap();
+    let lock = manager.lock("key");
     for done in [true, false] {
         faults.strike_once(Point::TryLock, Fault::Refused { done });
         // It may be told that it has the lock, as it does.
@@ -91,7 +91,7 @@ pub async fn try_that_fails_though_it_was_granted_takes_nothing_else_away(lab: &
 
 pub async fn release_that_is_refused_is_made_up_for(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     for done in [true, false] {
         let guard = lock.write().await.unwrap();
         faults.strike_once(Point::Unlock, Fault::Refused { done });
@@ -103,7 +103,7 @@ pub async fn release_that_is_refused_is_made_up_for(lab: &Lab) {
 /// The session lives, and the lock is gone all the same.
 pub async fn release_of_a_lock_that_was_taken_away_says_so(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     faults.strike_once(Point::Unlock, Fault::Twice);
     assert_eq!(soon("release", guard.release()).await.unwrap_err().kind(), ErrorKind::Lost);
@@ -112,9 +112,9 @@ pub async fn release_of_a_lock_that_was_taken_away_says_so(lab: &Lab) {
 
 pub async fn statement_in_a_foreign_session_locks_nothing_and_is_told(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let guard = manager.rwlock("held".into()).write().await.unwrap();
+    let guard = manager.lock("held").write().await.unwrap();
     faults.strike(Point::TryLock, Fault::Moved);
-    let error = manager.rwlock("new".into()).try_write().await.unwrap_err();
+    let error = manager.lock("new").try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
     assert!(lab.witness().holders("new".into()).await.unwrap().is_empty());
     soon("the loss is told", guard.lost()).await;
@@ -123,7 +123,7 @@ pub async fn statement_in_a_foreign_session_locks_nothing_and_is_told(lab: &Lab)
 
 pub async fn release_in_a_foreign_session_is_no_silent_success(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
-    let guard = manager.rwlock("held".into()).write().await.unwrap();
+    let guard = manager.lock("held").write().await.unwrap();
     faults.strike(Point::Unlock, Fault::Moved);
     let error = guard.release().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);

@@ -42,7 +42,7 @@ pub async fn dropped_reader_leaves_the_servers_queue(lab: &Lab) {
 
 pub async fn dropped_waiter_leaves_the_local_queue(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     let mut waits = Vec::new();
     for position in 1..=3 {
@@ -86,7 +86,7 @@ pub async fn try_succeeds_at_once_after_a_timeout(lab: &Lab) {
 /// the end of the wait.
 pub async fn failed_acquires_hold_nothing(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let witness = lab.witness();
     let (mut failed, mut granted) = (0, 0);
     for round in 0..240_u64 {
@@ -121,7 +121,7 @@ pub async fn failed_acquires_hold_nothing(lab: &Lab) {
 pub async fn acquire_may_be_dropped_at_any_poll_when_free(lab: &Lab) {
     for polls in 0..30 {
         let manager = lab.manager();
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         drop_after(polls, || lock.write()).await;
         drop_after(polls, || lock.read()).await;
         drop_after(polls, || lock.try_write()).await;
@@ -138,7 +138,7 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_contended(lab: &Lab) {
     let holder = lab.lock("key");
     for polls in 0..30 {
         let manager = lab.manager();
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         let guard = holder.write().await.unwrap();
         drop_after(polls, || lock.write()).await;
         let behind = lock.clone();
@@ -182,7 +182,7 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
     let managers = [lab.manager(), lab.manager()];
     let mut tasks = Vec::new();
     for task in 0..TASKS {
-        let lock = managers[task as usize % 2].rwlock("key".into());
+        let lock = managers[task as usize % 2].lock("key");
         tasks.push(start(async move {
             // Any spread will do: a multiplicative generator.
             let mut random = task + 1;
@@ -208,7 +208,7 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
         assert_eq!(stats.waiting, 0);
         // One that holds and one that waits: there is one key.
         assert!(stats.sessions <= 2, "{stats:?}");
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     }
 }
@@ -217,7 +217,7 @@ pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
     let witness = lab.witness();
     let manager = lab.manager();
     let key = LockKey::from("key");
-    let lock = manager.rwlock(key);
+    let lock = manager.lock(key);
     let mut given_up = 0;
     for round in 0..300_u64 {
         witness.hold(key, Mode::Write).await.unwrap();
@@ -232,7 +232,7 @@ pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
             }
             // At once: the same key, another one, and a wait that takes the session of the
             // cancelled one.
-            let (other, next) = (manager.rwlock("other".into()), manager.rwlock("next".into()));
+            let (other, next) = (manager.lock("other"), manager.lock("next"));
             let (same, other, wait) = tokio::join!(
                 lock.try_read(),
                 other.write(),

@@ -7,8 +7,8 @@ use crate::conformance::{Lab, Options, soon, start};
 /// As others see: an end that only the manager itself believes in would not do.
 pub async fn close_frees_locks_as_others_see(lab: &Lab) {
     let manager = lab.manager();
-    let write = manager.rwlock("one".into()).write().await.unwrap();
-    let read = manager.rwlock("two".into()).read().await.unwrap();
+    let write = manager.lock("one").write().await.unwrap();
+    let read = manager.lock("two").read().await.unwrap();
     soon("close", manager.close()).await.unwrap();
     assert!(lab.witness().locks().await.unwrap().is_empty());
     lab.witness().until_sessions("pglock", 0).await.unwrap();
@@ -25,7 +25,7 @@ pub async fn close_ends_waits(lab: &Lab) {
     witness.hold("key".into(), Mode::Write).await.unwrap();
     let mut waits = Vec::new();
     for _ in 0..3 {
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         waits.push(start(async move { lock.write().await }));
     }
     witness.until_waiting("key".into(), 1).await.unwrap();
@@ -41,7 +41,7 @@ pub async fn close_ends_waits(lab: &Lab) {
 
 pub async fn closed_manager_refuses(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     lock.write().await.unwrap().release().await.unwrap();
     manager.close().await.unwrap();
     for error in [
@@ -49,7 +49,7 @@ pub async fn closed_manager_refuses(lab: &Lab) {
         lock.try_write().await.unwrap_err(),
         lock.read().await.unwrap_err(),
         lock.try_read().await.unwrap_err(),
-        manager.rwlock("new".into()).write().await.unwrap_err(),
+        manager.lock("new").write().await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
@@ -57,7 +57,7 @@ pub async fn closed_manager_refuses(lab: &Lab) {
 
 pub async fn close_twice_is_harmless(lab: &Lab) {
     let manager = lab.manager();
-    drop(manager.rwlock("key".into()).write().await.unwrap());
+    drop(manager.lock("key").write().await.unwrap());
     let (first, second) = tokio::join!(manager.close(), manager.close());
     first.unwrap();
     second.unwrap();
@@ -70,7 +70,7 @@ pub async fn dropped_manager_ends_its_sessions(lab: &Lab) {
     let options = Options { application_name: "short-lived".to_owned(), ..Options::default() };
     let witness = lab.witness();
     let manager = lab.manager_with(&options);
-    drop(manager.rwlock("key".into()).write().await.unwrap());
+    drop(manager.lock("key").write().await.unwrap());
     // The one that the first was compared with may be leaving.
     witness.until_sessions("short-lived", 1).await.unwrap();
     drop(manager);

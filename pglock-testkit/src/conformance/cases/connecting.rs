@@ -201,7 +201,7 @@ pub async fn session_whose_farewell_does_not_end_is_dropped(lab: &Lab) {
         faults: Some(faults),
         ..Options::default()
     });
-    drop(manager.rwlock("key".into()).write().await.unwrap());
+    drop(manager.lock("key").write().await.unwrap());
     drop(manager);
     lab.witness().until_sessions(NAME, 0).await.unwrap();
 }

@@ -118,14 +118,14 @@ impl Engine {
     async fn assert_works(&self, lab: &Lab) {
         let key = LockKey::from("key");
         let manager = lab.manager_at(self.database.url(), &Options::default()).unwrap();
-        let guard = soon("the lock is free", manager.rwlock(key).write()).await.unwrap();
+        let guard = soon("the lock is free", manager.lock(key).write()).await.unwrap();
         assert_eq!(self.admin.holders(key).await.unwrap().len(), 1);
         guard.release().await.unwrap();
     }
 
     async fn assert_refused(&self, lab: &Lab, words: &[&str]) {
         let manager = lab.manager_at(self.database.url(), &Options::default()).unwrap();
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         let errors = [
             soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
             soon("read", lock.read()).await.map(drop).unwrap_err(),

@@ -75,7 +75,7 @@ pub async fn reader_excludes_writers_of_its_own_process(lab: &Lab) {
 
 pub async fn two_locks_on_one_key_are_two_callers(lab: &Lab) {
     let manager = lab.manager();
-    let (a, b) = (manager.rwlock("key".into()), manager.rwlock("key".into()));
+    let (a, b) = (manager.lock("key"), manager.lock("key"));
     let guard = a.write().await.unwrap();
     assert!(b.try_write().await.unwrap().is_none());
     guard.release().await.unwrap();
@@ -103,8 +103,8 @@ pub async fn one_of_many_tries_succeeds(lab: &Lab) {
 
 pub async fn keys_do_not_interfere(lab: &Lab) {
     let manager = lab.manager();
-    let guard = manager.rwlock("one".into()).write().await.unwrap();
-    let other = manager.rwlock("two".into()).try_write().await.unwrap();
+    let guard = manager.lock("one").write().await.unwrap();
+    let other = manager.lock("two").try_write().await.unwrap();
     let elsewhere = lab.lock("three").try_write().await.unwrap();
     assert!(other.is_some() && elsewhere.is_some());
     assert_eq!(guard.key(), LockKey::from("one"));
@@ -169,11 +169,11 @@ pub async fn sessions_that_wait_hold_nothing(lab: &Lab) {
     let manager = lab.manager();
     let mut held = Vec::new();
     for key in 0..20 {
-        held.push(manager.rwlock(key.into()).write().await.unwrap());
+        held.push(manager.lock(key).write().await.unwrap());
     }
     let mut waits = Vec::new();
     for key in ["busy", "shared"] {
-        let lock = manager.rwlock(key.into());
+        let lock = manager.lock(key);
         waits.push(start(async move { lock.write().await }));
         witness.until_waiting(key.into(), 1).await.unwrap();
     }

@@ -19,7 +19,7 @@ pub async fn standby_is_refused_and_says_where_to_connect(lab: &Lab) {
     let primary = TestServer::private().await.unwrap();
     let Some(standby) = lab.allowed(Standby::of(&primary).await).unwrap() else { return };
     let manager = lab.manager_at(standby.server().url(), &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let errors = [
         soon("try_read", lock.try_read()).await.map(drop).unwrap_err(),
         soon("write", lock.write()).await.map(drop).unwrap_err(),
@@ -44,7 +44,7 @@ pub async fn reconnect_to_a_standby_is_refused(lab: &Lab) {
     site.proxy.reset();
     soon("the loss is told", guard.lost()).await;
     assert!(!guard.is_held());
-    let lock = site.manager.rwlock("key".into());
+    let lock = site.manager.lock("key");
     let errors = [
         soon("the waiting caller is told", wait).await.unwrap().map(drop).unwrap_err(),
         soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
@@ -98,7 +98,7 @@ pub async fn superseded_primary_is_refused(lab: &Lab) {
     site.proxy.retarget(site.server.url()).unwrap();
     site.proxy.reset();
     soon("the loss is told", guard.lost()).await;
-    let lock = site.manager.rwlock("key".into());
+    let lock = site.manager.lock("key");
     let refused = soon("try_write", lock.try_write()).await.map(drop).unwrap_err();
     assert_advice(&refused, ErrorKind::UnsupportedServer, &SUPERSEDED);
     site.witness.until_free("key".into()).await.unwrap();
@@ -131,13 +131,13 @@ impl Site {
     }
 
     async fn hold(&self, key: &str) -> WriteGuard {
-        soon("the lock is free", self.manager.rwlock(key.into()).write()).await.unwrap()
+        soon("the lock is free", self.manager.lock(key).write()).await.unwrap()
     }
 
     /// Moves the address, and makes the manager open another session.
     fn move_to(&self, server: &TestServer) -> JoinHandle<pglock_core::Result<WriteGuard>> {
         self.proxy.retarget(server.url()).unwrap();
-        let lock = self.manager.rwlock(BUSY.into());
+        let lock = self.manager.lock(BUSY);
         start(async move { lock.write().await })
     }
 
@@ -146,7 +146,7 @@ impl Site {
         let key = LockKey::from("key");
         let witness = connect(server.url()).await;
         let (guard, reader) =
-            (self.hold("key").await, self.manager.rwlock("read".into()).read().await.unwrap());
+            (self.hold("key").await, self.manager.lock("read").read().await.unwrap());
         assert_eq!(self.witness.holders(key).await.unwrap().len(), 1);
         let granted = granted_instead(&guard, self.move_to(server)).await;
         assert!(!reader.is_held());

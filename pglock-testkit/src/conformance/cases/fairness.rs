@@ -72,7 +72,7 @@ pub async fn writer_is_not_starved_for_want_of_a_session_to_ask(lab: &Lab) {
 async fn writer_among_readers(lab: &Lab, options: &Options) {
     const READ: Duration = Duration::from_millis(20);
     if lab.is_child() {
-        let lock = lab.manager_with(options).rwlock(KEY.into());
+        let lock = lab.manager_with(options).lock(KEY);
         let read = move |_| {
             let lock = lock.clone();
             async move {
@@ -122,7 +122,7 @@ pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
     let manager = lab.manager_with(&options);
     let turns = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(turns_by_drop((0..8).map(|task: i64| manager.rwlock(task.into()))))
+        runtime.block_on(turns_by_drop((0..8).map(|task: i64| manager.lock(task))))
     };
     let (least, most) = spawn_blocking(turns).await.unwrap();
     assert!(most <= 10 * least, "{least} to {most} turns");
@@ -163,12 +163,12 @@ async fn turns_by_drop(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) 
 
 pub async fn reader_gets_its_turn_among_writers_of_its_process(lab: &Lab) {
     let manager = lab.manager();
-    let writers = Writers::start((0..8).map(|_| manager.rwlock(KEY.into())));
+    let writers = Writers::start((0..8).map(|_| manager.lock(KEY)));
     for _ in 0..20 {
         // All of them wait, and come again as soon as they had their turn.
         lab.witness().hold(KEY.into(), Mode::Write).await.unwrap();
         lab.until_queued(&manager, 8).await;
-        let read = writers.before_a_read(manager.rwlock(KEY.into()));
+        let read = writers.before_a_read(manager.lock(KEY));
         lab.until_queued(&manager, 9).await;
         lab.witness().release(KEY.into(), Mode::Write).await.unwrap();
         assert_eq!(soon("the reader starves", read).await.unwrap(), 8);

@@ -19,10 +19,10 @@ const KEY: &str = "key";
 pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
     let options = Options { hand_over: Some((10, Duration::MAX)), ..Options::default() };
     let (ours, theirs) = (lab.manager_with(&options), lab.manager());
-    let guard = ours.rwlock(KEY.into()).write().await.unwrap();
+    let guard = ours.lock(KEY).write().await.unwrap();
     let (served, mut order) = mpsc::unbounded_channel();
     let writer = |manager: &Arc<dyn Manager>, name: &'static str| {
-        let (lock, served) = (manager.rwlock(KEY.into()), served.clone());
+        let (lock, served) = (manager.lock(KEY), served.clone());
         start(async move {
             let guard = lock.write().await.unwrap();
             served.send(name).unwrap();
@@ -44,7 +44,7 @@ pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
 pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
     let options = Options { hand_over: Some((0, Duration::MAX)), ..Options::default() };
     let manager = lab.manager_with(&options);
-    let lock = manager.rwlock(KEY.into());
+    let lock = manager.lock(KEY);
     let guard = lock.write().await.unwrap();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -71,7 +71,7 @@ pub async fn shared_write_lock_has_been_left_before_it_passes_on(lab: &Lab) {
 /// The witness is the system's lock on a file, taken inside and given back before the release.
 async fn pass_on(lab: &Lab, options: &Options) {
     if lab.is_child() {
-        let lock = lab.manager_with(options).rwlock(KEY.into());
+        let lock = lab.manager_with(options).lock(KEY);
         let path = TestProcess::role().unwrap();
         return keep_busy(8, move |turn| enter(lock.clone(), path.clone(), turn)).await;
     }
@@ -114,7 +114,7 @@ pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
     for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
         let ours = lab.manager_with(&options);
         let key = LockKey::from(KEY);
-        let guard = lock_in(&*ours.rwlock(key), before).await;
+        let guard = lock_in(&*ours.lock(key), before).await;
         assert_eq!(modes(lab, key).await, [before]);
         let (served, mut order) = mpsc::unbounded_channel();
         let visit = |lock: Arc<dyn DistributedRwLock>, mode, name| {
@@ -128,7 +128,7 @@ pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
         };
         let elsewhere = visit(lab.lock(key), Mode::Write, "elsewhere");
         lab.witness().until_waiting(key, 1).await.unwrap();
-        let here = visit(ours.rwlock(key), after, "here");
+        let here = visit(ours.lock(key), after, "here");
         lab.until_queued(&ours, 1).await;
         drop(guard);
         soon("it was first", elsewhere).await.unwrap();
@@ -148,8 +148,8 @@ pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab
     let key = LockKey::from(KEY);
     let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
-    let write = ours.rwlock(key).write().await.unwrap();
-    let here = read(ours.rwlock(key));
+    let write = ours.lock(key).write().await.unwrap();
+    let here = read(ours.lock(key));
     lab.until_queued(&ours, 1).await;
     drop(write);
     let here = soon("it passes on", here).await.unwrap();
@@ -165,10 +165,10 @@ pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
     let key = LockKey::from(KEY);
     let options = Options { hand_over: Some((u32::MAX, Duration::from_secs(2))), ..sharing() };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
-    let write = ours.rwlock(key).write().await.unwrap();
-    let here = read(ours.rwlock(key));
+    let write = ours.lock(key).write().await.unwrap();
+    let here = read(ours.lock(key));
     lab.until_queued(&ours, 1).await;
-    let lock = ours.rwlock(key);
+    let lock = ours.lock(key);
     let next = start(async move { lock.write().await.unwrap() });
     lab.until_queued(&ours, 2).await;
     drop(write);
@@ -186,10 +186,10 @@ pub async fn write_lock_is_shared_though_a_writer_elsewhere_waits(lab: &Lab) {
     // However long it takes to get there.
     let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
-    let write = ours.rwlock(key).write().await.unwrap();
+    let write = ours.lock(key).write().await.unwrap();
     let elsewhere = start(async move { theirs.write().await.unwrap() });
     lab.witness().until_waiting(key, 1).await.unwrap();
-    let here = read(ours.rwlock(key));
+    let here = read(ours.lock(key));
     lab.until_queued(&ours, 1).await;
     drop(write);
     let here = soon("it passes on", here).await.unwrap();

@@ -20,8 +20,8 @@ pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
     let mut guards = Vec::new();
     for key in keys {
-        guards.push(manager.rwlock(key).try_write().await.unwrap().expect("all keys differ"));
-        assert!(other.rwlock(key).try_write().await.unwrap().is_none());
+        guards.push(manager.lock(key).try_write().await.unwrap().expect("all keys differ"));
+        assert!(other.lock(key).try_write().await.unwrap().is_none());
     }
     let mut held: Vec<_> =
         lab.witness().locks().await.unwrap().into_iter().map(|row| row.key).collect();
@@ -36,9 +36,9 @@ pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
 
 pub async fn single_and_pair_keys_never_meet(lab: &Lab) {
     let (a, b) = (lab.manager(), lab.manager());
-    let _pair = a.rwlock((5, 7).into()).write().await.unwrap();
-    assert!(b.rwlock((5_i64 << 32 | 7).into()).try_write().await.unwrap().is_some());
-    assert!(b.rwlock((5, 7).into()).try_write().await.unwrap().is_none());
+    let _pair = a.lock((5, 7)).write().await.unwrap();
+    assert!(b.lock(5_i64 << 32 | 7).try_write().await.unwrap().is_some());
+    assert!(b.lock((5, 7)).try_write().await.unwrap().is_none());
 }
 
 pub async fn names_are_taken_as_they_are(lab: &Lab) {
@@ -60,19 +60,19 @@ pub async fn names_are_taken_as_they_are(lab: &Lab) {
     let manager = lab.manager();
     let mut guards = Vec::new();
     for name in names {
-        let guard = manager.rwlock(name.into()).try_write().await.unwrap();
+        let guard = manager.lock(name).try_write().await.unwrap();
         guards.push(guard.expect("all names differ"));
     }
-    let number = manager.rwlock(7.into()).try_write().await.unwrap();
+    let number = manager.lock(7).try_write().await.unwrap();
     assert!(number.is_some(), "the name \"7\" is not the number");
 }
 
 pub async fn equal_names_meet(lab: &Lab) {
     let (a, b) = (lab.manager(), lab.manager());
-    let _guard = a.rwlock(LockKey::from_name("reports/daily")).write().await.unwrap();
-    let again = b.rwlock(String::from("reports/daily").into());
+    let _guard = a.lock(LockKey::from_name("reports/daily")).write().await.unwrap();
+    let again = b.lock(String::from("reports/daily"));
     assert!(again.try_write().await.unwrap().is_none());
-    let elsewhere = b.rwlock(LockKey::in_namespace("billing", "reports/daily"));
+    let elsewhere = b.lock(LockKey::in_namespace("billing", "reports/daily"));
     assert!(elsewhere.try_write().await.unwrap().is_some());
 }
 
@@ -85,8 +85,8 @@ pub async fn one_name_is_one_lock_however_it_is_given(lab: &Lab) {
         [NamedKey::in_namespace("a", "b"), LockKey::in_namespace("a", "b").named("a/b")],
     ];
     for [first, second] in same {
-        let guard = manager.named_rwlock(first).write().await.unwrap();
-        assert!(manager.named_rwlock(second).try_write().await.unwrap().is_none());
+        let guard = manager.lock(first).write().await.unwrap();
+        assert!(manager.lock(second).try_write().await.unwrap().is_none());
         guard.release().await.unwrap();
     }
 }
@@ -100,7 +100,7 @@ pub async fn names_shown_alike_are_two_locks(lab: &Lab) {
     ];
     let mut guards = Vec::new();
     for key in keys {
-        let guard = manager.named_rwlock(key).try_write().await.unwrap();
+        let guard = manager.lock(key).try_write().await.unwrap();
         guards.push(guard.expect("all names differ"));
     }
 }
@@ -108,14 +108,14 @@ pub async fn names_shown_alike_are_two_locks(lab: &Lab) {
 pub async fn a_collision_ends_with_the_other_name(lab: &Lab) {
     let manager = lab.manager();
     let named = |name| interop::fnv1a("key").named(name);
-    let first = manager.named_rwlock(named("first"));
+    let first = manager.lock(named("first"));
     // Made while the key has another name, and kept.
-    let second = manager.named_rwlock(named("second"));
+    let second = manager.lock(named("second"));
     let error = second.try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
     drop(first);
     let guard = second.try_write().await.unwrap().expect("nobody has the lock");
     assert!(format!("{guard:?}").contains("second"), "{guard:?}");
-    let error = manager.named_rwlock(named("first")).try_write().await.unwrap_err();
+    let error = manager.lock(named("first")).try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
 }

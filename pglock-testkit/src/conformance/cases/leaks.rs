@@ -94,8 +94,7 @@ async fn cycle(lab: &Lab, samples: usize) {
 /// One of the things that happen to a lock, on a key that nobody has had before.
 async fn use_once(lab: &Lab, [a, b]: &[Arc<dyn Manager>; 2], number: usize) {
     let name = format!("key {number}");
-    let (mine, other) =
-        (a.named_rwlock(name.as_str().into()), b.named_rwlock(name.as_str().into()));
+    let (mine, other) = (a.lock(name.as_str()), b.lock(name.as_str()));
     let guard = soon("the key is free", mine.write()).await.unwrap();
     match number % 10 {
         0 => assert!(other.try_write().await.unwrap().is_none()),

@@ -40,7 +40,7 @@ async fn silence(lab: &Lab, directions: &[Direction]) {
         async move {
             let proxy = Proxy::start(&lab.address()).unwrap();
             let manager = lab.manager_at(proxy.url(), &leased()).unwrap();
-            let guard = Arc::new(manager.rwlock(key.into()).write().await.unwrap());
+            let guard = Arc::new(manager.lock(key).write().await.unwrap());
             sleep(idle).await;
             let cut = || directions.iter().for_each(|direction| proxy.stall(*direction));
             let what = format!("silence {directions:?} after {idle:?}");
@@ -75,7 +75,7 @@ pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
             let (hand_out, guard) = oneshot::channel();
             let (over, is_over) = oneshot::channel::<()>();
             let inside = namespace.run(move || async move {
-                let guard = manager_inside().rwlock(key).write().await.unwrap();
+                let guard = manager_inside().lock(key).write().await.unwrap();
                 hand_out.send(Arc::new(guard)).unwrap();
                 // The session's tasks live as long as this.
                 let _ = is_over.await;
@@ -112,7 +112,7 @@ async fn assert_no_shared_belief(
     cut: impl FnOnce(),
 ) {
     let (server, guards) = lease();
-    let (lock, held) = (next.rwlock(guard.key()), guard.clone());
+    let (lock, held) = (next.lock(guard.key()), guard.clone());
     let wait = start(async move {
         let granted = lock.write().await.unwrap();
         (held.is_held(), Instant::now(), granted)
@@ -182,7 +182,7 @@ pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
 
 /// In the child: tells whether it holds the lock, each time it is asked.
 async fn hold_and_answer(lab: &Lab) {
-    let guard = lab.manager_with(&leased()).rwlock("key".into()).write().await.unwrap();
+    let guard = lab.manager_with(&leased()).lock("key").write().await.unwrap();
     TestProcess::tell("held");
     let answer = move || {
         for _ in io::stdin().lines() {
@@ -196,7 +196,7 @@ async fn hold_and_answer(lab: &Lab) {
 pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     let (server, _) = lease();
     if lab.is_child() {
-        let lock = lab.manager_with(&leased()).rwlock("key".into());
+        let lock = lab.manager_with(&leased()).lock("key");
         let outcome = lock.try_write_for(server + Duration::from_secs(4)).await;
         return TestProcess::tell(&match outcome {
             Ok(guard) => format!("handed out, is held: {}", guard.is_held()),

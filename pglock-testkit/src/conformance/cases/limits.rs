@@ -16,29 +16,29 @@ pub async fn no_more_locks_are_held_than_allowed(lab: &Lab) {
     let manager = lab.manager_with(&Options { max_locks: Some(5), ..Options::default() });
     let mut held = Vec::new();
     for key in 1..5_i64 {
-        held.push(manager.rwlock(key.into()).write().await.unwrap());
+        held.push(manager.lock(key).write().await.unwrap());
     }
-    let reader = manager.rwlock("read".into()).read().await.unwrap();
+    let reader = manager.lock("read").read().await.unwrap();
     assert_refused(&manager, ErrorKind::LockTableFull).await;
     let errors = refusals_at_once(&manager).await;
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::LockTableFull), "{errors:?}");
     assert_eq!(lab.witness().locks().await.unwrap().len(), 5);
     // That costs the server nothing.
-    let fellow = soon("the readers share", manager.rwlock("read".into()).read()).await.unwrap();
+    let fellow = soon("the readers share", manager.lock("read").read()).await.unwrap();
     lab.lock("beyond").write().await.unwrap().release().await.unwrap();
     drop((reader, fellow));
-    held.push(soon("there is room", manager.rwlock("beyond".into()).write()).await.unwrap());
+    held.push(soon("there is room", manager.lock("beyond").write()).await.unwrap());
     assert!(held.iter().all(WriteGuard::is_held));
 }
 
 pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
     let witness = lab.witness();
     let manager = lab.manager_with(&Options { max_waiters: Some(3), ..Options::default() });
-    let guard = manager.rwlock("held".into()).write().await.unwrap();
+    let guard = manager.lock("held").write().await.unwrap();
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let mut waits = Vec::new();
     for _ in 0..3 {
-        let lock = manager.rwlock("busy".into());
+        let lock = manager.lock("busy");
         waits.push(start(async move { lock.write().await.map(drop) }));
     }
     lab.until_queued(&manager, 3).await;
@@ -47,7 +47,7 @@ pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
     assert_eq!(manager.stats().waiting, 3);
     waits.remove(1).abort();
     lab.until_queued(&manager, 2).await;
-    manager.rwlock("other".into()).write().await.unwrap().release().await.unwrap();
+    manager.lock("other").write().await.unwrap().release().await.unwrap();
     witness.release("busy".into(), Mode::Write).await.unwrap();
     for wait in waits {
         soon("the lock is free", wait).await.unwrap().unwrap();
@@ -62,8 +62,8 @@ pub async fn full_lock_table_is_told_and_takes_no_lock_away(lab: &Lab) {
     execute(&witness, "CREATE ROLE greedy LOGIN").await;
     let greedy = connect(&as_role(server.url(), "greedy")).await;
     let manager = lab.manager_at(server.url(), &leased()).unwrap();
-    let write = manager.rwlock("write".into()).write().await.unwrap();
-    let read = manager.rwlock("read".into()).read().await.unwrap();
+    let write = manager.lock("write").write().await.unwrap();
+    let read = manager.lock("read").read().await.unwrap();
     let waited = waited_for(&witness, &manager).await;
 
     fill_lock_table(&greedy).await;
@@ -77,12 +77,12 @@ pub async fn full_lock_table_is_told_and_takes_no_lock_away(lab: &Lab) {
     assert_eq!(manager.stats().losses, 0);
     waited.release().await.unwrap();
     // In its place.
-    let next = manager.rwlock("next".into()).write().await.unwrap();
+    let next = manager.lock("next").write().await.unwrap();
     for release in [write.release().await, read.release().await, next.release().await] {
         release.unwrap();
     }
     execute(&greedy, "SELECT pg_catalog.pg_advisory_unlock_all()").await;
-    drop(soon("there is room", newcomer.rwlock("write".into()).write()).await.unwrap());
+    drop(soon("there is room", newcomer.lock("write").write()).await.unwrap());
 }
 
 pub async fn locks_at_the_cap_leave_room_for_other_users(lab: &Lab) {
@@ -122,11 +122,11 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
     execute(&witness, "CREATE ROLE limited LOGIN CONNECTION LIMIT 2").await;
     let url = as_role(server.url(), "limited");
     let manager = lab.manager_at(&url, &leased()).unwrap();
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     let mut waits = Vec::new();
     for key in 0..6_i64 {
         witness.hold(key.into(), Mode::Write).await.unwrap();
-        let lock = manager.rwlock(key.into());
+        let lock = manager.lock(key);
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(&manager, 6).await;
@@ -154,7 +154,7 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
     // Enough for all that the first manager may still want.
     execute(&witness, "ALTER ROLE limited CONNECTION LIMIT 10").await;
     let third = lab.manager_at(&url, &Options::default()).unwrap();
-    drop(soon("there is room", third.rwlock("held".into()).write()).await.unwrap());
+    drop(soon("there is room", third.lock("held").write()).await.unwrap());
 }
 
 pub async fn server_without_room_for_connections_is_told_and_takes_no_lock_away(lab: &Lab) {
@@ -163,7 +163,7 @@ pub async fn server_without_room_for_connections_is_told_and_takes_no_lock_away(
     execute(&witness, "CREATE ROLE plain LOGIN").await;
     let url = as_role(server.url(), "plain");
     let manager = lab.manager_at(&url, &leased()).unwrap();
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     let mut others = Vec::new();
     while let Ok(other) = PostgresWitness::connect(&url).await {
         others.push(other);
@@ -173,18 +173,18 @@ pub async fn server_without_room_for_connections_is_told_and_takes_no_lock_away(
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;
     // It has no session to wait in, and waits all the same.
     witness.hold("busy".into(), Mode::Write).await.unwrap();
-    let lock = manager.rwlock("busy".into());
+    let lock = manager.lock("busy");
     let wait = start(async move { lock.write().await });
     lab.until_queued(&manager, 1).await;
     assert_kept(&manager, || held.is_held()).await;
-    manager.rwlock("free".into()).write().await.unwrap().release().await.unwrap();
+    manager.lock("free").write().await.unwrap().release().await.unwrap();
     witness.release("busy".into(), Mode::Write).await.unwrap();
     soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
     held.release().await.unwrap();
     assert_eq!(manager.stats().losses, 0);
     drop(others);
     soon("there is room", async {
-        while newcomer.rwlock("key".into()).try_write().await.is_err() {
+        while newcomer.lock("key").try_write().await.is_err() {
             sleep(Duration::from_millis(5)).await;
         }
     })
@@ -194,7 +194,7 @@ pub async fn server_without_room_for_connections_is_told_and_takes_no_lock_away(
 /// A guard whose lock a waiting session got, and so holds.
 async fn waited_for(witness: &PostgresWitness, manager: &Arc<dyn Manager>) -> WriteGuard {
     witness.hold("waited for".into(), Mode::Write).await.unwrap();
-    let lock = manager.rwlock("waited for".into());
+    let lock = manager.lock("waited for");
     let wait = start(async move { lock.write().await });
     witness.until_waiting("waited for".into(), 1).await.unwrap();
     witness.release("waited for".into(), Mode::Write).await.unwrap();
@@ -203,7 +203,7 @@ async fn waited_for(witness: &PostgresWitness, manager: &Arc<dyn Manager>) -> Wr
 
 /// All ways to ask for a key that nobody has are refused at once.
 async fn assert_refused(manager: &Arc<dyn Manager>, kind: ErrorKind) {
-    let lock = manager.rwlock("refused".into());
+    let lock = manager.lock("refused");
     let long = Duration::from_secs(60);
     let errors = [
         soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
@@ -222,7 +222,7 @@ async fn assert_refused(manager: &Arc<dyn Manager>, kind: ErrorKind) {
 async fn refusals_at_once(manager: &Arc<dyn Manager>) -> Vec<Error> {
     let calls: Vec<_> = (0..20)
         .map(|key| {
-            let lock = manager.rwlock((7, key).into());
+            let lock = manager.lock((7, key));
             start(async move { lock.write().await.map(drop) })
         })
         .collect();
@@ -237,7 +237,7 @@ async fn refusals_at_once(manager: &Arc<dyn Manager>) -> Vec<Error> {
 async fn take_all(manager: &Arc<dyn Manager>, first: i32) -> (Vec<WriteGuard>, Error) {
     let mut held = Vec::new();
     for second in 0..50_000 {
-        match manager.rwlock((first, second).into()).write().await {
+        match manager.lock((first, second)).write().await {
             Ok(guard) => held.push(guard),
             Err(error) => return (held, error),
         }

@@ -23,17 +23,17 @@ pub async fn many_held_and_awaited_keys_need_few_sessions(lab: &Lab) {
     let mut most = 0;
     let mut elsewhere = Vec::new();
     for key in 0..200 {
-        elsewhere.push(others.rwlock((1, key).into()).write().await.unwrap());
+        elsewhere.push(others.lock((1, key)).write().await.unwrap());
     }
     let takes: Vec<_> = (0..1000_i64)
         .map(|key| {
-            let lock = ours.rwlock(key.into());
+            let lock = ours.lock(key);
             start(async move { lock.write().await })
         })
         .collect();
     let waits: Vec<_> = (0..200)
         .map(|key| {
-            let lock = ours.rwlock((1, key).into());
+            let lock = ours.lock((1, key));
             start(async move { lock.write().await })
         })
         .collect();
@@ -86,7 +86,7 @@ pub async fn normal_use_writes_only_cancelled_waits_into_the_servers_log(lab: &L
     {
         let round = rounds;
         rounds += 1;
-        let (holder, other) = (a.rwlock(key), b.rwlock(key));
+        let (holder, other) = (a.lock(key), b.lock(key));
         let guard = holder.write().await.unwrap();
         match round % 5 {
             0 => {

@@ -13,9 +13,9 @@ use crate::witness::Witness;
 pub async fn holders_and_waiters_are_told(lab: &Lab) {
     let named = |name: &str| Options { application_name: name.to_owned(), ..Options::default() };
     let (holder, waiter) = (lab.manager_with(&named("holder")), lab.manager_with(&named("waiter")));
-    let _guard = holder.rwlock("key".into()).read().await.unwrap();
-    let _other = holder.rwlock((1, -2).into()).write().await.unwrap();
-    let lock = waiter.rwlock("key".into());
+    let _guard = holder.lock("key").read().await.unwrap();
+    let _other = holder.lock((1, -2)).write().await.unwrap();
+    let lock = waiter.lock("key");
     let wait = start(async move { lock.write().await.map(drop) });
     lab.witness().until_waiting("key".into(), 1).await.unwrap();
 
@@ -55,7 +55,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
     ] {
         let options = Options { application_name: given.to_owned(), ..Options::default() };
         let manager = lab.manager_at(&url, &options).unwrap();
-        let guard = manager.rwlock("key".into()).write().await.unwrap();
+        let guard = manager.lock("key").write().await.unwrap();
         let holder = &manager.holders("key".into()).await.unwrap()[0];
         assert_eq!(holder.application_name, expected);
         assert!(witness.sessions(expected).await.unwrap().contains(&holder.pid));
@@ -65,7 +65,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
     // The server has its own way with what is not ASCII.
     let options = Options { application_name: String::new(), ..Options::default() };
     let manager = lab.manager_at(&named(&"%C3%A9".repeat(40)), &options).unwrap();
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     let name = &manager.holders("key".into()).await.unwrap()[0].application_name;
     assert!(name.len() <= 63 && name.ends_with(" (pglock)"), "{name}");
     guard.release().await.unwrap();
@@ -73,7 +73,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
 
 pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
-    let guard = manager.named_rwlock("reports/daily".into()).write().await.unwrap();
+    let guard = manager.lock("reports/daily").write().await.unwrap();
     let name = |locks: Vec<pglock_core::LockEntry>| locks[0].name.clone();
     let key = LockKey::from("reports/daily");
     // The lock has gone, and its guard has the name.
@@ -86,8 +86,8 @@ pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {
 pub async fn timeout_says_who_holds_the_lock(lab: &Lab) {
     let options = Options { application_name: "the holder".to_owned(), ..Options::default() };
     let holder = lab.manager_with(&options);
-    let guard = holder.rwlock("key".into()).write().await.unwrap();
-    let lock = lab.manager().named_rwlock("key".into());
+    let guard = holder.lock("key").write().await.unwrap();
+    let lock = lab.manager().lock("key");
     let error = until_holder_is_told(&*lock).await;
     assert!(error.to_string().contains("\"key\""), "{error}");
     let [holder] = error.holders() else { panic!("{error}") };
@@ -98,11 +98,11 @@ pub async fn timeout_says_who_holds_the_lock(lab: &Lab) {
 
 pub async fn timeout_says_if_this_process_holds_the_lock(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
-    let _guard = manager.named_rwlock("key".into()).write().await.unwrap();
+    let _guard = manager.lock("key").write().await.unwrap();
     let is_ours = |locks: Vec<pglock_core::LockEntry>| locks[0].is_ours;
     assert!(is_ours(manager.holders("key".into()).await.unwrap()));
     assert!(!is_ours(other.holders("key".into()).await.unwrap()));
-    let (lock, elsewhere) = (manager.rwlock("key".into()), other.rwlock("key".into()));
+    let (lock, elsewhere) = (manager.lock("key"), other.lock("key"));
     let error = until_holder_is_told(&*lock).await;
     let pid = error.holders()[0].pid;
     assert!(error.to_string().contains(&format!("held by this process (pid {pid})")), "{error}");
@@ -129,22 +129,22 @@ pub async fn names_that_share_a_key_are_reported(lab: &Lab) {
     let manager = lab.manager();
     let names = ["tenant:036j5l85vu-h", "tenant:1-0z9b69xhfy"];
     let [first, second] = names.map(|name| interop::fnv1a(name).named(name));
-    let lock = manager.named_rwlock(first.clone());
+    let lock = manager.lock(first.clone());
     let guard = lock.write().await.unwrap();
     drop(lock);
-    let error = manager.named_rwlock(second.clone()).try_read().await.unwrap_err();
+    let error = manager.lock(second.clone()).try_read().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
     assert!(names.iter().all(|name| error.to_string().contains(name)), "{error}");
     // The same name is the same lock, and a number is no name.
-    assert!(manager.named_rwlock(first).try_write().await.unwrap().is_none());
-    assert!(manager.rwlock(interop::fnv1a(names[1])).try_write().await.unwrap().is_none());
+    assert!(manager.lock(first).try_write().await.unwrap().is_none());
+    assert!(manager.lock(interop::fnv1a(names[1])).try_write().await.unwrap().is_none());
     guard.release().await.unwrap();
-    assert!(manager.named_rwlock(second).try_write().await.unwrap().is_some());
+    assert!(manager.lock(second).try_write().await.unwrap().is_some());
 }
 
 pub async fn stats_count_grants_and_hand_overs(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     let waiting = lock.clone();
     let wait = start(async move { waiting.write().await.unwrap().release().await });

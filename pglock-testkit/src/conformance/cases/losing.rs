@@ -36,7 +36,7 @@ pub async fn terminated_session_is_told_promptly(lab: &Lab) {
 
 pub async fn end_of_the_server_is_told_promptly(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
-    let lock = lab.manager_at(server.url(), &Options::default()).unwrap().rwlock("key".into());
+    let lock = lab.manager_at(server.url(), &Options::default()).unwrap().lock("key");
     for outage in ["fast stop", "immediate stop", "killed postmaster", "killed backend"] {
         let mut told = Latencies::default();
         for _ in 0..3 {
@@ -73,9 +73,9 @@ pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
     let proxy = Proxy::start(database.url()).unwrap();
     let witness = connect(database.url()).await;
     let manager = lab.manager_at(proxy.url(), &leased()).unwrap();
-    let kept = manager.rwlock("other".into()).write().await.unwrap();
+    let kept = manager.lock("other").write().await.unwrap();
     witness.hold(key, Mode::Write).await.unwrap();
-    let lock = manager.rwlock(key);
+    let lock = manager.lock(key);
     let wait = start(async move { lock.write().await });
     witness.until_waiting(key, 1).await.unwrap();
     let [waiting] = witness.waiters(key).await.unwrap()[..] else { panic!("one waits") };
@@ -96,10 +96,10 @@ pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
 
 pub async fn loss_is_told_to_every_guard_and_to_those_who_ask_later(lab: &Lab) {
     let manager = lab.manager();
-    let asking = Arc::new(manager.rwlock("asking".into()).write().await.unwrap());
-    let quiet = manager.rwlock("quiet".into()).write().await.unwrap();
-    let reader = manager.rwlock("read".into()).read().await.unwrap();
-    let fellow = manager.rwlock("read".into()).read().await.unwrap();
+    let asking = Arc::new(manager.lock("asking").write().await.unwrap());
+    let quiet = manager.lock("quiet").write().await.unwrap();
+    let reader = manager.lock("read").read().await.unwrap();
+    let fellow = manager.lock("read").read().await.unwrap();
     let other = lab.lock("other").write().await.unwrap();
     let pid = holder(lab.witness(), "asking").await;
     assert_eq!(pid, holder(lab.witness(), "quiet").await, "one session holds them all");
@@ -127,7 +127,7 @@ pub async fn loss_is_told_to_every_guard_and_to_those_who_ask_later(lab: &Lab) {
 
 pub async fn release_of_one_guard_is_no_loss_to_another(lab: &Lab) {
     let manager = lab.manager();
-    let (key, lock) = (LockKey::from("key"), manager.rwlock("key".into()));
+    let (key, lock) = (LockKey::from("key"), manager.lock("key"));
     let first = lock.read().await.unwrap();
     let second = lock.read().await.unwrap();
     first.release().await.unwrap();
@@ -154,7 +154,7 @@ async fn is_told(lost: impl Future<Output = ()>) -> bool {
 
 pub async fn forgotten_guard_holds_its_lock_until_the_manager_is_closed(lab: &Lab) {
     let manager = lab.manager();
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     std::mem::forget(guard);
     assert_eq!(manager.stats().held, 1);
     assert!(lab.lock("key").try_write().await.unwrap().is_none());
@@ -166,7 +166,7 @@ pub async fn forgotten_guard_holds_its_lock_until_the_manager_is_closed(lab: &La
 pub async fn lock_taken_from_a_living_session_is_told_within_a_heartbeat(lab: &Lab) {
     let faults = Faults::new();
     let manager = lab.manager_with(&Options { faults: Some(faults.clone()), ..leased() });
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     lock.write().await.unwrap().release().await.unwrap();
     let guard = lock.write().await.unwrap();
     let pid = holder(lab.witness(), "key").await;
@@ -184,7 +184,7 @@ pub async fn lock_taken_from_a_living_session_is_told_within_a_heartbeat(lab: &L
 pub async fn stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let observer = connect(server.url()).await;
-    let lock = lab.manager_at(server.url(), &leased()).unwrap().rwlock("key".into());
+    let lock = lab.manager_at(server.url(), &leased()).unwrap().lock("key");
     let guard = lock.write().await.unwrap();
     let backend = holder(&observer, "key").await;
     let begin = Instant::now();
@@ -207,7 +207,7 @@ pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
     let mut guards = Vec::new();
     for (number, manager) in managers.iter().enumerate() {
         for key in 0..10 {
-            guards.push(manager.rwlock((number as i32, key).into()).write().await.unwrap());
+            guards.push(manager.lock((number as i32, key)).write().await.unwrap());
         }
     }
     let over = Arc::new(AtomicBool::new(false));
@@ -222,7 +222,7 @@ pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
     let mut cycles = 0;
     while Instant::now() < end {
         for manager in &managers {
-            let guard = soon("the lock is free", manager.rwlock("cycled".into()).write()).await;
+            let guard = soon("the lock is free", manager.lock("cycled").write()).await;
             guard.unwrap().release().await.expect("nothing was lost");
             cycles += 1;
         }
@@ -244,7 +244,7 @@ pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
 pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 2 });
     let managers = (0..3).map(|_| lab.manager());
-    let locks = managers.flat_map(|manager| [(); 3].map(|()| manager.rwlock("key".into())));
+    let locks = managers.flat_map(|manager| [(); 3].map(|()| manager.lock("key")));
     let over = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = locks
         .map(|lock| (lock, over.clone()))

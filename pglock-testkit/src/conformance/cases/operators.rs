@@ -28,11 +28,11 @@ pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
 /// The operator does not care what the sessions are doing.
 pub async fn statement_cancelled_by_an_operator_fails_nobody(lab: &Lab) {
     let manager = lab.manager();
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     let mut tasks = Vec::new();
     let end = Instant::now() + Duration::from_secs(2);
     for task in 0..16 {
-        let lock = manager.rwlock((task % 12).into());
+        let lock = manager.lock(task % 12);
         tasks.push(start(async move {
             let mut turns = 0;
             while Instant::now() < end {

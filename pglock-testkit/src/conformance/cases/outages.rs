@@ -35,9 +35,9 @@ async fn assert_got_over(lab: &Lab, outage: Outage) {
     let options = Options::default();
     let a = lab.manager_at(server.url(), &options).unwrap();
     let b = lab.manager_at(server.url(), &options).unwrap();
-    let write = a.rwlock(key).write().await.unwrap();
-    let read = a.rwlock("other".into()).read().await.unwrap();
-    let lock = b.rwlock(key);
+    let write = a.lock(key).write().await.unwrap();
+    let read = a.lock("other").read().await.unwrap();
+    let lock = b.lock(key);
     let wait = start(async move { lock.write().await });
     observer.until_waiting(key, 1).await.unwrap();
     match outage {
@@ -49,7 +49,7 @@ async fn assert_got_over(lab: &Lab, outage: Outage) {
     assert!(!write.is_held() && !read.is_held());
     server.start().await.unwrap();
     let begin = Instant::now();
-    let guard = soon("the server is back", a.rwlock("new".into()).write()).await.unwrap();
+    let guard = soon("the server is back", a.lock("new").write()).await.unwrap();
     let measured = begin.elapsed();
     println!("first acquire {measured:?} after the server was back");
     assert!(measured <= Duration::from_secs(2), "{measured:?}");
@@ -69,7 +69,7 @@ pub async fn server_that_was_never_there_is_told_at_once(lab: &Lab) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://test:test@127.0.0.1:{port}/pglock");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let begin = Instant::now();
     let errors = [
         soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),

@@ -24,9 +24,9 @@ pub async fn session_pooling_works(lab: &Lab) {
     let Some(site) = Site::start(lab, PoolMode::Session, &[]).await else { return };
     let key = LockKey::from("key");
     let (a, b) = (site.manager(), site.manager());
-    let guard = a.rwlock(key).write().await.unwrap();
-    assert!(b.rwlock(key).try_read().await.unwrap().is_none());
-    let lock = b.rwlock(key);
+    let guard = a.lock(key).write().await.unwrap();
+    assert!(b.lock(key).try_read().await.unwrap().is_none());
+    let lock = b.lock(key);
     let wait = start(async move { lock.write().await });
     site.witness.until_waiting(key, 1).await.unwrap();
     guard.release().await.unwrap();
@@ -39,11 +39,11 @@ pub async fn session_pooling_works(lab: &Lab) {
     assert!(!guard.is_held());
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
     // Those who come next get the sessions of those who have gone, without their locks.
-    let guard = a.rwlock(key).write().await.unwrap();
+    let guard = a.lock(key).write().await.unwrap();
     a.close().await.unwrap();
     assert!(!guard.is_held());
     let next = site.manager();
-    next.rwlock(key).write().await.unwrap().release().await.unwrap();
+    next.lock(key).write().await.unwrap().release().await.unwrap();
     site.witness.until_quiet().await.unwrap();
 }
 
@@ -57,7 +57,7 @@ pub async fn keepalives_leave_a_silent_session_the_lease_of_its_guards(lab: &Lab
         let lease = [server, guards].map(Duration::from_secs);
         let options = Options { lease: Some(lease.into()), ..Options::default() };
         let manager = site.lab.manager_at(site.pooler.url(), &options).unwrap();
-        manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
+        manager.lock("key").write().await.unwrap().release().await.unwrap();
         manager.close().await.unwrap();
         let mut seconds = Vec::new();
         for name in ["idle", "interval", "count"] {
@@ -85,7 +85,7 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
     let usual = site.shown_to_others("tcp_keepalives_count").await;
     for _ in 0..3 {
         let manager = site.manager();
-        let lock = manager.rwlock("key".into());
+        let lock = manager.lock("key");
         let errors = [
             soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
             soon("write", lock.write()).await.map(drop).unwrap_err(),
@@ -109,7 +109,7 @@ pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab)
         .map(|_| (site.manager(), holding.clone()))
         .map(|(manager, holding)| {
             start(async move {
-                let lock = manager.rwlock("key".into());
+                let lock = manager.lock("key");
                 let (mut granted, mut refused) = (0, Vec::new());
                 while Instant::now() < end {
                     match lock.try_write().await {
@@ -168,7 +168,7 @@ pub async fn answer_to_somebody_elses_question_is_told(lab: &Lab) {
         }
     });
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
-    let error = soon("try_write", manager.rwlock("key".into()).try_write()).await.unwrap_err();
+    let error = soon("try_write", manager.lock("key").try_write()).await.unwrap_err();
     assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);
     manager.close().await.unwrap();
     server.abort();

@@ -18,14 +18,14 @@ pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {
     let other = format!("{name}y");
     let listener = Listener::start();
     let (manager, holder) = (lab.manager(), lab.lock(7));
-    let lock = manager.named_rwlock(LockKey::from(7).named(name.clone()));
+    let lock = manager.lock(LockKey::from(7).named(name.clone()));
     let (texts, errors) = async {
         let guard = lock.write().await.unwrap();
         let texts = [format!("{guard:?}"), format!("{lock:?}"), format!("{manager:?}")];
         guard.release().await.unwrap();
         let held = holder.write().await.unwrap();
         let timeout = lock.try_write_for(Duration::from_millis(20)).await.unwrap_err();
-        let collision = manager.named_rwlock(LockKey::from(7).named(other)).write().await;
+        let collision = manager.lock(LockKey::from(7).named(other)).write().await;
         held.release().await.unwrap();
         manager.close().await.unwrap();
         let closed = lock.write().await.unwrap_err();
@@ -64,15 +64,15 @@ pub async fn names_stay_in_the_process(lab: &Lab) {
     let curious = connect(&as_role(server.url(), "curious")).await;
     let manager = || lab.manager_at(server.url(), &Options::default()).unwrap();
     let (holder, hasty, waiter) = (manager(), manager(), manager());
-    let guard = holder.named_rwlock(NAME.into()).write().await.unwrap();
-    let lock = hasty.named_rwlock(NAME.into());
+    let guard = holder.lock(NAME).write().await.unwrap();
+    let lock = hasty.lock(NAME);
     assert!(lock.try_read().await.unwrap().is_none());
     let wait = start(async move { lock.write().await });
     witness.until_waiting(NAME.into(), 1).await.unwrap();
     wait.abort();
     // So that its wait, which ends in the background, is not taken for the next one.
     hasty.close().await.unwrap();
-    let lock = waiter.named_rwlock(NAME.into());
+    let lock = waiter.lock(NAME);
     let wait = start(async move { lock.write().await });
     witness.until_waiting(NAME.into(), 1).await.unwrap();
     let everything = "SELECT concat((SELECT string_agg(a::text, E'\\n') FROM pg_stat_activity AS a),\
@@ -139,9 +139,9 @@ pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
     assert_eq!(refusal(lab, &stranger).await.kind(), ErrorKind::PermissionDenied);
     // Elsewhere, keys are other keys.
     let manager = lab.manager_at(&locker, &Options::default()).unwrap();
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     let elsewhere = lab.manager_at(&as_role(server.url(), "stranger"), &Options::default());
-    drop(elsewhere.unwrap().rwlock("key".into()).try_write().await.unwrap().expect("another key"));
+    drop(elsewhere.unwrap().lock("key").try_write().await.unwrap().expect("another key"));
 
     let mut others = Vec::new();
     while let Ok(other) = PostgresWitness::connect(&locker).await {
@@ -155,7 +155,7 @@ pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
 }
 
 async fn refusal(lab: &Lab, url: &str) -> Error {
-    let lock = lab.manager_at(url, &Options::default()).unwrap().rwlock("key".into());
+    let lock = lab.manager_at(url, &Options::default()).unwrap().lock("key");
     soon("the refusal", lock.try_write()).await.unwrap_err()
 }
 
@@ -166,12 +166,12 @@ async fn assert_usable(lab: &Lab, witness: &PostgresWitness, url: &str) {
     for key in [LockKey::from("key"), LockKey::from((1, 2))] {
         assert_excluding(witness, &a, &b, key).await;
     }
-    let guard = a.rwlock("key".into()).write().await.unwrap();
+    let guard = a.lock("key").write().await.unwrap();
     for pid in witness.sessions("pglock").await.unwrap() {
         witness.terminate(pid).await.unwrap();
     }
     soon("the loss is told", guard.lost()).await;
-    soon("a new session", a.rwlock("key".into()).write()).await.unwrap().release().await.unwrap();
+    soon("a new session", a.lock("key").write()).await.unwrap().release().await.unwrap();
     a.close().await.unwrap();
     b.close().await.unwrap();
 }
@@ -182,8 +182,8 @@ async fn assert_excluding(
     b: &Arc<dyn Manager>,
     key: LockKey,
 ) {
-    let guard = a.rwlock(key).read().await.unwrap();
-    let lock = b.rwlock(key);
+    let guard = a.lock(key).read().await.unwrap();
+    let lock = b.lock(key);
     drop(lock.try_read().await.unwrap().expect("readers share"));
     assert!(lock.try_write().await.unwrap().is_none());
     let waiting = lock.clone();
@@ -197,7 +197,7 @@ async fn assert_excluding(
     guard.release().await.unwrap();
     soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
     // A wait that is cancelled at the server.
-    let guard = a.rwlock(key).write().await.unwrap();
+    let guard = a.lock(key).write().await.unwrap();
     let timeout = lock.try_read_for(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
     guard.release().await.unwrap();

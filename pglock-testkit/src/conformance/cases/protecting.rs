@@ -42,7 +42,7 @@ pub async fn protected_work_is_stopped_when_the_lock_is_lost(lab: &Lab) {
 
 pub async fn listeners_are_told_of_a_loss_once(lab: &Lab) {
     let manager = lab.manager();
-    let guards = [manager.rwlock("a".into()), manager.rwlock("b".into())];
+    let guards = [manager.lock("a"), manager.lock("b")];
     let guards = [guards[0].write().await.unwrap(), guards[1].write().await.unwrap()];
     let told = Arc::new(AtomicUsize::new(0));
     let tell = || {
@@ -67,7 +67,7 @@ pub async fn listeners_are_told_of_a_loss_once(lab: &Lab) {
 
 pub async fn listeners_are_not_told_of_a_release(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let told = Arc::new(AtomicUsize::new(0));
     for turn in 0..2 {
         let guard = lock.write().await.unwrap();

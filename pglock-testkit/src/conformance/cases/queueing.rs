@@ -11,7 +11,7 @@ use crate::conformance::{Lab, soon, start};
 
 pub async fn writers_of_one_process_are_served_in_order(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     let (served, mut order) = mpsc::unbounded_channel();
     for position in 0..20 {
@@ -50,7 +50,7 @@ pub async fn writers_of_several_processes_are_served_in_order(lab: &Lab) {
 
 pub async fn reader_does_not_pass_a_waiting_writer_of_its_process(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let reader = lock.read().await.unwrap();
     let writing = lock.clone();
     let write = start(async move { writing.write().await });
@@ -122,7 +122,7 @@ pub async fn many_callers_wait_on_one_session(lab: &Lab) {
     let served = Arc::new(AtomicUsize::new(0));
     let mut tasks = Vec::new();
     for _ in 0..1000 {
-        let (lock, served) = (manager.rwlock("key".into()), served.clone());
+        let (lock, served) = (manager.lock("key"), served.clone());
         tasks.push(start(async move {
             let guard = lock.write().await.unwrap();
             served.fetch_add(1, Ordering::SeqCst);

@@ -74,12 +74,7 @@ pub async fn attempts_to_connect_come_further_and_further_apart(lab: &Lab) {
 
     server.start().await.unwrap();
     let begin = Instant::now();
-    soon("the server is back", manager.rwlock("new".into()).write())
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
+    soon("the server is back", manager.lock("new").write()).await.unwrap().release().await.unwrap();
     println!("first grant {:.1?} after the server was back", begin.elapsed());
     assert!(begin.elapsed() <= Duration::from_secs(2));
     // Who held the keys has died with the old server.
@@ -97,7 +92,7 @@ async fn wait_for_64_keys(
     let mut waits = Vec::new();
     for key in 0..64_i64 {
         witness.hold(key.into(), Mode::Write).await.unwrap();
-        let lock = manager.rwlock(key.into());
+        let lock = manager.lock(key);
         waits.push(start(async move { lock.write().await?.release().await }));
     }
     lab.until_queued(manager, 64).await;

@@ -53,7 +53,7 @@ pub async fn revoked_functions_are_no_permission(lab: &Lab) {
     assert_refused(lab, &server, &url, ErrorKind::PermissionDenied, &words).await;
     execute(&admin, &format!("GRANT CONNECT ON DATABASE {database} TO plain")).await;
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
-    manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
+    manager.lock("key").write().await.unwrap().release().await.unwrap();
 }
 
 pub async fn hot_standby_is_no_server_for_locks(lab: &Lab) {
@@ -78,7 +78,7 @@ async fn assert_refused(
     words: &[&str],
 ) {
     let manager = lab.manager_at(url, &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let before = attempts(server);
     let begin = Instant::now();
     let errors = [

@@ -51,7 +51,7 @@ pub async fn guard_may_be_dropped_in_a_panic(lab: &Lab) {
 
 pub async fn guard_may_be_dropped_outside_a_runtime(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     // The next one is served from there.
     let wait = start(async move { lock.write().await });
@@ -64,7 +64,7 @@ pub async fn guard_may_be_dropped_outside_a_runtime(lab: &Lab) {
 
 pub async fn guard_may_outlive_its_lock_and_manager(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     drop((lock, manager));
     assert!(guard.is_held());
@@ -86,7 +86,7 @@ pub async fn program_that_drops_its_guard_and_ends_warns_of_no_loss(lab: &Lab) {
         let program = thread::spawn(move || {
             let runtime = runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                drop(manager.rwlock("key".into()).write().await.unwrap());
+                drop(manager.lock("key").write().await.unwrap());
             });
         });
         program.join().unwrap();
@@ -120,13 +120,13 @@ pub async fn releases_need_no_other_connection(lab: &Lab) {
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let mut waits = Vec::new();
     for _ in 0..8 {
-        let lock = manager.rwlock("busy".into());
+        let lock = manager.lock("busy");
         waits.push(start(async move { lock.write().await.map(drop) }));
     }
     witness.until_waiting("busy".into(), 1).await.unwrap();
     let sessions = manager.stats().sessions;
     for _ in 0..1000 {
-        let guard = manager.rwlock("key".into()).write().await.unwrap();
+        let guard = manager.lock("key").write().await.unwrap();
         soon("release waits for something", guard.release()).await.unwrap();
     }
     assert_eq!(manager.stats().sessions, sessions);

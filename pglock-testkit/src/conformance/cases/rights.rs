@@ -25,9 +25,9 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
     let url = as_role(server.url(), "app_login");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
     assert_eq!(manager.stats().can_cancel, None);
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     assert_eq!(manager.stats().can_cancel, Some(false));
-    let busy = manager.rwlock("busy".into());
+    let busy = manager.lock("busy");
     let hasty = busy.clone();
     let hasty = start(async move { hasty.try_write_for(Duration::from_millis(300)).await });
     let slowest = acquire_others(&manager, 100).await;
@@ -54,9 +54,9 @@ pub async fn refused_cancel_is_nobody_elses_error(lab: &Lab) {
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let url = as_role(server.url(), "app_login");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     assert_eq!(manager.stats().can_cancel, Some(true));
-    let busy = manager.rwlock("busy".into());
+    let busy = manager.lock("busy");
     let waiter = busy.clone();
     let wait = start(async move { waiter.write().await });
     witness.until_waiting("busy".into(), 1).await.unwrap();
@@ -66,7 +66,7 @@ pub async fn refused_cancel_is_nobody_elses_error(lab: &Lab) {
         async move {
             let mut tasks = Vec::new();
             for task in 0..8 {
-                let lock = manager.rwlock(task.into());
+                let lock = manager.lock(task);
                 tasks.push(start(async move {
                     for _ in 0..100 {
                         lock.write().await.unwrap().release().await.unwrap();
@@ -112,10 +112,10 @@ pub async fn refused_operation_fails_no_neighbour(lab: &Lab) {
             LANGUAGE plpgsql AS $$ BEGIN RAISE 'no readers' USING ERRCODE = '42501'; END $$;";
     execute(&witness, refuse).await;
     let manager = lab.manager_at(server.url(), &Options::default()).unwrap();
-    let held = manager.rwlock("held".into()).write().await.unwrap();
+    let held = manager.lock("held").write().await.unwrap();
     let mut tasks = Vec::new();
     for task in 0..32 {
-        let lock = manager.rwlock(task.into());
+        let lock = manager.lock(task);
         tasks.push(start(async move {
             for _ in 0..20 {
                 if task % 8 == 0 {
@@ -138,7 +138,7 @@ async fn acquire_others(manager: &Arc<dyn Manager>, count: i64) -> Duration {
     for key in 0..count {
         let begin = Instant::now();
         let bound = Duration::from_secs(10);
-        let guard = timeout(bound, manager.rwlock(key.into()).write()).await.unwrap().unwrap();
+        let guard = timeout(bound, manager.lock(key).write()).await.unwrap().unwrap();
         guard.release().await.unwrap();
         slowest = slowest.max(begin.elapsed());
         sleep(Duration::from_millis(3)).await;

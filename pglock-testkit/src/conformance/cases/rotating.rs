@@ -31,7 +31,7 @@ pub async fn key_that_others_pass_on_is_had_beside_keys_held_for_good(lab: &Lab)
         let waits = stand_by(lab, &manager, others).await;
         // Each of these keys has had its first turn.
         sleep(TURN * others as u32).await;
-        let lock = manager.rwlock(BUSY.into());
+        let lock = manager.lock(BUSY);
         let mut waited = Latencies::default();
         for _ in 0..turns {
             waited.push(write_once(&*lock, TURN * 2 + SLACK * 5).await);
@@ -52,7 +52,7 @@ pub async fn key_that_others_pass_on_is_had_after_a_turn_of_each_other_key(lab: 
         for _ in 0..turns {
             let manager = lab.manager();
             let waits = stand_by(lab, &manager, others).await;
-            waited.push(write_once(&*manager.rwlock(BUSY.into()), bound * 2).await);
+            waited.push(write_once(&*manager.lock(BUSY), bound * 2).await);
             give_way(lab, others, waits).await;
         }
         waited.assert_below(&format!("behind {others} keys"), bound);
@@ -85,7 +85,7 @@ pub async fn locks_that_were_waited_for_keep_nobody_from_waiting(lab: &Lab) {
     }
     let guards = give_way(lab, 4, waits).await;
     let rivals = Rivals::start(lab).await;
-    let lock = manager.rwlock(BUSY.into());
+    let lock = manager.lock(BUSY);
     write_once(&*lock, TURN + SLACK).await;
     assert!(guards.iter().all(WriteGuard::is_held));
     rivals.stop().await;
@@ -96,7 +96,7 @@ async fn stand_by(lab: &Lab, manager: &Arc<dyn Manager>, keys: i32) -> Vec<Wait>
     let mut waits = Vec::new();
     for key in 0..keys {
         lab.witness().hold((key, 0).into(), Mode::Write).await.unwrap();
-        let lock = manager.rwlock((key, 0).into());
+        let lock = manager.lock((key, 0));
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(manager, waits.len()).await;

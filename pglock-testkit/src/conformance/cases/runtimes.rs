@@ -52,7 +52,7 @@ async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T
 
 /// All that a caller can do, on a lock that nobody else has and on one that the witness holds.
 async fn everything(manager: Arc<dyn Manager>) {
-    let (free, busy) = (manager.rwlock("free".into()), manager.rwlock("busy".into()));
+    let (free, busy) = (manager.lock("free"), manager.lock("busy"));
     let guard = free.write().await.unwrap();
     assert!(free.try_read().await.unwrap().is_none());
     assert_eq!(guard.protect(async { 7 }).await.unwrap(), 7);
@@ -89,8 +89,8 @@ pub async fn locks_are_awaited_on_a_runtime_without_timers_and_io(lab: &Lab) {
 
 pub async fn timeout_works_outside_a_runtime_while_the_manager_runs(lab: &Lab) {
     let manager = lab.manager();
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
-    let lock = manager.rwlock("key".into());
+    let guard = manager.lock("key").write().await.unwrap();
+    let lock = manager.lock("key");
     let wait = move || without_runtime(lock.try_write_for(Duration::from_millis(20)));
     let error = aside(wait).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -128,7 +128,7 @@ pub async fn locks_outlive_the_runtime_that_took_them(lab: &Lab) {
 pub async fn waiters_go_on_when_the_first_runtime_ends(lab: &Lab) {
     for end in ["connecting", "waiting", "holding", "releasing"] {
         let manager = lab.manager();
-        let (first, second) = (manager.rwlock("key".into()), manager.rwlock("key".into()));
+        let (first, second) = (manager.lock("key"), manager.lock("key"));
         if end == "waiting" {
             lab.witness().hold("key".into(), Mode::Write).await.unwrap();
         }
@@ -175,7 +175,7 @@ pub async fn many_short_runtimes_share_a_manager(lab: &Lab) {
     for _ in 0..20 {
         let threads: Vec<_> = (0..120)
             .map(|number| {
-                let lock = manager.rwlock(number.into());
+                let lock = manager.lock(number);
                 thread::spawn(move || {
                     one_thread().block_on(async {
                         let guard = lock.write().await?;
@@ -194,7 +194,7 @@ pub async fn many_short_runtimes_share_a_manager(lab: &Lab) {
 }
 
 pub async fn computing_for_longer_than_a_lease_loses_nothing(lab: &Lab) {
-    let lock = lab.manager_with(&leased()).rwlock("key".into());
+    let lock = lab.manager_with(&leased()).lock("key");
     aside(move || {
         one_thread().block_on(async {
             let guard = lock.write().await.unwrap();
@@ -231,7 +231,7 @@ pub async fn guards_notice_in_time_that_a_named_runtime_is_blocked(lab: &Lab) {
     let runtime = spawn_blocking(move || {
         let runtime = one_thread();
         let options = Options { runtime: Some(runtime.handle().clone()), ..leased() };
-        let lock = lab_of_thread.manager_with(&options).rwlock("key".into());
+        let lock = lab_of_thread.manager_with(&options).lock("key");
         runtime.block_on(async {
             assert!(give.send(lock.write().await.unwrap()).is_ok());
             ended.recv().unwrap_err();
@@ -252,7 +252,7 @@ pub async fn guards_notice_in_time_that_a_named_runtime_is_blocked(lab: &Lab) {
 pub async fn manager_ends_with_the_runtime_that_it_names(lab: &Lab) {
     let runtime = one_thread();
     let options = Options { runtime: Some(runtime.handle().clone()), ..Options::default() };
-    let lock = lab.manager_with(&options).rwlock("key".into());
+    let lock = lab.manager_with(&options).lock("key");
     let waiting = lock.clone();
     let (guard, runtime) = aside(move || {
         let guard = runtime.block_on(lock.write()).unwrap();
@@ -274,7 +274,7 @@ pub async fn manager_ends_with_the_runtime_that_it_names(lab: &Lab) {
 pub async fn named_runtime_without_timers_is_an_error(lab: &Lab) {
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let options = Options { runtime: Some(runtime.handle().clone()), ..Options::default() };
-    let lock = lab.manager_with(&options).rwlock("key".into());
+    let lock = lab.manager_with(&options).lock("key");
     let error = soon("it is refused", lock.write()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NoRuntime | ErrorKind::Driver), "{error:?}");
     aside(move || drop(runtime)).await;

@@ -56,11 +56,11 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
         lab.manager_at(&url, &options).unwrap()
     };
     let (a, b) = (named("a"), named("b"));
-    let (lock, other) = (a.rwlock("key".into()), b.rwlock("key".into()));
+    let (lock, other) = (a.lock("key"), b.lock("key"));
     show(&a);
     show(&lock);
     let guard = lock.write().await.unwrap();
-    let reader = a.rwlock("read".into()).read().await.unwrap();
+    let reader = a.lock("read").read().await.unwrap();
     show(&guard);
     show(&reader);
     show(&a);
@@ -76,7 +76,7 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     errors.push(guard.release().await.unwrap_err());
     // A wait that the server refuses.
     witness.hold("held".into(), Mode::Write).await.unwrap();
-    errors.push(soon("the wait", b.rwlock("held".into()).read()).await.unwrap_err());
+    errors.push(soon("the wait", b.lock("held").read()).await.unwrap_err());
     a.close().await.unwrap();
     show(&a);
     errors.push(lock.try_write().await.unwrap_err());
@@ -84,17 +84,17 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     // Limits and rights.
     let as_role = |role: &str| server.url().replace("test:test@", &format!("{role}:{CANARY}@"));
     let plain = lab.manager_at(&as_role("plain"), &Options::default()).unwrap();
-    errors.push(plain.rwlock("key".into()).read().await.unwrap_err());
+    errors.push(plain.lock("key").read().await.unwrap_err());
     let options = [
         Options { max_locks: Some(0), ..Options::default() },
         Options { max_waiters: Some(0), ..Options::default() },
     ];
     for options in options {
         let manager = lab.manager_at(&url, &options).unwrap();
-        errors.push(manager.rwlock("key".into()).write().await.unwrap_err());
+        errors.push(manager.lock("key").write().await.unwrap_err());
     }
-    let named = b.named_rwlock(LockKey::from(7).named("one"));
-    errors.push(b.named_rwlock(LockKey::from(7).named("two")).write().await.unwrap_err());
+    let named = b.lock(LockKey::from(7).named("one"));
+    errors.push(b.lock(LockKey::from(7).named("two")).write().await.unwrap_err());
     show(&named);
     let greedy = connect(server.url()).await;
     fill_lock_table(&greedy).await;
@@ -113,7 +113,7 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     ] {
         let manager = lab.manager_at(&url, &Options::default()).unwrap();
         show(&manager);
-        errors.push(soon("the refusal", manager.rwlock("key".into()).write()).await.unwrap_err());
+        errors.push(soon("the refusal", manager.lock("key").write()).await.unwrap_err());
     }
     for rest in [
         "u:_@h:port/db",

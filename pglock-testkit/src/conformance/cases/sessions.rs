@@ -12,12 +12,12 @@ pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let mut takes = Vec::new();
     for key in 0..1000 {
-        let lock = manager.rwlock(key.into());
+        let lock = manager.lock(key);
         takes.push(start(async move { lock.write().await }));
     }
     let mut waits = Vec::new();
     for _ in 0..1000 {
-        let lock = manager.rwlock("busy".into());
+        let lock = manager.lock("busy");
         waits.push(start(async move { lock.write().await.unwrap().release().await }));
     }
     let mut held = Vec::new();
@@ -40,8 +40,8 @@ pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
 
 pub async fn ended_session_is_told_to_its_guards(lab: &Lab) {
     let manager = lab.manager();
-    let write = manager.rwlock("one".into()).write().await.unwrap();
-    let read = manager.rwlock("two".into()).read().await.unwrap();
+    let write = manager.lock("one").write().await.unwrap();
+    let read = manager.lock("two").read().await.unwrap();
     lab.end_sessions().await;
     soon("the loss is told", write.lost()).await;
     soon("the loss is told", read.lost()).await;
@@ -109,7 +109,7 @@ pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
     let witness = lab.witness();
     let idle_timeout = Duration::from_millis(100);
     let manager = lab.manager_with(&Options { idle_timeout, ..Options::default() });
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     witness.hold("key".into(), Mode::Write).await.unwrap();
     let wait = start({
         let lock = lock.clone();

@@ -153,10 +153,10 @@ async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
     assert_excluding(lab, witness, url).await;
     let lease = Some((Duration::from_secs(3), Duration::from_secs(2)));
     let manager = lab.manager_at(url, &Options { lease, ..Options::default() }).unwrap();
-    let (key, held) = (LockKey::from("busy"), manager.rwlock("held".into()).read().await.unwrap());
+    let (key, held) = (LockKey::from("busy"), manager.lock("held").read().await.unwrap());
     witness.hold(key, Mode::Write).await.unwrap();
     for _ in 0..2 {
-        let lock = manager.rwlock(key);
+        let lock = manager.lock(key);
         let wait = start(async move { lock.try_write_for(Duration::from_secs(1)).await });
         let waiter = witness.until_waiting(key, 1).await.unwrap()[0].pid;
         let error = soon("the wait is given up", wait).await.unwrap().unwrap_err();
@@ -182,8 +182,8 @@ async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let check = connect(url).await;
     let key = LockKey::from("key");
     let (holder, other) = two_managers(lab, url);
-    let guard = holder.rwlock(key).write().await.unwrap();
-    let lock = other.rwlock(key);
+    let guard = holder.lock(key).write().await.unwrap();
+    let lock = other.lock(key);
     let wait = start(async move { lock.write().await });
     let waiting = witness.until_waiting(key, 1).await.unwrap();
     let begin = Instant::now();
@@ -207,18 +207,18 @@ async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
 async fn assert_excluding(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let (a, b) = two_managers(lab, url);
     let key = LockKey::from("excluded");
-    let guard = a.rwlock(key).write().await.unwrap();
+    let guard = a.lock(key).write().await.unwrap();
     assert_eq!(witness.holders(key).await.unwrap().len(), 1);
-    assert!(b.rwlock(key).try_write().await.unwrap().is_none());
-    assert!(b.rwlock(key).try_read().await.unwrap().is_none());
-    let lock = b.rwlock(key);
+    assert!(b.lock(key).try_write().await.unwrap().is_none());
+    assert!(b.lock(key).try_read().await.unwrap().is_none());
+    let lock = b.lock(key);
     let wait = start(async move { lock.write().await });
     let waiter = witness.until_waiting(key, 1).await.unwrap()[0].pid;
     guard.release().await.unwrap();
     let guard = soon("the lock is free", wait).await.unwrap().unwrap();
     let holders = witness.holders(key).await.unwrap();
     assert_eq!(holders.iter().map(|row| row.pid).collect::<Vec<_>>(), [waiter]);
-    assert!(a.rwlock(key).try_read().await.unwrap().is_none());
+    assert!(a.lock(key).try_read().await.unwrap().is_none());
     guard.release().await.unwrap();
     witness.until_free(key).await.unwrap();
 }

@@ -28,7 +28,7 @@ impl Drop for Bomb {
 
 pub async fn panic_in_a_listener_harms_nobody_else(lab: &Lab) {
     let manager = lab.manager();
-    let lock = |name: &str| manager.rwlock(name.into());
+    let lock = |name: &str| manager.lock(name);
     let (bad, good) = (lock("bad").write().await.unwrap(), lock("good").write().await.unwrap());
     let told = Arc::new(AtomicUsize::new(0));
     bad.on_loss(|| panic!("a stranger's function panics"));
@@ -52,7 +52,7 @@ pub async fn panic_in_a_listener_harms_nobody_else(lab: &Lab) {
 
 pub async fn listener_that_blocks_holds_up_nobody(lab: &Lab) {
     let manager = lab.manager();
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     let (end, ended) = mpsc::channel::<()>();
     let called = Arc::new(AtomicUsize::new(0));
     let begin = count(&called);
@@ -62,7 +62,7 @@ pub async fn listener_that_blocks_holds_up_nobody(lab: &Lab) {
     });
     lab.end_sessions().await;
     lab.until("it is called", || called.load(Ordering::SeqCst) == 1).await;
-    let lock = manager.rwlock("other".into());
+    let lock = manager.lock("other");
     for _ in 0..10 {
         soon("the engine goes on", lock.write()).await.unwrap().release().await.unwrap();
     }

@@ -42,7 +42,7 @@ fn resume(proxy: &Proxy) {
 pub async fn outage_is_not_reported_as_a_busy_lock(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let manager = lab.manager_at(server.url(), &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     lock.write().await.unwrap().release().await.unwrap();
     server.stop(StopMode::Fast).await.unwrap();
     lab.until("the loss is known", || !manager.stats().connected).await;
@@ -68,7 +68,7 @@ pub async fn connection_that_hangs_is_not_reported_as_a_busy_lock(lab: &Lab) {
     let proxy = Proxy::start(server.url()).unwrap();
     stall(&proxy);
     let manager = lab.manager_at(proxy.url(), &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     for error in time_outs(&lock, SECOND / 4).await {
         assert_eq!(error.kind(), ErrorKind::Connection, "{}", shown(&error));
         assert!(error.to_string().contains("connecting"), "{error}");
@@ -92,7 +92,7 @@ pub async fn server_that_does_not_answer_is_not_reported_as_a_busy_lock(lab: &La
     let witness = connect(server.url()).await;
     let proxy = Proxy::start(server.url()).unwrap();
     let manager = lab.manager_at(proxy.url(), &Options::default()).unwrap();
-    let (free, busy) = (manager.rwlock("free".into()), manager.rwlock("busy".into()));
+    let (free, busy) = (manager.lock("free"), manager.lock("busy"));
     free.write().await.unwrap().release().await.unwrap();
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let (errors, refused) = tokio::join!(
@@ -119,7 +119,7 @@ pub async fn refused_connection_is_not_reported_as_a_busy_lock(lab: &Lab) {
     execute(&witness, "CREATE ROLE limited LOGIN").await;
     let url = as_role(server.url(), "limited");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     lock.write().await.unwrap().release().await.unwrap();
     for (change, undo, kind) in [
         ("CONNECTION LIMIT 0", "CONNECTION LIMIT 9", ErrorKind::TooManyConnections),
@@ -144,7 +144,7 @@ pub async fn idle_manager_reconnects_by_itself(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let manager = lab.manager_at(server.url(), &Options::default()).unwrap();
     assert!(!manager.stats().connected);
-    manager.rwlock("key".into()).write().await.unwrap().release().await.unwrap();
+    manager.lock("key").write().await.unwrap().release().await.unwrap();
     let stats = manager.stats();
     assert!(stats.connected && stats.last_heartbeat.is_some(), "{stats:?}");
     server.stop(StopMode::Fast).await.unwrap();
@@ -179,7 +179,7 @@ pub async fn outage_is_logged_once_and_so_is_its_end(lab: &Lab) {
     };
     let server = TestServer::private().await.unwrap();
     let manager = lab.manager_at(server.url(), &Options::default()).unwrap();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     lock.write().await.unwrap().release().await.unwrap();
     let pid = connect(server.url()).await.sessions("pglock").await.unwrap()[0];
     server.stop(StopMode::Fast).await.unwrap();
@@ -203,7 +203,7 @@ pub async fn outage_is_logged_once_and_so_is_its_end(lab: &Lab) {
     let url = format!("postgres://test:test@127.0.0.1:{port}/pglock");
     let nowhere = lab.manager_at(&url, &Options::default()).unwrap();
     for _ in 0..3 {
-        nowhere.rwlock("key".into()).write().await.unwrap_err();
+        nowhere.lock("key").write().await.unwrap_err();
     }
     let unreachable = warnings("cannot be reached");
     assert_eq!(unreachable.len(), 1, "{unreachable:#?}");
@@ -215,7 +215,7 @@ pub async fn check_connects_and_says_that_locks_can_be_had(lab: &Lab) {
     let manager = lab.manager();
     soon("the check", manager.check()).await.unwrap();
     assert!(manager.stats().connected);
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     soon("the check", manager.check()).await.unwrap();
     assert!(guard.is_held() && manager.stats().held == 1);
     guard.release().await.unwrap();
@@ -227,7 +227,7 @@ pub async fn check_fails_while_the_server_refuses_it(lab: &Lab) {
     let faults = Faults::new();
     let options = Options { faults: Some(faults.clone()), ..Options::default() };
     let manager = lab.manager_with(&options);
-    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
     faults.strike(Point::Ping, Fault::Refused { done: false });
     assert_eq!(manager.check().await.unwrap_err().kind(), ErrorKind::Driver);
     faults.clear();

@@ -38,7 +38,7 @@ pub async fn read_waits_for_a_writer_of_another_process(lab: &Lab) {
 
 pub async fn write_waits_for_a_writer_of_its_own_process(lab: &Lab) {
     let manager = lab.manager();
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     let wait = start(async move { lock.write().await });
     lab.until_queued(&manager, 1).await;
@@ -126,7 +126,7 @@ pub async fn timed_wait_gets_a_lock_that_comes_free_in_time(lab: &Lab) {
 pub async fn polling_waits_without_a_place_in_the_servers_queue(lab: &Lab) {
     let poll = WaitStrategy::Poll { interval: Duration::from_millis(5) };
     let manager = lab.manager_with(&Options { wait_strategy: poll, ..Options::default() });
-    let lock = manager.rwlock("key".into());
+    let lock = manager.lock("key");
     let guard = lab.lock("key").write().await.unwrap();
     let wait = start(async move { lock.write().await });
     lab.until_queued(&manager, 1).await;
@@ -147,8 +147,8 @@ pub async fn more_keys_are_waited_for_than_there_are_sessions(lab: &Lab) {
     let mut held = Vec::new();
     let mut waits = Vec::new();
     for key in 0..6 {
-        held.push(other.rwlock(key.into()).write().await.unwrap());
-        let lock = manager.rwlock(key.into());
+        held.push(other.lock(key).write().await.unwrap());
+        let lock = manager.lock(key);
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(&manager, 6).await;

@@ -13,10 +13,7 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// A lock manager over `tokio-postgres`.
-pub type Locks = pglock_core::Locks<ExternalDriver>;
-
-/// Opens lock sessions. `Config` does not show its password.
+/// Opens lock sessions: `Locks::new(url.parse::<ExternalDriver>()?)` makes a lock manager. `Config` does not show its password.
 #[derive(Clone, Debug)]
 pub struct ExternalDriver {
     config: Config,

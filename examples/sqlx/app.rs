@@ -1,0 +1,20 @@
+//! Four requests to an application that stores its lock manager. Only one request settles an account
+//! at a time.
+//!
+//! ```text
+//! cargo run -p pglock-examples --example sqlx-app
+//! ```
+
+use std::process::ExitCode;
+
+use pglock_examples::{app, program};
+use pglock_sqlx::{Locks, SqlxDriver};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::run(
+        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
+        async |locks| app::run(locks.clone()).await,
+    )
+    .await
+}

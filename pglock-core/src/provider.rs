@@ -1,0 +1,46 @@
+//! Where code gets its locks from, whatever the backend.
+
+use std::fmt;
+
+use crate::key::NamedKey;
+use crate::locks::Locks;
+use crate::rwlock::DistributedRwLock;
+
+/// Gives out locks by name.
+///
+/// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
+/// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that
+/// is not [`Locks`], or on a fake.
+///
+/// # Contract
+///
+/// - Two locks with equal keys exclude each other, even from the same provider.
+/// - [`rwlock`](Self::rwlock) does no I/O and takes no lock.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::{DistributedRwLock, LockProvider, NamedKey, Result};
+///
+/// /// Sends an invoice, unless another process is sending it.
+/// async fn send(locks: &dyn LockProvider, invoice: u32) -> Result<bool> {
+///     let lock = locks.rwlock(NamedKey::in_namespace("billing", &format!("invoice/{invoice}")));
+///     let Some(guard) = lock.try_write().await? else {
+///         return Ok(false);
+///     };
+///     guard.protect(async { /* … */ }).await?;
+///     guard.release().await?;
+///     Ok(true)
+/// }
+/// ```
+pub trait LockProvider: fmt::Debug + Send + Sync {
+    /// The lock on this key.
+    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock>;
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl LockProvider for Locks {
+    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
+        Box::new(self.rwlock(key))
+    }
+}

@@ -1,0 +1,65 @@
+//! The pools that lend how they connect.
+
+use diesel_async::{AsyncPgConnection, pooled_connection};
+
+use crate::driver::DieselDriver;
+
+/// A pool of diesel-async that [`DieselDriver::from_pool`] takes: one of bb8, deadpool or mobc,
+/// with the feature of that name.
+///
+/// Only this crate implements it.
+pub trait Pool: Lend {}
+
+pub trait Lend {
+    /// A driver that connects as this pool does.
+    fn driver(&self) -> DieselDriver;
+}
+
+/// Customizes connections as the pool does, and takes none from it.
+#[cfg(feature = "bb8")]
+impl Pool for pooled_connection::bb8::Pool<AsyncPgConnection> {}
+
+#[cfg(feature = "bb8")]
+impl Lend for pooled_connection::bb8::Pool<AsyncPgConnection> {
+    fn driver(&self) -> DieselDriver {
+        let pool = self.clone();
+        DieselDriver::from_fn(move || {
+            let pool = pool.clone();
+            async move { pool.dedicated_connection().await }
+        })
+    }
+}
+
+/// Asks the pool's manager for connections, so that the hooks that the pool has beside the
+/// manager's `custom_setup` do not run.
+#[cfg(feature = "deadpool")]
+impl Pool for pooled_connection::deadpool::Pool<AsyncPgConnection> {}
+
+#[cfg(feature = "deadpool")]
+impl Lend for pooled_connection::deadpool::Pool<AsyncPgConnection> {
+    fn driver(&self) -> DieselDriver {
+        use deadpool::managed::Manager;
+
+        let pool = self.clone();
+        DieselDriver::from_fn(move || {
+            let pool = pool.clone();
+            async move { pool.manager().create().await }
+        })
+    }
+}
+
+/// Takes connections out of the pool for good, which is all that mobc offers: each needs a free
+/// place in the pool for a moment.
+#[cfg(feature = "mobc")]
+impl Pool for pooled_connection::mobc::Pool<AsyncPgConnection> {}
+
+#[cfg(feature = "mobc")]
+impl Lend for pooled_connection::mobc::Pool<AsyncPgConnection> {
+    fn driver(&self) -> DieselDriver {
+        let pool = self.clone();
+        DieselDriver::from_fn(move || {
+            let pool = pool.clone();
+            async move { pool.get().await.map(|connection| connection.into_inner()) }
+        })
+    }
+}

@@ -16,7 +16,7 @@ mod backend;
 mod kind;
 mod messages;
 
-/// What every operation of this crate returns.
+/// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a lock operation failed.
@@ -26,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// driver's own error where there is one. None of them shows connection settings, so no password
 /// can appear in a log.
 ///
-/// The text is for operators: a time-out names pids, applications and addresses. In a reply to a
+/// The text is for operators: a timeout names pids, applications and addresses. In a reply to a
 /// client, print the [`ErrorKind`] instead, whose text is short and fixed.
 #[derive(Clone)]
 pub struct Error {
@@ -70,17 +70,17 @@ impl Error {
         Self { key: Some(key), ..self }
     }
 
-    /// What a program branches on.
+    /// The kind of the error, for programs to branch on.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The key the failed operation was about, where it was about one.
+    /// The key that the failed operation was about, if it was about one.
     pub fn key(&self) -> Option<LockKey> {
         self.key
     }
 
-    /// Who held the lock when the time ran out, if the server answered that within 25 ms.
+    /// The holders of the lock when the time ran out, if the server named them within 25 ms.
     pub fn holders(&self) -> &[LockEntry] {
         &self.cause.holders
     }

@@ -1,16 +1,17 @@
-//! What a lock is taken on: [`LockKey`], and how a name becomes one.
+//! Keys: what a lock is taken on, and how a name becomes a key.
 //!
-//! PostgreSQL knows no names: an advisory lock is identified by one `bigint` or by two `int4`. The
-//! two spaces are separate: `(0,5)` is not `5`, and `(5,7)` is not `5 << 32 | 7`. A [`LockKey`] is
-//! a point in either, made from
+//! PostgreSQL identifies an advisory lock by one `bigint` or by two `int4`, not by a name. The two
+//! spaces are separate: `(0,5)` is not `5`, and `(5,7)` is not `5 << 32 | 7`. A [`LockKey`] is a
+//! key in either space. Make one from
 //!
-//! * a name, through the derivation below: `"reports/daily".into()` or [`LockKey::from_name`],
+//! * a name, through the derivation below: `"reports/daily".into()` or [`LockKey::from_name`];
 //! * a name within a namespace, so that services sharing a database cannot meet by accident:
-//!   [`LockKey::in_namespace`],
+//!   [`LockKey::in_namespace`];
 //! * the number itself: `42.into()` or `(5, 7).into()`; an unsigned id of 64 bits by
-//!   [`LockKey::from_u64`],
-//! * a UUID, with the feature `uuid`: its text is the name,
-//! * a name as another system hashes it, to meet programs that already run: [`interop`].
+//!   [`LockKey::from_u64`];
+//! * a UUID, with the feature `uuid`: the name is its text;
+//! * a name as another system hashes it, to share locks with programs that already run:
+//!   [`interop`].
 //!
 //! ```
 //! use pglock_core::key::LockKey;
@@ -25,13 +26,13 @@
 //! assert_eq!(lock((5, 7)).as_pair(), Some((5, 7)));
 //! ```
 //!
-//! The compiler takes an integer without a suffix as an `i32`, and refuses a literal that does not
-//! fit: write `4_097_083_626_i64`.
+//! Without a suffix, the compiler takes an integer literal as an `i32`, and refuses one that does
+//! not fit: write `4_097_083_626_i64`.
 //!
 //! # A string is a name, never a number
 //!
-//! Every conversion from a string hashes it, whatever it looks like. Only
-//! [`FromStr`](std::str::FromStr) reads numbers: it takes the text that [`Display`](fmt::Display)
+//! Every conversion from a string hashes it, even if it looks like a number. Only
+//! [`FromStr`](std::str::FromStr) reads numbers: it accepts the text that [`Display`](fmt::Display)
 //! prints, and nothing else.
 //!
 //! ```
@@ -53,24 +54,27 @@
 //! ```
 //!
 //! The result is a `bigint`, the same in every version of this library and on every machine. The
-//! lengths keep the two parts apart: `("ab", "c")` and `("a", "bc")` hash different bytes. No
-//! namespace is the empty namespace: `from_name(name)` equals `in_namespace("", name)`.
+//! lengths keep the two parts apart: `("ab", "c")` and `("a", "bc")` hash different bytes. A name
+//! without a namespace is a name in the empty namespace: `from_name(name)` equals `in_namespace("",
+//! name)`.
 //!
-//! **Text is taken as its UTF-8 bytes.** Nothing is normalised, folded or trimmed: `é` in one code
-//! point and in two are two names, so are `Job` and `job`. A name may be empty, may contain NUL,
-//! and has no maximal length. Deriving is local: a name is never sent to the server.
+//! **Text counts as its UTF-8 bytes.** It is not normalised, case-folded or trimmed: `é` as one
+//! code point and as two are two names, and so are `Job` and `job`. A name may be empty, may
+//! contain NUL, and may be of any length. The derivation is local: names are never sent to the
+//! server.
 //!
-//! **64 bits are not many.** Whoever can choose names freely finds *some* two that share a key with
-//! about 2^32 hashes, which is minutes of work; a name that shares the key of one *given* name
-//! takes about 2^64. By accident, a million names contain a shared key with a chance of 3 in 10^8.
-//! Names that share a key are one lock: they exclude each other although they need not, and a task
-//! that holds one and waits for the other waits for itself. If strangers choose your names, hash
-//! them with a secret of your own and lock the resulting `i64`.
+//! **64 bits are not many.** An attacker who can choose names freely finds *some* two that share a
+//! key with about 2^32 hashes, which is minutes of work. Finding a name that shares the key of one
+//! *given* name takes about 2^64. By accident, a million names contain a shared key with a
+//! probability of 3 in 10^8. Names that share a key are one lock: they exclude each other without
+//! need, and a task that holds one and waits for the other waits for itself. If strangers choose
+//! your names, hash them with a secret of your own and lock the resulting `i64`.
 //!
 //! ## In SQL
 //!
-//! PostgreSQL 11 and later computes the same number, `$1` being the namespace and `$2` the name,
-//! whatever the encoding of the database. This is [`LockKey::DERIVATION_SQL`], broken into lines:
+//! In PostgreSQL 11 and later, this statement computes the same number, from the namespace `$1` and
+//! the name `$2`, whatever the encoding of the database. This is [`LockKey::DERIVATION_SQL`],
+//! broken into lines:
 //!
 //! ```sql
 //! SELECT ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(
@@ -81,8 +85,8 @@
 //!          || pg_catalog.convert_to($2, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
 //! ```
 //!
-//! There is no such equivalent for a name that contains NUL, which a PostgreSQL `text` cannot hold.
-//! The name of a UUID is `id::text`.
+//! It cannot handle a name that contains NUL, which a PostgreSQL `text` cannot hold. The name of a
+//! UUID is `id::text`.
 //!
 //! ## Test vectors
 //!
@@ -115,7 +119,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-/// What a lock is taken on: one `bigint`, or two `int4`.
+/// The key of a lock: one `bigint`, or two `int4`.
 ///
 /// Two locks with equal keys in one database are the same lock. See the [module
 /// documentation](self) for how names become keys.
@@ -136,9 +140,9 @@ enum Space {
 impl LockKey {
     /// The derivation of a key from a name, as a PostgreSQL statement (version 11 and later).
     ///
-    /// `$1` is the namespace (an empty string for none) and `$2` the name, both `text`; the one
-    /// column of the one row is the `bigint`. Use it to find out which key a name has from psql or
-    /// from a program in another language; this library never runs it. See [the module
+    /// `$1` is the namespace (an empty string for none) and `$2` the name, both `text`; the result
+    /// is one row with one `bigint`. Use it to find the key of a name from psql or from a program
+    /// in another language; this library never runs it. See [the module
     /// documentation](self#in-sql).
     pub const DERIVATION_SQL: &'static str = "\
         SELECT ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(\
@@ -184,9 +188,10 @@ impl LockKey {
 
     /// The key of an unsigned id: the bigint with the same 64 bits.
     ///
-    /// An id up to `i64::MAX` is that number, so it meets programs that lock the `i64`. PostgreSQL
-    /// has no larger numbers: a larger id becomes the negative number `id - 2^64`, so no two ids
-    /// share a key. There is no `From<u64>`, so that this conversion is visible in the code.
+    /// An id up to `i64::MAX` is that number, so it meets programs that lock the `i64`.
+    /// PostgreSQL's `bigint` ends there: a larger id becomes the negative number `id - 2^64`, so no
+    /// two ids share a key. There is no `From<u64>`, so that this conversion is visible in the
+    /// code.
     ///
     /// # Examples
     ///
@@ -247,7 +252,7 @@ impl LockKey {
 
     /// The columns `(classid, objid, objsubid)` under which `pg_locks` shows this key.
     ///
-    /// The first two are of type `oid`, which is unsigned; `objsubid` tells the two spaces apart.
+    /// The first two are of type `oid`, which is unsigned; `objsubid` distinguishes the two spaces.
     /// [`from_pg_locks`](Self::from_pg_locks) is the inverse.
     ///
     /// # Examples
@@ -265,9 +270,9 @@ impl LockKey {
 
     /// The key that a row of `pg_locks` with `locktype = 'advisory'` is about.
     ///
-    /// `None` if `objsubid` is neither 1 nor 2: then the row is not about an advisory lock. Mind
-    /// that the view lists the locks of all databases of the server, and a key means something else
-    /// in each.
+    /// `None` if `objsubid` is neither 1 nor 2: then the row is not about an advisory lock. The
+    /// view lists the locks of all databases of the server, and the same key is another lock in
+    /// each database.
     pub const fn from_pg_locks(classid: u32, objid: u32, objsubid: i16) -> Option<Self> {
         let bits = ((classid as i64) << 32) | (objid as i64);
         match objsubid {

@@ -7,36 +7,37 @@ use std::time::SystemTime;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// A lock that somebody holds or waits for, as the server sees it: from
+/// A lock that a session holds or waits for, as the server sees it: from
 /// [`Locks::holders`](crate::Locks::holders), [`Locks::all`](crate::Locks::all) or
 /// [`Error::holders`](crate::Error::holders).
 ///
-/// It need not be a lock of this library: it may be anybody's advisory lock in the same database.
-/// PostgreSQL hides address and time of sessions of other roles from ordinary ones.
+/// It may be any advisory lock in the same database, also one of another program. PostgreSQL hides
+/// address and time of other roles' sessions from ordinary roles.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LockEntry {
-    /// What is locked.
+    /// The key.
     pub key: LockKey,
-    /// The name of the key, if a lock or guard of this manager has it now.
+    /// The name of the key, if a lock or guard of this manager uses it now.
     pub name: Option<Arc<str>>,
-    /// How.
+    /// The mode in which the session holds the lock or waits for it.
     pub mode: Mode,
     /// Whether the session holds the lock; otherwise it waits.
     pub granted: bool,
-    /// Backend pid of the session.
+    /// The backend pid of the session.
     pub pid: i32,
-    /// Whether the session belongs to the lock manager that was asked: then this process holds the
-    /// lock or waits for it.
+    /// Whether the session belongs to the lock manager that was asked, so that this process holds
+    /// the lock or waits for it.
     pub is_ours: bool,
-    /// What the session calls itself; anybody can choose any text.
+    /// The `application_name` of the session; any client can choose any text.
     pub application_name: String,
-    /// Where the session comes from; `None` over a Unix socket, and for other roles.
+    /// The address of the client; `None` over a Unix socket, and if PostgreSQL hides it.
     pub client_addr: Option<IpAddr>,
-    /// Since when the session waits (PostgreSQL 14 or later), or has been connected if it holds the
-    /// lock: the server does not record when it was granted.
+    /// If the session waits, the time since when (PostgreSQL 14 or later). If it holds the lock,
+    /// the time since when it has been connected: the server does not record when it granted the
+    /// lock.
     pub since: Option<SystemTime>,
-    /// Backend pids of the sessions that are in the way of one that waits, those before it in the
-    /// queue included.
+    /// The backend pids of the sessions that block a waiting one, including those before it in the
+    /// queue.
     pub blocked_by: Vec<i32>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a lock is held.
+/// The mode of a lock.
 ///
 /// Any number of readers may hold a key together; a writer holds it alone. PostgreSQL calls the two
 /// `ShareLock` and `ExclusiveLock`.

@@ -16,52 +16,52 @@ use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
 
-/// A read-write lock that excludes other tasks, processes and machines.
+/// A read-write lock on one key, across tasks, processes and machines.
 ///
-/// The trait is object-safe: applications hold an `Arc<dyn DistributedRwLock>` and need not know
-/// the backend.
+/// The trait is object-safe: code that takes a `&dyn DistributedRwLock` works with every backend.
 ///
 /// # Contract
 ///
-/// What callers may rely on, and an implementation must keep; `pglock-testkit` checks it.
+/// Callers may rely on these rules, and implementations must keep them; `pglock-testkit` checks
+/// them.
 ///
-/// - Any number of [`ReadGuard`]s, or one [`WriteGuard`], exist for a key at a time, among all
-///   processes that use the same backend.
-/// - `read` and `write` wait in line: nobody who asks later for a conflicting lock through the same
-///   lock manager is served first.
-/// - A call that fails, times out or is dropped leaves nothing behind: no lock, and nobody in the
-///   line.
-/// - A lock that is held elsewhere is not an error: `try_read` and `try_write` answer `Ok(None)`.
+/// - At any time, a key has any number of [`ReadGuard`]s or one [`WriteGuard`], among all processes
+///   that use the same backend.
+/// - `read` and `write` wait in a queue: a later call for a conflicting lock through the same lock
+///   manager does not get the lock first.
+/// - A call that fails, times out or is dropped leaves nothing behind: no lock, and no place in the
+///   queue.
+/// - A busy lock is not an error: `try_read` and `try_write` return `Ok(None)`.
 /// - Locks are not re-entrant: see below.
-/// - All methods may be called at the same time on the same value.
+/// - Any number of calls may run at the same time on the same value.
 ///
 /// # A task can wait for itself
 ///
-/// Locks do not know which task asks. A task that holds a guard and asks for the same key again
-/// waits for ever
+/// A lock does not know which task calls it. A task that holds a guard and asks for the same key
+/// again waits for ever
 ///
 /// - in `write`, whichever guard it holds: asking for the write lock does not upgrade a read lock;
 /// - in `read`, if it holds the write lock, or if it holds a read lock and a writer, in this or
-///   another process, has come in between: the second read is in line behind the writer, which
-///   waits for the first.
+///   another process, has queued in between: the second read waits behind the writer, which waits
+///   for the first.
 ///
 /// Share one guard, in an `Arc`, or release it first. The `try_` methods never wait for ever.
 ///
 /// # Poll an acquire, or drop it
 ///
-/// When its turn comes, a waiting future has the lock, even if it is not polled. All others wait
-/// until it is polled and its guard is released, or until it is dropped. So do not set one aside,
-/// such as pinned beside a `select!` loop whose other branches take long.
+/// When its turn comes, a waiting future has the lock, even if nothing polls it. All other callers
+/// wait until it is polled and its guard is released, or until it is dropped. So do not set such a
+/// future aside, for example pinned beside a `select!` loop whose other branches take long.
 #[async_trait]
 pub trait DistributedRwLock: fmt::Debug + Send + Sync {
-    /// What this locks.
+    /// The key of this lock.
     fn key(&self) -> LockKey;
 
-    /// Takes the read lock if no writer holds or awaits it; `None` if one does.
+    /// Takes the read lock, or returns `None` if a writer holds it or waits for it.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -72,31 +72,31 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
     async fn read(&self) -> Result<ReadGuard>;
 
-    /// Waits for the read lock, but no longer than `timeout`. Zero does not wait: it tries once.
+    /// Waits for the read lock, up to `timeout`. Zero does not wait: it tries once.
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time. If the
-    /// manager had no connection, or the server did not answer, the error says so instead.
-    /// Otherwise as for [`read`](Self::read).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time. If the manager had
+    /// no connection, or the server did not answer, the error reports that instead. Otherwise as
+    /// for [`read`](Self::read).
     async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard>;
 
-    /// Takes the write lock if nobody holds it; `None` if somebody does.
+    /// Takes the write lock, or returns `None` if the lock is held or awaited.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -107,30 +107,30 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
     async fn write(&self) -> Result<WriteGuard>;
 
-    /// Waits for the write lock, but no longer than `timeout`. Zero does not wait: it tries once.
+    /// Waits for the write lock, up to `timeout`. Zero does not wait: it tries once.
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time. If the
-    /// manager had no connection, or the server did not answer, the error says so instead.
-    /// Otherwise as for [`write`](Self::write).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time. If the manager had
+    /// no connection, or the server did not answer, the error reports that instead. Otherwise as
+    /// for [`write`](Self::write).
     async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard>;
 }
 
 /// A lock on one key, from [`Locks::rwlock`](crate::Locks::rwlock). Cheap to make and to clone.
 ///
-/// Has the methods of [`DistributedRwLock`] as its own, so that the trait need not be imported.
+/// It has the methods of [`DistributedRwLock`] as its own, so you need not import the trait.
 #[derive(Clone)]
 pub struct RwLock {
     client: Arc<Client>,
@@ -149,7 +149,7 @@ impl RwLock {
         Self { client, key, name }
     }
 
-    /// What this locks.
+    /// The key of this lock.
     pub fn key(&self) -> LockKey {
         self.key
     }
@@ -158,7 +158,7 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -185,11 +185,11 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time; the rest as
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; the rest as
     /// for [`DistributedRwLock::try_read_for`].
     pub async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
         self.wait_for(Mode::Read, timeout).await.map(ReadGuard::from_engine)
@@ -199,7 +199,7 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -213,7 +213,7 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -226,11 +226,11 @@ impl RwLock {
     ///
     /// # Cancel safety
     ///
-    /// When this future is dropped, the place in the line is lost, and nothing is left behind.
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free within the time; the rest as
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; the rest as
     /// for [`DistributedRwLock::try_write_for`].
     pub async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
         self.wait_for(Mode::Write, timeout).await.map(WriteGuard::from_engine)

@@ -1,12 +1,12 @@
-//! A lock that somebody holds or waits for, as a row of an answer.
+//! Lock entries as rows of an answer.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Holding, Row};
 use crate::looking::LockEntry;
 
-/// What a backend that does not speak SQL knows of a lock; the other fields can be set. For an
-/// answer to [`Topic::Locks`](super::Topic::Locks), by [`lock_row`].
+/// A lock entry with these fields, for a backend that does not use SQL; set the other fields if
+/// they are known. [`lock_row`] turns it into an answer to [`Topic::Locks`](super::Topic::Locks).
 pub fn lock_entry(holding: Holding, granted: bool, pid: i32) -> LockEntry {
     LockEntry {
         key: holding.key,
@@ -22,8 +22,8 @@ pub fn lock_entry(holding: Holding, granted: bool, pid: i32) -> LockEntry {
     }
 }
 
-/// A lock as a row of an answer: the 64 bits of the key, and the fields that the server knows in
-/// lines.
+/// A lock entry as a row of an answer: the 64 bits of the key, and a text with the other fields,
+/// one per line.
 pub fn lock_row(entry: &LockEntry) -> Row {
     let (operand, kind) = Holding { key: entry.key, mode: entry.mode }.to_row();
     let since = entry.since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 
-/// Makes an [`Error`], for a backend that implements
+/// Builds an [`Error`], for a backend that implements
 /// [`DistributedRwLock`](crate::DistributedRwLock) and [`Hold`](super::Hold) itself. A
 /// [`Driver`](super::Driver) has [`DriverError`](super::DriverError) instead.
 ///
@@ -30,24 +30,24 @@ pub struct ErrorBuilder {
 }
 
 impl ErrorBuilder {
-    /// An error of this kind, with a text that says what happened and what to do.
+    /// Starts an error of this kind. The text should say what happened and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None, key: None }
     }
 
-    /// The key that the failed operation was about.
+    /// Adds the key that the failed operation was about.
     pub fn key(mut self, key: LockKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// The error that caused this one.
+    /// Adds the error that caused this one.
     pub fn source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The error.
+    /// Builds the error.
     pub fn build(self) -> Error {
         let error = match self.source {
             Some(source) => Error::with_source(self.kind, self.message, source),

@@ -11,7 +11,7 @@ use crate::sql;
 /// One row of the answer to a [`Question`]: two columns, `int8 NOT NULL` and `text`.
 pub type Row = (i64, Option<String>);
 
-/// Something to learn from the server in one round trip. It takes and gives no lock.
+/// Asks the server for information in one round trip. It takes and releases no lock.
 #[derive(Clone, Debug)]
 pub struct Question {
     body: Body,
@@ -26,21 +26,21 @@ enum Body {
     LocksOn(LockKey),
 }
 
-/// What a question is about, for backends that do not speak SQL.
+/// What a question asks, for backends that do not use SQL.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Topic {
-    /// A session's first question, to be answered by one row `(fact, value)` per [`Fact`].
+    /// The first question of a session. Answer it with a row `(fact, value)` for each [`Fact`].
     Open,
-    /// What the session holds, to be answered by a row `(1, None)` and then one [`Holding::to_row`]
-    /// each.
+    /// Which locks the session holds. Answer with a row `(1, None)`, and then a [`Holding::to_row`]
+    /// for each lock.
     Holdings,
-    /// Who holds and who waits, to be answered by one
-    /// [`lock_row`](super::lock_row) each; if a key is given, of that key.
+    /// Which sessions hold locks or wait for them, on this key or on all keys. Answer with a
+    /// [`lock_row`](super::lock_row) for each.
     Locks(Option<LockKey>),
 }
 
-/// A fact that the server tells when a session is opened.
+/// A fact about the server or the session that is reported when a session opens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fact {
@@ -50,23 +50,23 @@ pub enum Fact {
     Version = 2,
     /// 1 if the server is in recovery, else 0.
     InRecovery = 3,
-    /// More than 0 if another session of this library has used this server session before.
+    /// More than 0 if another session of this library has already used this server session.
     EarlierSession = 4,
-    /// 1 if a lock that was taken for a trial was seen to be held and could be given back just
-    /// once, else 0.
+    /// 1 if a trial lock showed as held and could be released exactly once, else 0.
     LocksWork = 5,
-    /// The server's lease in milliseconds, after which it ends a session that says nothing; 0 if it
-    /// has none. A server that lives in the same process, and so with its clients, leaves it out.
+    /// The server lease in milliseconds, after which the server ends a silent session; 0 if it has
+    /// none. A server in the same process, which lives and stops with its clients, leaves this fact
+    /// out.
     Lease = 6,
-    /// Entries of the lock table that all users of the server share.
+    /// The number of entries in the lock table that all users of the server share.
     LockTable = 7,
-    /// Identifies the server and its replicas.
+    /// Identifies the server, together with its replicas.
     System = 8,
     /// Identifies the database within the server.
     Database = 9,
     /// Counts promotions of replicas.
     Timeline = 10,
-    /// 1 if the session may cancel what sessions of the same log-in are doing, else 0.
+    /// 1 if the session may cancel statements of sessions with the same login role, else 0.
     CanCancel = 11,
 }
 
@@ -102,7 +102,7 @@ impl Question {
         Self { body: key.map_or(Body::Locks, Body::LocksOn), nonce }
     }
 
-    /// For an SQL client.
+    /// The statement for an SQL client.
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
         match &self.body {
@@ -123,7 +123,7 @@ impl Question {
         }
     }
 
-    /// For a backend that does not speak SQL.
+    /// What it asks, for a backend that does not use SQL.
     pub fn topic(&self) -> Topic {
         match self.body {
             Body::Open { .. } => Topic::Open,
@@ -133,13 +133,13 @@ impl Question {
         }
     }
 
-    /// Tells the session this is meant for from all others: the one that it opened, if it opens
-    /// one.
+    /// Identifies the session that this question is for. The first question of a session gives the
+    /// session its nonce.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// The `application_name` that the session is to have, if this opens one and the name is not
+    /// The `application_name` for the session, if this is its first question and the name is not
     /// the connection's own.
     pub fn application_name(&self) -> Option<&str> {
         match &self.body {
@@ -164,8 +164,8 @@ impl Fact {
 }
 
 impl Holding {
-    /// As a row of an answer: the 64 bits of the key, and `0` to `3` for a single key or a pair
-    /// (2), held for writing or reading (1).
+    /// As a row of an answer: the 64 bits of the key, and a digit from `0` to `3`, which is 2 for a
+    /// pair, plus 1 for a read lock.
     pub fn to_row(self) -> Row {
         let (is_pair, operand) = self.key.pack();
         let kind = u8::from(is_pair) * 2 + u8::from(self.mode == Mode::Read);

@@ -9,7 +9,7 @@ use crate::key::LockKey;
 use crate::mode::Mode;
 use crate::sql;
 
-/// Operations to do in one round trip.
+/// Operations to carry out in one round trip.
 #[derive(Clone, Debug)]
 pub struct Request {
     codes: SmallVec<[i16; 2]>,
@@ -17,38 +17,40 @@ pub struct Request {
     nonce: Arc<str>,
 }
 
-/// A thing to do in a session. All answer at once, but for [`Lock`](Self::Lock).
+/// One operation in a session. All of them return at once, except [`Lock`](Self::Lock). The result
+/// is 1 for success and 0 otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a backend must do every operation there is")]
 pub enum Operation {
-    /// Takes the lock if nobody else holds it or waits for it in a conflicting mode: 1 if taken,
-    /// else 0.
+    /// Takes the lock if no other session holds it or waits for it in a conflicting mode: 1 if
+    /// taken, else 0.
     TryLock(LockKey, Mode),
-    /// Gives the lock back once: 1 if it was held, else 0.
+    /// Releases the lock once: 1 if it was held, else 0.
     Unlock(LockKey, Mode),
-    /// Waits in the server's queue until the lock is held: 1. Comes alone in its request.
+    /// Waits in the server's queue until the lock is held: 1. Always alone in its request.
     Lock(LockKey, Mode),
-    /// Takes a read lock and gives it back: 1 if no writer of another session holds the key or
-    /// waits for it, else 0.
+    /// Takes a read lock and releases it: 1 if no writer of another session holds the key or waits
+    /// for it, else 0.
     Probe(LockKey),
-    /// Turns the write lock that the session holds into a read lock, with nobody in between, and at
-    /// once even if somebody waits for the key: 1 if it was held, else 0.
+    /// Turns the write lock that the session holds into a read lock, without letting another
+    /// session in between, and at once even if others wait for the key: 1 if it was held, else 0.
     Downgrade(LockKey),
-    /// Cancels what the session with this backend pid is doing: 1 if there is such a session, else
-    /// 0.
+    /// Cancels the statement of the session with this backend pid: 1 if there is such a session,
+    /// else 0.
     Cancel(i32),
-    /// Gives back every lock of the session: 1.
+    /// Releases every lock of the session: 1.
     UnlockAll,
-    /// Does nothing: 1. That there is an answer says that the session lives.
+    /// Does nothing: 1. The answer itself shows that the session lives.
     Ping,
 }
 
-/// The answer to a [`Request`]: how each operation went, or that the session is not the one it was
-/// meant for.
+/// The answer to a [`Request`]: the result of each operation, or that the request reached the wrong
+/// session.
 ///
-/// From an SQL client it is [`From`] the one column of the one row, `text`: a digit for each
-/// operation in their order, `1` or `0`, or NULL where another session has answered and did
-/// nothing. Any other backend collects it from the results, or makes it from `None`.
+/// An adapter over an SQL client makes it with [`From`] from the only column of the only row, a
+/// `text`: a digit for each operation, in order, `1` or `0`; or NULL if another server session ran
+/// the statement, which then did nothing. Any other backend collects it from the results, or makes
+/// it from `None`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer(Option<String>);
 
@@ -58,7 +60,7 @@ impl Request {
         Self { codes, operands, nonce }
     }
 
-    /// For an SQL client.
+    /// The statement for an SQL client.
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
         match (sql::few(&self.codes), &self.operands[..]) {
@@ -73,14 +75,14 @@ impl Request {
         }
     }
 
-    /// Tells the session this is meant for, which was opened with the same one. Another session
-    /// does nothing, and answers `None`.
+    /// Identifies the session that this request is for, which was opened with the same nonce. Any
+    /// other session must do nothing and answer `None`.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// For a backend that does not speak SQL: the operations to do, in this order. Their results
-    /// make the [`Answer`].
+    /// The operations to carry out, in this order, for a backend that does not use SQL. Collect
+    /// their results into the [`Answer`].
     pub fn to_operations(&self) -> impl Iterator<Item = Operation> {
         let encoded = self.codes.iter().zip(&self.operands);
         encoded.filter_map(|(code, operand)| Operation::decode(*code, *operand))

@@ -1,6 +1,6 @@
 //! A constant SQL text and the values to bind to it.
 
-/// What an SQL client is to run: a constant text and the values to bind.
+/// A statement for an SQL client: a constant text and the values to bind.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement<'a> {
     sql: &'static str,
@@ -36,7 +36,8 @@ impl<'a> Statement<'a> {
         Self { sql, params }
     }
 
-    /// The text. It is one of a handful of constants, so that it can be prepared once per session.
+    /// The text. There is only a handful of them, all constant, so that a session can prepare each
+    /// once.
     pub fn sql(&self) -> &'static str {
         self.sql
     }

@@ -12,8 +12,8 @@ use std::fmt;
 /// ```
 /// use pglock_core::{Error, ErrorKind};
 ///
-/// /// The status and the body of an answer to a web client.
-/// fn answer(error: &Error) -> (u16, String) {
+/// /// The status and the body of a reply to a web client.
+/// fn reply(error: &Error) -> (u16, String) {
 ///     let status = if error.kind() == ErrorKind::Timeout { 409 } else { 503 };
 ///     (status, error.kind().to_string())
 /// }
@@ -27,36 +27,36 @@ pub enum ErrorKind {
     /// lock. If the manager had no connection, or the server did not answer, the error has the kind
     /// of that problem instead.
     Timeout,
-    /// The lock had been lost before it was released: the session that held it ended.
+    /// The lock was lost before it was released: the session that held it ended.
     Lost,
     /// The lock manager was closed.
     Closed,
     /// The server could not be reached, or the connection broke.
     Connection,
-    /// Two names that are in use in this process have the same key: as one lock, they would exclude
-    /// each other without need, or for ever.
+    /// Two names that are in use in this process have the same key. As one lock, they would exclude
+    /// each other without need, and a task that takes both would wait for ever.
     KeyCollision,
     /// The server ended the wait because it was part of a deadlock.
     Deadlock,
-    /// The server's shared lock table is full (SQLSTATE 53200), or this manager holds as much of it
-    /// as it may.
+    /// The server's shared lock table is full (SQLSTATE 53200), or this manager has reached its
+    /// limit of locks.
     LockTableFull,
-    /// More callers wait in the lock manager than it allows.
+    /// Too many callers are waiting on this lock manager.
     QueueFull,
     /// The server accepts no more connections (SQLSTATE 53300).
     TooManyConnections,
-    /// The role may not log in, or may not connect to the database or call the advisory lock
-    /// functions (SQLSTATE classes 28 and 42501).
+    /// The role may not log in, connect to the database, or call the functions that locks need
+    /// (SQLSTATE class 28, and 42501).
     PermissionDenied,
-    /// What answers is not a server on which these locks exclude anybody: a standby, a pooler that
-    /// moves statements between server sessions, or an engine whose advisory locks do nothing or
-    /// that lacks what they need.
+    /// The server cannot be used for locks: it is a standby, a pooler that moves statements between
+    /// server sessions, or an engine whose advisory locks do nothing or that lacks functions that
+    /// they need.
     UnsupportedServer,
-    /// An option is out of range, or the connection settings cannot work: a URL that cannot be
-    /// read, a database that does not exist.
+    /// An option is out of range, or the connection settings cannot work, such as a URL that cannot
+    /// be read or a database that does not exist.
     InvalidOptions,
-    /// The lock engine has no thread or runtime to run on: the system refused the thread, or the
-    /// runtime that the user named has ended.
+    /// The lock engine cannot run: the system refused its thread, or the runtime that the
+    /// application named has ended.
     NoRuntime,
     /// Anything else that the driver reported.
     Driver,

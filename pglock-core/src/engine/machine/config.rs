@@ -1,24 +1,24 @@
 use std::time::Duration;
 
-/// How a lock that another process holds is waited for.
+/// How to wait for a lock that another process holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {
     /// In the server's queue: first come, first served, among all processes.
     ///
-    /// A session that waits pins the server's `xmin`, which holds back vacuum, and a
-    /// `CREATE INDEX CONCURRENTLY` that the holder of the lock runs cannot finish while somebody
-    /// waits like this: PostgreSQL sees a deadlock or hangs.
+    /// A session that waits pins the server's `xmin`, which holds back vacuum. Meanwhile, a `CREATE
+    /// INDEX CONCURRENTLY` that the holder of the lock runs cannot finish: PostgreSQL reports a
+    /// deadlock, or waits for ever.
     ///
-    /// A manager whose role may not cancel its own sessions, as after `SET ROLE`, could not end such
-    /// a wait: it polls, from 20 ms up to 16 times as long between tries, and says so in
-    /// [`Stats::can_cancel`](crate::Stats::can_cancel).
+    /// If the role may not cancel its own sessions, as after `SET ROLE`, the manager could not end
+    /// such a wait. So it polls instead, with pauses that grow from 20 ms to 16 times as long, and
+    /// shows that in [`Stats::can_cancel`](crate::Stats::can_cancel).
     #[default]
     Queue,
-    /// By trying again and again, from `interval` up to 16 times as long between tries.
+    /// By polling, with pauses that grow from `interval` to 16 times as long.
     ///
-    /// For migrations: nothing waits inside the server. In exchange there is no queue among
-    /// processes, and a writer can starve behind readers that overlap.
+    /// For migrations: nothing waits inside the server. In exchange, no queue orders the processes,
+    /// and overlapping readers can starve a writer.
     Poll {
         /// The first pause between two tries.
         interval: Duration,

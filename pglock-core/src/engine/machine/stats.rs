@@ -3,40 +3,41 @@ use std::time::Duration;
 use super::State;
 use super::event::Moment;
 
-/// What a lock manager is doing, and what it has done since it was made.
+/// What a lock manager is doing, and counters since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Sessions that are connected.
+    /// The number of connected sessions.
     pub sessions: usize,
-    /// Locks that the server has granted to this process.
+    /// The number of locks that the server has granted to this manager.
     pub held: usize,
-    /// Callers that wait for a lock or its refusal.
+    /// The number of callers that wait for a lock or a refusal.
     pub waiting: usize,
-    /// Guards that were handed out.
+    /// The number of guards handed out.
     pub grants: u64,
-    /// Those among them for which the server was not asked: the lock passed from one caller of this
-    /// process to another.
+    /// The number of those guards that did not involve the server: the lock passed from one caller
+    /// in this process to another.
     pub hand_overs: u64,
-    /// Locks that guards have lost, because the session that held them ended.
+    /// The number of locks that guards have lost because the session that held them ended.
     pub losses: u64,
-    /// Sessions that were opened in the place of one that had ended.
+    /// The number of sessions opened to replace one that had ended.
     pub reconnects: u64,
     /// Time since the manager sent the last heartbeat that a session answered, whether or not that
     /// session is still open. Opening a session counts as a heartbeat.
     pub last_heartbeat: Option<Duration>,
-    /// Whether there is a session to ask for locks. Also false before the first acquire, and after
-    /// the manager was closed.
+    /// Whether a shared session is open, so that the manager can request locks. Also false before
+    /// the first acquire, and after the manager was closed.
     pub connected: bool,
-    /// How long the present outage has lasted: since the last such session ended or could not be
-    /// opened. The manager keeps trying to connect, even if no caller asks for a lock.
+    /// How long the current outage has lasted, if there is one: since the last shared session ended
+    /// or could not be opened. The manager keeps trying to connect, even if no caller asks for a
+    /// lock.
     pub down_for: Option<Duration>,
     /// Whether the server ends silent sessions, once that is known. PostgreSQL does so from version
-    /// 14 on. Always `None` for the server in memory, whose clients cannot fall silent.
+    /// 14 on. Always `None` for the in-memory server, whose clients cannot fall silent.
     pub has_lease: Option<bool>,
     /// Whether the role may cancel the statements of its own sessions, once that is known. After
-    /// `SET ROLE` it may not, as a rule: then keys that other processes hold are polled, as with
-    /// [`WaitStrategy::Poll`](crate::WaitStrategy::Poll).
+    /// `SET ROLE` it usually may not. Then the manager polls keys that other processes hold, as
+    /// with [`WaitStrategy::Poll`](crate::WaitStrategy::Poll).
     pub can_cancel: Option<bool>,
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diesel::connection::CacheSize;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use futures::future::BoxFuture;
+use futures_util::future::BoxFuture;
 use pglock_core::driver::{Driver, DriverError, PRELUDE};
 use pglock_core::{Error, Result};
 use tokio_postgres::{Config, NoTls};

@@ -137,6 +137,9 @@
 //!
 //! Either way, `pglock-testkit` has the cases that prove it: one macro runs them all.
 
+// Names, on docs.rs, the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod driver;
 pub mod key;
 

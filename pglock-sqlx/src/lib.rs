@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+// Names, on docs.rs, the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod driver;
 mod error;
 mod session;

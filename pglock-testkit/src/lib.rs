@@ -10,6 +10,9 @@
 //! * [`uncontended`]: what a lock costs that nobody else wants, measured for an adapter.
 //! * [`witness`]: who holds and who waits, as the server tells a third client.
 
+// Names, on docs.rs, the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod conformance;
 pub mod cpus;
 #[cfg(unix)]
@@ -22,3 +25,8 @@ pub mod uncontended;
 pub mod witness;
 
 pub use memory::memory;
+
+// So that its examples are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

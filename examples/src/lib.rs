@@ -27,6 +27,11 @@ pub mod workers;
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
 
+/// The page for those who run services: its Rust code is compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/operating.md")]
+pub mod operating {}
+
 /// What scenarios return: their errors are for people to read.
 pub type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 

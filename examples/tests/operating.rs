@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pglock_sqlx::sqlx::postgres::PgRow;
 use pglock_sqlx::sqlx::{AssertSqlSafe, Connection, PgConnection, Row, query};
-use pglock_sqlx::{Locks, NamedKey, WriteGuard};
+use pglock_sqlx::{Locks, NamedKey, SqlxDriver, WriteGuard};
 use pglock_testkit::postgres::TestServer;
 use tokio::time::{sleep, timeout};
 
@@ -74,7 +74,8 @@ fn check(title: &str, rows: &[PgRow], guard: &WriteGuard) {
 
 fn locks(url: &str, name: &str) -> Locks {
     let separator = if url.contains('?') { '&' } else { '?' };
-    Locks::from_url(&format!("{url}{separator}application_name={name}")).unwrap()
+    let url = format!("{url}{separator}application_name={name}");
+    Locks::new(SqlxDriver::from_url(&url).unwrap())
 }
 
 async fn rows(dba: &mut PgConnection, sql: &str) -> Vec<PgRow> {

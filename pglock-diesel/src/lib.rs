@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-
 // Names, on docs.rs, the feature that an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -14,6 +13,7 @@ pub use diesel;
 pub use diesel_async;
 pub use driver::DieselDriver;
 pub use pglock_core::key;
+#[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
     Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,

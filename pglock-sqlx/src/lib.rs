@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-
 // Names, on docs.rs, the feature that an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -10,6 +9,7 @@ mod url;
 
 pub use driver::SqlxDriver;
 pub use pglock_core::key;
+#[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
     Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use self::call::call;
+use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
 use super::machine::config::Limits;
 use super::machine::event::{Event, HoldId, Patience};
@@ -91,7 +91,7 @@ impl Client {
             // their turn.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
-            let Some(Granted { hold, life }) = call(self, acquire).await? else {
+            let Some(Granted { hold, life }) = Call::new(self, acquire).await? else {
                 return Ok(None);
             };
             let client = self.clone();
@@ -109,7 +109,7 @@ impl Client {
     /// Who holds and awaits this key, or any.
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
-        let mut locks = call(self, Inspect(key)).await?;
+        let mut locks = Call::new(self, Inspect(key)).await?;
         for lock in &mut locks {
             lock.name = self.names.get(lock.key);
         }
@@ -243,7 +243,7 @@ impl Held {
         let Some(hold) = *held else {
             return Ok(());
         };
-        let released = call(client, Release { key, hold, held }).await;
+        let released = Call::new(client, Release { key, hold, held }).await;
         released.map_err(|error| match error.kind() {
             ErrorKind::Lost => self.loss(),
             _ => self.about(error),

@@ -97,15 +97,11 @@ impl Shared {
 
     /// Steps with the event of a command, and takes the reply if there is one already. Otherwise,
     /// [`poll_reply`](Self::poll_reply) will find it once the waker is called.
-    pub(crate) fn ask(
-        &self,
-        event: impl FnOnce(WaiterId) -> Event,
-        waker: Waker,
-    ) -> (WaiterId, Poll<Reply>) {
+    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event, waker: Waker) -> Poll<Reply> {
         self.with(|core, now, wakers| {
             let caller = self.callers.insert();
             core.step(event(caller), now, wakers);
-            (caller, self.callers.take_or_wait(caller, waker))
+            self.callers.take_or_wait(caller, waker)
         })
     }
 

@@ -1,6 +1,6 @@
 //! A command to the machine, from the caller that gives it to the reply.
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,36 +9,39 @@ use super::commands::Command;
 use crate::engine::machine::event::WaiterId;
 use crate::error::Result;
 
-/// Gives the command when it is first polled, and awaits the reply. A caller that leaves before
-/// abandons the command.
-pub(super) async fn call<C: Command>(client: &Arc<Client>, command: C) -> Result<C::Reply> {
-    let mut call = Call { client, command, caller: None };
-    poll_fn(|cx| call.poll(cx)).await
-}
-
-struct Call<'a, C: Command> {
+/// Gives the command when it is first polled, and completes with the reply. A caller that leaves
+/// before abandons the command.
+#[must_use = "nothing happens before the first poll"]
+pub(super) struct Call<'a, C: Command> {
     client: &'a Arc<Client>,
     command: C,
     /// From the command to the reply.
     caller: Option<WaiterId>,
 }
 
-impl<C: Command> Call<'_, C> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<C::Reply>> {
-        let shared = &self.client.shared;
-        let polled = match self.caller {
-            Some(caller) => shared.poll_reply(caller, cx.waker()),
+impl<'a, C: Command> Call<'a, C> {
+    pub(super) fn new(client: &'a Arc<Client>, command: C) -> Self {
+        Self { client, command, caller: None }
+    }
+}
+
+impl<C: Command + Unpin> Future for Call<'_, C> {
+    type Output = Result<C::Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { client, command, caller } = &mut *self;
+        let shared = &client.shared;
+        let reply = match *caller {
+            Some(waiting) => shared.poll_reply(waiting, cx.waker()),
             None => {
                 // Cloned before the command is given: a waker is foreign code, and may panic.
                 let waker = cx.waker().clone();
-                let (caller, polled) = shared.ask(|caller| self.command.event(caller), waker);
-                self.caller = Some(caller);
-                polled
+                shared.ask(|waiter| command.event(*caller.insert(waiter)), waker)
             }
         };
-        polled.map(|reply| {
-            self.caller = None;
-            self.command.read(reply)
+        reply.map(|reply| {
+            *caller = None;
+            command.read(reply)
         })
     }
 }

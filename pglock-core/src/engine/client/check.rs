@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use super::call::call;
+use super::call::Call;
 use super::commands::Check;
 use crate::engine::machine::Obstacle;
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl Client {
     /// Whether locks can be had now, by a question of its own.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.ensure_manager()?;
-        let check = self.within(CHECK_TIMEOUT, call(self, Check)).await;
+        let check = self.within(CHECK_TIMEOUT, Call::new(self, Check)).await;
         check.unwrap_or_else(|| Err(self.shared.silence()))
     }
 }

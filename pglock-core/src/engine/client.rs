@@ -22,7 +22,7 @@ use super::machine::event::{Event, HoldId, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
-use super::runtime::liveness::{Life, OnLoss, WatcherId};
+use super::runtime::liveness::{Liveness, OnLoss, WatcherId};
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
 use super::runtime::thread;
 use crate::driver::Driver;
@@ -91,13 +91,13 @@ impl Client {
             // their turn.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
-            let Some(Granted { hold, life }) = Call::new(self, acquire).await? else {
+            let Some(Granted { hold, liveness }) = Call::new(self, acquire).await? else {
                 return Ok(None);
             };
             let client = self.clone();
             let name = name.cloned();
             let watcher = OnceLock::new();
-            let held = Held { client, life, key, name, mode, hold: Some(hold), watcher };
+            let held = Held { client, liveness, key, name, mode, hold: Some(hold), watcher };
             // The session may have ended before the caller could look. Nobody has believed in that
             // grant, so the caller asks again.
             if held.is_held() {
@@ -118,10 +118,7 @@ impl Client {
 
     pub(crate) async fn close(&self) {
         self.shared.step(Event::Close { why: Error::closed() });
-        let finished = poll_fn(|cx| match self.shared.finished(cx) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        });
+        let finished = poll_fn(|cx| self.shared.poll_finished(cx));
         if self.within(CLOSE_TIMEOUT, finished).await.is_none() {
             self.shared.abort_all();
         }
@@ -167,7 +164,7 @@ impl fmt::Debug for Client {
 /// A lock that the engine granted; gives it back when dropped.
 pub(crate) struct Held {
     client: Arc<Client>,
-    life: Arc<Life>,
+    liveness: Arc<Liveness>,
     key: LockKey,
     /// Kept, so that the name is known as long as the lock is held.
     name: Option<Arc<Name>>,
@@ -179,13 +176,13 @@ pub(crate) struct Held {
 
 /// Somebody who waits for the end of a session.
 struct Watch<'a> {
-    life: &'a Life,
+    liveness: &'a Liveness,
     id: WatcherId,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.life.stop_watching(self.id);
+        self.liveness.stop_watching(self.id);
     }
 }
 
@@ -196,18 +193,18 @@ impl Held {
 
     pub(crate) fn is_held(&self) -> bool {
         let shared = &self.client.shared;
-        if !self.life.has_ended() && !self.life.is_confirmed(shared.clock().now()) {
+        if !self.liveness.has_ended() && !self.liveness.is_leased(shared.clock().now()) {
             // If the lease is over, the session ends here and now, and for all of its guards.
             shared.step(Event::Tick);
         }
-        !self.life.has_ended()
+        !self.liveness.has_ended()
     }
 
     /// Completes when the lock is lost: by the clock, whoever polls it.
     pub(crate) async fn lost(&self) {
-        let watch = Watch { life: &self.life, id: self.life.new_watcher() };
+        let watch = Watch { liveness: &self.liveness, id: self.liveness.new_watcher() };
         poll_fn(|cx| {
-            if !self.is_held() || watch.life.wake_at_end(watch.id, cx.waker().clone()) {
+            if !self.is_held() || watch.liveness.wake_at_end(watch.id, cx.waker().clone()) {
                 return Poll::Ready(());
             }
             Poll::Pending
@@ -217,7 +214,7 @@ impl Held {
 
     /// What a holder is told that has lost its lock.
     pub(crate) fn loss(&self) -> Error {
-        let error = match self.life.reason() {
+        let error = match self.liveness.reason() {
             Some(reason) => Error::lost_by(reason.clone()),
             None => Error::lost(),
         };
@@ -227,8 +224,8 @@ impl Held {
     pub(crate) fn on_loss(&self, on_loss: OnLoss) {
         // An end that nobody has noticed yet is noticed now.
         self.is_held();
-        let watcher = *self.watcher.get_or_init(|| self.life.new_watcher());
-        if let Some(on_loss) = self.life.watch(watcher, on_loss) {
+        let watcher = *self.watcher.get_or_init(|| self.liveness.new_watcher());
+        if let Some(on_loss) = self.liveness.call_at_end(watcher, on_loss) {
             on_loss();
         }
     }
@@ -255,7 +252,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         // What comes after a release is no loss.
         if let Some(watcher) = self.watcher.get() {
-            self.life.stop_watching(*watcher);
+            self.liveness.stop_watching(*watcher);
         }
         if let Some(hold) = self.hold.take()
             && !cfg!(pglock_seed_bug = "keep_dropped")
@@ -271,7 +268,7 @@ impl fmt::Debug for Held {
             .field("key", &self.key)
             .field("name", &self.name)
             .field("mode", &self.mode)
-            .field("backend_pid", &self.life.pid())
+            .field("backend_pid", &self.liveness.pid())
             .field("is_held", &self.is_held())
             .finish()
     }

@@ -1,4 +1,4 @@
-//! What callers want to know of the server: whether it answers, and what kept them from a lock.
+//! Whether the server answers, and what kept a caller from a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::key::LockKey;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// What has kept a caller from a lock that has waited for so long and waits still.
+    /// What keeps a caller from the lock for which it has waited this long.
     pub(crate) fn obstacle(&self, key: LockKey, waited: Duration) -> Obstacle {
         self.shared.obstacle(key, waited)
     }
 
-    /// Whether locks can be had now, by a question of its own.
+    /// Whether locks can be acquired now: makes a round trip to find out.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.ensure_manager()?;
         let check = self.within(CHECK_TIMEOUT, Call::new(self, Check)).await;

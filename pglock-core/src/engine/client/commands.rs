@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::machine::event::{Event, HoldId, Patience, WaiterId};
 use crate::engine::runtime::Reply;
-use crate::engine::runtime::liveness::Life;
+use crate::engine::runtime::liveness::Liveness;
 use crate::error::{Error, Result};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -38,7 +38,7 @@ pub(super) struct Acquire {
 /// A lock that is held until it is released or its session ends.
 pub(super) struct Granted {
     pub(super) hold: HoldId,
-    pub(super) life: Arc<Life>,
+    pub(super) liveness: Arc<Liveness>,
 }
 
 impl Command for Acquire {
@@ -56,7 +56,7 @@ impl Command for Acquire {
 
     fn read(&self, reply: Reply) -> Result<Option<Granted>> {
         match reply {
-            Reply::Granted { hold, life } => Ok(Some(Granted { hold, life })),
+            Reply::Granted { hold, liveness } => Ok(Some(Granted { hold, liveness })),
             Reply::Busy => Ok(None),
             other => Err(other.into_error()),
         }

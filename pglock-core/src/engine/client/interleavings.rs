@@ -234,7 +234,7 @@ enum Turn {
 }
 
 fn turn(shared: &Shared) -> Turn {
-    match shared.turn(SESSION) {
+    match shared.next_job(SESSION) {
         Job::Run(operations) => {
             let answer: Answer = operations.iter().map(|_| true).collect();
             shared.step(Event::Answered { session: SESSION, answer });

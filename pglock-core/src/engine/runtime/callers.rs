@@ -1,14 +1,14 @@
-//! The callers that await replies, behind a mutex of their own, so that a caller that polls does not
-//! wait for the machine.
+//! The callers that await replies. They have a mutex of their own, so that a caller that polls does
+//! not wait for the machine.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use slab::Slab;
 
-use super::liveness::Life;
+use super::liveness::Liveness;
 use super::sync::{Mutex, MutexGuard};
-use super::thread::guarded;
+use super::thread::catch_panic;
 use crate::engine::machine::event::{HoldId, WaiterId};
 use crate::error::Error;
 use crate::looking::LockEntry;
@@ -18,7 +18,7 @@ use crate::looking::LockEntry;
 pub(crate) enum Reply {
     Granted {
         hold: HoldId,
-        life: Arc<Life>,
+        liveness: Arc<Liveness>,
     },
     Busy,
     Released,
@@ -52,7 +52,7 @@ impl Caller {
         match self {
             Self::Replied(reply) => Some(reply),
             Self::Waiting(waker) => {
-                guarded(|| drop(waker));
+                catch_panic(|| drop(waker));
                 None
             }
         }
@@ -86,7 +86,7 @@ impl Callers {
             _ => (take(&mut callers, id), Some(waker)),
         };
         drop(callers);
-        guarded(|| drop(unused));
+        catch_panic(|| drop(unused));
         polled
     }
 

@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-/// Further than any timer is set: a year.
+/// Longer than any timer runs: a year.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Counts from the start of the engine, the time that the machine was suspended included, as the
-/// server's clock has gone on, too.
+/// Counts from the start of the engine and includes the time for which the computer was suspended,
+/// because the server's clock goes on meanwhile.
 ///
-/// On a runtime that a user names, timers run by tokio's clock. A test can pause it, if the runtime
-/// has one thread; there, the later of both counts.
+/// On a runtime that a user names, timers run by tokio's clock, which a test can pause if the
+/// runtime has one thread. There, this clock is the later of the two.
 #[derive(Debug)]
 pub(crate) struct Clock {
     uptime: Duration,
-    /// When tokio's clock can be paused: its start, and the latest time that anybody has read, in
-    /// nanoseconds, because on other threads it is not paused.
+    /// If tokio's clock can be paused: its start, and the latest time read so far, in nanoseconds,
+    /// because it is not paused on other threads.
     paused: Option<(Instant, AtomicU64)>,
 }
 
@@ -27,7 +27,7 @@ impl Clock {
     pub(crate) fn start(runtime: Option<&Handle>) -> Self {
         // tokio refuses to pause the clock of any other.
         let can_pause = runtime.is_some_and(|r| r.runtime_flavor() == RuntimeFlavor::CurrentThread);
-        // In this order, so that tokio's clock is not ahead by what passes between the two.
+        // Read first, so that tokio's clock is not ahead.
         let uptime = uptime();
         Self { uptime, paused: can_pause.then(|| (now_of(runtime), AtomicU64::new(0))) }
     }
@@ -54,9 +54,9 @@ impl Clock {
         uptime().saturating_sub(self.uptime)
     }
 
-    /// When a timer has to end that wakes at this time, unless the machine is suspended.
+    /// When tokio's timer has to end for this time, unless the computer is suspended.
     pub(crate) fn instant(&self, at: Duration) -> Instant {
-        // Whoever waits for longer than this looks again in between.
+        // Whoever waits for longer looks again in between.
         Instant::now() + at.saturating_sub(self.now()).min(FAR)
     }
 }
@@ -66,7 +66,7 @@ fn now_of(runtime: Option<&Handle>) -> Instant {
     Instant::now()
 }
 
-/// Time since the machine was started, with the time that it was suspended.
+/// Time since the computer was started, including the time for which it was suspended.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn uptime() -> Duration {
     clock(rustix::time::ClockId::Boottime)
@@ -85,7 +85,7 @@ fn clock(id: rustix::time::ClockId) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// The standard library's clock counts it on Windows.
+/// On Windows, the standard library's clock includes that time.
 #[cfg(not(any(target_os = "android", target_os = "linux", target_vendor = "apple")))]
 fn uptime() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> =

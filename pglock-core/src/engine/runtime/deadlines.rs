@@ -1,4 +1,4 @@
-//! Deadlines of callers, which the engine keeps, because a caller's executor need not have timers.
+//! Deadlines of callers. The engine keeps them, because a caller's executor need not have timers.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::Shared;
 use super::sync::{Mutex, MutexGuard};
-use super::thread::guarded;
+use super::thread::catch_panic;
 use crate::engine::machine::event::Moment;
 
-/// Who is to be woken when.
+/// Wakers, each with the time at which to call it.
 #[derive(Default)]
-pub(super) struct Timers(Mutex<Table>);
+pub(super) struct Deadlines(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
@@ -24,12 +24,12 @@ struct Table {
 /// The number keeps alarms of the same moment apart.
 type Alarm = (Moment, u64);
 
-impl Timers {
+impl Deadlines {
     pub(super) fn next(&self) -> Option<Moment> {
         self.lock().sleepers.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Removes those whose time has come.
+    /// Removes the wakers whose time has come.
     pub(super) fn due(&self, now: Moment) -> Vec<Waker> {
         let mut table = self.lock();
         let mut due = Vec::new();
@@ -41,8 +41,8 @@ impl Timers {
         due
     }
 
-    /// Sets an alarm, or says anew whom it wakes. A replaced waker is handed back, to be dropped
-    /// outside the lock.
+    /// Sets an alarm, or replaces its waker. Returns the replaced waker, which the caller drops
+    /// outside the mutex.
     fn set(&self, at: Moment, alarm: Option<Alarm>, waker: Waker) -> (Alarm, Option<Waker>) {
         let mut table = self.lock();
         let alarm = alarm.unwrap_or_else(|| {
@@ -65,7 +65,7 @@ impl Timers {
 /// Completes when the time has passed by the engine's clock, on any executor.
 pub(crate) struct Sleep<'a> {
     shared: &'a Shared,
-    /// `None`: further away than the clock counts.
+    /// `None` if that is further away than the clock counts.
     at: Option<Moment>,
     alarm: Option<Alarm>,
 }
@@ -86,15 +86,15 @@ impl Future for Sleep<'_> {
         if self.shared.clock().now() >= at {
             return Poll::Ready(());
         }
-        // Cloned before the lock is taken: it is foreign code.
+        // Cloned outside the mutex: a waker is foreign code.
         let waker = cx.waker().clone();
-        let (alarm, former) = self.shared.timers().set(at, self.alarm, waker);
+        let (alarm, former) = self.shared.deadlines().set(at, self.alarm, waker);
         self.alarm = Some(alarm);
-        // The first, or one that has just fired for a waker that is not this one.
+        // This alarm is new, or has just fired for another waker.
         if former.is_none() {
-            self.shared.timer_was_set(at);
+            self.shared.deadline_was_set(at);
         }
-        guarded(|| drop(former));
+        catch_panic(|| drop(former));
         Poll::Pending
     }
 }
@@ -102,8 +102,8 @@ impl Future for Sleep<'_> {
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm {
-            let waker = self.shared.timers().unset(alarm);
-            guarded(|| drop(waker));
+            let waker = self.shared.deadlines().unset(alarm);
+            catch_panic(|| drop(waker));
         }
     }
 }

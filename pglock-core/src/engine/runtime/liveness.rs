@@ -1,4 +1,4 @@
-//! Whether a session lives, as its guards see it.
+//! Whether a session lives, as the guards of its locks see it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,24 +7,24 @@ use std::sync::{OnceLock, PoisonError};
 use std::task::Waker;
 
 use super::sync::{AtomicU64, Mutex, MutexGuard};
-use super::thread::guarded;
+use super::thread::catch_panic;
 use crate::engine::machine::event::Moment;
 use crate::error::Error;
 
-/// Ends once, and says why to everybody who asks, then and later.
+/// Shared by the session and its guards. It ends once, and keeps the reason.
 #[derive(Default)]
-pub(crate) struct Life {
-    /// Set under the lock of `watchers`, together with taking them: whoever watched before the end
-    /// hears of it, whoever stopped watching before it does not.
+pub(crate) struct Liveness {
+    /// Set under the mutex of `watchers`, in one step with taking them: whoever watches before the
+    /// end is called, whoever has stopped watching is not.
     end: OnceLock<Error>,
     pid: OnceLock<i32>,
-    /// Until when guards may believe in their locks without asking the machine, in nanoseconds of
-    /// the engine's clock.
-    confirmed: AtomicU64,
+    /// How long guards may believe in their locks without asking the machine, in nanoseconds of the
+    /// engine's clock.
+    leased_until: AtomicU64,
     watchers: Mutex<Watchers>,
 }
 
-/// A function that a guard wants to be called when its lock is lost.
+/// A function to call when a lock is lost.
 pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
@@ -34,48 +34,48 @@ struct Watchers {
     wakers: BTreeMap<WatcherId, Waker>,
 }
 
-/// Somebody who wants to hear of the end of the session.
+/// One guard, or one future, that watches for the end of the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct WatcherId(u64);
 
-/// What is to be done about an end, once no lock of the engine is held.
+/// What to call when a session has ended, once no mutex is held.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Aftermath {
+pub(crate) struct Callbacks {
     pub(crate) functions: Vec<OnLoss>,
     pub(crate) wakers: Vec<Waker>,
 }
 
-impl Life {
+impl Liveness {
     pub(crate) fn set_pid(&self, pid: i32) {
         // A session is opened once.
         let _ = self.pid.set(pid);
     }
 
-    /// Backend pid at the server, once connected.
+    /// The backend pid, once the session is open.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.pid.get().copied()
     }
 
-    pub(crate) fn confirm(&self, until: Moment) {
-        // Beyond 584 years.
+    pub(crate) fn renew(&self, until: Moment) {
+        // Saturates after 584 years.
         let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        self.confirmed.fetch_max(until, Ordering::Relaxed);
+        self.leased_until.fetch_max(until, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_confirmed(&self, now: Moment) -> bool {
-        now.as_nanos() < self.confirmed.load(Ordering::Relaxed).into()
+    pub(crate) fn is_leased(&self, now: Moment) -> bool {
+        now.as_nanos() < self.leased_until.load(Ordering::Relaxed).into()
     }
 
-    /// Ends the life; a second end does nothing.
-    pub(crate) fn end(&self, error: Error) -> Aftermath {
+    /// Ends it; a second end does nothing.
+    pub(crate) fn end(&self, error: Error) -> Callbacks {
         let mut watchers = self.lock();
         if self.end.set(error).is_err() {
-            return Aftermath::default();
+            return Callbacks::default();
         }
         let functions = std::mem::take(&mut watchers.functions).into_values().collect();
         let wakers = std::mem::take(&mut watchers.wakers).into_values().collect();
-        Aftermath { functions, wakers }
+        Callbacks { functions, wakers }
     }
 
     pub(crate) fn new_watcher(&self) -> WatcherId {
@@ -84,8 +84,8 @@ impl Life {
         WatcherId(watchers.next)
     }
 
-    /// Keeps the function until the session ends. Hands it back if the session has ended.
-    pub(crate) fn watch(&self, id: WatcherId, on_loss: OnLoss) -> Option<OnLoss> {
+    /// Keeps the function until the session ends, or returns it if the session has ended.
+    pub(crate) fn call_at_end(&self, id: WatcherId, on_loss: OnLoss) -> Option<OnLoss> {
         let mut watchers = self.lock();
         if self.has_ended() {
             return Some(on_loss);
@@ -103,9 +103,9 @@ impl Life {
             return true;
         }
         let former = watchers.wakers.insert(id, waker);
-        // Foreign code: it must find the lock free.
+        // Dropped outside the mutex: a waker is foreign code.
         drop(watchers);
-        guarded(|| drop(former));
+        catch_panic(|| drop(former));
         false
     }
 
@@ -117,18 +117,18 @@ impl Life {
         }
         let waker = watchers.wakers.remove(&id);
         drop(watchers);
-        // What the application put into them may panic as it is dropped.
+        // Dropping what the application put into them may panic.
         functions.into_iter().for_each(|function| {
-            guarded(|| drop(function));
+            catch_panic(|| drop(function));
         });
-        guarded(|| drop(waker));
+        catch_panic(|| drop(waker));
     }
 
     fn lock(&self) -> MutexGuard<'_, Watchers> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why it has ended.
+    /// Why the session has ended.
     pub(crate) fn reason(&self) -> Option<&Error> {
         self.end.get()
     }
@@ -138,9 +138,9 @@ impl Life {
     }
 }
 
-impl fmt::Debug for Life {
+impl fmt::Debug for Liveness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Life")
+        f.debug_struct("Liveness")
             .field("pid", &self.pid())
             .field("has_ended", &self.has_ended())
             .finish()

@@ -1,13 +1,12 @@
-//! What the manager is doing, for those who collect metrics by the crate `metrics`.
+//! Publishes the statistics of a lock manager through the crate `metrics`.
 
 use metrics::{counter, gauge};
 
 use crate::engine::machine::stats::Stats;
 
-/// Counters and gauges by the names in the documentation of the crate. Published at least once per
-/// heartbeat.
+/// The documentation of the crate lists the names. Call this at least once per heartbeat.
 pub(crate) fn publish(stats: &Stats, application_name: &str) {
-    // What the connection calls itself is not known here.
+    // The name that the connection brings is not known.
     let name = if application_name.is_empty() { "pglock" } else { application_name };
     let name = || name.to_owned();
     counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);

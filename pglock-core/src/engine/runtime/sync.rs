@@ -1,5 +1,4 @@
-//! What threads meet at: the standard library's, or loom's, which tries every order in which they
-//! may come.
+//! What threads share: the standard library's types, or loom's, which try every order of threads.
 
 #[cfg(not(all(test, pglock_loom)))]
 pub(super) use std::sync::{

@@ -16,8 +16,8 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use super::Shared;
-use super::liveness::Life;
+use super::liveness::Liveness;
+use super::{Shared, log};
 use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
 use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Event, Job, Refusal, Server, SessionId};
@@ -60,23 +60,22 @@ pub(crate) fn start_manager<D: Driver>(
             for id in chores.open {
                 start_session(&shared, &driver, &settings, id);
             }
-            if chores.finished {
+            if chores.is_finished {
                 return;
             }
             #[cfg(feature = "metrics")]
-            super::thread::guarded(|| {
+            super::thread::catch_panic(|| {
                 super::metrics::publish(&shared.stats(), &settings.application_name)
             });
-            shared.called(chores.alarm).await;
+            shared.manager_called(chores.alarm).await;
         }
     };
     spawn(runtime.as_ref().unwrap_or(thread), manage);
 }
 
-/// Keeps time for a manager whose own runtime may be blocked, so that guards stop believing and
-/// callers time out.
+/// Keeps time while the runtime of the manager is blocked, so that leases end and callers time out.
 async fn keep_time(shared: Arc<Shared>) {
-    while let Some(alarm) = shared.keep() {
+    while let Some(alarm) = shared.keeper_tick() {
         shared.keeper_called(alarm).await;
     }
 }
@@ -84,7 +83,7 @@ async fn keep_time(shared: Arc<Shared>) {
 /// Spawns a task that logs to where its creator does.
 fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let log = tracing::dispatcher::get_default(Dispatch::clone);
-    // Whoever logs nowhere now may set a global default later.
+    // An application without a subscriber may set a global one later.
     match log.is::<NoSubscriber>() {
         true => runtime.spawn(task),
         false => runtime.spawn(task.with_subscriber(log)),
@@ -97,7 +96,7 @@ fn start_session<D: Driver>(
     settings: &Arc<Settings>,
     id: SessionId,
 ) {
-    let (life, kick) = shared.session_starts(id);
+    let (liveness, kick) = shared.session_starts(id);
     let gone = OnDrop(Some({
         let shared = shared.clone();
         move || shared.session_gone(id, stopped(id))
@@ -106,7 +105,7 @@ fn start_session<D: Driver>(
         shared: shared.clone(),
         settings: settings.clone(),
         id,
-        life,
+        liveness,
         kick,
         nonce: opening::nonce(id),
     };
@@ -118,9 +117,9 @@ fn start_session<D: Driver>(
             match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx))) {
                 Ok(event) => event,
                 Err(panic) => {
-                    // To drop it might panic, too.
+                    // Dropping it might panic, too.
                     std::mem::forget(panic);
-                    Poll::Ready(panicked(id, &task.life))
+                    Poll::Ready(panicked(id, &task.liveness))
                 }
             }
         })
@@ -131,23 +130,23 @@ fn start_session<D: Driver>(
     shared.session_spawned(id, spawned.abort_handle());
 }
 
-/// What to tell the machine of a session whose task did not run to its end, because its runtime has
-/// ended. That is no outage: nobody could connect.
+/// The event for a session whose task was dropped because its runtime has ended. This is no outage
+/// of the server.
 fn stopped(session: SessionId) -> Event {
     let error = Error::new(ErrorKind::NoRuntime, "the session's task was stopped");
     Event::Ended { session, error }
 }
 
-/// What to tell the machine of a session whose driver has panicked.
-fn panicked(session: SessionId, life: &Life) -> Event {
+/// The event for a session whose driver has panicked.
+fn panicked(session: SessionId, liveness: &Liveness) -> Event {
     let error = Error::new(
         ErrorKind::Driver,
-        "the driver panicked, with a message on standard error: a runtime that is named when building the \
-         lock manager needs timers and I/O (enable_all), and a set-up hook of connections must not panic",
+        "the driver panicked, see its message on standard error: a runtime that is named for the lock manager \
+         needs timers and I/O (enable_all), and a set-up hook of connections must not panic",
     );
-    match life.pid() {
+    match liveness.pid() {
         Some(_) => Event::Ended { session, error },
-        // It would do so again.
+        // The driver would panic again.
         None => Event::OpenFailed { session, error, permanent: true },
     }
 }
@@ -156,39 +155,26 @@ struct SessionTask {
     shared: Arc<Shared>,
     settings: Arc<Settings>,
     id: SessionId,
-    life: Arc<Life>,
+    liveness: Arc<Liveness>,
     kick: Arc<Notify>,
     nonce: Arc<str>,
 }
 
 impl SessionTask {
-    /// Runs the session to its end and returns what to tell the machine.
+    /// Runs the session to its end, and returns that event.
     async fn run<D: Driver>(&self, driver: &D) -> Event {
         let session = self.id;
         match self.open(driver).await {
             Ok((connection, server)) => {
                 let pid = server.pid;
-                self.life.set_pid(pid);
-                tracing::debug!(pid, "lock session opened");
-                if server.has_lease == Some(false) {
-                    tracing::warn!(
-                        pid,
-                        version = server.version,
-                        "the server has no lease: it keeps the locks of a client that is stopped or cut off (PostgreSQL 14 and later have one)"
-                    );
-                }
-                if !server.can_cancel {
-                    tracing::warn!(
-                        pid,
-                        "the role may not cancel the statements of its own sessions, as after SET ROLE: busy locks are polled instead of waited for in the server's queue"
-                    );
-                }
+                self.liveness.set_pid(pid);
+                log::session_opened(&server);
                 let error = self.serve(connection, server).await;
-                tracing::debug!(pid, %error, "lock session ended");
+                log::session_ended(pid, &error);
                 Event::Ended { session, error }
             }
             Err(error) => {
-                tracing::debug!(%error, "lock session could not be opened");
+                log::session_not_opened(&error);
                 let permanent = matches!(
                     error.kind(),
                     ErrorKind::InvalidOptions
@@ -204,7 +190,7 @@ impl SessionTask {
         let session = self.id;
         self.shared.step(Event::Opened { session, server });
         loop {
-            let answer = match self.shared.turn(session) {
+            let answer = match self.shared.next_job(session) {
                 Job::Run(operations) => {
                     let request = Request::operations(self.nonce.clone(), operations.into_iter());
                     let answer = connection.run(&request).await;
@@ -242,9 +228,9 @@ impl SessionTask {
                 }
                 Err(error) => return error.into(),
             });
-            // They may want something at once, and the more a statement carries, the less each
-            // operation costs. For one it does not pay: to requeue wakes another worker of the
-            // runtime.
+            // These callers may ask for something at once, and the more operations a statement
+            // carries, the less each costs. For a single caller this does not pay, because to
+            // requeue wakes another worker of the runtime.
             if woken > 1 {
                 requeue().await;
             }
@@ -257,8 +243,8 @@ async fn farewell(session: impl Session, limit: Duration) {
     let _ = tokio::time::timeout(limit, session.close()).await;
 }
 
-/// Lets the tasks run that are ready now, without the look at the clock and the sockets that
-/// yielding to the runtime costs.
+/// Lets the tasks run that are ready now. Yielding to the runtime would also check the clock and
+/// the sockets, which costs more.
 async fn requeue() {
     let mut requeued = false;
     poll_fn(|cx| {

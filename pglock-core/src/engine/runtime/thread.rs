@@ -1,4 +1,4 @@
-//! The thread that runs the engines of this process, except those that a user put on a runtime.
+//! The thread that runs all engines of this process, except those for which a user names a runtime.
 
 use std::future::pending;
 use std::io;
@@ -8,9 +8,10 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
+use super::log;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The runtime of the engine thread; starts the thread when first needed. It lasts as long as the
+/// The runtime of the engine thread, which starts when it is first needed and lasts as long as the
 /// process.
 pub(crate) fn runtime() -> Result<&'static Handle> {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
@@ -32,7 +33,7 @@ pub(crate) fn runtime() -> Result<&'static Handle> {
     Ok(RUNTIME.get_or_init(|| handle))
 }
 
-/// The runtime is made on its own thread: where there is none, nothing is left to drop, which a
+/// The new thread makes the runtime. If there is no thread, no runtime is left to drop, which a
 /// caller inside another runtime could not do.
 fn start() -> io::Result<Handle> {
     let (give, started) = mpsc::channel();
@@ -40,7 +41,7 @@ fn start() -> io::Result<Handle> {
         let mut builder = Builder::new_current_thread();
         match builder.enable_all().thread_name("pglock-blocking").build() {
             Ok(runtime) => {
-                // The caller waits for it.
+                // The caller waits for this.
                 let _ = give.send(Ok(runtime.handle().clone()));
                 runtime.block_on(pending::<()>());
             }
@@ -53,43 +54,42 @@ fn start() -> io::Result<Handle> {
 }
 
 /// Calls functions of the application one after the other, on a thread where they may block or
-/// panic without holding up any engine.
+/// panic without delaying any engine.
 pub(crate) fn call_aside(functions: Vec<Box<dyn FnOnce() + Send>>) {
     if functions.is_empty() {
         return;
     }
-    // Taken by whoever calls them.
+    // Whoever calls them takes them.
     let functions = Arc::new(Mutex::new(functions));
     let call = move || {
         let functions =
             std::mem::take(&mut *functions.lock().unwrap_or_else(PoisonError::into_inner));
-        functions.into_iter().for_each(call_guarded);
+        functions.into_iter().for_each(call_function);
     };
     // Where every order of threads is tried, there are no others than those.
     let runtime = if cfg!(pglock_loom) { None } else { runtime().ok() };
     let is_spawned = runtime.is_some_and(|runtime| {
         let call = call.clone();
         // tokio panics where the system refuses the thread.
-        guarded(|| drop(runtime.spawn_blocking(call)))
+        catch_panic(|| drop(runtime.spawn_blocking(call)))
     });
     if !is_spawned {
         call();
     }
 }
 
-fn call_guarded(function: Box<dyn FnOnce() + Send>) {
-    if !guarded(function) {
-        tracing::error!("a function given to on_loss panicked");
+fn call_function(function: Box<dyn FnOnce() + Send>) {
+    if !catch_panic(function) {
+        log::function_panicked();
     }
 }
 
-/// Runs code of strangers, such as a waker, and keeps its panic from the engine. False if it
-/// panicked.
-pub(crate) fn guarded(act: impl FnOnce()) -> bool {
+/// Runs foreign code, such as a waker, and keeps its panic from the engine. False if it panicked.
+pub(crate) fn catch_panic(act: impl FnOnce()) -> bool {
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(()) => true,
         Err(panic) => {
-            // To drop it might panic, too.
+            // Dropping it might panic, too.
             std::mem::forget(panic);
             false
         }

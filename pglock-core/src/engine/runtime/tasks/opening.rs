@@ -1,4 +1,4 @@
-//! How a session is opened, and what is made sure of then.
+//! Opens a session, and checks that locks work in it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{SessionTask, Settings, farewell};
 use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
 use crate::engine::machine::event::{Server, SessionId};
+use crate::engine::runtime::log;
 use crate::error::{Error, ErrorKind};
 
-/// How long another session is waited for, where a pooler or a pool may have none to give; and its
-/// farewell.
+/// How long to wait for a second session, which a pooler or a pool may not have, and for its close.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl SessionTask {
@@ -20,8 +20,8 @@ impl SessionTask {
             if self.shared.is_lone()
                 && let Err(error) = self.probe(driver).await
             {
-                // Opened once more, it takes its settings back. The pooler may do that elsewhere,
-                // or refuse.
+                // Asked to open a second time, the server session takes its settings back, unless
+                // the pooler runs this in another one, or refuses.
                 let _ = connection.ask(&self.opening(self.nonce.clone())).await;
                 connection.close().await;
                 return Err(error);
@@ -34,7 +34,7 @@ impl SessionTask {
                 true => Error::clock_paused(),
                 false => Error::new(
                     ErrorKind::Connection,
-                    "the server did not answer within the time allowed for connecting",
+                    "the server did not answer within the time allowed for connecting: the network or the server is down or overloaded",
                 ),
             })
         })
@@ -65,9 +65,9 @@ impl SessionTask {
 
     /// Whether another connection is another session.
     ///
-    /// On a transaction pooler that nobody else uses, all statements of a connection run in one
-    /// server session, and nothing is amiss until somebody comes. So somebody comes. Two sessions
-    /// of a manager do that for each other.
+    /// On a transaction pooler without other clients, all statements of a connection run in one
+    /// server session, and the problem shows only when a second client connects. So a second one
+    /// connects. From then on, the sessions of a manager show it to each other.
     async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
         let other = self.connect(driver, nonce(self.id));
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {
@@ -76,20 +76,20 @@ impl SessionTask {
                 Ok(())
             }
             Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),
-            // There may be no room for another session. That says nothing about this one.
+            // There may be no room for a second session. That says nothing about the first.
             Ok(Err(error)) => {
-                tracing::debug!(%error, "no other session to compare with");
+                log::no_other_session(Some(&error));
                 Ok(())
             }
             Err(_) => {
-                tracing::debug!("no other session to compare with in time");
+                log::no_other_session(None);
                 Ok(())
             }
         }
     }
 }
 
-/// Whether locks mean anything in this session, and what there is to know of its server.
+/// Reads the facts about the server, or says why locks exclude nobody in this session.
 fn check(facts: &[Row]) -> Result<Server, Error> {
     let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
     if Fact::InRecovery.find(facts) != Some(0) {
@@ -109,7 +109,9 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
         );
     }
     let Some(pid) = Fact::Pid.find(facts).and_then(|pid| i32::try_from(pid).ok()) else {
-        return unsupported("the server does not tell its backend pid");
+        return unsupported(
+            "the server does not report its backend pid: use PostgreSQL, or an engine that does",
+        );
     };
     let fact = |fact: Fact| fact.find(facts).unwrap_or_default();
     Ok(Server {
@@ -123,8 +125,8 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
     })
 }
 
-/// Tells this session from all others. It need not be secret.
+/// Distinguishes this session from all others. It need not be secret.
 pub(super) fn nonce(id: SessionId) -> Arc<str> {
-    // Seeded by the system, so that the hash is as good as random.
+    // The system seeds the hash, which makes it as good as random.
     format!("{:016x}", RandomState::new().hash_one(id)).into()
 }

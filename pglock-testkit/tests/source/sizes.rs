@@ -14,11 +14,8 @@ const FUNCTION: usize = 60;
 const LONG_FILES: &[&str] = &[
     "pglock-core/src/engine/machine.rs",
     "pglock-core/src/engine/machine/tests/model/world.rs",
-    "pglock-core/src/engine/runtime.rs",
-    "pglock-core/src/key.rs",
     "pglock-core/src/locks.rs",
     "pglock-core/src/rwlock.rs",
-    "pglock-core/src/sql.rs",
     "pglock-testkit/src/conformance/cases.rs",
     "pglock-testkit/src/faults/namespace.rs",
     "pglock-testkit/src/faulty.rs",

@@ -14,7 +14,6 @@ const FUNCTION: usize = 60;
 const LONG_FILES: &[&str] = &[
     "pglock-core/src/engine/machine.rs",
     "pglock-core/src/engine/machine/tests/model/world.rs",
-    "pglock-core/src/locks.rs",
     "pglock-core/src/rwlock.rs",
     "pglock-testkit/src/conformance/cases.rs",
     "pglock-testkit/src/faults/namespace.rs",
@@ -41,15 +40,10 @@ const WITHOUT_SENTENCE: &[&str] = &[
     "pglock-core/src/engine/machine/key/queue.rs",
     "pglock-core/src/engine/machine/stats.rs",
     "pglock-core/src/guard.rs",
-    "pglock-core/src/locks.rs",
     "pglock-core/src/rwlock.rs",
-    "pglock-diesel/src/driver.rs",
     "pglock-diesel/src/error.rs",
-    "pglock-diesel/src/locks.rs",
     "pglock-diesel/src/session.rs",
-    "pglock-sqlx/src/driver.rs",
     "pglock-sqlx/src/error.rs",
-    "pglock-sqlx/src/locks.rs",
     "pglock-sqlx/src/session.rs",
     "pglock-testkit/src/conformance/latencies.rs",
     "pglock-testkit/src/conformance/macros.rs",
@@ -139,7 +133,8 @@ fn begins_with_sentence(text: &str) -> bool {
         return true;
     }
     let lines = text.lines().map_while(|line| line.strip_prefix("//! "));
-    lines.last().is_some_and(|line| line.ends_with(['.', ':']))
+    let paragraph = lines.collect::<Vec<_>>().join(" ");
+    paragraph.contains(". ") || paragraph.ends_with(['.', ':'])
 }
 
 #[test]

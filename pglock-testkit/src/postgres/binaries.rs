@@ -70,7 +70,7 @@ fn major(folder: &OsStr, prefix: &str) -> Option<u32> {
 
 /// Follows links, such as `/usr/local/bin/initdb`: `initdb` looks for `postgres` and its files next
 /// to itself.
-fn with_binaries(folder: &Path) -> Option<PathBuf> {
+pub(super) fn with_binaries(folder: &Path) -> Option<PathBuf> {
     let initdb = fs::canonicalize(folder.join("initdb")).ok()?;
     let folder = initdb.parent()?;
     folder.join("postgres").is_file().then(|| folder.to_owned())

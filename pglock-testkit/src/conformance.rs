@@ -71,10 +71,12 @@ mod driver;
 mod fixture;
 mod latencies;
 mod macros;
+mod postgres;
 mod process;
 
 pub use self::driver::{AnyDriver, AnySession};
-pub use self::fixture::{Fixture, Manager, Options, PostgresFixture, Power};
+pub use self::fixture::{Fixture, Manager, Options, Power};
+pub use self::postgres::PostgresFixture;
 pub use self::process::Process;
 
 /// What a case works with: a fixture, and the steps that cases have in common.

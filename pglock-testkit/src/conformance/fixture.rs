@@ -1,24 +1,20 @@
 //! What a backend shows to be tested.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::marker::PhantomData;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
-    DistributedRwLock, Error, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
+    DistributedRwLock, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
     WaitStrategy,
 };
 use tokio::runtime::Handle;
 
 use super::driver::AnyDriver;
 use crate::faulty::{Faults, Faulty};
-use crate::postgres::{TestDatabase, TestServer};
-use crate::witness::{PostgresWitness, Witness};
+use crate::witness::Witness;
 
 /// A lock space under test, and how to make lock managers on it.
 #[async_trait]
@@ -240,70 +236,5 @@ impl Manager for Locks {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
-    }
-}
-
-/// The fixture of every adapter for PostgreSQL: a database of its own on the
-/// [shared test server](TestServer::shared), seen by a [`PostgresWitness`]. Lacks no power.
-pub struct PostgresFixture<D> {
-    url: String,
-    witness: PostgresWitness,
-    /// `None` if the database is another process's.
-    _database: Option<TestDatabase>,
-    driver: PhantomData<fn() -> D>,
-}
-
-impl<D> PostgresFixture<D> {
-    async fn new(url: String, database: Option<TestDatabase>) -> Self {
-        let witness = PostgresWitness::connect(&url).await.unwrap();
-        Self { url, witness, _database: database, driver: PhantomData }
-    }
-}
-
-#[async_trait]
-impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
-    async fn available() -> std::result::Result<(), Box<dyn StdError + Send + Sync>> {
-        Ok(TestServer::shared().await.map(drop)?)
-    }
-
-    async fn start() -> Self {
-        let server = TestServer::shared().await.unwrap();
-        let database = server.database().await.unwrap();
-        Self::new(database.url().to_owned(), Some(database)).await
-    }
-
-    fn manager(&self, options: &Options) -> Arc<dyn Manager> {
-        self.manager_at(&self.url, options).unwrap()
-    }
-
-    fn witness(&self) -> &dyn Witness {
-        &self.witness
-    }
-
-    async fn has_lease(&self) -> bool {
-        self.witness.major_version().await.unwrap() >= 14
-    }
-
-    fn address(&self) -> String {
-        self.url.clone()
-    }
-
-    async fn join(address: &str) -> Self {
-        Self::new(address.to_owned(), None).await
-    }
-
-    fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
-        Ok(options.build(url.parse::<D>()?))
-    }
-
-    fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
-        Ok(Box::new(url.parse::<D>()?))
-    }
-}
-
-/// Does not show the URL, which may have a password.
-impl<D> fmt::Debug for PostgresFixture<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresFixture").finish_non_exhaustive()
     }
 }

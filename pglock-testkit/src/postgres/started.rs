@@ -240,7 +240,7 @@ fn find_binaries(home: &Home) -> Result<PathBuf, TestServerError> {
     #[cfg(feature = "download")]
     let found = super::download::binaries(home.account.is_some());
     #[cfg(not(feature = "download"))]
-    let found = Err(TestServerError::NoPostgres { source: None });
+    let (_, found) = (home, Err(TestServerError::NoPostgres { source: None }));
     found.inspect_err(|_| MISSING.store(true, Ordering::Relaxed))
 }
 

@@ -75,7 +75,7 @@ struct Failures(Vec<(Source, Reason)>);
 
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no download:")?;
+        f.write_str("There was no download because of these reasons:")?;
         for (source, reason) in &self.0 {
             write!(f, "\n  {}: {}", source.name(), line(reason.as_ref()))?;
         }

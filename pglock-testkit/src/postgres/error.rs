@@ -93,7 +93,11 @@ impl TestServerError {
 
 impl fmt::Debug for TestServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_with_causes(self, f)
+        match self {
+            // One line for each source of downloads.
+            Self::NoPostgres { source: Some(source) } => write!(f, "{self}\n{source}"),
+            _ => write_with_causes(self, f),
+        }
     }
 }
 
@@ -188,6 +192,6 @@ mod tests {
     fn reasons_follow_the_ways_out() {
         let source = Some("npm: offline".into());
         let error = TestServerError::NoPostgres { source };
-        assert_eq!(format!("{error:?}"), format!("{error}: npm: offline"));
+        assert_eq!(format!("{error:?}"), format!("{error}\nnpm: offline"));
     }
 }

@@ -54,7 +54,8 @@ fn words(log: &mut File) -> io::Result<String> {
 }
 
 fn tells_of_error(line: &str) -> bool {
-    line.starts_with("E: ") || line.to_ascii_lowercase().contains("error")
+    let line = line.to_ascii_lowercase();
+    line.starts_with("e: ") || line.contains("error") && !line.starts_with("warning")
 }
 
 /// Takes out of the URLs in a text what may be secret: user, password and query.

@@ -29,7 +29,7 @@ impl Progress {
         let (end, ended) = mpsc::channel();
         let teller = thread::spawn(move || {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                say(format_args!("still at it after {} s", start.elapsed().as_secs()));
+                say(format_args!("still fetching after {} s", start.elapsed().as_secs()));
             }
         });
         Self { end: Some(end), teller: Some(teller) }

@@ -134,6 +134,21 @@ fn only_the_pinned_file_is_accepted() {
     assert!(error.starts_with("wrong checksum: ") && error.contains(PIN.sha256), "{error}");
 }
 
+/// With the proxy and the certificate of `scripts/archive-server`, whose archive is not the pinned
+/// one.
+#[test]
+#[ignore = "needs the server that scripts/fresh-machine starts"]
+fn release_is_fetched_checked_and_kept() {
+    let sum: &str = std::env::var("PGLOCK_TEST_ARCHIVE_SHA256").unwrap().leak();
+    let cache = Cache::open(std::env::var("HOME").unwrap() == "/root").unwrap();
+    let pin = &Platform::current().unwrap().releases;
+    let refused = releases::fetch(&cache, pin).unwrap_err().to_string();
+    assert!(refused.starts_with("wrong checksum"), "{refused}");
+    assert!(cache.find(Platform::current().unwrap()).is_none());
+    let found = releases::fetch(&cache, &Pin { sha256: sum, ..pin.clone() }).unwrap();
+    assert_eq!(cache.find(Platform::current().unwrap()).unwrap(), found);
+}
+
 #[test]
 fn pins_are_checksums_and_all_different() {
     let mut sums: Vec<&str> = pins::all()

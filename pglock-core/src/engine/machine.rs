@@ -14,6 +14,7 @@ mod rotation;
 mod session;
 mod sessions;
 pub(super) mod stats;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use self::key::queue::Waiter;
 use self::key::{Context, Entry, Request};
 pub(crate) use self::obstacle::Obstacle;
 use self::sessions::{Alarm, Claims, Phase, Sessions};
+use self::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -66,34 +68,35 @@ impl State {
     }
 
     /// The one transition function: no I/O, no clock, the same effects for the same history.
-    pub(crate) fn step(&mut self, event: Event, now: Moment, fx: &mut Effects) {
+    pub(crate) fn step(&mut self, event: Event, now: Moment, effects: &mut Effects) {
+        let step = &mut Step::new(now, effects);
         // What has run out by now must not be given to anybody.
-        self.tick(now, fx);
+        self.tick(step);
         match event {
             Event::Acquire { waiter, key, mode, patience } => {
-                self.acquire(waiter, key, mode, patience, now, fx);
+                self.acquire(waiter, key, mode, patience, step);
             }
-            Event::Abandon { waiter, key } => self.abandon(waiter, key, now, fx),
-            Event::Release { key, hold, confirm } => self.release(key, hold, confirm, now, fx),
-            Event::Look { waiter, key } => self.look(waiter, key, now, fx),
-            Event::Check { waiter } => self.check(waiter, now, fx),
+            Event::Abandon { waiter, key } => self.abandon(waiter, key, step),
+            Event::Release { key, hold, confirm } => self.release(key, hold, confirm, step),
+            Event::Look { waiter, key } => self.look(waiter, key, step),
+            Event::Check { waiter } => self.check(waiter, step),
             Event::LookAway { waiter } => self.look_away(waiter),
-            Event::Seen { session, locks } => self.seen(session, &locks, now, fx),
-            Event::Opened { session, server } => self.opened(session, server, now, fx),
+            Event::Seen { session, locks } => self.seen(session, &locks, step),
+            Event::Opened { session, server } => self.opened(session, server, step),
             Event::OpenFailed { session, error, permanent } => {
-                self.open_failed(session, &error, permanent, now, fx);
+                self.open_failed(session, &error, permanent, step);
             }
-            Event::Answered { session, answer } => self.answered(session, &answer, now, fx),
-            Event::Found { session, holdings } => self.found(session, holdings, now, fx),
-            Event::Refused { session, refusal } => self.refused(session, refusal, now, fx),
-            Event::Ended { session, error } => self.ended(session, &error, now, fx),
+            Event::Answered { session, answer } => self.answered(session, &answer, step),
+            Event::Found { session, holdings } => self.found(session, holdings, step),
+            Event::Refused { session, refusal } => self.refused(session, refusal, step),
+            Event::Ended { session, error } => self.ended(session, &error, step),
             Event::Tick => {}
-            Event::Close { why } => self.close(why, now, fx),
+            Event::Close { why } => self.close(why, step),
         }
         while let Some(key) = self.sessions.next_parked() {
-            self.with(key, now, fx, |entry, cx| entry.unpark(cx));
+            self.with(key, step, |entry, cx| entry.unpark(cx));
         }
-        self.give_slots(now, fx);
+        self.give_slots(step);
     }
 
     /// What a step needs to know to name the cause of a silence: by how much the runtime is late to
@@ -117,13 +120,13 @@ impl State {
     fn with(
         &mut self,
         key: LockKey,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
         act: impl FnOnce(&mut Entry, &mut Context<'_>),
     ) {
         if let hash_map::Entry::Occupied(entry) = self.entries.entry(key) {
             let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-            change(entry, &mut Context { key, now, sessions, holds, fx }, &mut self.spare, act);
+            let cx = &mut Context { key, sessions, holds, step: step.part() };
+            change(entry, cx, &mut self.spare, act);
         }
     }
 
@@ -133,14 +136,13 @@ impl State {
         key: LockKey,
         mode: Mode,
         patience: Patience,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         if let Some(why) = &self.closed {
-            return fx.fail(waiter, key, why);
+            return step.fail(waiter, key, why);
         }
         if self.sessions.queued >= self.sessions.limits.queue {
-            return fx.fail(waiter, key, &Error::queue_full());
+            return step.fail(waiter, key, &Error::queue_full());
         }
         self.arrivals += 1;
         let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
@@ -151,7 +153,7 @@ impl State {
             }
         };
         let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-        let cx = &mut Context { key, now, sessions, holds, fx };
+        let cx = &mut Context { key, sessions, holds, step: step.part() };
         change(entry, cx, &mut self.spare, |entry, cx| {
             // To wait behind others changes nothing for anybody.
             if entry.queue.push_back(waiter) || patience == Patience::Try {
@@ -160,9 +162,9 @@ impl State {
         });
     }
 
-    fn abandon(&mut self, waiter: WaiterId, key: LockKey, now: Moment, fx: &mut Effects) {
+    fn abandon(&mut self, waiter: WaiterId, key: LockKey, step: &mut Step<'_>) {
         let mut found = false;
-        self.with(key, now, fx, |entry, cx| {
+        self.with(key, step, |entry, cx| {
             if entry.queue.remove(waiter).is_some() {
                 found = true;
                 return entry.settle(cx);
@@ -182,8 +184,7 @@ impl State {
         key: LockKey,
         id: HoldId,
         confirm: Option<WaiterId>,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         if let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key)
             && let Some(hold) = entry.get_mut().hold_mut(id).filter(|hold| hold.guards > 0)
@@ -192,19 +193,19 @@ impl State {
             if hold.guards == 0 {
                 hold.confirm = confirm;
                 let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-                let cx = &mut Context { key, now, sessions, holds, fx };
+                let cx = &mut Context { key, sessions, holds, step: step.part() };
                 change(entry, cx, &mut self.spare, Entry::settle);
             } else if let Some(confirm) = confirm {
-                self.sessions.confirm_release(hold.session, confirm, key, fx);
+                self.sessions.confirm_release(hold.session, confirm, key, step);
             }
         } else if let Some(confirm) = confirm {
             let error = self.closed.clone().unwrap_or_else(Error::lost);
-            fx.fail(confirm, key, &error);
+            step.fail(confirm, key, &error);
         }
     }
 
     /// Gives free waiting sessions to the keys that want one, and plans more for the rest.
-    fn give_slots(&mut self, now: Moment, fx: &mut Effects) {
+    fn give_slots(&mut self, step: &mut Step<'_>) {
         if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
@@ -215,50 +216,50 @@ impl State {
         };
         while let Some(session) = self.sessions.free_waiting()
             && let Some((place, key)) =
-                self.sessions.next_in_line(session, now, |key| wants(&self.entries, key))
+                self.sessions.next_in_line(session, step.now, |key| wants(&self.entries, key))
         {
             self.sessions.leave_line(place);
-            self.with(key, now, fx, |entry, cx| entry.take_slot(session, cx));
+            self.with(key, step, |entry, cx| entry.take_slot(session, cx));
         }
-        self.sessions.grow_waiting(now, fx);
+        self.sessions.grow_waiting(step);
     }
 
-    fn tick(&mut self, now: Moment, fx: &mut Effects) {
-        while let Some((at, alarm)) = self.sessions.due_alarm(now) {
+    fn tick(&mut self, step: &mut Step<'_>) {
+        while let Some((at, alarm)) = self.sessions.due_alarm(step.now) {
             match alarm {
-                Alarm::Poll(key) => self.with(key, now, fx, |entry, cx| entry.poll(at, cx)),
-                Alarm::Share(key) => self.with(key, now, fx, |entry, cx| entry.share_at_last(cx)),
+                Alarm::Poll(key) => self.with(key, step, |entry, cx| entry.poll(at, cx)),
+                Alarm::Share(key) => self.with(key, step, |entry, cx| entry.share_at_last(cx)),
                 Alarm::GiveBack(key) => {
-                    self.with(key, now, fx, |entry, cx| entry.give_back_again(cx));
+                    self.with(key, step, |entry, cx| entry.give_back_again(cx));
                 }
-                Alarm::CancelAgain(session) => self.sessions.cancel_again(session, now, fx),
-                Alarm::Connect => self.sessions.connect_next(now, fx),
+                Alarm::CancelAgain(session) => self.sessions.cancel_again(session, step),
+                Alarm::Connect => self.sessions.connect_next(step),
                 Alarm::Lease(session) => {
-                    if self.sessions.lease_is_over(session, now, fx) {
-                        self.lease_over(session, now, fx);
+                    if self.sessions.lease_is_over(session, step) {
+                        self.lease_over(session, step);
                     }
                 }
-                Alarm::Wait(session) => self.look_for(session, now, fx),
-                Alarm::Rotate => self.rotate(at, now, fx),
-                Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, now, fx),
-                Alarm::Report => self.sessions.report(at, now),
+                Alarm::Wait(session) => self.look_for(session, step),
+                Alarm::Rotate => self.rotate(at, step),
+                Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, step),
+                Alarm::Report => self.sessions.report(at, step.now),
             }
         }
     }
 
-    fn close(&mut self, why: Error, now: Moment, fx: &mut Effects) {
+    fn close(&mut self, why: Error, step: &mut Step<'_>) {
         let why = self.closed.get_or_insert(why).clone();
         self.sessions.end_outage();
         for id in self.sessions.ids() {
             let held = self.guarded_by(id);
             if held > 0 {
-                fx.push(Effect::Lost { session: id, held, error: why.clone() });
+                step.push(Effect::Lost { session: id, held, error: why.clone() });
             }
         }
         for key in self.keys() {
-            self.with(key, now, fx, |entry, cx| {
+            self.with(key, step, |entry, cx| {
                 while let Some(waiter) = entry.queue.pop_front() {
-                    cx.fx.fail(waiter.id, key, &why);
+                    cx.step.fail(waiter.id, key, &why);
                 }
                 for hold in &mut entry.holds {
                     hold.guards = 0;
@@ -268,14 +269,14 @@ impl State {
         }
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                Self::fail_looks(session.take_looks(), &why, fx);
+                Self::fail_looks(session.take_looks(), &why, step);
             }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
-                self.ended(id, &why, now, fx);
+                self.ended(id, &why, step);
             }
         }
-        self.sessions.kick_all(fx);
+        self.sessions.kick_all(step);
     }
 
     /// In order, so that the same history has the same effects.

@@ -3,18 +3,19 @@
 use super::State;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
-use crate::engine::machine::event::{Effects, Moment, Server, SessionId};
+use crate::engine::machine::event::{Server, SessionId};
 use crate::engine::machine::sessions::{Op, Phase, Session};
+use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
 impl State {
-    pub(super) fn opened(&mut self, id: SessionId, server: Server, now: Moment, fx: &mut Effects) {
+    pub(super) fn opened(&mut self, id: SessionId, server: Server, step: &mut Step<'_>) {
         if let Some(known) = self.sessions.server {
             if server.identity == known.identity && server.timeline < known.timeline {
-                return self.open_failed(id, &Error::superseded_server(), false, now, fx);
+                return self.open_failed(id, &Error::superseded_server(), false, step);
             }
             if (server.identity, server.timeline) != (known.identity, known.timeline) {
-                self.end_sessions_of_another_server(id, now, fx);
+                self.end_sessions_of_another_server(id, step);
             }
         }
         self.sessions.note_opened(server);
@@ -25,29 +26,23 @@ impl State {
             let heartbeat = Some(session.sent);
             self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
         }
-        self.sessions.rest(id, now);
-        self.sessions.confirm(id, now, fx);
+        self.sessions.rest(id, step.now);
+        self.sessions.confirm(id, step);
         self.sessions.ask_at_once_in_outage(id);
-        self.sessions.connect_next(now, fx);
+        self.sessions.connect_next(step);
     }
 
     /// There has been a promotion, or the address leads elsewhere now: what older sessions hold
     /// excludes nobody there.
-    fn end_sessions_of_another_server(&mut self, new: SessionId, now: Moment, fx: &mut Effects) {
+    fn end_sessions_of_another_server(&mut self, new: SessionId, step: &mut Step<'_>) {
         for id in self.sessions.ids() {
             if id != new && self.sessions.get(id).is_some_and(Session::is_open) {
-                self.give_up(id, &Error::superseded_server(), now, fx);
+                self.give_up(id, &Error::superseded_server(), step);
             }
         }
     }
 
-    pub(super) fn answered(
-        &mut self,
-        id: SessionId,
-        answer: &Answer,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn answered(&mut self, id: SessionId, answer: &Answer, step: &mut Step<'_>) {
         let (lease, most) = (self.sessions.limits.lease, self.sessions.limits.batch);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -55,44 +50,44 @@ impl State {
         match &mut session.phase {
             Phase::Running(ops) => {
                 let Some(results) = answer.results(ops.len()) else {
-                    return self.ended(id, &moved(), now, fx);
+                    return self.ended(id, &moved(), step);
                 };
                 let ops = std::mem::take(ops);
                 if let [Op::Lock { .. }] = ops[..] {
                     session.cancel_since = None;
-                    if session.is_stale(lease, now) {
+                    if session.is_stale(lease, step.now) {
                         session.phase =
                             Phase::Reconcile { doubtful: ops, refusal: None, running: false };
-                        return self.sessions.renew_lease(id, now);
+                        return self.sessions.renew_lease(id, step.now);
                     }
                 }
                 session.widen(most);
-                self.sessions.note_answer(id, now, fx);
-                self.sessions.confirm(id, now, fx);
+                self.sessions.note_answer(id, step);
+                self.sessions.confirm(id, step);
                 for (op, done) in ops.into_iter().zip(results) {
-                    self.done(id, op, done, now, fx);
+                    self.done(id, op, done, step);
                 }
-                self.sessions.rest(id, now);
+                self.sessions.rest(id, step.now);
             }
             Phase::CleanUp { failed, refusal, running: true } => {
                 if answer.results(1).is_none() {
-                    return self.ended(id, &moved(), now, fx);
+                    return self.ended(id, &moved(), step);
                 }
                 let (failed, refusal) = (*failed, refusal.clone());
                 session.cancel_since = None;
-                self.sessions.note_answer(id, now, fx);
-                self.sessions.confirm(id, now, fx);
-                self.sessions.rest(id, now);
+                self.sessions.note_answer(id, step);
+                self.sessions.confirm(id, step);
+                self.sessions.rest(id, step.now);
                 if let Op::Lock { key, .. } = failed {
-                    self.with(key, now, fx, |entry, cx| entry.waited(id, Some(&refusal), cx));
+                    self.with(key, step, |entry, cx| entry.waited(id, Some(&refusal), cx));
                 }
             }
             Phase::Looking(checks) => {
                 if answer.results(1).is_none() {
-                    return self.ended(id, &moved(), now, fx);
+                    return self.ended(id, &moved(), step);
                 }
                 let checks = std::mem::take(checks);
-                self.checked(id, checks, now, fx);
+                self.checked(id, checks, step);
             }
             _ => {}
         }
@@ -102,41 +97,33 @@ impl State {
         &mut self,
         id: SessionId,
         holdings: Option<Vec<Holding>>,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         match (holdings, self.sessions.get(id).map(|session| &session.phase)) {
-            (None, _) => self.ended(id, &moved(), now, fx),
+            (None, _) => self.ended(id, &moved(), step),
             (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
-                self.sessions.note_answer(id, now, fx);
-                self.sessions.confirm(id, now, fx);
-                self.reconcile(id, holdings, now, fx);
+                self.sessions.note_answer(id, step);
+                self.sessions.confirm(id, step);
+                self.reconcile(id, holdings, step);
             }
             _ => {}
         }
     }
 
-    pub(super) fn done(
-        &mut self,
-        id: SessionId,
-        op: Op,
-        done: bool,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn done(&mut self, id: SessionId, op: Op, done: bool, step: &mut Step<'_>) {
         match op {
-            Op::Try { key, .. } => self.with(key, now, fx, |entry, cx| entry.tried(id, done, cx)),
-            Op::Probe { key } => self.with(key, now, fx, |entry, cx| entry.probed(id, done, cx)),
-            Op::Lock { key, .. } => self.with(key, now, fx, |entry, cx| entry.waited(id, None, cx)),
+            Op::Try { key, .. } => self.with(key, step, |entry, cx| entry.tried(id, done, cx)),
+            Op::Probe { key } => self.with(key, step, |entry, cx| entry.probed(id, done, cx)),
+            Op::Lock { key, .. } => self.with(key, step, |entry, cx| entry.waited(id, None, cx)),
             Op::Unlock { key, hold, .. } => {
-                self.with(key, now, fx, |entry, cx| entry.unlocked(hold, done, cx));
+                self.with(key, step, |entry, cx| entry.unlocked(hold, done, cx));
             }
-            Op::Downgrade { .. } if !done => self.doubt(id, missing(), now, fx),
+            Op::Downgrade { .. } if !done => self.doubt(id, missing(), step),
             Op::Downgrade { key, hold } => {
-                self.with(key, now, fx, |entry, cx| entry.downgraded(hold, cx));
+                self.with(key, step, |entry, cx| entry.downgraded(hold, cx));
             }
             Op::Forget { .. } | Op::Ping => {}
-            Op::Cancel { target, .. } => self.sessions.cancel_answered(target, now, fx),
+            Op::Cancel { target, .. } => self.sessions.cancel_answered(target, step),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Sessions that could not be opened or have ended.
 
 use super::State;
-use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::sessions::{Op, Phase, Role, Session};
+use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
 impl State {
@@ -11,68 +12,60 @@ impl State {
         id: SessionId,
         error: &Error,
         permanent: bool,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        Self::fail_looks(session.take_looks(), error, fx);
-        let down_for = self.sessions.down_for(now);
-        self.note_trouble(id, &session, error, now, fx);
-        self.sessions.connect_next(now, fx);
+        Self::fail_looks(session.take_looks(), error, step);
+        let down_for = self.sessions.down_for(step.now);
+        self.note_trouble(id, &session, error, step);
+        self.sessions.connect_next(step);
         // Without a session to wait in, the keys that wanted it go on trying.
         if session.role == Role::Shared {
             let sessions = &self.sessions;
             let give_up = permanent
                 || sessions.server.is_none()
                 || down_for.is_some_and(|down_for| down_for >= sessions.limits.reconnect_timeout);
-            self.fail_unserved(id, error, give_up, now, fx);
-            self.reissue_cancels(&session, now, fx);
+            self.fail_unserved(id, error, give_up, step);
+            self.reissue_cancels(&session, step);
         }
-        self.go_on(error, now, fx);
+        self.go_on(error, step);
     }
 
-    pub(super) fn ended(&mut self, id: SessionId, error: &Error, now: Moment, fx: &mut Effects) {
+    pub(super) fn ended(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
         let is_hopeless = error.kind() == ErrorKind::UnsupportedServer;
-        self.end(id, error, is_hopeless, now, fx);
+        self.end(id, error, is_hopeless, step);
     }
 
     /// `is_hopeless`: who waits is told, instead of being served by another session.
-    fn end(
-        &mut self,
-        id: SessionId,
-        error: &Error,
-        is_hopeless: bool,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    fn end(&mut self, id: SessionId, error: &Error, is_hopeless: bool, step: &mut Step<'_>) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
         let held = self.guarded_by(id);
-        fx.push(Effect::Lost { session: id, held, error: error.clone() });
-        session.confirms.fail(fx);
-        Self::fail_looks(session.take_looks(), error, fx);
+        step.push(Effect::Lost { session: id, held, error: error.clone() });
+        session.confirms.fail(step);
+        Self::fail_looks(session.take_looks(), error, step);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;
             self.sessions.counts.losses += held as u64;
         }
-        self.note_trouble(id, &session, error, now, fx);
-        self.sessions.connect_next(now, fx);
+        self.note_trouble(id, &session, error, step);
+        self.sessions.connect_next(step);
         if is_hopeless {
-            self.fail_unserved(id, error, true, now, fx);
+            self.fail_unserved(id, error, true, step);
         } else {
             for key in self.keys() {
-                self.with(key, now, fx, |entry, cx| {
-                    if entry.session_ended(id, cx.fx, key) {
+                self.with(key, step, |entry, cx| {
+                    if entry.session_ended(id, &mut cx.step, key) {
                         entry.settle(cx);
                     }
                 });
             }
         }
-        self.reissue_cancels(&session, now, fx);
-        self.go_on(error, now, fx);
+        self.reissue_cancels(&session, step);
+        self.go_on(error, step);
     }
 
     fn note_trouble(
@@ -80,23 +73,22 @@ impl State {
         id: SessionId,
         session: &Session,
         error: &Error,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         if session.has_failed() {
-            self.sessions.note_failure(now);
+            self.sessions.note_failure(step.now);
         }
         if self.closed.is_none() && !is_stop(error) {
-            self.sessions.note_trouble(id, session, error, now, fx);
+            self.sessions.note_trouble(id, session, error, step);
         }
     }
 
     /// A session has gone.
-    fn go_on(&mut self, error: &Error, now: Moment, fx: &mut Effects) {
+    fn go_on(&mut self, error: &Error, step: &mut Step<'_>) {
         if self.closed.is_some() {
-            self.sessions.kick_all(fx);
+            self.sessions.kick_all(step);
         } else if !is_stop(error) {
-            self.sessions.stay_connected(now, fx);
+            self.sessions.stay_connected(step);
         }
     }
 
@@ -107,13 +99,13 @@ impl State {
     }
 
     /// The session has not answered for as long as anybody may believe in it.
-    pub(super) fn lease_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+    pub(super) fn lease_over(&mut self, id: SessionId, step: &mut Step<'_>) {
         let why = self.why_silent();
-        self.give_up(id, &why, now, fx);
+        self.give_up(id, &why, step);
         // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and
         // ask again.
-        for id in self.sessions.long_silent(now) {
-            self.give_up(id, &why, now, fx);
+        for id in self.sessions.long_silent(step.now) {
+            self.give_up(id, &why, step);
         }
     }
 
@@ -130,40 +122,33 @@ impl State {
     }
 
     /// Ends the session whatever it is doing, without a farewell. Another one serves who waits.
-    pub(super) fn give_up(&mut self, id: SessionId, why: &Error, now: Moment, fx: &mut Effects) {
-        fx.push(Effect::Abort(id));
-        self.end(id, why, false, now, fx);
+    pub(super) fn give_up(&mut self, id: SessionId, why: &Error, step: &mut Step<'_>) {
+        step.push(Effect::Abort(id));
+        self.end(id, why, false, step);
     }
 
     /// Ends the session, which is up to do something, because nobody can tell any more what it
     /// holds.
-    pub(super) fn doubt(&mut self, id: SessionId, why: Error, now: Moment, fx: &mut Effects) {
+    pub(super) fn doubt(&mut self, id: SessionId, why: Error, step: &mut Step<'_>) {
         let error = Error::with_source(
             ErrorKind::Connection,
             "the session was closed because its state was in doubt",
             why,
         );
-        self.ended(id, &error, now, fx);
+        self.ended(id, &error, step);
     }
 
     /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also
     /// those who would wait.
-    fn fail_unserved(
-        &mut self,
-        id: SessionId,
-        error: &Error,
-        all: bool,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    fn fail_unserved(&mut self, id: SessionId, error: &Error, all: bool, step: &mut Step<'_>) {
         for key in self.keys() {
-            self.with(key, now, fx, |entry, cx| {
-                if !entry.session_ended(id, cx.fx, key) {
+            self.with(key, step, |entry, cx| {
+                if !entry.session_ended(id, &mut cx.step, key) {
                     return;
                 }
-                entry.queue.take_tries(|waiter| cx.fx.fail(waiter.id, key, error));
+                entry.queue.take_tries(|waiter| cx.step.fail(waiter.id, key, error));
                 while all && let Some(waiter) = entry.queue.pop_front() {
-                    cx.fx.fail(waiter.id, key, error);
+                    cx.step.fail(waiter.id, key, error);
                 }
                 entry.settle(cx);
             });
@@ -172,7 +157,7 @@ impl State {
 
     /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
     /// not to be used again.
-    fn reissue_cancels(&mut self, gone: &Session, now: Moment, fx: &mut Effects) {
+    fn reissue_cancels(&mut self, gone: &Session, step: &mut Step<'_>) {
         let sent = match &gone.phase {
             Phase::Running(ops) | Phase::Reconcile { doubtful: ops, .. } => &ops[..],
             _ => &[],
@@ -181,7 +166,7 @@ impl State {
             sent.iter().map(|op| (op, true)).chain(gone.outbox.iter().map(|op| (op, false)))
         {
             if let Op::Cancel { target, .. } = *op {
-                self.sessions.cancel_vanished(target, was_sent, now, fx);
+                self.sessions.cancel_vanished(target, was_sent, step);
             }
         }
     }

@@ -171,17 +171,3 @@ pub(crate) enum Job {
 /// Effects in the order in which they are to happen.
 #[derive(Debug, Default)]
 pub(crate) struct Effects(pub(crate) Vec<Effect>);
-
-impl Effects {
-    pub(super) fn push(&mut self, effect: Effect) {
-        self.0.push(effect);
-    }
-
-    pub(super) fn resolve(&mut self, waiter: WaiterId, outcome: Outcome) {
-        self.push(Effect::Resolve { waiter, outcome });
-    }
-
-    pub(super) fn fail(&mut self, waiter: WaiterId, key: LockKey, error: &Error) {
-        self.resolve(waiter, Outcome::Failed(error.clone().for_key(key)));
-    }
-}

@@ -1,69 +1,58 @@
 //! Who holds and who waits, as the server sees it.
 
 use super::State;
-use crate::engine::machine::event::{Effect, Effects, Moment, Outcome, SessionId, WaiterId};
+use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
 use crate::engine::machine::sessions::{Look, Onlooker, Phase};
+use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 
 impl State {
-    pub(super) fn look(
-        &mut self,
-        waiter: WaiterId,
-        key: Option<LockKey>,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn look(&mut self, waiter: WaiterId, key: Option<LockKey>, step: &mut Step<'_>) {
         if let Some(why) = &self.closed {
-            return fx.resolve(waiter, Outcome::Failed(why.clone()));
+            return step.resolve(waiter, Outcome::Failed(why.clone()));
         }
-        self.look_as(Onlooker::Caller(waiter), key, now, fx);
+        self.look_as(Onlooker::Caller(waiter), key, step);
     }
 
     /// One round trip, whatever else there is to ask.
-    pub(super) fn check(&mut self, waiter: WaiterId, now: Moment, fx: &mut Effects) {
+    pub(super) fn check(&mut self, waiter: WaiterId, step: &mut Step<'_>) {
         if let Some(why) = &self.closed {
-            return fx.resolve(waiter, Outcome::Failed(why.clone()));
+            return step.resolve(waiter, Outcome::Failed(why.clone()));
         }
-        self.look_as(Onlooker::Check(waiter), None, now, fx);
+        self.look_as(Onlooker::Check(waiter), None, step);
     }
 
     /// The session has answered those who checked.
-    pub(super) fn checked(
-        &mut self,
-        id: SessionId,
-        checks: Vec<Look>,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn checked(&mut self, id: SessionId, checks: Vec<Look>, step: &mut Step<'_>) {
         for (onlooker, _) in checks {
             if let Onlooker::Check(waiter) = onlooker {
-                fx.resolve(waiter, Outcome::Checked);
+                step.resolve(waiter, Outcome::Checked);
             }
         }
-        self.sessions.note_answer(id, now, fx);
-        self.sessions.confirm(id, now, fx);
-        self.sessions.rest(id, now);
+        self.sessions.note_answer(id, step);
+        self.sessions.confirm(id, step);
+        self.sessions.rest(id, step.now);
     }
 
     /// A session has waited for so long that its connection may have gone without a word, though
     /// others live. Another one sees whether the server knows of it.
-    pub(super) fn look_for(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
-        let key = self.sessions.is_to_be_looked_for(id, now);
+    pub(super) fn look_for(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let key = self.sessions.is_to_be_looked_for(id, step.now);
         let is_asked =
             self.sessions.iter().any(|(_, s)| s.looks.contains(&(Onlooker::Wait(id), key)));
         if key.is_some() && !is_asked && self.closed.is_none() {
-            self.look_as(Onlooker::Wait(id), key, now, fx);
+            self.look_as(Onlooker::Wait(id), key, step);
         }
     }
 
-    fn look_as(&mut self, onlooker: Onlooker, key: Option<LockKey>, now: Moment, fx: &mut Effects) {
-        let id = self.sessions.shared(now, fx);
+    fn look_as(&mut self, onlooker: Onlooker, key: Option<LockKey>, step: &mut Step<'_>) {
+        let id = self.sessions.shared(step);
         if let Some(session) = self.sessions.get_mut(id) {
             session.looks.push((onlooker, key));
             if matches!(session.phase, Phase::Idle) {
-                fx.push(Effect::Kick(id));
+                step.push(Effect::Kick(id));
             }
         }
     }
@@ -81,13 +70,7 @@ impl State {
         }
     }
 
-    pub(super) fn seen(
-        &mut self,
-        id: SessionId,
-        locks: &[LockEntry],
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn seen(&mut self, id: SessionId, locks: &[LockEntry], step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -102,18 +85,18 @@ impl State {
             match onlooker {
                 Onlooker::Caller(waiter) => {
                     let told = seen.map(|lock| self.told(lock)).collect();
-                    fx.resolve(waiter, Outcome::Seen(told));
+                    step.resolve(waiter, Outcome::Seen(told));
                 }
                 Onlooker::Wait(id) => missing.extend(self.missing(id, key, seen, looked)),
                 // Asked apart.
                 Onlooker::Check(_) => {}
             }
         }
-        self.sessions.note_answer(id, now, fx);
-        self.sessions.confirm(id, now, fx);
-        self.sessions.rest(id, now);
+        self.sessions.note_answer(id, step);
+        self.sessions.confirm(id, step);
+        self.sessions.rest(id, step.now);
         for id in missing {
-            self.give_up(id, &Error::silent(), now, fx);
+            self.give_up(id, &Error::silent(), step);
         }
     }
 
@@ -140,11 +123,11 @@ impl State {
     }
 
     /// Tells those who wanted to look through a session, or to check it, that it could not be done.
-    pub(super) fn fail_looks(looks: Vec<Look>, error: &Error, fx: &mut Effects) {
+    pub(super) fn fail_looks(looks: Vec<Look>, error: &Error, step: &mut Step<'_>) {
         for (onlooker, _) in looks {
             // A session that waits is looked for again by and by.
             if let Onlooker::Caller(waiter) | Onlooker::Check(waiter) = onlooker {
-                fx.resolve(waiter, Outcome::Failed(error.clone()));
+                step.resolve(waiter, Outcome::Failed(error.clone()));
             }
         }
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use self::conversion::Sharing;
 use self::queue::{Queue, Waiter};
-use super::event::{Effects, HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
+use super::event::{HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::sessions::{Claims, Op, Place, Sessions};
+use super::step::Step;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -90,10 +91,9 @@ pub(super) enum Why {
 /// What the entry needs from the machine.
 pub(super) struct Context<'a> {
     pub(super) key: LockKey,
-    pub(super) now: Moment,
     pub(super) sessions: &'a mut Sessions,
     pub(super) holds: &'a mut u64,
-    pub(super) fx: &'a mut Effects,
+    pub(super) step: Step<'a>,
 }
 
 impl Entry {
@@ -132,7 +132,7 @@ impl Entry {
             self.drain(cx);
             self.share(cx);
             let goes_on = self.ask(cx);
-            if !self.refuse_tries(cx.fx) && !goes_on {
+            if !self.refuse_tries(&mut cx.step) && !goes_on {
                 break;
             }
         }
@@ -158,7 +158,7 @@ impl Entry {
                     Release::Sent => false,
                 };
                 ours && hold.does_for(first.mode, limits)
-                    && (hold.passes == 0 || hold.is_fresh(limits, cx.now))
+                    && (hold.passes == 0 || hold.is_fresh(limits, cx.step.now))
             };
             let Some(hold) = self.holds.iter_mut().find(fits) else {
                 return;
@@ -172,10 +172,10 @@ impl Entry {
             // An unlock that is queued all the same is passed over when its turn comes.
             hold.release = Release::No;
             if let Some(confirm) = hold.confirm.take() {
-                cx.sessions.confirm_release(hold.session, confirm, cx.key, cx.fx);
+                cx.sessions.confirm_release(hold.session, confirm, cx.key, &mut cx.step);
             }
             let outcome = Outcome::Granted { hold: hold.id, session: hold.session };
-            cx.fx.resolve(first.id, outcome);
+            cx.step.resolve(first.id, outcome);
             self.queue.pop_front();
         }
     }
@@ -186,7 +186,7 @@ impl Entry {
             if hold.guards == 0 && hold.release == Release::No {
                 hold.release = Release::Queued;
                 let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: hold.id };
-                cx.sessions.push(hold.session, op, cx.fx);
+                cx.sessions.push(hold.session, op, &mut cx.step);
             }
         }
     }
@@ -256,7 +256,7 @@ impl Entry {
 
     /// Tells callers who would not wait that the lock is busy, once that is known. True if there
     /// were any.
-    fn refuse_tries(&mut self, fx: &mut Effects) -> bool {
+    fn refuse_tries(&mut self, step: &mut Step<'_>) -> bool {
         let Some(first) = self.queue.front() else {
             return false;
         };
@@ -273,9 +273,9 @@ impl Entry {
         // Those behind one who would not wait either may fare better than that one.
         let only_first = |waiter: &Waiter| waiter.patience == Patience::Try;
         if let Some(first) = self.queue.pop_front_if(only_first) {
-            fx.resolve(first.id, Outcome::Busy);
+            step.resolve(first.id, Outcome::Busy);
             return true;
         }
-        self.queue.take_tries(|waiter| fx.resolve(waiter.id, Outcome::Busy))
+        self.queue.take_tries(|waiter| step.resolve(waiter.id, Outcome::Busy))
     }
 }

@@ -9,11 +9,13 @@ use crate::driver::Operation;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::machine::key::{Release, Request};
 use crate::engine::machine::sessions::{Op, Ops, Phase, Role};
+use crate::engine::machine::step::Step;
 
 impl State {
     /// What the session is to do now. The runtime asks when the session is idle and has been
     /// kicked, and after each answer.
-    pub(crate) fn next(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Job {
+    pub(crate) fn next(&mut self, id: SessionId, now: Moment, effects: &mut Effects) -> Job {
+        let step = &mut Step::new(now, effects);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
@@ -30,7 +32,7 @@ impl State {
             _ if session.cancels > 0 => return Job::Idle,
             Phase::CleanUp { running, .. } => {
                 *running = true;
-                session.sends(now);
+                session.sends(step.now);
                 return Job::Run(smallvec![Operation::UnlockAll]);
             }
             Phase::Idle if session.beat && self.closed.is_none() => {
@@ -41,8 +43,8 @@ impl State {
         }
         if let Phase::Reconcile { running, .. } = &mut session.phase {
             *running = true;
-            session.sends(now);
-            session.asked = now;
+            session.sends(step.now);
+            session.asked = step.now;
             session.beat = false;
             return Job::Holdings;
         }
@@ -50,15 +52,15 @@ impl State {
         let may_look = !session.has_looked || session.outbox.is_empty();
         if may_look && !session.looks.is_empty() {
             session.has_looked = true;
-            session.sends(now);
+            session.sends(step.now);
             return session.look();
         }
         session.has_looked = false;
-        let mut ops = self.take_ops(id, now, fx);
+        let mut ops = self.take_ops(id, step);
         if ops.is_empty() {
             // Free after all, as what was to be done is not wanted any more.
-            self.give_slots(now, fx);
-            ops = self.take_ops(id, now, fx);
+            self.give_slots(step);
+            ops = self.take_ops(id, step);
         }
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
@@ -81,14 +83,14 @@ impl State {
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         let waits = matches!(ops[..], [Op::Lock { .. }]);
         session.phase = Phase::Running(ops);
-        session.sends(now);
+        session.sends(step.now);
         if waits {
-            self.sessions.watch_wait(id, now);
+            self.sessions.watch_wait(id, step.now);
         }
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> Ops {
+    fn take_ops(&mut self, id: SessionId, step: &mut Step<'_>) -> Ops {
         let mut ops = Ops::new();
         let session = self.sessions.get_mut(id);
         let narrowed = session.and_then(|session| session.group_cancels());
@@ -105,7 +107,7 @@ impl State {
                 ops.push(op);
                 break;
             }
-            if self.is_wanted(&mut op, now, fx) {
+            if self.is_wanted(&mut op, step) {
                 ops.push(op);
             }
         }
@@ -113,21 +115,21 @@ impl State {
     }
 
     /// Whether the operation still makes sense; notes that it is sent.
-    fn is_wanted(&mut self, op: &mut Op, now: Moment, fx: &mut Effects) -> bool {
+    fn is_wanted(&mut self, op: &mut Op, step: &mut Step<'_>) -> bool {
         let key = match *op {
             Op::Try { key, .. }
             | Op::Probe { key }
             | Op::Unlock { key, .. }
             | Op::Downgrade { key, .. } => key,
             // The pid of a session that has gone may be another one's by now.
-            Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, fx),
+            Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
             Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
         };
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return false;
         };
         if let Op::Downgrade { hold, .. } = *op {
-            return entry.get_mut().sends_downgrade(hold, key, now, &mut self.sessions);
+            return entry.get_mut().sends_downgrade(hold, key, step.now, &mut self.sessions);
         }
         if let Op::Unlock { hold: id, mode, .. } = op {
             let hold = entry.get_mut().hold_mut(*id);
@@ -141,7 +143,7 @@ impl State {
             return true;
         }
         if entry.get().queue.is_empty() {
-            self.with(key, now, fx, |entry, _| entry.request = Request::None);
+            self.with(key, step, |entry, _| entry.request = Request::None);
             return false;
         }
         if let Request::Try { asked, .. } | Request::Probe { asked, .. } =

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::State;
 use crate::driver::{Holding, Reason};
-use crate::engine::machine::event::{Effects, HoldId, Moment, Refusal, SessionId};
+use crate::engine::machine::event::{HoldId, Refusal, SessionId};
 use crate::engine::machine::key::Release;
 use crate::engine::machine::sessions::{Op, Ops, Phase};
+use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -23,13 +24,7 @@ enum Verdict<'a> {
 }
 
 impl State {
-    pub(super) fn refused(
-        &mut self,
-        id: SessionId,
-        refusal: Refusal,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn refused(&mut self, id: SessionId, refusal: Refusal, step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
@@ -38,12 +33,12 @@ impl State {
             Phase::Running(ops) => match std::mem::take(ops)[..] {
                 [Op::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
                     session.cancel_since = None;
-                    self.sessions.rest(id, now);
-                    return self.with(key, now, fx, |e, cx| e.waited(id, Some(&refusal), cx));
+                    self.sessions.rest(id, step.now);
+                    return self.with(key, step, |e, cx| e.waited(id, Some(&refusal), cx));
                 }
                 [failed @ Op::Lock { .. }] => {
                     session.phase = Phase::CleanUp { failed, refusal, running: false };
-                    return self.sessions.renew_lease(id, now);
+                    return self.sessions.renew_lease(id, step.now);
                 }
                 ref ops => {
                     let doubtful = Ops::from_slice(ops);
@@ -55,7 +50,7 @@ impl State {
                 Phase::Idle
             }
             Phase::Looking(looks) => {
-                Self::fail_looks(std::mem::take(looks), &refusal.error, fx);
+                Self::fail_looks(std::mem::take(looks), &refusal.error, step);
                 Phase::Idle
             }
             // Whether it is in order still is for its lease to tell.
@@ -65,26 +60,20 @@ impl State {
                 return;
             }
             // Not even the clean-up works: when in doubt, close.
-            _ => return self.doubt(id, refusal.error, now, fx),
+            _ => return self.doubt(id, refusal.error, step),
         };
     }
 
     /// Settles the operations of a failed statement by what the session turns out to hold.
-    pub(super) fn reconcile(
-        &mut self,
-        id: SessionId,
-        held: Vec<Holding>,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, step: &mut Step<'_>) {
         let mut found: HashSet<_> = held.iter().copied().collect();
         let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
-        let kept = self.undo_downgrades(id, &held, now, fx);
+        let kept = self.undo_downgrades(id, &held, step);
         // What it held before it must hold still, but for what it was giving back.
         for (key, entry) in &self.entries {
             for hold in entry.holds.iter().filter(|hold| hold.session == id) {
                 if !take(*key, hold.mode) && hold.release != Release::Sent {
-                    return self.doubt(id, missing(), now, fx);
+                    return self.doubt(id, missing(), step);
                 }
             }
         }
@@ -120,8 +109,8 @@ impl State {
         };
         for (op, taken) in doubtful.iter().zip(taken) {
             match taken || !undone.contains(op) {
-                true => self.done(id, *op, true, now, fx),
-                false => self.not_done(id, *op, verdict, now, fx),
+                true => self.done(id, *op, true, step),
+                false => self.not_done(id, *op, verdict, step),
             }
         }
         for Holding { key, mode } in strays {
@@ -130,7 +119,7 @@ impl State {
                 Verdict::Refused(refusal)
                     if refusal.reason != Reason::Cancelled && undone.contains(&forget) =>
                 {
-                    self.retire(id, now, fx);
+                    self.retire(id, step);
                 }
                 // Before anything else is done with the key.
                 _ => self.sessions.push_first(id, forget),
@@ -142,15 +131,15 @@ impl State {
                 let heartbeat = Some(session.sent);
                 self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
             }
-            _ => self.sessions.rest(id, now),
+            _ => self.sessions.rest(id, step.now),
         }
     }
 
     /// The session has a lock that it cannot give back: a try or a probe of that key would be let
     /// past a writer that waits. What it was to ask for is asked for by another one.
-    fn retire(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+    fn retire(&mut self, id: SessionId, step: &mut Step<'_>) {
         for key in self.sessions.retire(id) {
-            self.with(key, now, fx, |entry, cx| entry.request_missed(id, cx));
+            self.with(key, step, |entry, cx| entry.request_missed(id, cx));
         }
     }
 
@@ -182,35 +171,28 @@ impl State {
         }
     }
 
-    fn not_done(
-        &mut self,
-        id: SessionId,
-        op: Op,
-        verdict: Verdict<'_>,
-        now: Moment,
-        fx: &mut Effects,
-    ) {
+    fn not_done(&mut self, id: SessionId, op: Op, verdict: Verdict<'_>, step: &mut Step<'_>) {
         match (op, verdict) {
             (Op::Unlock { key, hold, .. }, Verdict::Refused(refusal)) => {
-                self.with(key, now, fx, |entry, cx| entry.unlock_refused(hold, refusal, cx));
+                self.with(key, step, |entry, cx| entry.unlock_refused(hold, refusal, cx));
             }
             (Op::Unlock { key, hold, .. }, _) => {
-                self.with(key, now, fx, |entry, cx| entry.unlock_again(hold, cx));
+                self.with(key, step, |entry, cx| entry.unlock_again(hold, cx));
             }
             (Op::Downgrade { key, hold }, Verdict::Again) => {
-                self.with(key, now, fx, |entry, cx| entry.downgrade_again(hold, cx));
+                self.with(key, step, |entry, cx| entry.downgrade_again(hold, cx));
             }
             (Op::Downgrade { key, hold }, Verdict::Refused(refusal)) => {
                 let reason = refusal.reason;
-                self.with(key, now, fx, |entry, cx| entry.downgrade_refused(hold, reason, cx));
+                self.with(key, step, |entry, cx| entry.downgrade_refused(hold, reason, cx));
             }
             (_, Verdict::Again) => {}
             (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
-                self.with(key, now, fx, |entry, cx| entry.request_refused(id, refusal, cx));
+                self.with(key, step, |entry, cx| entry.request_refused(id, refusal, cx));
             }
             // The server took it back while its answer was on the way: ask again.
             (Op::Lock { key, .. }, _) => {
-                self.with(key, now, fx, |entry, cx| entry.request_missed(id, cx));
+                self.with(key, step, |entry, cx| entry.request_missed(id, cx));
             }
             (Op::Cancel { .. }, Verdict::Refused(refusal))
                 if refusal.reason == Reason::Cancelled =>
@@ -218,7 +200,7 @@ impl State {
                 self.sessions.push_first(id, op);
             }
             (Op::Cancel { target, .. }, Verdict::Refused(refusal)) => {
-                self.sessions.cancel_refused(id, target, &refusal.error, fx);
+                self.sessions.cancel_refused(id, target, &refusal.error, step);
             }
             _ => {}
         }
@@ -230,8 +212,7 @@ impl State {
         &mut self,
         id: SessionId,
         held: &[Holding],
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) -> Vec<(LockKey, HoldId)> {
         let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
         else {
@@ -246,7 +227,7 @@ impl State {
             .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
             .collect();
         for (key, hold) in &undone {
-            self.with(*key, now, fx, |entry, _| entry.not_downgraded(*hold));
+            self.with(*key, step, |entry, _| entry.not_downgraded(*hold));
         }
         undone
     }

@@ -1,22 +1,23 @@
 //! Waits that make room for other keys.
 
 use super::State;
-use crate::engine::machine::event::{Effects, Moment};
+use crate::engine::machine::event::Moment;
+use crate::engine::machine::step::Step;
 
 impl State {
-    pub(super) fn rotate(&mut self, at: Moment, now: Moment, fx: &mut Effects) {
+    pub(super) fn rotate(&mut self, at: Moment, step: &mut Step<'_>) {
         if !self.sessions.is_to_rotate(at) {
             return;
         }
         // What cannot be cancelled makes no room.
         if !self.sessions.waits_in_queue() {
-            return self.sessions.rotate_at(now + self.sessions.limits.turn * 2);
+            return self.sessions.rotate_at(step.now + self.sessions.limits.turn * 2);
         }
-        self.sessions.share_holders(now);
+        self.sessions.share_holders(step.now);
         let entries = &self.entries;
         let turns = |key| entries.get(&key).map_or(0, |entry| entry.turns);
-        for turn in self.sessions.make_room(now, turns) {
-            self.with(turn.key, now, fx, |entry, cx| entry.make_room(turn, cx));
+        for turn in self.sessions.make_room(step.now, turns) {
+            self.with(turn.key, step, |entry, cx| entry.make_room(turn, cx));
         }
     }
 }

@@ -18,8 +18,9 @@ pub(super) use self::lock_cap::Claims;
 use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Limits;
-use super::event::{Effect, Effects, Moment, Server, SessionId};
+use super::event::{Effect, Moment, Server, SessionId};
 pub(super) use super::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
+use super::step::Step;
 use crate::key::LockKey;
 
 #[derive(Debug)]
@@ -136,12 +137,12 @@ impl Sessions {
     }
 
     /// Queues an operation; the session is told that it has something to do.
-    pub(super) fn push(&mut self, id: SessionId, op: Op, fx: &mut Effects) {
+    pub(super) fn push(&mut self, id: SessionId, op: Op, step: &mut Step<'_>) {
         let session = self.table.get_mut(&id).expect("operations go to sessions of the table");
         session.outbox.push_back(op);
         // A running session asks for its next job by itself.
         if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
-            fx.push(Effect::Kick(id));
+            step.push(Effect::Kick(id));
         }
     }
 
@@ -179,10 +180,10 @@ impl Sessions {
         }
     }
 
-    pub(super) fn kick_all(&self, fx: &mut Effects) {
+    pub(super) fn kick_all(&self, step: &mut Step<'_>) {
         for (id, session) in &self.table {
             if matches!(session.phase, Phase::Idle) {
-                fx.push(Effect::Kick(*id));
+                step.push(Effect::Kick(*id));
             }
         }
     }

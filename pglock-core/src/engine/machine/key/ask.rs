@@ -19,7 +19,7 @@ impl Entry {
         let session = match &self.holds[..] {
             [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
-                    cx.fx.fail(first.id, cx.key, &Error::too_many_locks());
+                    cx.step.fail(first.id, cx.key, &Error::too_many_locks());
                 }
                 return true;
             }
@@ -28,7 +28,7 @@ impl Entry {
                 cx.sessions.parked.push_back(cx.key);
                 return false;
             }
-            [] => cx.sessions.shared(cx.now, cx.fx),
+            [] => cx.sessions.shared(&mut cx.step),
             _ if self.is_stuck() => return false,
             // It takes no more: another one asks as soon as the lock has been given back.
             [hold] if cx.sessions.get(hold.session).is_some_and(|s| s.doomed) => return false,
@@ -50,7 +50,7 @@ impl Entry {
         cx: &mut Context<'_>,
     ) {
         self.request = Request::Try { session, mode, asked: None, pause };
-        cx.sessions.push(session, Op::Try { key: cx.key, mode }, cx.fx);
+        cx.sessions.push(session, Op::Try { key: cx.key, mode }, &mut cx.step);
     }
 
     /// A session that holds the key would be let past a writer that waits, so another one has to
@@ -60,11 +60,11 @@ impl Entry {
             return false;
         }
         let may_wait = cx.sessions.waits_in_queue() && cx.sessions.may_wait();
-        if may_wait || cx.sessions.may_probe(cx.now, cx.fx) {
+        if may_wait || cx.sessions.may_probe(&mut cx.step) {
             self.want_slot(Why::Probe, None, cx);
             return false;
         }
-        self.renew(cx.now);
+        self.renew(cx.step.now);
         true
     }
 
@@ -80,7 +80,7 @@ impl Entry {
 
     fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
         self.request = Request::Probe { session, asked: None, pause };
-        cx.sessions.push(session, Op::Probe { key: cx.key }, cx.fx);
+        cx.sessions.push(session, Op::Probe { key: cx.key }, &mut cx.step);
     }
 
     /// Lets the readers here go on as if they had just been granted the lock.
@@ -97,9 +97,9 @@ impl Entry {
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.waits_in_queue() {
             let turns = self.turns;
-            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key, turns, cx.now));
+            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key, turns, cx.step.now));
         }
-        let poll_at = cx.now + cx.sessions.jitter(pause);
+        let poll_at = cx.step.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
         self.request = Request::Slot { poll_at, pause, why };
     }
@@ -131,7 +131,7 @@ impl Entry {
         } else {
             let mode = first.mode;
             self.request = Request::Wait { session, mode, cancelled: false };
-            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, cx.fx);
+            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, &mut cx.step);
         }
     }
 
@@ -158,14 +158,14 @@ impl Entry {
             Why::Busy(_) if cx.sessions.is_at_cap() => self.want_slot(why, Some(pause), cx),
             Why::Busy(_) => {
                 let mode = first.mode;
-                let session = cx.sessions.shared(cx.now, cx.fx);
+                let session = cx.sessions.shared(&mut cx.step);
                 self.ask_try(session, mode, Some(pause), cx);
             }
             Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
             // Connecting may hang.
             Why::Probe | Why::WriterWaits
                 if pause < cx.sessions.limits.first_pause() * 4
-                    && cx.sessions.may_probe(cx.now, cx.fx) =>
+                    && cx.sessions.may_probe(&mut cx.step) =>
             {
                 self.want_slot(why, Some(pause), cx);
             }
@@ -173,7 +173,7 @@ impl Entry {
             // deadlock.
             Why::Probe | Why::WriterWaits => {
                 self.request = Request::None;
-                self.renew(cx.now);
+                self.renew(cx.step.now);
                 self.settle(cx);
             }
         }
@@ -199,7 +199,7 @@ impl Entry {
             waiting.outbox.clear();
             self.request = Request::None;
             if matches!(waiting.phase, Phase::Idle) {
-                cx.sessions.rest(session, cx.now);
+                cx.sessions.rest(session, cx.step.now);
             }
             return;
         }
@@ -208,7 +208,7 @@ impl Entry {
             *cancelled = true;
         }
         if runs {
-            cx.sessions.cancel(session, cx.now, cx.fx);
+            cx.sessions.cancel(session, &mut cx.step);
         }
     }
 }

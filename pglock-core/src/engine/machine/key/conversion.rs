@@ -94,7 +94,7 @@ impl Entry {
     pub(super) fn share(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
         for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
-            let stays = hold.stays(writers, &cx.sessions.limits, cx.now);
+            let stays = hold.stays(writers, &cx.sessions.limits, cx.step.now);
             match hold.sharing {
                 Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
                 Sharing::Watched if stays => {}
@@ -102,7 +102,7 @@ impl Entry {
                 Sharing::No | Sharing::Watched => {
                     hold.sharing = Sharing::Queued;
                     let op = Op::Downgrade { key: cx.key, hold: hold.id };
-                    cx.sessions.push(hold.session, op, cx.fx);
+                    cx.sessions.push(hold.session, op, &mut cx.step);
                 }
             }
         }
@@ -183,7 +183,7 @@ impl Entry {
         match hold.pause_after(reason, cx.sessions.limits.poll_interval) {
             None => self.downgrade_again(id, cx),
             Some(pause) => {
-                cx.sessions.alarm_at(cx.now + pause, Alarm::Share(cx.key));
+                cx.sessions.alarm_at(cx.step.now + pause, Alarm::Share(cx.key));
                 self.settle(cx);
             }
         }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use super::conversion::Sharing;
 use super::{Context, Entry, Hold, Release, Request, Why};
 use crate::driver::Reason;
-use crate::engine::machine::event::{
-    Effect, Effects, HoldId, Outcome, Patience, Refusal, SessionId,
-};
+use crate::engine::machine::event::{Effect, HoldId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::machine::key::queue::Waiter;
 use crate::engine::machine::sessions::{Alarm, Op};
+use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -47,7 +46,7 @@ impl Entry {
     ) {
         let would_not_wait = |w: &Waiter| w.patience == Patience::Try && meant(w);
         while let Some(first) = self.queue.pop_front_if(would_not_wait) {
-            cx.fx.resolve(first.id, Outcome::Busy);
+            cx.step.resolve(first.id, Outcome::Busy);
         }
         if self.queue.front().is_some_and(meant) {
             self.want_slot(why, pause, cx);
@@ -63,7 +62,7 @@ impl Entry {
         }
         self.request = Request::None;
         if free {
-            self.renew(cx.now);
+            self.renew(cx.step.now);
         } else {
             self.refused(Why::WriterWaits, |w| Some(w.arrival) <= asked, pause, cx);
         }
@@ -94,11 +93,11 @@ impl Entry {
             Some(_) if cancelled => {}
             Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
                 let (key, error) = (cx.key, error.clone());
-                cx.fx.push(Effect::WaitCancelled { session, key, error });
+                cx.step.push(Effect::WaitCancelled { session, key, error });
             }
             Some(Refusal { error, .. }) => {
                 if let Some(first) = self.queue.pop_front() {
-                    cx.fx.fail(first.id, cx.key, error);
+                    cx.step.fail(first.id, cx.key, error);
                 }
             }
         }
@@ -137,7 +136,7 @@ impl Entry {
             release: Release::No,
             refusals: 0,
             confirm: None,
-            since: cx.now,
+            since: cx.step.now,
             passes: 0,
         });
         if let Some(session) = cx.sessions.get_mut(session) {
@@ -155,8 +154,8 @@ impl Entry {
         }
         if let Some(confirm) = hold.confirm {
             match was_held {
-                true => cx.fx.resolve(confirm, Outcome::Released),
-                false => cx.fx.fail(confirm, cx.key, &Error::lost()),
+                true => cx.step.resolve(confirm, Outcome::Released),
+                false => cx.step.fail(confirm, cx.key, &Error::lost()),
             }
         }
         self.settle(cx);
@@ -184,7 +183,7 @@ impl Entry {
         };
         hold.release = Release::Refused;
         if let Some(confirm) = hold.confirm.take() {
-            cx.fx.fail(confirm, cx.key, &refusal.error);
+            cx.step.fail(confirm, cx.key, &refusal.error);
         }
         let session = hold.session;
         // What is asked behind the unlock would be granted without it.
@@ -192,7 +191,7 @@ impl Entry {
             cx.sessions.withdraw(session, cx.key);
             self.request = Request::None;
         }
-        cx.sessions.alarm_at(cx.now + pause, Alarm::GiveBack(cx.key));
+        cx.sessions.alarm_at(cx.step.now + pause, Alarm::GiveBack(cx.key));
         self.settle(cx);
     }
 
@@ -223,7 +222,7 @@ impl Entry {
         self.request = Request::None;
         if !self.is_asked_again(refusal.reason) {
             while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
-                cx.fx.fail(first.id, cx.key, &refusal.error);
+                cx.step.fail(first.id, cx.key, &refusal.error);
             }
         }
         self.settle(cx);
@@ -241,14 +240,14 @@ impl Entry {
     pub(crate) fn session_ended(
         &mut self,
         session: SessionId,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
         key: LockKey,
     ) -> bool {
         let before = self.holds.len();
         self.holds.retain(|hold| {
             let gone = hold.session == session;
             if let (true, Some(confirm)) = (gone, hold.confirm) {
-                fx.fail(confirm, key, &Error::lost());
+                step.fail(confirm, key, &Error::lost());
             }
             !gone
         });

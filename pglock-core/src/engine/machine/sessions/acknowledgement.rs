@@ -2,7 +2,8 @@
 //! answers next.
 
 use super::{Phase, Session, Sessions};
-use crate::engine::machine::event::{Effect, Effects, Moment, Outcome, SessionId, WaiterId};
+use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
+use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 
@@ -22,15 +23,15 @@ impl Sessions {
         id: SessionId,
         waiter: WaiterId,
         key: LockKey,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         let Some(session) = self.table.get_mut(&id) else {
-            return fx.fail(waiter, key, &Error::lost());
+            return step.fail(waiter, key, &Error::lost());
         };
         session.confirms.next.push((waiter, key));
         let is_first = session.confirms.next.len() == 1 && session.outbox.is_empty();
         if is_first && matches!(session.phase, Phase::Idle) {
-            fx.push(Effect::Kick(id));
+            step.push(Effect::Kick(id));
         }
     }
 
@@ -60,15 +61,15 @@ impl Confirms {
         !self.next.is_empty()
     }
 
-    pub(super) fn resolve(&mut self, fx: &mut Effects) {
+    pub(super) fn resolve(&mut self, step: &mut Step<'_>) {
         for (waiter, _) in self.sent.drain(..) {
-            fx.resolve(waiter, Outcome::Released);
+            step.resolve(waiter, Outcome::Released);
         }
     }
 
-    pub(crate) fn fail(&mut self, fx: &mut Effects) {
+    pub(crate) fn fail(&mut self, step: &mut Step<'_>) {
         for (waiter, key) in self.sent.drain(..).chain(self.next.drain(..)) {
-            fx.fail(waiter, key, &Error::lost());
+            step.fail(waiter, key, &Error::lost());
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{Alarm, Op, Phase, Sessions};
 use crate::engine::machine::config::WaitStrategy;
-use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::event::{Effect, SessionId};
+use crate::engine::machine::step::Step;
 use crate::error::Error;
 
 /// Between two cancels of the same wait.
@@ -25,41 +26,41 @@ impl Sessions {
     }
 
     /// Cancels at the server what the session is doing.
-    pub(crate) fn cancel(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn cancel(&mut self, target: SessionId, step: &mut Step<'_>) {
         if !self.can_cancel() {
-            return self.drop_wait(target, fx);
+            return self.drop_wait(target, step);
         }
-        let via = self.shared(now, fx);
+        let via = self.shared(step);
         let timeout = self.limits.cancel_timeout;
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
         session.cancels += 1;
         if session.cancel_since.is_none() {
-            session.cancel_since = Some(now);
-            self.alarms.push(Reverse((now + timeout, Alarm::CancelAgain(target))));
+            session.cancel_since = Some(step.now);
+            self.alarms.push(Reverse((step.now + timeout, Alarm::CancelAgain(target))));
         }
         let pid = session.pid;
-        self.push(via, Op::Cancel { target, pid }, fx);
+        self.push(via, Op::Cancel { target, pid }, step);
     }
 
-    pub(crate) fn cancel_answered(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn cancel_answered(&mut self, target: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
         session.cancels -= 1;
         if session.is_being_cancelled() {
             // It may have come before the wait had begun, and is forgotten then.
-            self.alarm_at(now + CANCEL_PAUSE, Alarm::CancelAgain(target));
+            self.alarm_at(step.now + CANCEL_PAUSE, Alarm::CancelAgain(target));
         } else {
-            fx.push(Effect::Kick(target));
+            step.push(Effect::Kick(target));
         }
     }
 
     /// Whether a cancel that is about to be sent still makes sense.
-    pub(crate) fn may_be_cancelled(&mut self, target: SessionId, fx: &mut Effects) -> bool {
+    pub(crate) fn may_be_cancelled(&mut self, target: SessionId, step: &mut Step<'_>) -> bool {
         if !self.can_cancel() {
-            self.cancel_not_sent(target, fx);
+            self.cancel_not_sent(target, step);
             return false;
         }
         // The pid of a session that has gone may be another one's by now.
@@ -72,47 +73,47 @@ impl Sessions {
         via: SessionId,
         target: SessionId,
         error: &Error,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         if let Some(server) = &mut self.server
             && std::mem::replace(&mut server.can_cancel, false)
         {
-            fx.push(Effect::CancelRefused { session: via, error: error.clone() });
+            step.push(Effect::CancelRefused { session: via, error: error.clone() });
         }
-        self.cancel_not_sent(target, fx);
+        self.cancel_not_sent(target, step);
     }
 
-    fn cancel_not_sent(&mut self, target: SessionId, fx: &mut Effects) {
+    fn cancel_not_sent(&mut self, target: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
         session.cancels -= 1;
         if session.is_being_cancelled() {
-            self.drop_wait(target, fx);
+            self.drop_wait(target, step);
         } else {
-            fx.push(Effect::Kick(target));
+            step.push(Effect::Kick(target));
         }
     }
 
     /// Closes the connection of a session whose wait cannot be cancelled.
-    fn drop_wait(&mut self, target: SessionId, fx: &mut Effects) {
+    fn drop_wait(&mut self, target: SessionId, step: &mut Step<'_>) {
         if let Some(session) = self.table.get_mut(&target) {
             session.phase = Phase::Closing;
-            fx.push(Effect::Abort(target));
+            step.push(Effect::Abort(target));
         }
     }
 
-    pub(crate) fn cancel_again(&mut self, target: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn cancel_again(&mut self, target: SessionId, step: &mut Step<'_>) {
         let timeout = self.limits.cancel_timeout;
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
         match session.cancel_since {
-            Some(since) if session.is_being_cancelled() && now >= since + timeout => {
-                fx.push(Effect::Abort(target));
+            Some(since) if session.is_being_cancelled() && step.now >= since + timeout => {
+                step.push(Effect::Abort(target));
             }
             Some(_) if session.is_being_cancelled() && session.cancels == 0 => {
-                self.cancel(target, now, fx);
+                self.cancel(target, step);
             }
             _ => {}
         }
@@ -123,8 +124,7 @@ impl Sessions {
         &mut self,
         target: SessionId,
         was_sent: bool,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         let Some(session) = self.table.get_mut(&target) else {
             return;
@@ -132,9 +132,9 @@ impl Sessions {
         session.cancels -= 1;
         session.doomed |= was_sent;
         if session.is_being_cancelled() {
-            self.cancel(target, now, fx);
+            self.cancel(target, step);
         } else {
-            fx.push(Effect::Kick(target));
+            step.push(Effect::Kick(target));
         }
     }
 }

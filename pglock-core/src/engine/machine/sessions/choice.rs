@@ -1,7 +1,8 @@
 //! Which session takes an operation that answers at once.
 
 use super::{Role, Sessions};
-use crate::engine::machine::event::{Effects, Moment, SessionId};
+use crate::engine::machine::event::SessionId;
+use crate::engine::machine::step::Step;
 
 /// One to answer while another one is being asked: that is all that two sides can do at the same
 /// time.
@@ -12,7 +13,7 @@ impl Sessions {
     ///
     /// Few keys stay on one session and travel in one statement. While more is queued than that
     /// session can soon send, another one takes the rest.
-    pub(crate) fn shared(&mut self, now: Moment, fx: &mut Effects) -> SessionId {
+    pub(crate) fn shared(&mut self, step: &mut Step<'_>) -> SessionId {
         let limits = &self.limits;
         let all = || self.of_role(Role::Shared);
         let roomy = || all().filter(|(_, s)| s.is_usable() && s.load() < limits.keys_per_session);
@@ -22,25 +23,25 @@ impl Sessions {
         }
         if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
             // Who asks now does not wait until it is open.
-            self.one_more_shared(limits.shared_sessions.min(BUSY_SESSIONS), now, fx);
+            self.one_more_shared(limits.shared_sessions.min(BUSY_SESSIONS), step);
             return id;
         }
         if let Some((id, _)) = roomy().next() {
             return id;
         }
         if all().count() < limits.shared_sessions {
-            return self.plan(Role::Shared, now, fx);
+            return self.plan(Role::Shared, step);
         }
         let usable = all().filter(|(_, s)| s.is_usable());
         match usable.min_by_key(|(_, s)| s.load()) {
             Some((id, _)) => id,
-            None => self.plan(Role::Shared, now, fx),
+            None => self.plan(Role::Shared, step),
         }
     }
 
     /// Whether one more shared session is being opened; plans it if there are fewer than `bound`.
-    pub(crate) fn one_more_shared(&mut self, bound: usize, now: Moment, fx: &mut Effects) -> bool {
-        if self.has_just_failed(now) {
+    pub(crate) fn one_more_shared(&mut self, bound: usize, step: &mut Step<'_>) -> bool {
+        if self.has_just_failed(step.now) {
             return false;
         }
         let shared = || self.of_role(Role::Shared);
@@ -48,7 +49,7 @@ impl Sessions {
             if shared().count() >= bound {
                 return false;
             }
-            self.plan(Role::Shared, now, fx);
+            self.plan(Role::Shared, step);
         }
         true
     }

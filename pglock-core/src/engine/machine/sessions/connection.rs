@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use super::{Alarm, Phase, Role, Session, Sessions};
-use crate::engine::machine::event::{Effect, Effects, Moment, Server, SessionId};
+use crate::engine::machine::event::{Effect, Moment, Server, SessionId};
+use crate::engine::machine::step::Step;
 
 impl Sessions {
-    pub(super) fn plan(&mut self, role: Role, now: Moment, fx: &mut Effects) -> SessionId {
+    pub(super) fn plan(&mut self, role: Role, step: &mut Step<'_>) -> SessionId {
         let id = SessionId(self.next_id);
         self.next_id += 1;
-        self.table.insert(id, Session::planned(role, now));
-        self.connect_next(now, fx);
+        self.table.insert(id, Session::planned(role, step.now));
+        self.connect_next(step);
         id
     }
 
     /// Connects the next planned session, if none is being connected and the pause after a failure
     /// is over.
-    pub(crate) fn connect_next(&mut self, now: Moment, fx: &mut Effects) {
+    pub(crate) fn connect_next(&mut self, step: &mut Step<'_>) {
         if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
             return;
         }
@@ -25,12 +26,12 @@ impl Sessions {
         let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
             return;
         };
-        if now < self.not_before {
+        if step.now < self.not_before {
             return self.alarm_at(self.not_before, Alarm::Connect);
         }
         session.phase = Phase::Opening;
-        session.sent = now;
-        fx.push(Effect::Open(*id));
+        session.sent = step.now;
+        step.push(Effect::Open(*id));
     }
 
     pub(crate) fn note_opened(&mut self, server: Server) {

@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use super::{Alarm, Op, Phase, Role, Session, Sessions};
 use crate::engine::machine::config::Lease;
-use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::event::{Effect, Moment, SessionId};
+use crate::engine::machine::step::Step;
 use crate::key::LockKey;
 
 impl Sessions {
     /// The session has answered what was sent last.
-    pub(crate) fn confirm(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn confirm(&mut self, id: SessionId, step: &mut Step<'_>) {
         let lease = self.limits.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
         session.confirmed = session.sent;
-        session.confirms.resolve(fx);
+        session.confirms.resolve(step);
         // To tell of each answer would cost more than it is worth.
         if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
             session.told = Some(session.confirmed);
-            fx.push(Effect::Confirmed { session: id, until: session.confirmed + lease.client });
+            step.push(Effect::Confirmed { session: id, until: session.confirmed + lease.client });
         }
-        self.watch_lease(id, now);
+        self.watch_lease(id, step.now);
     }
 
     /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
@@ -47,7 +48,7 @@ impl Sessions {
     }
 
     /// It is time to ask the session, or to give it up: true.
-    pub(crate) fn lease_is_over(&mut self, id: SessionId, now: Moment, fx: &mut Effects) -> bool {
+    pub(crate) fn lease_is_over(&mut self, id: SessionId, step: &mut Step<'_>) -> bool {
         let lease = self.limits.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return false;
@@ -56,16 +57,16 @@ impl Sessions {
         if !session.has_lease() {
             return false;
         }
-        if now >= session.confirmed + lease.client {
+        if step.now >= session.confirmed + lease.client {
             return true;
         }
-        if now >= session.asked + lease.heartbeat && !session.beat {
+        if step.now >= session.asked + lease.heartbeat && !session.beat {
             session.beat = true;
             if matches!(session.phase, Phase::Idle) {
-                fx.push(Effect::Kick(id));
+                step.push(Effect::Kick(id));
             }
         }
-        self.watch_lease(id, now);
+        self.watch_lease(id, step.now);
         false
     }
 

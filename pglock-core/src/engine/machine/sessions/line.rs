@@ -1,7 +1,8 @@
 //! Sessions that wait for one key each, and the keys in line for them.
 
 use super::{Alarm, Phase, Place, Role, Session, Sessions};
-use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::event::{Effect, Moment, SessionId};
+use crate::engine::machine::step::Step;
 
 impl Sessions {
     /// An open waiting session that does and holds nothing.
@@ -21,10 +22,10 @@ impl Sessions {
     }
 
     /// Plans waiting sessions for the keys in line, within the bound.
-    pub(crate) fn grow_waiting(&mut self, now: Moment, fx: &mut Effects) {
+    pub(crate) fn grow_waiting(&mut self, step: &mut Step<'_>) {
         let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
         for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
-            self.plan(Role::Waiting, now, fx);
+            self.plan(Role::Waiting, step);
         }
     }
 
@@ -49,9 +50,9 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn close_if_idle(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn close_if_idle(&mut self, id: SessionId, step: &mut Step<'_>) {
         let idle_timeout = self.limits.idle_timeout;
-        let soon = now + self.limits.lease.heartbeat / 8;
+        let soon = step.now + self.limits.lease.heartbeat / 8;
         let shared = self.of_role(Role::Shared).filter(|(_, s)| s.is_open() && s.is_usable());
         let only_one = shared.count() == 1;
         let Some(session) = self.table.get_mut(&id) else {
@@ -61,9 +62,9 @@ impl Sessions {
         session.watched = !is_needed && session.is_at_hand() && session.held == 0;
         let due = session.idle_since + idle_timeout;
         let is_idle = matches!(session.phase, Phase::Idle) && session.is_spare();
-        if session.watched && is_idle && now >= due {
+        if session.watched && is_idle && step.now >= due {
             session.phase = Phase::Closing;
-            fx.push(Effect::Kick(id));
+            step.push(Effect::Kick(id));
         } else if session.watched {
             // If it is due, its heartbeat is on the way, or somebody wanted something of it and may
             // not any more.

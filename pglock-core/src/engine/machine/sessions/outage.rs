@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Alarm, Phase, Role, Session, Sessions};
-use crate::engine::machine::event::{Effect, Effects, Moment, SessionId};
+use crate::engine::machine::event::{Effect, Moment, SessionId};
+use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
 /// What is known of an outage, or of the last one.
@@ -43,8 +44,7 @@ impl Sessions {
         id: SessionId,
         session: &Session,
         error: &Error,
-        now: Moment,
-        fx: &mut Effects,
+        step: &mut Step<'_>,
     ) {
         let was_asked = matches!(session.phase, Phase::Planned | Phase::Closing);
         if session.role != Role::Shared || was_asked || self.is_connected() {
@@ -53,15 +53,15 @@ impl Sessions {
         let trouble = if session.has_failed() { Trouble::Failed } else { Trouble::Lost };
         self.outage.trouble = Some(trouble(error.clone()));
         if self.outage.since.is_none() {
-            self.outage.since = Some(now);
-            self.set_report(now);
-            fx.push(Effect::Down { session: id, error: error.clone() });
+            self.outage.since = Some(step.now);
+            self.set_report(step.now);
+            step.push(Effect::Down { session: id, error: error.clone() });
         }
     }
 
     /// The session has given a good answer: connecting works, which the opening alone does not
     /// show.
-    pub(crate) fn note_answer(&mut self, id: SessionId, now: Moment, fx: &mut Effects) {
+    pub(crate) fn note_answer(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
@@ -72,7 +72,7 @@ impl Sessions {
         if session.role == Role::Shared {
             self.outage.trouble = None;
             if let Some(since) = self.outage.since.take() {
-                fx.push(Effect::Up { session: id, down_for: now.saturating_sub(since) });
+                step.push(Effect::Up { session: id, down_for: step.now.saturating_sub(since) });
             }
         }
     }
@@ -105,9 +105,9 @@ impl Sessions {
 
     /// Opens a session to ask, if there was one before and there is none: nobody need ask for a
     /// lock first.
-    pub(crate) fn stay_connected(&mut self, now: Moment, fx: &mut Effects) {
+    pub(crate) fn stay_connected(&mut self, step: &mut Step<'_>) {
         if self.server.is_some() && self.of_role(Role::Shared).next().is_none() {
-            self.plan(Role::Shared, now, fx);
+            self.plan(Role::Shared, step);
         }
     }
 

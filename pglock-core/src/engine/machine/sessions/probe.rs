@@ -1,7 +1,8 @@
 //! Sessions that can ask for another one whether a writer waits.
 
 use super::{Phase, Role, Session, Sessions};
-use crate::engine::machine::event::{Effects, Moment, SessionId};
+use crate::engine::machine::event::{Moment, SessionId};
+use crate::engine::machine::step::Step;
 
 impl Sessions {
     /// A session, open now, on which the probe for a key held by `holders` means something.
@@ -12,8 +13,8 @@ impl Sessions {
     }
 
     /// Whether one more shared session will be there soon; plans it if there is room.
-    pub(crate) fn may_probe(&mut self, now: Moment, fx: &mut Effects) -> bool {
-        self.one_more_shared(self.limits.shared_sessions, now, fx)
+    pub(crate) fn may_probe(&mut self, step: &mut Step<'_>) -> bool {
+        self.one_more_shared(self.limits.shared_sessions, step)
     }
 
     /// Whether an attempt to connect has failed, and the next one must wait.

@@ -1,0 +1,34 @@
+//! One step of the machine: when it happens, and which effects it has.
+
+use super::event::{Effect, Effects, Moment, Outcome, WaiterId};
+use crate::error::Error;
+use crate::key::LockKey;
+
+/// What every transition needs besides the state it changes.
+pub(super) struct Step<'a> {
+    pub(super) now: Moment,
+    effects: &'a mut Effects,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn new(now: Moment, effects: &'a mut Effects) -> Self {
+        Self { now, effects }
+    }
+
+    /// The same step, for a part of it.
+    pub(super) fn part(&mut self) -> Step<'_> {
+        Step { now: self.now, effects: self.effects }
+    }
+
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.effects.0.push(effect);
+    }
+
+    pub(super) fn resolve(&mut self, waiter: WaiterId, outcome: Outcome) {
+        self.push(Effect::Resolve { waiter, outcome });
+    }
+
+    pub(super) fn fail(&mut self, waiter: WaiterId, key: LockKey, error: &Error) {
+        self.resolve(waiter, Outcome::Failed(error.clone().for_key(key)));
+    }
+}

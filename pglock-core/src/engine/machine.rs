@@ -38,7 +38,7 @@ use crate::mode::Mode;
 const SPARES: usize = 64;
 
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct Machine {
     entries: HashMap<LockKey, Entry>,
     /// Of keys that are not used any more, for the next ones, so that keys that come and go
     /// allocate nothing.
@@ -53,7 +53,7 @@ pub(crate) struct State {
     clock_is_ahead: bool,
 }
 
-impl State {
+impl Machine {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
@@ -68,7 +68,7 @@ impl State {
     }
 
     /// The one transition function: no I/O, no clock, the same effects for the same history.
-    pub(crate) fn step(&mut self, event: Event, now: Moment, effects: &mut Effects) {
+    pub(crate) fn handle(&mut self, event: Event, now: Moment, effects: &mut Effects) {
         let step = &mut Step::new(now, effects);
         // What has run out by now must not be given to anybody.
         self.tick(step);
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// When to call [`step`](Self::step) with [`Event::Tick`], at the latest.
-    pub(crate) fn alarm(&self) -> Option<Moment> {
+    pub(crate) fn poll_timeout(&self) -> Option<Moment> {
         self.sessions.next_alarm()
     }
 

@@ -161,7 +161,7 @@ impl Shared {
     /// What the session does next.
     pub(crate) fn next_job(&self, id: SessionId) -> Job {
         self.locked(|host, now, deferred| {
-            host.drive(deferred, |machine, effects| machine.next(id, now, effects))
+            host.drive(deferred, |machine, effects| machine.poll_job(id, now, effects))
         })
     }
 
@@ -224,7 +224,7 @@ impl Shared {
         host.clock_is_ahead = self.clock.is_ahead();
         let result = act(&mut host, self.clock.now(), &mut deferred);
         let work = Work {
-            alarm: host.machine.alarm(),
+            alarm: host.machine.poll_timeout(),
             opens_sessions: !host.to_open.is_empty(),
             is_finished: host.is_finished(),
         };

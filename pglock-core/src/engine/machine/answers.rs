@@ -1,6 +1,6 @@
 //! What sessions answer.
 
-use super::State;
+use super::Machine;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
 use crate::engine::machine::event::{Server, SessionId};
@@ -8,7 +8,7 @@ use crate::engine::machine::sessions::{Op, Phase, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
-impl State {
+impl Machine {
     pub(super) fn opened(&mut self, id: SessionId, server: Server, step: &mut Step<'_>) {
         if let Some(known) = self.sessions.server {
             if server.identity == known.identity && server.timeline < known.timeline {

@@ -1,12 +1,12 @@
 //! Sessions that could not be opened or have ended.
 
-use super::State;
+use super::Machine;
 use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::sessions::{Op, Phase, Role, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
-impl State {
+impl Machine {
     pub(super) fn open_failed(
         &mut self,
         id: SessionId,

@@ -83,7 +83,7 @@ pub(crate) enum Event {
     Refused { session: SessionId, refusal: Refusal },
     /// The session has ended, whatever it was doing.
     Ended { session: SessionId, error: Error },
-    /// The time of [`State::alarm`](super::State::alarm) has come.
+    /// The time of [`Machine::poll_timeout`](super::Machine::poll_timeout) has come.
     Tick,
     /// No more acquires; everything is to be released. Says why, to whoever comes later; the first
     /// reason counts.
@@ -105,7 +105,7 @@ pub(crate) enum Effect {
     },
     /// Connect this session.
     Open(SessionId),
-    /// The session has something to do: ask [`State::next`](super::State::next).
+    /// The session has something to do: ask [`Machine::poll_job`](super::Machine::poll_job).
     Kick(SessionId),
     /// The guards of the session may believe in their locks until then.
     Confirmed {

@@ -1,6 +1,6 @@
 //! Who holds and who waits, as the server sees it.
 
-use super::State;
+use super::Machine;
 use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
 use crate::engine::machine::sessions::{Look, Onlooker, Phase};
 use crate::engine::machine::step::Step;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 
-impl State {
+impl Machine {
     pub(super) fn look(&mut self, waiter: WaiterId, key: Option<LockKey>, step: &mut Step<'_>) {
         if let Some(why) = &self.closed {
             return step.resolve(waiter, Outcome::Failed(why.clone()));

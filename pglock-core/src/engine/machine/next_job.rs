@@ -4,17 +4,17 @@ use std::collections::hash_map;
 
 use smallvec::smallvec;
 
-use super::State;
+use super::Machine;
 use crate::driver::Operation;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::machine::key::{Release, Request};
 use crate::engine::machine::sessions::{Op, Ops, Phase, Role};
 use crate::engine::machine::step::Step;
 
-impl State {
+impl Machine {
     /// What the session is to do now. The runtime asks when the session is idle and has been
     /// kicked, and after each answer.
-    pub(crate) fn next(&mut self, id: SessionId, now: Moment, effects: &mut Effects) -> Job {
+    pub(crate) fn poll_job(&mut self, id: SessionId, now: Moment, effects: &mut Effects) -> Job {
         let step = &mut Step::new(now, effects);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;

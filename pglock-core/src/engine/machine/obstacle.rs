@@ -1,6 +1,6 @@
 //! Why a caller whose time has run out has not got its lock.
 
-use super::State;
+use super::Machine;
 use crate::engine::machine::event::Moment;
 use crate::engine::machine::key::Entry;
 use crate::error::Error;
@@ -17,7 +17,7 @@ pub(crate) enum Obstacle {
     NotConnected(Error),
 }
 
-impl State {
+impl Machine {
     /// What stands in the way of the callers for a key that wait: the server, if it has answered
     /// nothing since then.
     pub(crate) fn obstacle(&self, key: LockKey, since: Moment) -> Obstacle {

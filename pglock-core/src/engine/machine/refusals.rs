@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::State;
+use super::Machine;
 use crate::driver::{Holding, Reason};
 use crate::engine::machine::event::{HoldId, Refusal, SessionId};
 use crate::engine::machine::key::Release;
@@ -23,7 +23,7 @@ enum Verdict<'a> {
     Missed,
 }
 
-impl State {
+impl Machine {
     pub(super) fn refused(&mut self, id: SessionId, refusal: Refusal, step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;

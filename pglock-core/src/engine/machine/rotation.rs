@@ -1,10 +1,10 @@
 //! Waits that make room for other keys.
 
-use super::State;
+use super::Machine;
 use crate::engine::machine::event::Moment;
 use crate::engine::machine::step::Step;
 
-impl State {
+impl Machine {
     pub(super) fn rotate(&mut self, at: Moment, step: &mut Step<'_>) {
         if !self.sessions.is_to_rotate(at) {
             return;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::State;
+use super::Machine;
 use super::event::Moment;
 
 /// What a lock manager is doing, and counters since it was made.
@@ -41,7 +41,7 @@ pub struct Stats {
     pub can_cancel: Option<bool>,
 }
 
-impl State {
+impl Machine {
     pub(crate) fn stats(&self, now: Moment) -> Stats {
         let sessions = || self.sessions.iter().map(|(_, session)| session);
         let counts = self.sessions.counts;

@@ -13,14 +13,14 @@ use super::deadlines::Deadlines;
 use super::deferred::Deferred;
 use super::liveness::Liveness;
 use super::log::Log;
-use crate::engine::machine::State;
+use crate::engine::machine::Machine;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::error::{Error, ErrorKind};
 
 /// What the mutex of [`Shared`](super::Shared) protects.
 pub(super) struct Host {
-    pub(super) machine: State,
+    pub(super) machine: Machine,
     effects: Effects,
     pub(super) sessions: BTreeMap<SessionId, SessionHandle>,
     pub(super) to_open: Vec<SessionId>,
@@ -42,7 +42,7 @@ pub(super) struct SessionHandle {
 impl Host {
     pub(super) fn new(limits: Limits, seed: u64) -> Self {
         Self {
-            machine: State::new(limits, seed),
+            machine: Machine::new(limits, seed),
             effects: Effects::default(),
             sessions: BTreeMap::new(),
             to_open: Vec::new(),
@@ -57,7 +57,7 @@ impl Host {
         let clock_is_ahead = self.clock_is_ahead;
         self.drive(deferred, |machine, effects| {
             machine.note_clock(stall, clock_is_ahead);
-            machine.step(event, now, effects);
+            machine.handle(event, now, effects);
         });
     }
 
@@ -69,17 +69,17 @@ impl Host {
         deadlines: &Deadlines,
     ) -> Option<Moment> {
         deferred.wakers.extend(deadlines.due(now));
-        if self.machine.alarm().is_some_and(|at| at <= now) {
+        if self.machine.poll_timeout().is_some_and(|at| at <= now) {
             self.step(Event::Tick, now, deferred);
         }
-        [self.machine.alarm(), deadlines.next()].into_iter().flatten().min()
+        [self.machine.poll_timeout(), deadlines.next()].into_iter().flatten().min()
     }
 
     /// Lets the machine act, and carries out the effects.
     pub(super) fn drive<T>(
         &mut self,
         deferred: &mut Deferred<'_>,
-        act: impl FnOnce(&mut State, &mut Effects) -> T,
+        act: impl FnOnce(&mut Machine, &mut Effects) -> T,
     ) -> T {
         let mut effects = std::mem::take(&mut self.effects);
         let result = act(&mut self.machine, &mut effects);

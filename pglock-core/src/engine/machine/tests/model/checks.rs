@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::server::Pid;
 use super::world::{Link, Stage, World};
 use crate::driver::Operation;
-use crate::engine::machine::State;
+use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};
 use crate::engine::machine::key::{Hold, Release, Request, Why};
 use crate::engine::machine::sessions::{Claims, Phase, Role};
@@ -34,7 +34,7 @@ impl World {
                 Operation::Cancel(target) => {
                     let is_cancel = |o: &Operation| matches!(o, Operation::Cancel(_));
                     assert!(operations.iter().all(is_cancel), "cancels come with cancels only");
-                    let mut sessions = self.state.sessions.iter();
+                    let mut sessions = self.machine.sessions.iter();
                     assert!(
                         sessions.any(|(_, s)| s.pid == target),
                         "a session that has gone is not cancelled: the pid may be another one's"
@@ -69,7 +69,7 @@ impl World {
     }
 
     fn check_machine(&self) {
-        let sessions = &self.state.sessions;
+        let sessions = &self.machine.sessions;
         let count = |role| sessions.of_role(role).count();
         // One that takes no more, but holds something still, has been replaced.
         let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
@@ -80,17 +80,17 @@ impl World {
             is_closed || sessions.server.is_none() || count(Role::Shared) > 0,
             "it stays connected"
         );
-        let stats = self.state.stats(self.now);
+        let stats = self.machine.stats(self.now);
         assert!(
             stats.connected || stats.down_for.is_some() || is_closed || sessions.server.is_none(),
             "{stats:?}"
         );
         for (id, session) in sessions.iter() {
-            let entries = self.state.entries.values();
+            let entries = self.machine.entries.values();
             let holds = entries.flat_map(|entry| &entry.holds);
             assert_eq!(session.held, holds.filter(|h| h.session == id).count());
         }
-        for (key, entry) in &self.state.entries {
+        for (key, entry) in &self.machine.entries {
             assert!(!entry.is_unused(), "{key} is of no use any more");
             let seeks = matches!(entry.request, Request::Slot { why: Why::Busy(_), .. });
             assert!(!seeks || entry.holds.is_empty(), "{key} is sought though it is held here");
@@ -99,10 +99,13 @@ impl World {
                 "readers elsewhere are kept out for good"
             );
         }
-        assert!(sessions.line.len() <= self.state.entries.len(), "only keys in use want a session");
+        assert!(
+            sessions.line.len() <= self.machine.entries.len(),
+            "only keys in use want a session"
+        );
         self.check_rotation();
         let mut claims = Claims::default();
-        for entry in self.state.entries.values() {
+        for entry in self.machine.entries.values() {
             claims.change(Claims::default(), entry.claims());
         }
         assert_eq!(sessions.claims, claims);
@@ -115,7 +118,7 @@ impl World {
 
     /// A key that has come for its first turn is not kept out by a wait that had its own.
     fn check_rotation(&self) {
-        let (sessions, turn) = (&self.state.sessions, self.limits.turn);
+        let (sessions, turn) = (&self.machine.sessions, self.limits.turn);
         let is_late = |since| self.now > since + turn * 4;
         let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
         let comes_free = waiting().any(|s| {
@@ -135,8 +138,8 @@ impl World {
     pub(super) fn is_full(&self) -> bool {
         let holds: HashSet<_> =
             self.reference.guards().into_iter().map(|(key, guard)| (key, guard.hold)).collect();
-        let entries = self.state.entries.values();
-        let stuck = self.state.entries.values().flat_map(|entry| &entry.holds);
+        let entries = self.machine.entries.values();
+        let stuck = self.machine.entries.values().flat_map(|entry| &entry.holds);
         let stuck = stuck.filter(|hold| hold.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
         self.limits.locks.is_some_and(|cap| holds.len() + stuck.count() + waits.count() >= cap)
@@ -145,7 +148,7 @@ impl World {
     /// Notes what the server has granted: other processes are kept out from then on, however late a
     /// caller here has it.
     pub(super) fn note_holds(&mut self) {
-        for (key, entry) in &self.state.entries {
+        for (key, entry) in &self.machine.entries {
             for hold in &entry.holds {
                 self.reference.held(*key, hold.id, self.now);
             }
@@ -156,7 +159,7 @@ impl World {
     pub(crate) fn note_contention(&mut self) {
         for (key, model) in &mut self.reference.keys {
             let mut claims = self.server.claims(*key);
-            claims.retain(|(pid, _)| !is_ours(&self.state, &self.links, *key, *pid));
+            claims.retain(|(pid, _)| !is_ours(&self.machine, &self.links, *key, *pid));
             let mut earlier_waits = false;
             let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
             for caller in &mut model.waiting {
@@ -172,7 +175,8 @@ impl World {
         let Event::Answered { session, answer } = event else {
             return BTreeSet::new();
         };
-        let Some(Phase::Running(ops)) = self.state.sessions.get(*session).map(|s| &s.phase) else {
+        let Some(Phase::Running(ops)) = self.machine.sessions.get(*session).map(|s| &s.phase)
+        else {
             return BTreeSet::new();
         };
         let results = answer.results(ops.len()).expect("the answer fits");
@@ -186,7 +190,7 @@ impl World {
 
     /// The keys for which another session could be asked whether a writer waits.
     pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
-        let sessions = &self.state.sessions;
+        let sessions = &self.machine.sessions;
         let waiting = sessions.of_role(Role::Waiting);
         let room = waiting.count() < self.limits.waiting_sessions;
         let by_waiting =
@@ -196,7 +200,7 @@ impl World {
             shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
-            let holds = self.state.entries.get(key).map(|entry| &entry.holds[..]);
+            let holds = self.machine.entries.get(key).map(|entry| &entry.holds[..]);
             let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
             by_waiting || by_opening || sessions.for_probe(holds_it).is_some()
         };
@@ -205,11 +209,11 @@ impl World {
 }
 
 /// Whether a claim at the server is one that the machine knows and nobody here uses.
-fn is_ours(state: &State, links: &BTreeMap<SessionId, Link>, key: LockKey, pid: Pid) -> bool {
+fn is_ours(machine: &Machine, links: &BTreeMap<SessionId, Link>, key: LockKey, pid: Pid) -> bool {
     let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
         return false;
     };
-    state.entries.get(&key).is_some_and(|entry| {
+    machine.entries.get(&key).is_some_and(|entry| {
         entry.holds.iter().any(|h| h.session == *id)
             || matches!(entry.request, Request::Wait { session, .. } if session == *id)
             || matches!(entry.request, Request::Try { session, .. } if session == *id)

@@ -95,7 +95,7 @@ impl World {
 
     fn ask_next(&mut self, id: SessionId) {
         let mut fx = Effects::default();
-        let job = self.state.next(id, self.now, &mut fx);
+        let job = self.machine.poll_job(id, self.now, &mut fx);
         for effect in fx.0 {
             self.carry_out(effect, &BTreeSet::new());
         }
@@ -166,7 +166,7 @@ impl World {
             self.server.leave_queue(pid);
             return false;
         };
-        let session = self.state.sessions.get(*id);
+        let session = self.machine.sessions.get(*id);
         let meant = session.is_none_or(|s| s.doomed || s.cancel_since.is_some());
         let is_doomed = session.is_none_or(|s| s.doomed);
         match &link.stage {

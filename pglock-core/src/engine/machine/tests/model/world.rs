@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::reference::Reference;
 use super::server::{Pid, Server};
 use crate::driver::{Answer, Holding, Operation, Reason};
-use crate::engine::machine::State;
+use crate::engine::machine::Machine;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{
     Effect, Effects, Event, HoldId, Moment, Outcome, Patience, SessionId, WaiterId,
@@ -24,7 +24,7 @@ const FIRST_PID: Pid = 100;
 
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) state: State,
+    pub(crate) machine: Machine,
     pub(super) limits: Limits,
     pub(crate) now: Moment,
     pub(crate) server: Server,
@@ -100,7 +100,7 @@ pub(crate) enum Stage {
 impl World {
     pub(crate) fn new(limits: Limits, keys: Vec<LockKey>, seed: u64) -> Self {
         Self {
-            state: State::new(limits.clone(), seed),
+            machine: Machine::new(limits.clone(), seed),
             limits,
             now: Moment::ZERO,
             server: Server::default(),
@@ -201,7 +201,7 @@ impl World {
 
     /// The machine does by itself what is due, before anything else: so does the model, to see it.
     pub(super) fn tick(&mut self) {
-        if self.state.alarm().is_some_and(|at| at <= self.now) {
+        if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.step(Event::Tick);
         }
     }
@@ -223,7 +223,7 @@ impl World {
         let is_tick = matches!(event, Event::Tick);
         let before = self.askable(is_tick);
         let mut fx = Effects::default();
-        self.state.step(event, self.now, &mut fx);
+        self.machine.handle(event, self.now, &mut fx);
         self.note_holds();
         let askable = &before & &self.askable(is_tick);
         let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;
@@ -266,7 +266,7 @@ impl World {
                 self.losses.push(error);
                 self.reference.lost(session);
             }
-            Effect::Abort(session) => match self.state.sessions.get(session).map(|s| &s.phase) {
+            Effect::Abort(session) => match self.machine.sessions.get(session).map(|s| &s.phase) {
                 Some(Phase::Closing) => self.drop_link(session),
                 _ => self.cut(session),
             },

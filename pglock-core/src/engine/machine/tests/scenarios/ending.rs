@@ -28,7 +28,7 @@ fn a_lock_without_a_guard_is_not_lost() {
     world.kill(SHARED, false);
     world.settle();
     assert_eq!(world.losses.len(), 1, "the session has ended");
-    assert_eq!(world.state.stats(world.now).losses, 0);
+    assert_eq!(world.machine.stats(world.now).losses, 0);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn closing_resolves_everybody() {
     assert_eq!(world.reference.unresolved(), []);
     assert!(world.reference.guards().iter().all(|(_, guard)| guard.lost));
     world.settle();
-    assert!(world.state.is_finished());
+    assert!(world.machine.is_finished());
     assert_eq!(world.opened(), 2, "nothing is connected only to be closed");
 }
 
@@ -78,7 +78,7 @@ fn closing_keeps_a_session_to_cancel_waits_with() {
     world.settle();
     world.advance(Duration::from_millis(20));
     world.settle();
-    assert!(world.state.is_finished());
+    assert!(world.machine.is_finished());
     assert_eq!(world.opened(), 2);
 }
 
@@ -107,5 +107,5 @@ fn closing_ends_with_an_attempt_to_connect_that_fails() {
     run(&mut world, SHARED);
     world.open_fails(false);
     world.settle();
-    assert!(world.state.is_finished());
+    assert!(world.machine.is_finished());
 }

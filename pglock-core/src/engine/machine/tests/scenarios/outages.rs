@@ -18,11 +18,11 @@ use crate::mode::Mode::{Read, Write};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn stats(world: &World) -> Stats {
-    world.state.stats(world.now)
+    world.machine.stats(world.now)
 }
 
 fn obstacle(world: &World, waited: Duration) -> Obstacle {
-    world.state.obstacle(key(), world.now - waited)
+    world.machine.obstacle(key(), world.now - waited)
 }
 
 fn not_connected(world: &World) -> Error {
@@ -129,7 +129,7 @@ fn a_machine_that_was_closed_does_not_reconnect() {
     world.close();
     world.kill(SHARED, false);
     world.settle();
-    assert!(world.state.is_finished() && world.outages.is_empty());
+    assert!(world.machine.is_finished() && world.outages.is_empty());
 }
 
 /// Nobody is there to connect, and at the end of a program nobody wants to know.
@@ -138,10 +138,10 @@ fn the_end_of_the_runtime_is_no_outage() {
     let (mut world, _) = holding(Write);
     let error = Error::new(ErrorKind::NoRuntime, "the runtime has ended");
     let mut fx = Effects::default();
-    world.state.step(Event::Ended { session: SHARED, error }, world.now, &mut fx);
+    world.machine.handle(Event::Ended { session: SHARED, error }, world.now, &mut fx);
     let is_unwanted = |effect: &Effect| matches!(effect, Effect::Down { .. } | Effect::Open(_));
     assert!(!fx.0.iter().any(is_unwanted));
-    assert!(world.state.sessions.is_empty());
+    assert!(world.machine.sessions.is_empty());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn figures_are_published_at_every_heartbeat_of_an_outage() {
     let begin = world.now;
     let age = stats(&world).last_heartbeat.expect("there was one");
     while world.now < begin + 20 * SECOND {
-        let alarm = world.state.alarm().expect("the manager is called again");
+        let alarm = world.machine.poll_timeout().expect("the manager is called again");
         assert!(alarm <= world.now + heartbeat);
         let passed = alarm - world.now;
         world.advance(passed);

@@ -96,7 +96,7 @@ fn a_session_that_may_not_cancel_polls() {
     let waiter = world.acquire(key(), Write, Patience::Wait);
     pass(&mut world, 3);
     assert_eq!(world.opened(), 1);
-    assert_eq!(world.state.stats(world.now).can_cancel, Some(false));
+    assert_eq!(world.machine.stats(world.now).can_cancel, Some(false));
     world.server.unlock(ELSEWHERE, key(), Write);
     pass(&mut world, 1);
     assert!(is_granted(&world, waiter));
@@ -226,7 +226,7 @@ fn a_lock_that_is_passed_on_late_has_been_held_since_it_was_granted() {
         world.open_fails(false);
         world.advance(Duration::from_millis(1));
     }
-    while world.state.sessions.has_just_failed(world.now) {
+    while world.machine.sessions.has_just_failed(world.now) {
         world.advance(Duration::from_millis(1));
     }
     let readers = [(); 3].map(|()| world.acquire(key(), Read, Patience::Wait));

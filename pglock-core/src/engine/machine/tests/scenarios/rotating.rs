@@ -149,7 +149,7 @@ fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
     world.acquire(other, Write, Patience::Wait);
     world.settle();
     world.advance(Limits::default().turn);
-    assert!(world.state.sessions.get(WAITING).is_some_and(|s| s.cancel_since.is_some()));
+    assert!(world.machine.sessions.get(WAITING).is_some_and(|s| s.cancel_since.is_some()));
     world.server.unlock(ELSEWHERE, key(), Write);
     world.turn(WAITING, false);
     world.settle();
@@ -200,6 +200,6 @@ fn wait_that_cannot_be_cancelled_makes_no_room() {
     let (mut world, _) = standby(6);
     world.may_cancel = false;
     pass(&mut world, 60);
-    assert!(cancels(&world) <= 4 && !world.state.sessions.waits_in_queue());
+    assert!(cancels(&world) <= 4 && !world.machine.sessions.waits_in_queue());
     world.drain();
 }

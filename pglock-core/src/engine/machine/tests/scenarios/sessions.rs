@@ -43,7 +43,7 @@ fn a_key_that_wants_no_session_any_more_leaves_the_line() {
     for _ in 0..3 {
         wait_and_give_up(&mut world);
     }
-    assert!(world.state.sessions.line.is_empty());
+    assert!(world.machine.sessions.line.is_empty());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
     for _ in 0..3 {
         world.turn(SHARED, true);
     }
-    assert_eq!(world.state.sessions.line.len(), 1, "the session goes to one of the two");
+    assert_eq!(world.machine.sessions.line.len(), 1, "the session goes to one of the two");
     world.abandon(joining[0], keys[0]);
     world.settle();
     assert!(is_granted(&world, joining[1]));
@@ -94,7 +94,7 @@ fn a_crowded_session_gets_one_more_beside_it() {
     assert_eq!(world.links[&company].stage, Stage::Connecting, "two are queued, and one comes");
     // Nobody waits for it to be connected.
     acquire(&mut world, 4..6);
-    let queued = |world: &World, id| world.state.sessions.get(id).unwrap().outbox.len();
+    let queued = |world: &World, id| world.machine.sessions.get(id).unwrap().outbox.len();
     assert_eq!((queued(&world, SHARED), queued(&world, company)), (5, 0));
     world.settle();
     acquire(&mut world, 6..20);
@@ -109,7 +109,7 @@ fn a_second_session_that_cannot_be_opened_is_no_outage() {
         limits.shared_sessions = 2;
         limits.crowd = 1;
     });
-    let seconds = world.state.sessions.limits.reconnect_timeout.as_secs();
+    let seconds = world.machine.sessions.limits.reconnect_timeout.as_secs();
     for number in 0..=seconds as i64 {
         for key in [2 * number, 2 * number + 1] {
             world.acquire(LockKey::from(key), Write, Patience::Wait);

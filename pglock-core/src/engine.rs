@@ -16,7 +16,7 @@
 //!              │      │                                          └────────┘
 //!              │      │   a caller wants what is not held here
 //!              │      │ ───────────────────────────────────────► ┌────────┐
-//!              │      │ ◄────────────────── taken: a hold ────── │  Try   │
+//!              │      │ ◄────────────────── taken: a grant ────── │  Try   │
 //!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
 //!               │    ▲ ▲                                          │   ▲
 //!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting
@@ -28,7 +28,7 @@
 //!             └───────┘ ◄── a session can ask ─── │          WriterWaits  │
 //!                                                 └───────────────────────┘
 //!              ┌──────┐                                   │ a waiting session is free
-//!              │ None │ ◄── granted: a hold ───── ┌───────────────────────┐
+//!              │ None │ ◄── granted: a grant ───── ┌───────────────────────┐
 //!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left, or
 //!              │      │ ◄── read to its end ───── │                       │ ◄┘ other keys in line:
 //!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘    cancelled
@@ -64,7 +64,7 @@
 //!
 //! # What the server has granted
 //!
-//! [`machine::key::Hold`]s, and their [`machine::key::Release`]:
+//! [`machine::key::Grant`]s, and their [`machine::key::Release`]:
 //!
 //! ```text
 //!             last guard gone                  in a statement             the server says so

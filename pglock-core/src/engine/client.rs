@@ -18,7 +18,7 @@ use tokio::task::coop::consume_budget;
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
 use super::machine::config::Limits;
-use super::machine::event::{Event, HoldId, Patience};
+use super::machine::event::{Event, GrantId, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
@@ -91,13 +91,13 @@ impl Client {
             // their turn.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
-            let Some(Granted { hold, liveness }) = Call::new(self, acquire).await? else {
+            let Some(Granted { grant, liveness }) = Call::new(self, acquire).await? else {
                 return Ok(None);
             };
             let client = self.clone();
             let name = name.cloned();
             let watcher = OnceLock::new();
-            let held = Held { client, liveness, key, name, mode, hold: Some(hold), watcher };
+            let held = Held { client, liveness, key, name, mode, grant: Some(grant), watcher };
             // The session may have ended before the caller could look. Nobody has believed in that
             // grant, so the caller asks again.
             if held.is_held() {
@@ -169,7 +169,7 @@ pub(crate) struct Held {
     /// Kept, so that the name is known as long as the lock is held.
     name: Option<Arc<Name>>,
     mode: Mode,
-    hold: Option<HoldId>,
+    grant: Option<GrantId>,
     /// Made when something is to be done on a loss.
     watcher: OnceLock<WatcherId>,
 }
@@ -236,11 +236,11 @@ impl Held {
 
     /// Once; a second time does nothing.
     pub(crate) async fn release(&mut self) -> Result<()> {
-        let (client, key, held) = (&self.client, self.key, &mut self.hold);
-        let Some(hold) = *held else {
+        let (client, key, held) = (&self.client, self.key, &mut self.grant);
+        let Some(grant) = *held else {
             return Ok(());
         };
-        let released = Call::new(client, Release { key, hold, held }).await;
+        let released = Call::new(client, Release { key, grant, held }).await;
         released.map_err(|error| match error.kind() {
             ErrorKind::Lost => self.loss(),
             _ => self.about(error),
@@ -254,10 +254,10 @@ impl Drop for Held {
         if let Some(watcher) = self.watcher.get() {
             self.liveness.stop_watching(*watcher);
         }
-        if let Some(hold) = self.hold.take()
+        if let Some(grant) = self.grant.take()
             && !cfg!(pglock_seed_bug = "keep_dropped")
         {
-            self.client.shared.step(Event::Release { key: self.key, hold, confirm: None });
+            self.client.shared.step(Event::Release { key: self.key, grant, confirm: None });
         }
     }
 }

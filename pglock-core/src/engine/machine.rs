@@ -24,7 +24,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 
 use self::config::Limits;
-use self::event::{Effect, Effects, Event, HoldId, Moment, Patience, WaiterId};
+use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
 use self::key::{Context, Entry, Request};
 pub(crate) use self::obstacle::Obstacle;
@@ -44,7 +44,7 @@ pub(crate) struct Machine {
     /// allocate nothing.
     spare: Vec<Entry>,
     sessions: Sessions,
-    holds: u64,
+    last_grant: u64,
     arrivals: u64,
     /// Why, once it is.
     closed: Option<Error>,
@@ -59,7 +59,7 @@ impl Machine {
             entries: HashMap::new(),
             spare: Vec::new(),
             sessions: Sessions::new(limits, seed),
-            holds: 0,
+            last_grant: 0,
             arrivals: 0,
             closed: None,
             stall: Duration::ZERO,
@@ -77,7 +77,7 @@ impl Machine {
                 self.acquire(waiter, key, mode, patience, step);
             }
             Event::Abandon { waiter, key } => self.abandon(waiter, key, step),
-            Event::Release { key, hold, confirm } => self.release(key, hold, confirm, step),
+            Event::Release { key, grant, confirm } => self.release(key, grant, confirm, step),
             Event::Look { waiter, key } => self.look(waiter, key, step),
             Event::Check { waiter } => self.check(waiter, step),
             Event::LookAway { waiter } => self.look_away(waiter),
@@ -124,8 +124,8 @@ impl Machine {
         act: impl FnOnce(&mut Entry, &mut Context<'_>),
     ) {
         if let hash_map::Entry::Occupied(entry) = self.entries.entry(key) {
-            let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-            let cx = &mut Context { key, sessions, holds, step: step.part() };
+            let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
+            let cx = &mut Context { key, sessions, last_grant, step: step.part() };
             change(entry, cx, &mut self.spare, act);
         }
     }
@@ -152,8 +152,8 @@ impl Machine {
                 place.insert_entry(self.spare.pop().unwrap_or_default())
             }
         };
-        let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-        let cx = &mut Context { key, sessions, holds, step: step.part() };
+        let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
+        let cx = &mut Context { key, sessions, last_grant, step: step.part() };
         change(entry, cx, &mut self.spare, |entry, cx| {
             // To wait behind others changes nothing for anybody.
             if entry.queue.push_back(waiter) || patience == Patience::Try {
@@ -169,9 +169,9 @@ impl Machine {
                 found = true;
                 return entry.settle(cx);
             }
-            if let Some(hold) = entry.holds.iter_mut().find(|h| h.confirm == Some(waiter)) {
+            if let Some(grant) = entry.grants.iter_mut().find(|h| h.confirm == Some(waiter)) {
                 found = true;
-                hold.confirm = None;
+                grant.confirm = None;
             }
         });
         if !found {
@@ -182,21 +182,21 @@ impl Machine {
     fn release(
         &mut self,
         key: LockKey,
-        id: HoldId,
+        id: GrantId,
         confirm: Option<WaiterId>,
         step: &mut Step<'_>,
     ) {
         if let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key)
-            && let Some(hold) = entry.get_mut().hold_mut(id).filter(|hold| hold.guards > 0)
+            && let Some(grant) = entry.get_mut().grant_mut(id).filter(|grant| grant.guards > 0)
         {
-            hold.guards -= 1;
-            if hold.guards == 0 {
-                hold.confirm = confirm;
-                let (sessions, holds) = (&mut self.sessions, &mut self.holds);
-                let cx = &mut Context { key, sessions, holds, step: step.part() };
+            grant.guards -= 1;
+            if grant.guards == 0 {
+                grant.confirm = confirm;
+                let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
+                let cx = &mut Context { key, sessions, last_grant, step: step.part() };
                 change(entry, cx, &mut self.spare, Entry::settle);
             } else if let Some(confirm) = confirm {
-                self.sessions.confirm_release(hold.session, confirm, key, step);
+                self.sessions.confirm_release(grant.session, confirm, key, step);
             }
         } else if let Some(confirm) = confirm {
             let error = self.closed.clone().unwrap_or_else(Error::lost);
@@ -261,8 +261,8 @@ impl Machine {
                 while let Some(waiter) = entry.queue.pop_front() {
                     cx.step.fail(waiter.id, key, &why);
                 }
-                for hold in &mut entry.holds {
-                    hold.guards = 0;
+                for grant in &mut entry.grants {
+                    grant.guards = 0;
                 }
                 entry.settle(cx);
             });

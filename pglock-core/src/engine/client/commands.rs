@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::machine::event::{Event, HoldId, Patience, WaiterId};
+use crate::engine::machine::event::{Event, GrantId, Patience, WaiterId};
 use crate::engine::runtime::Reply;
 use crate::engine::runtime::liveness::Liveness;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(super) struct Acquire {
 
 /// A lock that is held until it is released or its session ends.
 pub(super) struct Granted {
-    pub(super) hold: HoldId,
+    pub(super) grant: GrantId,
     pub(super) liveness: Arc<Liveness>,
 }
 
@@ -56,7 +56,7 @@ impl Command for Acquire {
 
     fn read(&self, reply: Reply) -> Result<Option<Granted>> {
         match reply {
-            Reply::Granted { hold, liveness } => Ok(Some(Granted { hold, liveness })),
+            Reply::Granted { grant, liveness } => Ok(Some(Granted { grant, liveness })),
             Reply::Busy => Ok(None),
             other => Err(other.into_error()),
         }
@@ -64,8 +64,8 @@ impl Command for Acquire {
 
     fn undo(&self, reply: &Reply) -> Option<Event> {
         match reply {
-            Reply::Granted { hold, .. } => {
-                Some(Event::Release { key: self.key, hold: *hold, confirm: None })
+            Reply::Granted { grant, .. } => {
+                Some(Event::Release { key: self.key, grant: *grant, confirm: None })
             }
             _ => None,
         }
@@ -75,9 +75,9 @@ impl Command for Acquire {
 /// Releases a lock, and waits until the server has done it.
 pub(super) struct Release<'a> {
     pub(super) key: LockKey,
-    pub(super) hold: HoldId,
+    pub(super) grant: GrantId,
     /// Emptied when the command is given, so that the guard does not release the lock again.
-    pub(super) held: &'a mut Option<HoldId>,
+    pub(super) held: &'a mut Option<GrantId>,
 }
 
 impl Command for Release<'_> {
@@ -85,7 +85,7 @@ impl Command for Release<'_> {
 
     fn event(&mut self, waiter: WaiterId) -> Event {
         *self.held = None;
-        Event::Release { key: self.key, hold: self.hold, confirm: Some(waiter) }
+        Event::Release { key: self.key, grant: self.grant, confirm: Some(waiter) }
     }
 
     fn abandon(&self, waiter: WaiterId) -> Event {
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn reply_to_another_command_is_an_error() {
         let acquire = Acquire { key: LockKey::from(7), mode: Mode::Read, patience: Patience::Try };
-        let release = Release { key: LockKey::from(7), hold: HoldId(0), held: &mut None };
+        let release = Release { key: LockKey::from(7), grant: GrantId(0), held: &mut None };
         let errors = [
             acquire.read(Reply::Released).err(),
             release.read(Reply::Busy).err(),

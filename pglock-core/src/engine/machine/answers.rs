@@ -115,12 +115,12 @@ impl Machine {
             Op::Try { key, .. } => self.with(key, step, |entry, cx| entry.tried(id, done, cx)),
             Op::Probe { key } => self.with(key, step, |entry, cx| entry.probed(id, done, cx)),
             Op::Lock { key, .. } => self.with(key, step, |entry, cx| entry.waited(id, None, cx)),
-            Op::Unlock { key, hold, .. } => {
-                self.with(key, step, |entry, cx| entry.unlocked(hold, done, cx));
+            Op::Unlock { key, grant, .. } => {
+                self.with(key, step, |entry, cx| entry.unlocked(grant, done, cx));
             }
             Op::Downgrade { .. } if !done => self.doubt(id, missing(), step),
-            Op::Downgrade { key, hold } => {
-                self.with(key, step, |entry, cx| entry.downgraded(hold, cx));
+            Op::Downgrade { key, grant } => {
+                self.with(key, step, |entry, cx| entry.downgraded(grant, cx));
             }
             Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, step),

@@ -94,8 +94,8 @@ impl Machine {
 
     /// Locks of the session that guards still have. The others are being released.
     pub(super) fn guarded_by(&self, id: SessionId) -> usize {
-        let holds = self.entries.values().flat_map(|entry| &entry.holds);
-        holds.filter(|hold| hold.session == id && hold.guards > 0).count()
+        let grants = self.entries.values().flat_map(|entry| &entry.grants);
+        grants.filter(|grant| grant.session == id && grant.guards > 0).count()
     }
 
     /// The session has not answered for as long as anybody may believe in it.

@@ -24,7 +24,7 @@ pub(crate) struct SessionId(pub(crate) u32);
 
 /// A lock that the server granted to this process, counted up and never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct HoldId(pub(crate) u64);
+pub(crate) struct GrantId(pub(crate) u64);
 
 /// Whether a caller waits for a lock that is not free.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,7 +60,7 @@ pub(crate) enum Event {
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { waiter: WaiterId, key: LockKey },
     /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
-    Release { key: LockKey, hold: HoldId, confirm: Option<WaiterId> },
+    Release { key: LockKey, grant: GrantId, confirm: Option<WaiterId> },
     /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
     /// or [`Outcome::Failed`].
     Look { waiter: WaiterId, key: Option<LockKey> },
@@ -147,7 +147,7 @@ pub(crate) enum Effect {
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Granted { hold: HoldId, session: SessionId },
+    Granted { grant: GrantId, session: SessionId },
     Busy,
     Released,
     Seen(Vec<LockEntry>),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use self::conversion::Sharing;
 use self::queue::{Queue, Waiter};
-use super::event::{HoldId, Moment, Outcome, Patience, SessionId, WaiterId};
+use super::event::{GrantId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::sessions::{Claims, Op, Place, Sessions};
 use super::step::Step;
 use crate::key::LockKey;
@@ -19,9 +19,9 @@ use crate::mode::Mode;
 pub(super) struct Entry {
     /// Callers in order of arrival. Only the first one's wish is put to the server.
     pub(super) queue: Queue,
-    /// Granted by the server. More than one only for readers: an old hold that drains beside a new
+    /// Granted by the server. More than one only for readers: an old grant that drains beside a new
     /// one.
-    pub(super) holds: Vec<Hold>,
+    pub(super) grants: Vec<Grant>,
     pub(super) request: Request,
     /// In line for a waiting session.
     place: Option<Place>,
@@ -32,8 +32,8 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) struct Hold {
-    pub(super) id: HoldId,
+pub(super) struct Grant {
+    pub(super) id: GrantId,
     pub(super) session: SessionId,
     /// As the server has it.
     pub(super) mode: Mode,
@@ -92,17 +92,17 @@ pub(super) enum Why {
 pub(super) struct Context<'a> {
     pub(super) key: LockKey,
     pub(super) sessions: &'a mut Sessions,
-    pub(super) holds: &'a mut u64,
+    pub(super) last_grant: &'a mut u64,
     pub(super) step: Step<'a>,
 }
 
 impl Entry {
     pub(super) fn is_unused(&self) -> bool {
-        self.queue.is_empty() && self.holds.is_empty() && self.request == Request::None
+        self.queue.is_empty() && self.grants.is_empty() && self.request == Request::None
     }
 
-    pub(super) fn hold_mut(&mut self, id: HoldId) -> Option<&mut Hold> {
-        self.holds.iter_mut().find(|hold| hold.id == id)
+    pub(super) fn grant_mut(&mut self, id: GrantId) -> Option<&mut Grant> {
+        self.grants.iter_mut().find(|grant| grant.id == id)
     }
 
     /// Whether it is worth keeping for another key once it is unused.
@@ -112,15 +112,15 @@ impl Entry {
 
     /// Locks at the server that this key has, or asks for.
     pub(super) fn claims(&self) -> Claims {
-        let is_ending = |hold: &&Hold| matches!(hold.release, Release::Queued | Release::Sent);
-        let ending = self.holds.iter().filter(is_ending).count();
+        let is_ending = |grant: &&Grant| matches!(grant.release, Release::Queued | Release::Sent);
+        let ending = self.grants.iter().filter(is_ending).count();
         let (waits, answers) = match self.request {
             Request::Wait { cancelled, .. } => (!cancelled, cancelled),
             Request::Try { .. } => (false, true),
             _ => (false, false),
         };
         Claims {
-            held: self.holds.len() - ending + usize::from(waits),
+            held: self.grants.len() - ending + usize::from(waits),
             pending: ending + usize::from(answers),
         }
     }
@@ -150,31 +150,31 @@ impl Entry {
     fn serve(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.queue.front() {
             let limits = &cx.sessions.limits;
-            let fits = |hold: &&mut Hold| {
+            let fits = |grant: &&mut Grant| {
                 // While something is asked behind a queued unlock, that unlock must happen.
-                let ours = match hold.release {
+                let ours = match grant.release {
                     Release::No => true,
                     Release::Queued | Release::Refused => self.request == Request::None,
                     Release::Sent => false,
                 };
-                ours && hold.does_for(first.mode, limits)
-                    && (hold.passes == 0 || hold.is_fresh(limits, cx.step.now))
+                ours && grant.does_for(first.mode, limits)
+                    && (grant.passes == 0 || grant.is_fresh(limits, cx.step.now))
             };
-            let Some(hold) = self.holds.iter_mut().find(fits) else {
+            let Some(grant) = self.grants.iter_mut().find(fits) else {
                 return;
             };
             let counts = &mut cx.sessions.counts;
             counts.grants += 1;
-            counts.hand_overs += u64::from(hold.passes > 0 || hold.guards > 0);
-            hold.guards += 1;
-            hold.used = first.mode;
-            hold.passes += 1;
+            counts.hand_overs += u64::from(grant.passes > 0 || grant.guards > 0);
+            grant.guards += 1;
+            grant.used = first.mode;
+            grant.passes += 1;
             // An unlock that is queued all the same is passed over when its turn comes.
-            hold.release = Release::No;
-            if let Some(confirm) = hold.confirm.take() {
-                cx.sessions.confirm_release(hold.session, confirm, cx.key, &mut cx.step);
+            grant.release = Release::No;
+            if let Some(confirm) = grant.confirm.take() {
+                cx.sessions.confirm_release(grant.session, confirm, cx.key, &mut cx.step);
             }
-            let outcome = Outcome::Granted { hold: hold.id, session: hold.session };
+            let outcome = Outcome::Granted { grant: grant.id, session: grant.session };
             cx.step.resolve(first.id, outcome);
             self.queue.pop_front();
         }
@@ -182,11 +182,11 @@ impl Entry {
 
     /// Gives back to the server what nobody here has a use for.
     fn drain(&mut self, cx: &mut Context<'_>) {
-        for hold in &mut self.holds {
-            if hold.guards == 0 && hold.release == Release::No {
-                hold.release = Release::Queued;
-                let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: hold.id };
-                cx.sessions.push(hold.session, op, &mut cx.step);
+        for grant in &mut self.grants {
+            if grant.guards == 0 && grant.release == Release::No {
+                grant.release = Release::Queued;
+                let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
+                cx.sessions.push(grant.session, op, &mut cx.step);
             }
         }
     }
@@ -212,12 +212,12 @@ impl Entry {
             }
             (Request::Slot { .. } | Request::Parked, None) => self.request = Request::None,
             (Request::Slot { why, .. }, Some(mode)) => {
-                let holds = match why {
+                let still_fits = match why {
                     // Where no writer is let in, a reader may be.
                     Why::Busy(refused) => refused == mode || refused == Mode::Read,
                     Why::Probe | Why::WriterWaits => self.has_guards(),
                 };
-                if !holds || self.is_blocked_here(mode) {
+                if !still_fits || self.is_blocked_here(mode) {
                     self.request = Request::None;
                 }
             }
@@ -227,19 +227,19 @@ impl Entry {
 
     /// Whether a caller here holds the lock in a conflicting mode.
     fn is_blocked_here(&self, mode: Mode) -> bool {
-        self.holds.iter().any(|hold| hold.guards > 0 && !hold.used.is_compatible_with(mode))
+        self.grants.iter().any(|grant| grant.guards > 0 && !grant.used.is_compatible_with(mode))
     }
 
     /// Whether the server does not take back what nobody here has a use for, or does not let other
     /// readers in.
     fn is_stuck(&self) -> bool {
         let is_stuck =
-            |hold: &Hold| hold.release == Release::Refused || hold.sharing == Sharing::Refused;
-        self.holds.iter().any(is_stuck)
+            |grant: &Grant| grant.release == Release::Refused || grant.sharing == Sharing::Refused;
+        self.grants.iter().any(is_stuck)
     }
 
     fn has_guards(&self) -> bool {
-        self.holds.iter().any(|hold| hold.guards > 0)
+        self.grants.iter().any(|grant| grant.guards > 0)
     }
 
     /// Whether somebody has the lock who is in the way of the first caller: one here, or one whom

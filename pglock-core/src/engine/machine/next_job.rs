@@ -128,18 +128,18 @@ impl Machine {
         let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
             return false;
         };
-        if let Op::Downgrade { hold, .. } = *op {
-            return entry.get_mut().sends_downgrade(hold, key, step.now, &mut self.sessions);
+        if let Op::Downgrade { grant, .. } = *op {
+            return entry.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
         }
-        if let Op::Unlock { hold: id, mode, .. } = op {
-            let hold = entry.get_mut().hold_mut(*id);
+        if let Op::Unlock { grant: id, mode, .. } = op {
+            let grant = entry.get_mut().grant_mut(*id);
             // It may have passed to another caller here since.
-            let Some(hold) = hold.filter(|hold| hold.release == Release::Queued) else {
+            let Some(grant) = grant.filter(|grant| grant.release == Release::Queued) else {
                 return false;
             };
-            hold.release = Release::Sent;
+            grant.release = Release::Sent;
             // It may have become a read lock.
-            *mode = hold.mode;
+            *mode = grant.mode;
             return true;
         }
         if entry.get().queue.is_empty() {

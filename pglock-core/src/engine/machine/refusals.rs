@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Machine;
 use crate::driver::{Holding, Reason};
-use crate::engine::machine::event::{HoldId, Refusal, SessionId};
+use crate::engine::machine::event::{GrantId, Refusal, SessionId};
 use crate::engine::machine::key::Release;
 use crate::engine::machine::sessions::{Op, Ops, Phase};
 use crate::engine::machine::step::Step;
@@ -71,8 +71,8 @@ impl Machine {
         let kept = self.undo_downgrades(id, &held, step);
         // What it held before it must hold still, but for what it was giving back.
         for (key, entry) in &self.entries {
-            for hold in entry.holds.iter().filter(|hold| hold.session == id) {
-                if !take(*key, hold.mode) && hold.release != Release::Sent {
+            for grant in entry.grants.iter().filter(|grant| grant.session == id) {
+                if !take(*key, grant.mode) && grant.release != Release::Sent {
                     return self.doubt(id, missing(), step);
                 }
             }
@@ -144,12 +144,12 @@ impl Machine {
     }
 
     /// Whether an operation that has taken nothing may not have been done.
-    fn is_undone(&self, op: &Op, held: &[Holding], kept: &[(LockKey, HoldId)]) -> bool {
+    fn is_undone(&self, op: &Op, held: &[Holding], kept: &[(LockKey, GrantId)]) -> bool {
         let is_held = |key, mode| held.contains(&Holding { key, mode });
         match *op {
             Op::Try { .. } | Op::Probe { .. } | Op::Lock { .. } | Op::Cancel { .. } => true,
-            Op::Unlock { key, hold, .. } => self.has(key, hold, is_held),
-            Op::Downgrade { key, hold } => kept.contains(&(key, hold)),
+            Op::Unlock { key, grant, .. } => self.has(key, grant, is_held),
+            Op::Downgrade { key, grant } => kept.contains(&(key, grant)),
             Op::Forget { key, mode } => is_held(key, mode),
             Op::Ping => false,
         }
@@ -173,18 +173,18 @@ impl Machine {
 
     fn not_done(&mut self, id: SessionId, op: Op, verdict: Verdict<'_>, step: &mut Step<'_>) {
         match (op, verdict) {
-            (Op::Unlock { key, hold, .. }, Verdict::Refused(refusal)) => {
-                self.with(key, step, |entry, cx| entry.unlock_refused(hold, refusal, cx));
+            (Op::Unlock { key, grant, .. }, Verdict::Refused(refusal)) => {
+                self.with(key, step, |entry, cx| entry.unlock_refused(grant, refusal, cx));
             }
-            (Op::Unlock { key, hold, .. }, _) => {
-                self.with(key, step, |entry, cx| entry.unlock_again(hold, cx));
+            (Op::Unlock { key, grant, .. }, _) => {
+                self.with(key, step, |entry, cx| entry.unlock_again(grant, cx));
             }
-            (Op::Downgrade { key, hold }, Verdict::Again) => {
-                self.with(key, step, |entry, cx| entry.downgrade_again(hold, cx));
+            (Op::Downgrade { key, grant }, Verdict::Again) => {
+                self.with(key, step, |entry, cx| entry.downgrade_again(grant, cx));
             }
-            (Op::Downgrade { key, hold }, Verdict::Refused(refusal)) => {
+            (Op::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
                 let reason = refusal.reason;
-                self.with(key, step, |entry, cx| entry.downgrade_refused(hold, reason, cx));
+                self.with(key, step, |entry, cx| entry.downgrade_refused(grant, reason, cx));
             }
             (_, Verdict::Again) => {}
             (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
@@ -213,7 +213,7 @@ impl Machine {
         id: SessionId,
         held: &[Holding],
         step: &mut Step<'_>,
-    ) -> Vec<(LockKey, HoldId)> {
+    ) -> Vec<(LockKey, GrantId)> {
         let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
         else {
             return Vec::new();
@@ -221,22 +221,22 @@ impl Machine {
         let undone: Vec<_> = doubtful
             .iter()
             .filter_map(|op| match *op {
-                Op::Downgrade { key, hold } => Some((key, hold)),
+                Op::Downgrade { key, grant } => Some((key, grant)),
                 _ => None,
             })
             .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
             .collect();
-        for (key, hold) in &undone {
-            self.with(*key, step, |entry, _| entry.not_downgraded(*hold));
+        for (key, grant) in &undone {
+            self.with(*key, step, |entry, _| entry.not_downgraded(*grant));
         }
         undone
     }
 
-    /// Whether the server has this hold still.
-    fn has(&self, key: LockKey, id: HoldId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
+    /// Whether the server has this grant still.
+    fn has(&self, key: LockKey, id: GrantId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
         let entry = self.entries.get(&key);
-        let hold = entry.and_then(|entry| entry.holds.iter().find(|hold| hold.id == id));
-        hold.is_some_and(|hold| is_held(key, hold.mode))
+        let grant = entry.and_then(|entry| entry.grants.iter().find(|grant| grant.id == id));
+        grant.is_some_and(|grant| is_held(key, grant.mode))
     }
 }
 

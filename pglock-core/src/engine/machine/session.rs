@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::sessions::acknowledgement::Confirms;
 use crate::driver::Operation;
-use crate::engine::machine::event::{HoldId, Job, Moment, Refusal, SessionId, WaiterId};
+use crate::engine::machine::event::{GrantId, Job, Moment, Refusal, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -117,14 +117,14 @@ pub(crate) enum Op {
     Unlock {
         key: LockKey,
         mode: Mode,
-        hold: HoldId,
+        grant: GrantId,
     },
     /// Turns a write lock into a read lock.
     Downgrade {
         key: LockKey,
-        hold: HoldId,
+        grant: GrantId,
     },
-    /// Gives back what no hold accounts for.
+    /// Gives back what no grant accounts for.
     Forget {
         key: LockKey,
         mode: Mode,

@@ -9,7 +9,7 @@ use slab::Slab;
 use super::liveness::Liveness;
 use super::sync::{Mutex, MutexGuard};
 use super::thread::catch_panic;
-use crate::engine::machine::event::{HoldId, WaiterId};
+use crate::engine::machine::event::{GrantId, WaiterId};
 use crate::error::Error;
 use crate::looking::LockEntry;
 
@@ -17,7 +17,7 @@ use crate::looking::LockEntry;
 #[derive(Debug)]
 pub(crate) enum Reply {
     Granted {
-        hold: HoldId,
+        grant: GrantId,
         liveness: Arc<Liveness>,
     },
     Busy,

@@ -153,8 +153,8 @@ impl Host {
 
     fn reply(&self, outcome: Outcome) -> Reply {
         match outcome {
-            Outcome::Granted { hold, session } => match self.sessions.get(&session) {
-                Some(session) => Reply::Granted { hold, liveness: session.liveness.clone() },
+            Outcome::Granted { grant, session } => match self.sessions.get(&session) {
+                Some(session) => Reply::Granted { grant, liveness: session.liveness.clone() },
                 None => Reply::Failed(Box::new(Error::lost())),
             },
             Outcome::Busy => Reply::Busy,

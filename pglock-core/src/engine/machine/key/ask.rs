@@ -16,7 +16,7 @@ impl Entry {
             // Under a write lock, nobody can be asked: it is about to become a read lock.
             return self.is_shared() && self.ask_to_join(cx);
         }
-        let session = match &self.holds[..] {
+        let session = match &self.grants[..] {
             [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.step.fail(first.id, cx.key, &Error::too_many_locks());
@@ -31,10 +31,10 @@ impl Entry {
             [] => cx.sessions.shared(&mut cx.step),
             _ if self.is_stuck() => return false,
             // It takes no more: another one asks as soon as the lock has been given back.
-            [hold] if cx.sessions.get(hold.session).is_some_and(|s| s.doomed) => return false,
+            [grant] if cx.sessions.get(grant.session).is_some_and(|s| s.doomed) => return false,
             // Right behind the unlock, in one statement: whoever waits at the server gets it in
             // between.
-            [hold] => hold.session,
+            [grant] => grant.session,
             // Of several sessions each must have given back its part.
             _ => return false,
         };
@@ -70,7 +70,7 @@ impl Entry {
 
     /// True if there is a session that can ask.
     fn ask_probe(&mut self, pause: Option<Duration>, cx: &mut Context<'_>) -> bool {
-        let holds_it = |id| self.holds.iter().any(|hold| hold.session == id);
+        let holds_it = |id| self.grants.iter().any(|grant| grant.session == id);
         let session = cx.sessions.for_probe(holds_it);
         if let Some(session) = session {
             self.send_probe(session, pause, cx);
@@ -85,9 +85,9 @@ impl Entry {
 
     /// Lets the readers here go on as if they had just been granted the lock.
     pub(super) fn renew(&mut self, now: Moment) {
-        for hold in &mut self.holds {
-            hold.since = now;
-            hold.passes = 0;
+        for grant in &mut self.grants {
+            grant.since = now;
+            grant.passes = 0;
         }
     }
 

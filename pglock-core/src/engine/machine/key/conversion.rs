@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use super::{Context, Entry, Hold, Release};
+use super::{Context, Entry, Grant, Release};
 use crate::driver::Reason;
 use crate::engine::machine::config::Limits;
-use crate::engine::machine::event::{HoldId, Moment};
+use crate::engine::machine::event::{GrantId, Moment};
 use crate::engine::machine::sessions::{Alarm, Op, Sessions};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -31,7 +31,7 @@ pub(crate) enum Sharing {
     Refused,
 }
 
-impl Hold {
+impl Grant {
     /// Whether it may pass from caller to caller here, rather than to other processes.
     pub(super) fn is_fresh(&self, limits: &Limits, now: Moment) -> bool {
         self.passes <= limits.hand_over_count
@@ -61,7 +61,7 @@ impl Hold {
         sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
     }
 
-    /// The server has refused what was asked for this hold by itself. How long to wait before it is
+    /// The server has refused what was asked for this grant by itself. How long to wait before it is
     /// asked again, if not at once.
     pub(super) fn pause_after(&mut self, reason: Reason, first: Duration) -> Option<Duration> {
         if reason == Reason::Cancelled {
@@ -82,7 +82,7 @@ impl Hold {
 }
 
 #[cfg(test)]
-impl Hold {
+impl Grant {
     /// Whether readers of other processes will get their part.
     pub(crate) fn is_seen_to(&self) -> bool {
         !self.is_for_readers() || self.sharing != Sharing::No
@@ -93,16 +93,16 @@ impl Entry {
     /// Lets readers of other processes in where only readers are left here.
     pub(super) fn share(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
-        for hold in self.holds.iter_mut().filter(|hold| hold.is_for_readers()) {
-            let stays = hold.stays(writers, &cx.sessions.limits, cx.step.now);
-            match hold.sharing {
+        for grant in self.grants.iter_mut().filter(|grant| grant.is_for_readers()) {
+            let stays = grant.stays(writers, &cx.sessions.limits, cx.step.now);
+            match grant.sharing {
                 Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
                 Sharing::Watched if stays => {}
-                Sharing::No if stays => hold.watch(cx.key, cx.sessions),
+                Sharing::No if stays => grant.watch(cx.key, cx.sessions),
                 Sharing::No | Sharing::Watched => {
-                    hold.sharing = Sharing::Queued;
-                    let op = Op::Downgrade { key: cx.key, hold: hold.id };
-                    cx.sessions.push(hold.session, op, &mut cx.step);
+                    grant.sharing = Sharing::Queued;
+                    let op = Op::Downgrade { key: cx.key, grant: grant.id };
+                    cx.sessions.push(grant.session, op, &mut cx.step);
                 }
             }
         }
@@ -110,9 +110,9 @@ impl Entry {
 
     /// Readers have had it to themselves for long enough.
     pub(crate) fn share_at_last(&mut self, cx: &mut Context<'_>) {
-        for hold in &mut self.holds {
-            if matches!(hold.sharing, Sharing::Watched | Sharing::Refused) {
-                hold.sharing = Sharing::No;
+        for grant in &mut self.grants {
+            if matches!(grant.sharing, Sharing::Watched | Sharing::Refused) {
+                grant.sharing = Sharing::No;
             }
         }
         self.settle(cx);
@@ -121,66 +121,66 @@ impl Entry {
     /// Whether it still makes sense; it is on its way then.
     pub(crate) fn sends_downgrade(
         &mut self,
-        id: HoldId,
+        id: GrantId,
         key: LockKey,
         now: Moment,
         sessions: &mut Sessions,
     ) -> bool {
         let writers = self.queue.has_writers();
-        let Some(hold) = self.hold_mut(id) else {
+        let Some(grant) = self.grant_mut(id) else {
             return false;
         };
-        hold.sharing = Sharing::No;
-        if !hold.is_for_readers() {
+        grant.sharing = Sharing::No;
+        if !grant.is_for_readers() {
             return false;
         }
-        if hold.stays(writers, &sessions.limits, now) {
-            hold.watch(key, sessions);
+        if grant.stays(writers, &sessions.limits, now) {
+            grant.watch(key, sessions);
             return false;
         }
-        hold.mode = Mode::Read;
-        hold.sharing = Sharing::Sent;
+        grant.mode = Mode::Read;
+        grant.sharing = Sharing::Sent;
         true
     }
 
-    pub(crate) fn downgraded(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        if let Some(hold) = self.hold_mut(id)
-            && hold.sharing == Sharing::Sent
+    pub(crate) fn downgraded(&mut self, id: GrantId, cx: &mut Context<'_>) {
+        if let Some(grant) = self.grant_mut(id)
+            && grant.sharing == Sharing::Sent
         {
-            hold.sharing = Sharing::No;
+            grant.sharing = Sharing::No;
         }
         self.settle(cx);
     }
 
     /// Whether other processes can tell readers here from a writer.
     pub(super) fn is_shared(&self) -> bool {
-        self.holds.iter().all(|hold| hold.mode == Mode::Read && hold.sharing != Sharing::Sent)
+        self.grants.iter().all(|grant| grant.mode == Mode::Read && grant.sharing != Sharing::Sent)
     }
 
     /// The server did not do it.
-    pub(crate) fn not_downgraded(&mut self, id: HoldId) {
-        if let Some(hold) = self.hold_mut(id) {
-            hold.mode = Mode::Write;
-            hold.sharing = Sharing::Refused;
+    pub(crate) fn not_downgraded(&mut self, id: GrantId) {
+        if let Some(grant) = self.grant_mut(id) {
+            grant.mode = Mode::Write;
+            grant.sharing = Sharing::Refused;
         }
     }
 
     /// Another operation of the statement may have been at fault.
-    pub(crate) fn downgrade_again(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        if let Some(hold) = self.hold_mut(id)
-            && hold.sharing == Sharing::Refused
+    pub(crate) fn downgrade_again(&mut self, id: GrantId, cx: &mut Context<'_>) {
+        if let Some(grant) = self.grant_mut(id)
+            && grant.sharing == Sharing::Refused
         {
-            hold.sharing = Sharing::Queued;
-            cx.sessions.push_first(hold.session, Op::Downgrade { key: cx.key, hold: id });
+            grant.sharing = Sharing::Queued;
+            cx.sessions.push_first(grant.session, Op::Downgrade { key: cx.key, grant: id });
         }
     }
 
     /// It is refused by itself: it is sent again at once, and then after growing pauses.
-    pub(crate) fn downgrade_refused(&mut self, id: HoldId, reason: Reason, cx: &mut Context<'_>) {
-        let Some(hold) = self.hold_mut(id) else {
+    pub(crate) fn downgrade_refused(&mut self, id: GrantId, reason: Reason, cx: &mut Context<'_>) {
+        let Some(grant) = self.grant_mut(id) else {
             return;
         };
-        match hold.pause_after(reason, cx.sessions.limits.poll_interval) {
+        match grant.pause_after(reason, cx.sessions.limits.poll_interval) {
             None => self.downgrade_again(id, cx),
             Some(pause) => {
                 cx.sessions.alarm_at(cx.step.now + pause, Alarm::Share(cx.key));

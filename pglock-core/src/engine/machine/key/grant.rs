@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::conversion::Sharing;
-use super::{Context, Entry, Hold, Release, Request, Why};
+use super::{Context, Entry, Grant, Release, Request, Why};
 use crate::driver::Reason;
-use crate::engine::machine::event::{Effect, HoldId, Outcome, Patience, Refusal, SessionId};
+use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::machine::key::queue::Waiter;
 use crate::engine::machine::sessions::{Alarm, Op};
 use crate::engine::machine::step::Step;
@@ -118,16 +118,16 @@ impl Entry {
 
     fn is_still_wanted(&self, mode: Mode) -> bool {
         let first = self.queue.front();
-        self.holds.is_empty()
+        self.grants.is_empty()
             && first.is_some_and(|w| w.mode == mode && w.patience == Patience::Wait)
     }
 
     pub(super) fn granted(&mut self, session: SessionId, mode: Mode, cx: &mut Context<'_>) {
         self.refusals = 0;
-        *cx.holds += 1;
+        *cx.last_grant += 1;
         self.turns = 0;
-        self.holds.push(Hold {
-            id: HoldId(*cx.holds),
+        self.grants.push(Grant {
+            id: GrantId(*cx.last_grant),
             session,
             mode,
             guards: 0,
@@ -144,15 +144,15 @@ impl Entry {
         }
     }
 
-    pub(crate) fn unlocked(&mut self, id: HoldId, was_held: bool, cx: &mut Context<'_>) {
-        let Some(at) = self.holds.iter().position(|hold| hold.id == id) else {
+    pub(crate) fn unlocked(&mut self, id: GrantId, was_held: bool, cx: &mut Context<'_>) {
+        let Some(at) = self.grants.iter().position(|grant| grant.id == id) else {
             return;
         };
-        let hold = self.holds.swap_remove(at);
-        if let Some(session) = cx.sessions.get_mut(hold.session) {
+        let grant = self.grants.swap_remove(at);
+        if let Some(session) = cx.sessions.get_mut(grant.session) {
             session.held -= 1;
         }
-        if let Some(confirm) = hold.confirm {
+        if let Some(confirm) = grant.confirm {
             match was_held {
                 true => cx.step.resolve(confirm, Outcome::Released),
                 false => cx.step.fail(confirm, cx.key, &Error::lost()),
@@ -162,30 +162,31 @@ impl Entry {
     }
 
     /// The unlock failed: it is to be sent once more.
-    pub(crate) fn unlock_again(&mut self, id: HoldId, cx: &mut Context<'_>) {
-        let Some(hold) = self.hold_mut(id) else {
+    pub(crate) fn unlock_again(&mut self, id: GrantId, cx: &mut Context<'_>) {
+        let Some(grant) = self.grant_mut(id) else {
             return;
         };
-        hold.release = Release::Queued;
-        let op = Op::Unlock { key: cx.key, mode: hold.mode, hold: id };
+        grant.release = Release::Queued;
+        let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: id };
         // What is asked behind the unlock must stay behind it.
-        cx.sessions.push_first(hold.session, op);
+        cx.sessions.push_first(grant.session, op);
     }
 
     /// The unlock is refused by itself: it is sent again at once, and then after growing pauses, in
     /// which callers here may have the lock.
-    pub(crate) fn unlock_refused(&mut self, id: HoldId, refusal: &Refusal, cx: &mut Context<'_>) {
-        let Some(hold) = self.hold_mut(id) else {
+    pub(crate) fn unlock_refused(&mut self, id: GrantId, refusal: &Refusal, cx: &mut Context<'_>) {
+        let Some(grant) = self.grant_mut(id) else {
             return;
         };
-        let Some(pause) = hold.pause_after(refusal.reason, cx.sessions.limits.poll_interval) else {
+        let Some(pause) = grant.pause_after(refusal.reason, cx.sessions.limits.poll_interval)
+        else {
             return self.unlock_again(id, cx);
         };
-        hold.release = Release::Refused;
-        if let Some(confirm) = hold.confirm.take() {
+        grant.release = Release::Refused;
+        if let Some(confirm) = grant.confirm.take() {
             cx.step.fail(confirm, cx.key, &refusal.error);
         }
-        let session = hold.session;
+        let session = grant.session;
         // What is asked behind the unlock would be granted without it.
         if matches!(self.request, Request::Try { session: by, .. } if by == session) {
             cx.sessions.withdraw(session, cx.key);
@@ -197,8 +198,8 @@ impl Entry {
 
     /// The server may take back now what it has refused to.
     pub(crate) fn give_back_again(&mut self, cx: &mut Context<'_>) {
-        for hold in self.holds.iter_mut().filter(|hold| hold.release == Release::Refused) {
-            hold.release = Release::No;
+        for grant in self.grants.iter_mut().filter(|grant| grant.release == Release::Refused) {
+            grant.release = Release::No;
         }
         self.settle(cx);
     }
@@ -243,10 +244,10 @@ impl Entry {
         step: &mut Step<'_>,
         key: LockKey,
     ) -> bool {
-        let before = self.holds.len();
-        self.holds.retain(|hold| {
-            let gone = hold.session == session;
-            if let (true, Some(confirm)) = (gone, hold.confirm) {
+        let before = self.grants.len();
+        self.grants.retain(|grant| {
+            let gone = grant.session == session;
+            if let (true, Some(confirm)) = (gone, grant.confirm) {
                 step.fail(confirm, key, &Error::lost());
             }
             !gone
@@ -255,7 +256,7 @@ impl Entry {
         if asked {
             self.request = Request::None;
         }
-        asked || self.holds.len() < before
+        asked || self.grants.len() < before
     }
 
     /// Whether something is asked of this session.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::model::world::{REMOTE, World};
 use crate::engine::machine::config::Limits;
-use crate::engine::machine::event::{HoldId, Outcome, Patience, SessionId, WaiterId};
+use crate::engine::machine::event::{GrantId, Outcome, Patience, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
 
@@ -51,21 +51,21 @@ fn world_with(change: impl FnOnce(&mut Limits)) -> World {
 }
 
 /// A world in which a caller here holds the lock.
-fn holding(mode: crate::Mode) -> (World, HoldId) {
+fn holding(mode: crate::Mode) -> (World, GrantId) {
     holding_in(world(), mode)
 }
 
 /// A writer here holds the lock, which readers here may have then.
-fn sharing() -> (World, HoldId) {
+fn sharing() -> (World, GrantId) {
     holding_in(world_with(|limits| limits.share_write_locks = true), Write)
 }
 
-fn holding_in(mut world: World, mode: crate::Mode) -> (World, HoldId) {
+fn holding_in(mut world: World, mode: crate::Mode) -> (World, GrantId) {
     let waiter = world.acquire(key(), mode, Patience::Wait);
     world.settle();
     world.sent.clear();
-    let hold = hold_of(&world, waiter);
-    (world, hold)
+    let grant = grant_of(&world, waiter);
+    (world, grant)
 }
 
 /// A world in which a caller here waits at the server for the lock, which a writer of another
@@ -97,9 +97,9 @@ fn run(world: &mut World, id: SessionId) {
     }
 }
 
-fn hold_of(world: &World, waiter: WaiterId) -> HoldId {
+fn grant_of(world: &World, waiter: WaiterId) -> GrantId {
     match &world.outcomes[&waiter.0] {
-        Outcome::Granted { hold, .. } => *hold,
+        Outcome::Granted { grant, .. } => *grant,
         other => panic!("not granted but {other:?}"),
     }
 }

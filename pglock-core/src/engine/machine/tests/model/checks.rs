@@ -7,7 +7,7 @@ use super::world::{Link, Stage, World};
 use crate::driver::Operation;
 use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};
-use crate::engine::machine::key::{Hold, Release, Request, Why};
+use crate::engine::machine::key::{Grant, Release, Request, Why};
 use crate::engine::machine::sessions::{Claims, Phase, Role};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -87,15 +87,15 @@ impl World {
         );
         for (id, session) in sessions.iter() {
             let entries = self.machine.entries.values();
-            let holds = entries.flat_map(|entry| &entry.holds);
-            assert_eq!(session.held, holds.filter(|h| h.session == id).count());
+            let grants = entries.flat_map(|entry| &entry.grants);
+            assert_eq!(session.held, grants.filter(|h| h.session == id).count());
         }
         for (key, entry) in &self.machine.entries {
             assert!(!entry.is_unused(), "{key} is of no use any more");
             let seeks = matches!(entry.request, Request::Slot { why: Why::Busy(_), .. });
-            assert!(!seeks || entry.holds.is_empty(), "{key} is sought though it is held here");
+            assert!(!seeks || entry.grants.is_empty(), "{key} is sought though it is held here");
             assert!(
-                entry.holds.iter().all(Hold::is_seen_to),
+                entry.grants.iter().all(Grant::is_seen_to),
                 "readers elsewhere are kept out for good"
             );
         }
@@ -136,21 +136,21 @@ impl World {
     /// Whether guards here, what the server does not take back, and waits there take all locks that
     /// this process may have.
     pub(super) fn is_full(&self) -> bool {
-        let holds: HashSet<_> =
-            self.reference.guards().into_iter().map(|(key, guard)| (key, guard.hold)).collect();
+        let grants: HashSet<_> =
+            self.reference.guards().into_iter().map(|(key, guard)| (key, guard.grant)).collect();
         let entries = self.machine.entries.values();
-        let stuck = self.machine.entries.values().flat_map(|entry| &entry.holds);
-        let stuck = stuck.filter(|hold| hold.release == Release::Refused);
+        let stuck = self.machine.entries.values().flat_map(|entry| &entry.grants);
+        let stuck = stuck.filter(|grant| grant.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
-        self.limits.locks.is_some_and(|cap| holds.len() + stuck.count() + waits.count() >= cap)
+        self.limits.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
     }
 
     /// Notes what the server has granted: other processes are kept out from then on, however late a
     /// caller here has it.
-    pub(super) fn note_holds(&mut self) {
+    pub(super) fn note_grants(&mut self) {
         for (key, entry) in &self.machine.entries {
-            for hold in &entry.holds {
-                self.reference.held(*key, hold.id, self.now);
+            for grant in &entry.grants {
+                self.reference.held(*key, grant.id, self.now);
             }
         }
     }
@@ -200,8 +200,8 @@ impl World {
             shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
-            let holds = self.machine.entries.get(key).map(|entry| &entry.holds[..]);
-            let holds_it = |id| holds.unwrap_or(&[]).iter().any(|h| h.session == id);
+            let grants = self.machine.entries.get(key).map(|entry| &entry.grants[..]);
+            let holds_it = |id| grants.unwrap_or(&[]).iter().any(|h| h.session == id);
             by_waiting || by_opening || sessions.for_probe(holds_it).is_some()
         };
         self.keys.iter().copied().filter(askable).collect()
@@ -214,7 +214,7 @@ fn is_ours(machine: &Machine, links: &BTreeMap<SessionId, Link>, key: LockKey, p
         return false;
     };
     machine.entries.get(&key).is_some_and(|entry| {
-        entry.holds.iter().any(|h| h.session == *id)
+        entry.grants.iter().any(|h| h.session == *id)
             || matches!(entry.request, Request::Wait { session, .. } if session == *id)
             || matches!(entry.request, Request::Try { session, .. } if session == *id)
     })

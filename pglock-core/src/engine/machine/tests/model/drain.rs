@@ -86,7 +86,7 @@ impl World {
     fn serve_everybody(&mut self) {
         self.pass_time_until("everybody is served", |world| {
             while let Some((key, guard)) = world.reference.guards().pop() {
-                world.release(key, guard.hold, true);
+                world.release(key, guard.grant, true);
                 world.settle();
             }
             world.reference.unresolved().is_empty()

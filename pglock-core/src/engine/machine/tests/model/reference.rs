@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::machine::config::Limits;
-use crate::engine::machine::event::{HoldId, Moment, Patience, SessionId, WaiterId};
+use crate::engine::machine::event::{GrantId, Moment, Patience, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -22,7 +22,7 @@ pub(crate) struct Reference {
 pub(crate) struct Key {
     pub(crate) waiting: VecDeque<Caller>,
     pub(crate) guards: Vec<Guard>,
-    passed: HashMap<HoldId, Passed>,
+    passed: HashMap<GrantId, Passed>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Confirm {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
-    pub(crate) hold: HoldId,
+    pub(crate) grant: GrantId,
     pub(crate) session: SessionId,
     pub(crate) mode: Mode,
     pub(crate) lost: bool,
@@ -99,12 +99,12 @@ impl Reference {
     pub(crate) fn release(
         &mut self,
         key: LockKey,
-        hold: HoldId,
+        grant: GrantId,
         confirm: Option<WaiterId>,
         has_ended: impl Fn(SessionId) -> bool,
     ) {
         let guards = &mut self.keys.entry(key).or_default().guards;
-        let at = guards.iter().position(|guard| guard.hold == hold);
+        let at = guards.iter().position(|guard| guard.grant == grant);
         let guard = guards.remove(at.expect("a guard is released once"));
         let known = guard.lost;
         let lost = known || has_ended(guard.session);
@@ -114,7 +114,7 @@ impl Reference {
     pub(crate) fn granted(
         &mut self,
         id: WaiterId,
-        hold: HoldId,
+        grant: GrantId,
         session: SessionId,
         now: Moment,
         limits: &Limits,
@@ -133,14 +133,14 @@ impl Reference {
             .find(|guard| !guard.lost && !guard.mode.is_compatible_with(caller.mode));
         assert!(in_the_way.is_none(), "{caller:?} was granted beside {in_the_way:?}");
         let nobody_to_ask = nobody_to_ask.contains(&key);
-        model.pass(hold, caller.mode, now, limits, nobody_to_ask);
-        model.guards.push(Guard { hold, session, mode: caller.mode, lost: false });
+        model.pass(grant, caller.mode, now, limits, nobody_to_ask);
+        model.guards.push(Guard { grant, session, mode: caller.mode, lost: false });
     }
 
     /// The server has granted this, now or before.
-    pub(crate) fn held(&mut self, key: LockKey, hold: HoldId, now: Moment) {
+    pub(crate) fn held(&mut self, key: LockKey, grant: GrantId, now: Moment) {
         let passed = &mut self.keys.entry(key).or_default().passed;
-        passed.entry(hold).or_insert(Passed { times: 0, since: now });
+        passed.entry(grant).or_insert(Passed { times: 0, since: now });
     }
 
     /// A probe has found no writer who waits.
@@ -185,8 +185,8 @@ impl Reference {
     /// Locks that guards believe to have by this session.
     pub(crate) fn guarded_by(&self, session: SessionId) -> usize {
         let guards = self.keys.values().flat_map(|key| &key.guards);
-        let holds = guards.filter(|guard| guard.session == session && !guard.lost);
-        holds.map(|guard| guard.hold.0).collect::<BTreeSet<_>>().len()
+        let grants = guards.filter(|guard| guard.session == session && !guard.lost);
+        grants.map(|guard| guard.grant.0).collect::<BTreeSet<_>>().len()
     }
 
     pub(crate) fn lost(&mut self, session: SessionId) {
@@ -213,22 +213,22 @@ impl Key {
     /// Notes the pass, which must be within the bounds.
     fn pass(
         &mut self,
-        hold: HoldId,
+        grant: GrantId,
         mode: Mode,
         now: Moment,
         limits: &Limits,
         nobody_to_ask: bool,
     ) {
         let first = Passed { times: 0, since: now };
-        let passed = self.passed.entry(hold).or_insert(first);
+        let passed = self.passed.entry(grant).or_insert(first);
         let fresh = passed.times == 0
             || passed.times <= limits.hand_over_count && now < passed.since + limits.hand_over_age;
         if !fresh {
             let may_join = mode == Mode::Read && nobody_to_ask;
-            assert!(may_join, "{hold:?} passes on beyond its bound: {passed:?} at {now:?}");
+            assert!(may_join, "{grant:?} passes on beyond its bound: {passed:?} at {now:?}");
             self.renew(now);
         }
-        self.passed.entry(hold).or_insert(first).times += 1;
+        self.passed.entry(grant).or_insert(first).times += 1;
     }
 
     /// The readers may go on as if they had just been granted the lock.

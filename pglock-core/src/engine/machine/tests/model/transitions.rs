@@ -129,7 +129,7 @@ impl Transition {
             }
             Self::Release(nth, confirm) => {
                 if let Some((key, guard)) = choose(world.reference.guards(), nth) {
-                    world.release(key, guard.hold, confirm);
+                    world.release(key, guard.grant, confirm);
                 }
             }
             Self::Look(nth) => {

@@ -10,7 +10,7 @@ use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::engine::machine::Machine;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{
-    Effect, Effects, Event, HoldId, Moment, Outcome, Patience, SessionId, WaiterId,
+    Effect, Effects, Event, GrantId, Moment, Outcome, Patience, SessionId, WaiterId,
 };
 use crate::engine::machine::sessions::Phase;
 use crate::error::{Error, ErrorKind};
@@ -154,15 +154,15 @@ impl World {
     pub(crate) fn release(
         &mut self,
         key: LockKey,
-        hold: HoldId,
+        grant: GrantId,
         confirm: bool,
     ) -> Option<WaiterId> {
         self.tick();
         let confirm = confirm.then(|| self.new_waiter());
         let has_ended =
             |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
-        self.reference.release(key, hold, confirm, has_ended);
-        self.step(Event::Release { key, hold, confirm });
+        self.reference.release(key, grant, confirm, has_ended);
+        self.step(Event::Release { key, grant, confirm });
         confirm
     }
 
@@ -224,7 +224,7 @@ impl World {
         let before = self.askable(is_tick);
         let mut fx = Effects::default();
         self.machine.handle(event, self.now, &mut fx);
-        self.note_holds();
+        self.note_grants();
         let askable = &before & &self.askable(is_tick);
         let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;
         for effect in fx.0 {
@@ -279,14 +279,14 @@ impl World {
 
     fn resolve(&mut self, waiter: WaiterId, outcome: Outcome, nobody_to_ask: &BTreeSet<LockKey>) {
         match &outcome {
-            &Outcome::Granted { hold, session } => {
+            &Outcome::Granted { grant, session } => {
                 assert!(
                     self.links.contains_key(&session),
                     "a lock is granted by a session that lives"
                 );
                 self.reference.granted(
                     waiter,
-                    hold,
+                    grant,
                     session,
                     self.now,
                     &self.limits,

@@ -1,6 +1,6 @@
 //! Cancels that may come late.
 
-use super::{ELSEWHERE, SHARED, WAITING, hold_of, key, run, waiting};
+use super::{ELSEWHERE, SHARED, WAITING, grant_of, key, run, waiting};
 use crate::driver::Operation;
 use crate::engine::machine::config::Limits;
 use crate::engine::machine::event::{Outcome, Patience};
@@ -45,8 +45,8 @@ fn a_release_is_confirmed_though_a_late_cancel_may_hit_the_session() {
     world.turn(WAITING, false);
     world.cut(SHARED);
     world.turn(SHARED, false);
-    let hold = hold_of(&world, next);
-    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    let grant = grant_of(&world, next);
+    let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
     assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
 }
@@ -100,5 +100,5 @@ fn a_wait_given_up_before_its_session_has_answered_a_heartbeat_is_not_begun() {
     world.settle();
     world.server.unlock(ELSEWHERE, key(), Write);
     world.settle();
-    hold_of(&world, waiter);
+    grant_of(&world, waiter);
 }

@@ -9,21 +9,21 @@ use crate::mode::Mode::{Read, Write};
 
 #[test]
 fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let next = world.acquire(key(), Write, Patience::Wait);
     world.kill(SHARED, false);
     world.settle();
     assert!(world.reference.guards()[0].1.lost);
     assert!(is_granted(&world, next));
-    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    let confirm = world.release(key(), grant, true).expect("it was asked for");
     assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
 }
 
 #[test]
 fn a_lock_without_a_guard_is_not_lost() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     // The release is on its way.
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     world.turn(SHARED, true);
     world.kill(SHARED, false);
     world.settle();

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use super::{ELSEWHERE, SHARED, WAITING, hold_of, holding, is_granted, key, waiting, world};
+use super::{ELSEWHERE, SHARED, WAITING, grant_of, holding, is_granted, key, waiting, world};
 use crate::driver::Operation;
 use crate::engine::machine::event::{Outcome, Patience};
 use crate::engine::machine::tests::model::turns::refusal;
@@ -28,8 +28,8 @@ fn a_failed_statement_is_settled_by_what_the_session_holds() {
 
 #[test]
 fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
-    let (mut world, hold) = holding(Write);
-    world.release(key(), hold, true);
+    let (mut world, grant) = holding(Write);
+    world.release(key(), grant, true);
     world.turn(SHARED, true);
     world.refuse(SHARED, 0, false);
     world.turn(SHARED, true);
@@ -54,8 +54,8 @@ fn a_clean_up_that_ran_in_another_server_session_tells_who_waits() {
 
 #[test]
 fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
-    let (mut world, hold) = holding(Read);
-    world.release(key(), hold, false);
+    let (mut world, grant) = holding(Read);
+    world.release(key(), grant, false);
     world.turn(SHARED, true);
     let reader = world.acquire(key(), Read, Patience::Wait);
     world.operator_cancels(SHARED, 0, false);
@@ -70,10 +70,10 @@ fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
 
 #[test]
 fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     world.faulty = true;
     world.server.unlock_all(world.links[&SHARED].pid);
-    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
     assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
 }
@@ -87,7 +87,7 @@ fn a_writer_asks_when_the_readers_of_every_session_have_given_the_lock_back() {
     world.settle();
     world.server.leave_queue(ELSEWHERE);
     world.settle();
-    let new = hold_of(&world, reader);
+    let new = grant_of(&world, reader);
     world.release(key(), old, false);
     world.release(key(), new, false);
     let writer = world.acquire(key(), Write, Patience::Wait);

@@ -110,8 +110,8 @@ fn a_waiting_session_that_ends_is_no_outage() {
 
 #[test]
 fn an_idle_machine_reconnects() {
-    let (mut world, hold) = holding(Write);
-    world.release(key(), hold, false);
+    let (mut world, grant) = holding(Write);
+    world.release(key(), grant, false);
     world.settle();
     world.kill(SHARED, false);
     world.turn(SHARED, true);

@@ -1,6 +1,6 @@
 //! What a caller of this process leaves to the next one.
 
-use super::{KEY, SHARED, hold_of, holding, is_granted, key, world};
+use super::{KEY, SHARED, grant_of, holding, is_granted, key, world};
 use crate::driver::Operation;
 use crate::engine::machine::event::{Outcome, Patience};
 use crate::key::LockKey;
@@ -17,20 +17,20 @@ fn an_uncontended_acquire_is_one_try() {
 
 #[test]
 fn a_writer_hands_over_to_the_next_writer_without_a_request() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let next = world.acquire(key(), Write, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     assert!(is_granted(&world, next));
     assert_eq!(world.sent, []);
 }
 
 #[test]
 fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterwards() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let elsewhere = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
     world.turn(SHARED, true);
     let next = world.acquire(key(), Write, Patience::Wait);
-    let confirm = world.release(key(), hold, true).unwrap();
+    let confirm = world.release(key(), grant, true).unwrap();
     assert!(is_granted(&world, next));
     world.turn(SHARED, true);
     world.turn(SHARED, true);
@@ -43,10 +43,10 @@ fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterward
 
 #[test]
 fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let next = world.acquire(key(), Write, Patience::Wait);
     world.kill(SHARED, false);
-    let confirm = world.release(key(), hold, true).unwrap();
+    let confirm = world.release(key(), grant, true).unwrap();
     assert!(is_granted(&world, next), "nobody knows yet");
     world.settle();
     assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
@@ -54,13 +54,13 @@ fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
 
 #[test]
 fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
-    let (mut world, mut hold) = holding(Write);
+    let (mut world, mut grant) = holding(Write);
     let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();
     for waiter in &waiters[..2] {
-        world.release(key(), hold, false);
-        hold = hold_of(&world, *waiter);
+        world.release(key(), grant, false);
+        grant = grant_of(&world, *waiter);
     }
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     assert!(!is_granted(&world, waiters[2]));
     world.settle();
     let there_and_back =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, KEY, SHARED, WAITING, hold_of, holding, is_granted, key, world_with,
+    ELSEWHERE, KEY, SHARED, WAITING, grant_of, holding, is_granted, key, world_with,
     world_without_waiting_sessions,
 };
 use crate::driver::Operation;
@@ -24,12 +24,12 @@ fn a_reader_asks_whether_a_writer_waits_before_it_joins_an_old_hold() {
 
 #[test]
 fn a_reader_waits_behind_a_writer_of_another_process() {
-    let (mut world, hold) = holding(Read);
+    let (mut world, grant) = holding(Read);
     world.server.lock(ELSEWHERE, key(), Write);
     world.advance(Duration::from_millis(60));
     let reader = world.acquire(key(), Read, Patience::Wait);
     world.settle();
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     world.settle();
     assert!(!is_granted(&world, reader));
     world.server.unlock(ELSEWHERE, key(), Write);
@@ -99,7 +99,7 @@ fn a_session_is_opened_to_ask_with_when_there_is_no_other() {
     assert_eq!(world.sent.last(), Some(&(SessionId(1), Operation::Probe(key()))));
     let reader = reader.expect("it has come");
     assert!(!is_granted(&world, reader));
-    world.release(key(), hold_of(&world, old), false);
+    world.release(key(), grant_of(&world, old), false);
     world.settle();
     assert!(world.server.count(ELSEWHERE, key(), Write) > 0);
     world.server.unlock(ELSEWHERE, key(), Write);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, SHARED, WAITING, hold_of, holding, is_granted, key, pass, waiting, waiting_in,
+    ELSEWHERE, SHARED, WAITING, grant_of, holding, is_granted, key, pass, waiting, waiting_in,
     world, world_with,
 };
 use crate::driver::{Operation, Reason};
@@ -51,9 +51,9 @@ fn a_refused_operation_costs_few_statements() {
 
 #[test]
 fn an_unlock_that_is_refused_for_good_is_repeated_ever_more_rarely() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     world.refuse_key(Some(key()), Reason::Itself);
-    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    let confirm = world.release(key(), grant, true).expect("it was asked for");
     let other = world.acquire(LockKey::from(8), Write, Patience::Wait);
     pass(&mut world, 60);
     assert!(is_granted(&world, other));
@@ -152,7 +152,7 @@ fn a_wait_that_is_refused_says_so() {
 
 #[test]
 fn an_operator_who_cancels_again_and_again_takes_no_lock_away() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
     world.turn(SHARED, true);
     // The statement, and the questions what was done of it.
@@ -162,7 +162,7 @@ fn an_operator_who_cancels_again_and_again_takes_no_lock_away() {
     }
     world.settle();
     assert!(is_granted(&world, waiter));
-    let confirm = world.release(key(), hold, true).expect("it was asked for");
+    let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
     assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
     assert_eq!(world.losses.len(), 0);
@@ -186,8 +186,8 @@ fn a_wait_that_was_cancelled_though_it_was_granted_keeps_nothing() {
     world.turn(WAITING, true);
     assert_eq!(world.sent.last(), Some(&(WAITING, Operation::UnlockAll)));
     world.settle();
-    let hold = hold_of(&world, waiter);
-    world.release(key(), hold, false);
+    let grant = grant_of(&world, waiter);
+    world.release(key(), grant, false);
     world.advance(Duration::from_millis(1));
     world.settle();
     assert_eq!(world.server.claims(key()), []);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, WAITING, hold_of, is_granted, key, pass, world_with};
+use super::{ELSEWHERE, WAITING, grant_of, is_granted, key, pass, world_with};
 use crate::driver::Operation;
 use crate::engine::machine::config::Limits;
-use crate::engine::machine::event::{HoldId, Patience, WaiterId};
+use crate::engine::machine::event::{GrantId, Patience, WaiterId};
 use crate::engine::machine::tests::model::world::{REMOTE, World};
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
@@ -36,7 +36,7 @@ fn pass_on(world: &mut World, key: LockKey) {
 }
 
 /// How long a new caller waits for a key that others pass on.
-fn turn_of(world: &mut World, key: LockKey) -> (Duration, HoldId) {
+fn turn_of(world: &mut World, key: LockKey) -> (Duration, GrantId) {
     let begin = world.now;
     pass_on(world, key);
     let waiter = world.acquire(key, Write, Patience::Wait);
@@ -46,7 +46,7 @@ fn turn_of(world: &mut World, key: LockKey) -> (Duration, HoldId) {
         pass_on(world, key);
         world.settle();
     }
-    (world.now - begin, hold_of(world, waiter))
+    (world.now - begin, grant_of(world, waiter))
 }
 
 fn cancels(world: &World) -> usize {
@@ -61,9 +61,9 @@ fn key_that_others_pass_on_is_granted_beside_keys_held_for_good() {
         pass(&mut world, 600);
         let mut longest = Duration::ZERO;
         for _ in 0..20 {
-            let (took, hold) = turn_of(&mut world, quick);
+            let (took, grant) = turn_of(&mut world, quick);
             longest = longest.max(took);
-            world.release(quick, hold, false);
+            world.release(quick, grant, false);
             world.settle();
         }
         println!("{keys} keys held for good: {longest:?}");
@@ -104,8 +104,8 @@ fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
         }
         world.settle();
         if is_granted(&world, guest) {
-            let hold = hold_of(&world, guest);
-            world.release(quick, hold, false);
+            let grant = grant_of(&world, guest);
+            world.release(quick, grant, false);
             guest = world.acquire(quick, Write, Patience::Wait);
             guests += 1;
         }

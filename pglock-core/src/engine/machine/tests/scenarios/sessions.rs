@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, KEY, SHARED, WAITING, hold_of, holding, is_granted, key, pass, run, waiting, world,
+    ELSEWHERE, KEY, SHARED, WAITING, grant_of, holding, is_granted, key, pass, run, waiting, world,
     world_with,
 };
 use crate::engine::machine::config::Limits;
@@ -141,7 +141,7 @@ fn of_idle_shared_sessions_one_is_kept() {
         .into();
     world.settle();
     for (key, waiter) in waiters {
-        world.release(key, hold_of(&world, waiter), false);
+        world.release(key, grant_of(&world, waiter), false);
     }
     world.settle();
     assert_eq!(world.links.len(), 2);
@@ -160,7 +160,7 @@ fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_i
     });
     let [first, _] = [KEY, KEY + 1].map(|key| world.acquire(key.into(), Write, Patience::Wait));
     world.settle();
-    world.release(key(), hold_of(&world, first), false);
+    world.release(key(), grant_of(&world, first), false);
     world.settle();
     pass(&mut world, 29);
     let onlooker = world.look(None);

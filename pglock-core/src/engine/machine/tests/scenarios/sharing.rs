@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, SHARED, hold_of, holding, is_granted, key, sharing};
+use super::{ELSEWHERE, SHARED, grant_of, holding, is_granted, key, sharing};
 use crate::driver::{Holding, Operation};
-use crate::engine::machine::event::{HoldId, Outcome, Patience, WaiterId};
+use crate::engine::machine::event::{GrantId, Outcome, Patience, WaiterId};
 use crate::engine::machine::tests::model::world::World;
 use crate::mode::Mode::{Read, Write};
 
 #[test]
 fn a_reader_waits_for_a_read_lock_of_its_own() {
-    let (mut world, hold) = holding(Write);
+    let (mut world, grant) = holding(Write);
     let reader = world.acquire(key(), Read, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     assert!(!is_granted(&world, reader));
     world.settle();
     assert!(is_granted(&world, reader));
@@ -27,7 +27,7 @@ fn readers_and_writers_pass_on_a_write_lock_without_a_request() {
     let reader = world.acquire(key(), Read, Patience::Wait);
     let writer = world.acquire(key(), Write, Patience::Wait);
     world.release(key(), first, false);
-    let reader = hold_of(&world, reader);
+    let reader = grant_of(&world, reader);
     assert!(!is_granted(&world, writer));
     world.release(key(), reader, false);
     world.settle();
@@ -37,9 +37,9 @@ fn readers_and_writers_pass_on_a_write_lock_without_a_request() {
 
 #[test]
 fn readers_elsewhere_come_in_when_no_writer_here_waits() {
-    let (mut world, hold) = sharing();
+    let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     assert!(is_granted(&world, reader));
     world.settle();
     assert_eq!(world.sent, [(SHARED, Operation::Downgrade(key()))]);
@@ -47,14 +47,14 @@ fn readers_elsewhere_come_in_when_no_writer_here_waits() {
 }
 
 /// Readers here, with a writer here waiting for them.
-fn reading_before_a_writer() -> (World, HoldId, WaiterId) {
-    let (mut world, hold) = sharing();
+fn reading_before_a_writer() -> (World, GrantId, WaiterId) {
+    let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
     let writer = world.acquire(key(), Write, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     world.settle();
     assert_eq!(world.sent, []);
-    let reader = hold_of(&world, reader);
+    let reader = grant_of(&world, reader);
     (world, reader, writer)
 }
 
@@ -86,12 +86,12 @@ fn readers_here_keep_their_lock_though_a_writer_elsewhere_waits() {
 
 #[test]
 fn a_write_lock_that_is_wanted_again_is_not_shared() {
-    let (mut world, hold) = sharing();
+    let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     let writer = world.acquire(key(), Write, Patience::Wait);
     world.settle();
-    let reader = hold_of(&world, reader);
+    let reader = grant_of(&world, reader);
     world.release(key(), reader, false);
     assert!(is_granted(&world, writer));
     assert_eq!(world.sent, []);
@@ -108,10 +108,10 @@ fn a_reader_joins_the_readers_of_an_old_write_lock_once_it_is_shared() {
 
 #[test]
 fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
-    let (mut world, hold) = sharing();
+    let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
-    world.release(key(), hold, false);
-    let reader = hold_of(&world, reader);
+    world.release(key(), grant, false);
+    let reader = grant_of(&world, reader);
     world.turn(SHARED, true);
     let confirm = world.release(key(), reader, true).unwrap();
     world.settle();
@@ -124,10 +124,10 @@ fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
 #[test]
 fn a_downgrade_that_fails_is_made_up_for() {
     for (done, half) in [(0, false), (0, true), (1, false)] {
-        let (mut world, hold) = sharing();
+        let (mut world, grant) = sharing();
         let reader = world.acquire(key(), Read, Patience::Wait);
-        world.release(key(), hold, false);
-        let reader = hold_of(&world, reader);
+        world.release(key(), grant, false);
+        let reader = grant_of(&world, reader);
         world.turn(SHARED, true);
         world.refuse(SHARED, done, half);
         world.settle();

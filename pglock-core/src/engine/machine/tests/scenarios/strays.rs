@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, KEY, SHARED, hold_of, is_granted, key, pass, sharing, world_with};
+use super::{ELSEWHERE, KEY, SHARED, grant_of, is_granted, key, pass, sharing, world_with};
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{Patience, SessionId};
 use crate::engine::machine::tests::model::world::World;
@@ -44,7 +44,7 @@ fn a_session_with_a_lock_that_it_cannot_give_back_is_not_asked_for_its_key() {
     // Nor while it does something else.
     let guards = world.reference.guards();
     let (other, guard) = guards.iter().find(|(_, g)| g.session == SECOND).expect("it holds two");
-    world.release(*other, guard.hold, false);
+    world.release(*other, guard.grant, false);
     world.turn(SECOND, true);
     world.advance(Duration::from_millis(60));
     world.acquire(key(), Read, Patience::Wait);
@@ -67,12 +67,12 @@ fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
     world.refuse_key(None, Reason::Itself);
     world.sent.clear();
     let next = world.acquire(key(), Write, Patience::Wait);
-    world.release(key(), hold_of(&world, reader), false);
-    let hold = hold_of(&world, next);
+    world.release(key(), grant_of(&world, reader), false);
+    let grant = grant_of(&world, next);
     world.advance(Duration::from_millis(60));
     // This one may not have it passed on.
     let last = world.acquire(key(), Write, Patience::Wait);
-    world.release(key(), hold, false);
+    world.release(key(), grant, false);
     world.settle();
     assert_eq!(world.sent[0], (SHARED, Operation::Unlock(key(), Write)));
     assert!(!world.sent.contains(&(SHARED, Operation::TryLock(key(), Write))));

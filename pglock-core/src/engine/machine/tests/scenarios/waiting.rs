@@ -131,8 +131,8 @@ fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
 fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
     let other = LockKey::from(8);
     for given_back in [0, 1] {
-        let (mut world, hold) = holding_in(world_with(|limits| limits.locks = Some(1)), Write);
-        world.release(key(), hold, false);
+        let (mut world, grant) = holding_in(world_with(|limits| limits.locks = Some(1)), Write);
+        world.release(key(), grant, false);
         for _ in 0..given_back {
             world.turn(SHARED, true);
         }

@@ -6,7 +6,7 @@
 //!
 //! # What is asked of the server for a key
 //!
-//! One thing at a time: [`machine::key::Request`]. [`machine::key::Entry::settle`] is the one place that grants,
+//! One thing at a time: [`machine::key::Ask`]. [`machine::key::Entry::settle`] is the one place that grants,
 //! releases and asks.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //!              │      │                                          └────────┘
 //!              │      │   a caller wants what is not held here
 //!              │      │ ───────────────────────────────────────► ┌────────┐
-//!              │      │ ◄────────────────── taken: a grant ────── │  Try   │
+//!              │      │ ◄────────────────── taken: a grant ───── │  Try   │
 //!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
 //!               │    ▲ ▲                                          │   ▲
 //!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting

@@ -26,7 +26,7 @@ use foldhash::{HashMap, HashMapExt};
 use self::config::Limits;
 use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
-use self::key::{Context, Entry, Request};
+use self::key::{Ask, Context, Entry};
 pub(crate) use self::obstacle::Obstacle;
 use self::sessions::{Alarm, Claims, Phase, Sessions};
 use self::step::Step;
@@ -210,9 +210,9 @@ impl Machine {
             return;
         }
         let wants = |entries: &HashMap<LockKey, Entry>, key| {
-            let request = entries.get(&key).map(|entry| entry.request);
+            let ask = entries.get(&key).map(|entry| entry.ask);
             // It may be trying just now, and wants the session if that fails.
-            matches!(request, Some(Request::Slot { .. }))
+            matches!(ask, Some(Ask::Slot { .. }))
         };
         while let Some(session) = self.sessions.free_waiting()
             && let Some((place, key)) =

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     /// Granted by the server. More than one only for readers: an old grant that drains beside a new
     /// one.
     pub(super) grants: Vec<Grant>,
-    pub(super) request: Request,
+    pub(super) ask: Ask,
     /// In line for a waiting session.
     place: Option<Place>,
     /// How often what was asked for was refused for a reason that is not known.
@@ -61,7 +61,7 @@ pub(super) enum Release {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Request {
+pub(super) enum Ask {
     #[default]
     None,
     /// Asks for the lock when there is room below the cap.
@@ -98,7 +98,7 @@ pub(super) struct Context<'a> {
 
 impl Entry {
     pub(super) fn is_unused(&self) -> bool {
-        self.queue.is_empty() && self.grants.is_empty() && self.request == Request::None
+        self.queue.is_empty() && self.grants.is_empty() && self.ask == Ask::None
     }
 
     pub(super) fn grant_mut(&mut self, id: GrantId) -> Option<&mut Grant> {
@@ -114,9 +114,9 @@ impl Entry {
     pub(super) fn claims(&self) -> Claims {
         let is_ending = |grant: &&Grant| matches!(grant.release, Release::Queued | Release::Sent);
         let ending = self.grants.iter().filter(is_ending).count();
-        let (waits, answers) = match self.request {
-            Request::Wait { cancelled, .. } => (!cancelled, cancelled),
-            Request::Try { .. } => (false, true),
+        let (waits, answers) = match self.ask {
+            Ask::Wait { cancelled, .. } => (!cancelled, cancelled),
+            Ask::Try { .. } => (false, true),
             _ => (false, false),
         };
         Claims {
@@ -131,7 +131,7 @@ impl Entry {
             self.serve(cx);
             self.drain(cx);
             self.share(cx);
-            let goes_on = self.ask(cx);
+            let goes_on = self.ask_server(cx);
             if !self.refuse_tries(&mut cx.step) && !goes_on {
                 break;
             }
@@ -154,7 +154,7 @@ impl Entry {
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match grant.release {
                     Release::No => true,
-                    Release::Queued | Release::Refused => self.request == Request::None,
+                    Release::Queued | Release::Refused => self.ask == Ask::None,
                     Release::Sent => false,
                 };
                 ours && grant.does_for(first.mode, limits)
@@ -193,11 +193,11 @@ impl Entry {
 
     /// Puts the wish of the first caller to the server. True if it can be served from here after
     /// all.
-    fn ask(&mut self, cx: &mut Context<'_>) -> bool {
+    fn ask_server(&mut self, cx: &mut Context<'_>) -> bool {
         let first = self.queue.front().map(|waiter| waiter.mode);
         self.take_back(first, cx);
         match first {
-            Some(mode) if self.request == Request::None && !self.is_blocked_here(mode) => {
+            Some(mode) if self.ask == Ask::None && !self.is_blocked_here(mode) => {
                 self.ask_for(mode, cx)
             }
             _ => false,
@@ -206,19 +206,19 @@ impl Entry {
 
     /// Takes back a wish that nobody has any more.
     fn take_back(&mut self, first: Option<Mode>, cx: &mut Context<'_>) {
-        match (self.request, first) {
-            (Request::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
+        match (self.ask, first) {
+            (Ask::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
                 self.cancel_wait(session, cx)
             }
-            (Request::Slot { .. } | Request::Parked, None) => self.request = Request::None,
-            (Request::Slot { why, .. }, Some(mode)) => {
+            (Ask::Slot { .. } | Ask::Parked, None) => self.ask = Ask::None,
+            (Ask::Slot { why, .. }, Some(mode)) => {
                 let still_fits = match why {
                     // Where no writer is let in, a reader may be.
                     Why::Busy(refused) => refused == mode || refused == Mode::Read,
                     Why::Probe | Why::WriterWaits => self.has_guards(),
                 };
                 if !still_fits || self.is_blocked_here(mode) {
-                    self.request = Request::None;
+                    self.ask = Ask::None;
                 }
             }
             _ => {}
@@ -245,13 +245,13 @@ impl Entry {
     /// Whether somebody has the lock who is in the way of the first caller: one here, or one whom
     /// it waits for in the server's queue.
     pub(super) fn waits_behind_a_holder(&self) -> bool {
-        matches!(self.request, Request::Wait { .. })
+        matches!(self.ask, Ask::Wait { .. })
             || self.queue.front().is_some_and(|first| self.is_blocked_here(first.mode))
     }
 
     /// Whether the lock was not free when the server was asked last.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.request, Request::Slot { why: Why::Busy(_) | Why::WriterWaits, .. })
+        matches!(self.ask, Ask::Slot { why: Why::Busy(_) | Why::WriterWaits, .. })
     }
 
     /// Tells callers who would not wait that the lock is busy, once that is known. True if there
@@ -260,12 +260,12 @@ impl Entry {
         let Some(first) = self.queue.front() else {
             return false;
         };
-        let busy = match self.request {
-            Request::None => self.is_blocked_here(first.mode) || self.is_stuck(),
-            Request::Slot { why, .. } => why != Why::Probe,
+        let busy = match self.ask {
+            Ask::None => self.is_blocked_here(first.mode) || self.is_stuck(),
+            Ask::Slot { why, .. } => why != Why::Probe,
             // A wait that is being given up says nothing about the lock.
-            Request::Wait { cancelled, .. } => !cancelled,
-            Request::Parked | Request::Try { .. } | Request::Probe { .. } => false,
+            Ask::Wait { cancelled, .. } => !cancelled,
+            Ask::Parked | Ask::Try { .. } | Ask::Probe { .. } => false,
         };
         if !busy {
             return false;

@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use super::Machine;
 use crate::driver::Operation;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
-use crate::engine::machine::key::{Release, Request};
+use crate::engine::machine::key::{Ask, Release};
 use crate::engine::machine::sessions::{Op, Ops, Phase, Role};
 use crate::engine::machine::step::Step;
 
@@ -143,12 +143,10 @@ impl Machine {
             return true;
         }
         if entry.get().queue.is_empty() {
-            self.with(key, step, |entry, _| entry.request = Request::None);
+            self.with(key, step, |entry, _| entry.ask = Ask::None);
             return false;
         }
-        if let Request::Try { asked, .. } | Request::Probe { asked, .. } =
-            &mut entry.get_mut().request
-        {
+        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut entry.get_mut().ask {
             *asked = Some(self.arrivals);
         }
         true

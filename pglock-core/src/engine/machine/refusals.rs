@@ -139,7 +139,7 @@ impl Machine {
     /// past a writer that waits. What it was to ask for is asked for by another one.
     fn retire(&mut self, id: SessionId, step: &mut Step<'_>) {
         for key in self.sessions.retire(id) {
-            self.with(key, step, |entry, cx| entry.request_missed(id, cx));
+            self.with(key, step, |entry, cx| entry.ask_missed(id, cx));
         }
     }
 
@@ -188,11 +188,11 @@ impl Machine {
             }
             (_, Verdict::Again) => {}
             (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
-                self.with(key, step, |entry, cx| entry.request_refused(id, refusal, cx));
+                self.with(key, step, |entry, cx| entry.ask_refused(id, refusal, cx));
             }
             // The server took it back while its answer was on the way: ask again.
             (Op::Lock { key, .. }, _) => {
-                self.with(key, step, |entry, cx| entry.request_missed(id, cx));
+                self.with(key, step, |entry, cx| entry.ask_missed(id, cx));
             }
             (Op::Cancel { .. }, Verdict::Refused(refusal))
                 if refusal.reason == Reason::Cancelled =>

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Entry, Request, Why};
+use super::{Ask, Context, Entry, Why};
 use crate::engine::machine::event::{Moment, SessionId};
 use crate::engine::machine::sessions::{Alarm, MOST_TURNS, Op, Phase, Sessions, Turn};
 use crate::error::Error;
@@ -24,7 +24,7 @@ impl Entry {
                 return true;
             }
             [] if cx.sessions.is_at_cap() => {
-                self.request = Request::Parked;
+                self.ask = Ask::Parked;
                 cx.sessions.parked.push_back(cx.key);
                 return false;
             }
@@ -49,7 +49,7 @@ impl Entry {
         pause: Option<Duration>,
         cx: &mut Context<'_>,
     ) {
-        self.request = Request::Try { session, mode, asked: None, pause };
+        self.ask = Ask::Try { session, mode, asked: None, pause };
         cx.sessions.push(session, Op::Try { key: cx.key, mode }, &mut cx.step);
     }
 
@@ -79,7 +79,7 @@ impl Entry {
     }
 
     fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
-        self.request = Request::Probe { session, asked: None, pause };
+        self.ask = Ask::Probe { session, asked: None, pause };
         cx.sessions.push(session, Op::Probe { key: cx.key }, &mut cx.step);
     }
 
@@ -101,15 +101,15 @@ impl Entry {
         }
         let poll_at = cx.step.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
-        self.request = Request::Slot { poll_at, pause, why };
+        self.ask = Ask::Slot { poll_at, pause, why };
     }
 
     /// Whether a waiting session is wanted, though something else may be asked just now.
     pub(super) fn wants_waiting(&self) -> bool {
-        let wants = match self.request {
-            Request::Slot { .. } => true,
-            Request::Try { pause, .. } | Request::Probe { pause, .. } => pause.is_some(),
-            Request::None | Request::Parked | Request::Wait { .. } => false,
+        let wants = match self.ask {
+            Ask::Slot { .. } => true,
+            Ask::Try { pause, .. } | Ask::Probe { pause, .. } => pause.is_some(),
+            Ask::None | Ask::Parked | Ask::Wait { .. } => false,
         };
         wants && !self.queue.is_empty()
     }
@@ -122,7 +122,7 @@ impl Entry {
 
     /// A waiting session is free for this key.
     pub(crate) fn take_slot(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        let (Request::Slot { why, .. }, Some(first)) = (self.request, self.queue.front()) else {
+        let (Ask::Slot { why, .. }, Some(first)) = (self.ask, self.queue.front()) else {
             return;
         };
         self.place = None;
@@ -130,23 +130,22 @@ impl Entry {
             self.send_probe(session, None, cx);
         } else {
             let mode = first.mode;
-            self.request = Request::Wait { session, mode, cancelled: false };
+            self.ask = Ask::Wait { session, mode, cancelled: false };
             cx.sessions.push(session, Op::Lock { key: cx.key, mode }, &mut cx.step);
         }
     }
 
     /// There may be room below the cap now.
     pub(crate) fn unpark(&mut self, cx: &mut Context<'_>) {
-        if self.request == Request::Parked {
-            self.request = Request::None;
+        if self.ask == Ask::Parked {
+            self.ask = Ask::None;
             self.settle(cx);
         }
     }
 
     /// No waiting session was free for this key in time.
     pub(crate) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
-        let (Request::Slot { poll_at, pause, why }, Some(first)) =
-            (self.request, self.queue.front())
+        let (Ask::Slot { poll_at, pause, why }, Some(first)) = (self.ask, self.queue.front())
         else {
             return;
         };
@@ -172,7 +171,7 @@ impl Entry {
             // Nobody can be asked. To keep the reader out for want of a session might be a
             // deadlock.
             Why::Probe | Why::WriterWaits => {
-                self.request = Request::None;
+                self.ask = Ask::None;
                 self.renew(cx.step.now);
                 self.settle(cx);
             }
@@ -181,7 +180,7 @@ impl Entry {
 
     /// Other keys in line want the session: this one goes to their end.
     pub(crate) fn make_room(&mut self, turn: Turn, cx: &mut Context<'_>) {
-        let Request::Wait { session, cancelled: false, .. } = self.request else {
+        let Ask::Wait { session, cancelled: false, .. } = self.ask else {
             return;
         };
         if session == turn.session {
@@ -197,14 +196,14 @@ impl Entry {
         // It has not been sent: the session may be busy with a question that came before it.
         if waiting.outbox.iter().any(|op| matches!(op, Op::Lock { .. })) {
             waiting.outbox.clear();
-            self.request = Request::None;
+            self.ask = Ask::None;
             if matches!(waiting.phase, Phase::Idle) {
                 cx.sessions.rest(session, cx.step.now);
             }
             return;
         }
         let runs = matches!(waiting.phase, Phase::Running(_));
-        if let Request::Wait { cancelled, .. } = &mut self.request {
+        if let Ask::Wait { cancelled, .. } = &mut self.ask {
             *cancelled = true;
         }
         if runs {

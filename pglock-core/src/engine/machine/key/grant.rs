@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::conversion::Sharing;
-use super::{Context, Entry, Grant, Release, Request, Why};
+use super::{Ask, Context, Entry, Grant, Release, Why};
 use crate::driver::Reason;
 use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::machine::key::queue::Waiter;
@@ -18,13 +18,13 @@ const MOST_REPEATS: u8 = 2;
 
 impl Entry {
     pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
-        let Request::Try { session: by, mode, asked, pause } = self.request else {
+        let Ask::Try { session: by, mode, asked, pause } = self.ask else {
             return;
         };
         if by != session {
             return;
         }
-        self.request = Request::None;
+        self.ask = Ask::None;
         if taken {
             self.granted(session, mode, cx);
         } else {
@@ -54,13 +54,13 @@ impl Entry {
     }
 
     pub(crate) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
-        let Request::Probe { session: by, asked, pause } = self.request else {
+        let Ask::Probe { session: by, asked, pause } = self.ask else {
             return;
         };
         if by != session {
             return;
         }
-        self.request = Request::None;
+        self.ask = Ask::None;
         if free {
             self.renew(cx.step.now);
         } else {
@@ -77,13 +77,13 @@ impl Entry {
         refusal: Option<&Refusal>,
         cx: &mut Context<'_>,
     ) {
-        let Request::Wait { session: by, mode, cancelled } = self.request else {
+        let Ask::Wait { session: by, mode, cancelled } = self.ask else {
             return;
         };
         if by != session {
             return;
         }
-        self.request = Request::None;
+        self.ask = Ask::None;
         match refusal {
             None => self.granted(session, mode, cx),
             // What waited may wait on, however many locks are held by now.
@@ -188,9 +188,9 @@ impl Entry {
         }
         let session = grant.session;
         // What is asked behind the unlock would be granted without it.
-        if matches!(self.request, Request::Try { session: by, .. } if by == session) {
+        if matches!(self.ask, Ask::Try { session: by, .. } if by == session) {
             cx.sessions.withdraw(session, cx.key);
-            self.request = Request::None;
+            self.ask = Ask::None;
         }
         cx.sessions.alarm_at(cx.step.now + pause, Alarm::GiveBack(cx.key));
         self.settle(cx);
@@ -206,21 +206,21 @@ impl Entry {
 
     /// What was asked for is refused by itself: tells those who asked, unless it is worth asking
     /// again.
-    pub(crate) fn request_refused(
+    pub(crate) fn ask_refused(
         &mut self,
         session: SessionId,
         refusal: &Refusal,
         cx: &mut Context<'_>,
     ) {
-        let (Request::Try { session: by, asked, .. } | Request::Probe { session: by, asked, .. }) =
-            self.request
+        let (Ask::Try { session: by, asked, .. } | Ask::Probe { session: by, asked, .. }) =
+            self.ask
         else {
             return;
         };
         if by != session {
             return;
         }
-        self.request = Request::None;
+        self.ask = Ask::None;
         if !self.is_asked_again(refusal.reason) {
             while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
                 cx.step.fail(first.id, cx.key, &refusal.error);
@@ -230,9 +230,9 @@ impl Entry {
     }
 
     /// What was granted is gone before anybody had it, or the session is not to ask: asks again.
-    pub(crate) fn request_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
+    pub(crate) fn ask_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
         if self.asks(session) {
-            self.request = Request::None;
+            self.ask = Ask::None;
             self.settle(cx);
         }
     }
@@ -254,18 +254,18 @@ impl Entry {
         });
         let asked = self.asks(session);
         if asked {
-            self.request = Request::None;
+            self.ask = Ask::None;
         }
         asked || self.grants.len() < before
     }
 
     /// Whether something is asked of this session.
     fn asks(&self, session: SessionId) -> bool {
-        match self.request {
-            Request::Try { session: by, .. }
-            | Request::Probe { session: by, .. }
-            | Request::Wait { session: by, .. } => by == session,
-            Request::None | Request::Parked | Request::Slot { .. } => false,
+        match self.ask {
+            Ask::Try { session: by, .. }
+            | Ask::Probe { session: by, .. }
+            | Ask::Wait { session: by, .. } => by == session,
+            Ask::None | Ask::Parked | Ask::Slot { .. } => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::world::{Link, Stage, World};
 use crate::driver::Operation;
 use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};
-use crate::engine::machine::key::{Grant, Release, Request, Why};
+use crate::engine::machine::key::{Ask, Grant, Release, Why};
 use crate::engine::machine::sessions::{Claims, Phase, Role};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -92,7 +92,7 @@ impl World {
         }
         for (key, entry) in &self.machine.entries {
             assert!(!entry.is_unused(), "{key} is of no use any more");
-            let seeks = matches!(entry.request, Request::Slot { why: Why::Busy(_), .. });
+            let seeks = matches!(entry.ask, Ask::Slot { why: Why::Busy(_), .. });
             assert!(!seeks || entry.grants.is_empty(), "{key} is sought though it is held here");
             assert!(
                 entry.grants.iter().all(Grant::is_seen_to),
@@ -141,7 +141,7 @@ impl World {
         let entries = self.machine.entries.values();
         let stuck = self.machine.entries.values().flat_map(|entry| &entry.grants);
         let stuck = stuck.filter(|grant| grant.release == Release::Refused);
-        let waits = entries.filter(|e| matches!(e.request, Request::Wait { cancelled: false, .. }));
+        let waits = entries.filter(|e| matches!(e.ask, Ask::Wait { cancelled: false, .. }));
         self.limits.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
     }
 
@@ -215,7 +215,7 @@ fn is_ours(machine: &Machine, links: &BTreeMap<SessionId, Link>, key: LockKey, p
     };
     machine.entries.get(&key).is_some_and(|entry| {
         entry.grants.iter().any(|h| h.session == *id)
-            || matches!(entry.request, Request::Wait { session, .. } if session == *id)
-            || matches!(entry.request, Request::Try { session, .. } if session == *id)
+            || matches!(entry.ask, Ask::Wait { session, .. } if session == *id)
+            || matches!(entry.ask, Ask::Try { session, .. } if session == *id)
     })
 }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::{AnyDriver, Client, Held};
 use crate::driver::Answer;
 use crate::engine::machine::config::Limits;
-use crate::engine::machine::event::{Event, Job, Patience, Server, SessionId};
+use crate::engine::machine::event::{Event, Job, Patience, ServerFacts, SessionId};
 use crate::engine::runtime::Shared;
 use crate::engine::runtime::tasks::Settings;
 use crate::error::{Error, ErrorKind};
@@ -180,7 +180,7 @@ fn client() -> (Arc<Client>, Arc<Notify>) {
     let shared = &client.shared;
     assert_eq!(shared.chores().open, [SESSION]);
     let (_, kick) = shared.session_starts(SESSION);
-    shared.step(Event::Opened { session: SESSION, server: Server::default() });
+    shared.step(Event::Opened { session: SESSION, server: ServerFacts::default() });
     (client, kick)
 }
 

@@ -3,13 +3,13 @@
 use super::Machine;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
-use crate::engine::machine::event::{Server, SessionId};
+use crate::engine::machine::event::{ServerFacts, SessionId};
 use crate::engine::machine::sessions::{Op, Phase, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
 impl Machine {
-    pub(super) fn opened(&mut self, id: SessionId, server: Server, step: &mut Step<'_>) {
+    pub(super) fn opened(&mut self, id: SessionId, server: ServerFacts, step: &mut Step<'_>) {
         if let Some(known) = self.sessions.server {
             if server.identity == known.identity && server.timeline < known.timeline {
                 return self.open_failed(id, &Error::superseded_server(), false, step);

@@ -35,7 +35,7 @@ pub(crate) enum Patience {
 
 /// What a session has learnt about its server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Server {
+pub(crate) struct ServerFacts {
     /// The session's backend pid.
     pub(crate) pid: i32,
     pub(crate) version: i64,
@@ -72,7 +72,7 @@ pub(crate) enum Event {
     /// What a session has seen.
     Seen { session: SessionId, locks: Vec<LockEntry> },
     /// The session is connected and set up.
-    Opened { session: SessionId, server: Server },
+    Opened { session: SessionId, server: ServerFacts },
     /// The session could not be connected. `permanent`: nor will another one.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// How the last operations of the session went.

@@ -18,7 +18,7 @@ pub(super) use self::lock_cap::Claims;
 use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Limits;
-use super::event::{Effect, Moment, Server, SessionId};
+use super::event::{Effect, Moment, ServerFacts, SessionId};
 pub(super) use super::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
 use super::step::Step;
 use crate::key::LockKey;
@@ -41,7 +41,7 @@ pub(super) struct Sessions {
     /// When the last question was sent that a session has answered about what it holds.
     pub(super) heartbeat: Option<Moment>,
     /// What the session that was opened last has learnt.
-    pub(super) server: Option<Server>,
+    pub(super) server: Option<ServerFacts>,
     /// Locks at the server.
     pub(super) claims: Claims,
     /// Keys that are asked for once the locks asked for now leave room below the cap.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::engine::machine::event::Server;
+use crate::engine::machine::event::ServerFacts;
 use crate::error::Error;
 use crate::key::LockKey;
 
@@ -54,7 +54,7 @@ fn connection_lost(pid: Option<i32>, error: &Error) {
     }
 }
 
-pub(super) fn session_opened(server: &Server) {
+pub(super) fn session_opened(server: &ServerFacts) {
     let pid = server.pid;
     tracing::debug!(pid, "lock session opened");
     if server.has_lease == Some(false) {

@@ -20,7 +20,7 @@ use super::liveness::Liveness;
 use super::{Shared, log};
 use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
 use crate::engine::machine::config::Lease;
-use crate::engine::machine::event::{Event, Job, Refusal, Server, SessionId};
+use crate::engine::machine::event::{Event, Job, Refusal, ServerFacts, SessionId};
 use crate::error::{Error, ErrorKind};
 
 /// How long closing waits for the server before connections are dropped.
@@ -186,7 +186,7 @@ impl SessionTask {
         }
     }
 
-    async fn serve(&self, mut connection: impl Session, server: Server) -> Error {
+    async fn serve(&self, mut connection: impl Session, server: ServerFacts) -> Error {
         let session = self.id;
         self.shared.step(Event::Opened { session, server });
         loop {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Alarm, Phase, Role, Session, Sessions};
-use crate::engine::machine::event::{Effect, Moment, Server, SessionId};
+use crate::engine::machine::event::{Effect, Moment, ServerFacts, SessionId};
 use crate::engine::machine::step::Step;
 
 impl Sessions {
@@ -34,7 +34,7 @@ impl Sessions {
         step.push(Effect::Open(*id));
     }
 
-    pub(crate) fn note_opened(&mut self, server: Server) {
+    pub(crate) fn note_opened(&mut self, server: ServerFacts) {
         if self.counts.missing > 0 {
             self.counts.missing -= 1;
             self.counts.reconnects += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{SessionTask, Settings, farewell};
 use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
-use crate::engine::machine::event::{Server, SessionId};
+use crate::engine::machine::event::{ServerFacts, SessionId};
 use crate::engine::runtime::log;
 use crate::error::{Error, ErrorKind};
 
@@ -14,7 +14,10 @@ use crate::error::{Error, ErrorKind};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl SessionTask {
-    pub(super) async fn open<D: Driver>(&self, driver: &D) -> Result<(D::Session, Server), Error> {
+    pub(super) async fn open<D: Driver>(
+        &self,
+        driver: &D,
+    ) -> Result<(D::Session, ServerFacts), Error> {
         let open = async {
             let (mut connection, server) = self.connect(driver, self.nonce.clone()).await?;
             if self.shared.is_lone()
@@ -44,7 +47,7 @@ impl SessionTask {
         &self,
         driver: &D,
         nonce: Arc<str>,
-    ) -> Result<(D::Session, Server), Error> {
+    ) -> Result<(D::Session, ServerFacts), Error> {
         let mut connection = driver.connect().await.map_err(DriverError::at_open)?;
         let facts = connection.ask(&self.opening(nonce)).await.map_err(DriverError::at_open)?;
         match check(&facts) {
@@ -90,7 +93,7 @@ impl SessionTask {
 }
 
 /// Reads the facts about the server, or says why locks exclude nobody in this session.
-fn check(facts: &[Row]) -> Result<Server, Error> {
+fn check(facts: &[Row]) -> Result<ServerFacts, Error> {
     let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
     if Fact::InRecovery.find(facts) != Some(0) {
         return unsupported(
@@ -114,7 +117,7 @@ fn check(facts: &[Row]) -> Result<Server, Error> {
         );
     };
     let fact = |fact: Fact| fact.find(facts).unwrap_or_default();
-    Ok(Server {
+    Ok(ServerFacts {
         pid,
         version: fact(Fact::Version),
         has_lease: Fact::Lease.find(facts).map(|lease| lease > 0),

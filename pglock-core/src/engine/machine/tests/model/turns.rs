@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::server::Pid;
 use super::world::{Link, Stage, World};
 use crate::driver::{Answer, Operation, Reason};
-use crate::engine::machine::event::{Effects, Event, Job, Refusal, Server as Facts, SessionId};
+use crate::engine::machine::event::{Effects, Event, Job, Refusal, ServerFacts, SessionId};
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
 
@@ -30,8 +30,13 @@ impl World {
             Stage::Connecting => {
                 let timeline = self.timeline;
                 let (pid, can_cancel) = (link.pid, self.may_cancel);
-                let server =
-                    Facts { pid, has_lease: Some(true), can_cancel, timeline, ..Facts::default() };
+                let server = ServerFacts {
+                    pid,
+                    has_lease: Some(true),
+                    can_cancel,
+                    timeline,
+                    ..ServerFacts::default()
+                };
                 link.heard = self.now;
                 self.step(Event::Opened { session: id, server });
                 self.ask_next(id);

@@ -75,7 +75,7 @@
 //!
 //! If it fails again, alone in its statement, it is `Release::Refused` until an alarm makes it `No`.
 //!
-//! With [`Limits::share_write_locks`], readers here may have a write lock, and their
+//! With [`Config::share_write_locks`], readers here may have a write lock, and their
 //! [`machine::key::conversion::Sharing`] is:
 //!
 //! ```text
@@ -126,7 +126,7 @@ mod runtime;
 
 pub(crate) use client::{AnyDriver, Client, Held};
 pub(crate) use machine::Obstacle;
-pub(crate) use machine::config::Limits;
+pub(crate) use machine::config::Config;
 pub use machine::config::WaitStrategy;
 pub(crate) use machine::event::Patience;
 pub use machine::stats::Stats;

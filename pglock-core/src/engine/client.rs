@@ -17,7 +17,7 @@ use tokio::task::coop::consume_budget;
 
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
-use super::machine::config::Limits;
+use super::machine::config::Config;
 use super::machine::event::{Event, GrantId, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
@@ -65,11 +65,11 @@ impl<D: Driver> AnyDriver for D {
 impl Client {
     pub(crate) fn new(
         driver: Arc<dyn AnyDriver>,
-        limits: Limits,
+        config: Config,
         settings: Settings,
         seed: u64,
     ) -> Self {
-        let shared = Arc::new(Shared::new(limits, seed, settings.runtime.as_ref()));
+        let shared = Arc::new(Shared::new(config, seed, settings.runtime.as_ref()));
         Self { shared, names: Arc::default(), driver, settings: Arc::new(settings) }
     }
 

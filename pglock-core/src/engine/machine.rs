@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
-use self::config::Limits;
+use self::config::Config;
 use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
 use self::key::{Ask, Context, Entry};
@@ -54,11 +54,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
         Self {
             entries: HashMap::new(),
             spare: Vec::new(),
-            sessions: Sessions::new(limits, seed),
+            sessions: Sessions::new(config, seed),
             last_grant: 0,
             arrivals: 0,
             closed: None,
@@ -141,7 +141,7 @@ impl Machine {
         if let Some(why) = &self.closed {
             return step.fail(waiter, key, why);
         }
-        if self.sessions.queued >= self.sessions.limits.queue {
+        if self.sessions.queued >= self.sessions.config.queue {
             return step.fail(waiter, key, &Error::queue_full());
         }
         self.arrivals += 1;

@@ -34,7 +34,7 @@ use self::effects::{Host, SessionHandle};
 use self::liveness::Liveness;
 use self::sync::{AtomicBool, Mutex, MutexGuard};
 use super::machine::Obstacle;
-use super::machine::config::Limits;
+use super::machine::config::Config;
 use super::machine::event::{Event, Job, Moment, SessionId, WaiterId};
 use super::machine::stats::Stats;
 use crate::error::Error;
@@ -63,9 +63,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// `runtime`: where the manager will run, or `None` for the engine thread.
-    pub(crate) fn new(limits: Limits, seed: u64, runtime: Option<&Handle>) -> Self {
+    pub(crate) fn new(config: Config, seed: u64, runtime: Option<&Handle>) -> Self {
         Self {
-            host: Mutex::new(Host::new(limits, seed)),
+            host: Mutex::new(Host::new(config, seed)),
             callers: Callers::default(),
             deadlines: Deadlines::default(),
             manager: Notify::new(),

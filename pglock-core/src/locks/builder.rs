@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::Locks;
-use crate::engine::{AnyDriver, Client, Limits, Settings, WaitStrategy};
+use crate::engine::{AnyDriver, Client, Config, Settings, WaitStrategy};
 use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,14 +17,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use = "nothing is made before `build`"]
 pub struct LocksBuilder {
     driver: Arc<dyn AnyDriver>,
-    limits: Limits,
+    config: Config,
     application_name: String,
     runtime: Option<Handle>,
 }
 
 impl LocksBuilder {
     pub(super) fn new(driver: Arc<dyn AnyDriver>) -> Self {
-        Self { driver, limits: Limits::default(), application_name: String::new(), runtime: None }
+        Self { driver, config: Config::default(), application_name: String::new(), runtime: None }
     }
 
     /// At most this many sessions that hold locks without waiting, default 4.
@@ -36,7 +36,7 @@ impl LocksBuilder {
     /// session that was granted its lock also becomes one of these, if it holds the lock for more
     /// than half a second while other keys need a waiting session.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
-        self.limits.shared_sessions = sessions;
+        self.config.shared_sessions = sessions;
         self
     }
 
@@ -47,20 +47,20 @@ impl LocksBuilder {
     /// second, and take turns with the others in these sessions. With zero, no key ever waits in
     /// the queue.
     pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
-        self.limits.waiting_sessions = sessions;
+        self.config.waiting_sessions = sessions;
         self
     }
 
     /// How locks that other processes hold are waited for, default [`WaitStrategy::Queue`].
     pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
-        self.limits.wait = strategy;
+        self.config.wait = strategy;
         self
     }
 
     /// How long a session that waits in the server's queue is kept when nobody needs it, default 30
     /// seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.idle_timeout = timeout;
+        self.config.idle_timeout = timeout;
         self
     }
 
@@ -72,7 +72,7 @@ impl LocksBuilder {
     /// [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each
     /// waiting session.
     pub fn max_locks(mut self, locks: usize) -> Self {
-        self.limits.locks = Some(locks);
+        self.config.locks = Some(locks);
         self
     }
 
@@ -83,8 +83,8 @@ impl LocksBuilder {
     /// A reader that joins others counts as a caller to whom the lock has passed; beyond the bound
     /// it joins if no writer elsewhere waits. With zero, the server is asked for each caller.
     pub fn hand_over(mut self, count: u32, age: Duration) -> Self {
-        self.limits.hand_over_count = count;
-        self.limits.hand_over_age = age;
+        self.config.hand_over_count = count;
+        self.config.hand_over_age = age;
         self
     }
 
@@ -98,14 +98,14 @@ impl LocksBuilder {
     /// though only readers hold the lock, and [`holders`](Locks::holders) shows a write lock
     /// meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
-        self.limits.share_write_locks = share;
+        self.config.share_write_locks = share;
         self
     }
 
     /// At most this many callers that wait, default a million: beyond it, they are refused with
     /// [`QueueFull`](ErrorKind::QueueFull).
     pub fn max_waiters(mut self, waiters: usize) -> Self {
-        self.limits.queue = waiters;
+        self.config.queue = waiters;
         self
     }
 
@@ -118,15 +118,15 @@ impl LocksBuilder {
     /// and a hundredth of `guards` and a tenth of `server` are kept in reserve for clocks and
     /// delays. The server rounds to milliseconds.
     pub fn lease(mut self, server: Duration, guards: Duration) -> Self {
-        self.limits.lease.server = server;
-        self.limits.lease.client = guards;
+        self.config.lease.server = server;
+        self.config.lease.client = guards;
         self
     }
 
     /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the
     /// lease of the guards. An idle manager asks its one session equally often.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.limits.lease.heartbeat = interval;
+        self.config.lease.heartbeat = interval;
         self
     }
 
@@ -169,17 +169,17 @@ impl LocksBuilder {
     /// [`InvalidOptions`](ErrorKind::InvalidOptions) if an option is out of range.
     pub fn build(mut self) -> Result<Locks> {
         let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidOptions, message));
-        if self.limits.shared_sessions == 0 {
+        if self.config.shared_sessions == 0 {
             return invalid(
                 "max_shared_sessions must be at least 1: without a session nothing can be locked",
             );
         }
-        if let WaitStrategy::Poll { interval } = self.limits.wait
+        if let WaitStrategy::Poll { interval } = self.config.wait
             && interval < Duration::from_millis(1)
         {
             return invalid("the polling interval must be at least one millisecond");
         }
-        let lease = self.limits.lease;
+        let lease = self.config.lease;
         // PostgreSQL counts milliseconds in an int4.
         let countable = Duration::from_millis(100)..=Duration::from_millis(i32::MAX as u64);
         if !countable.contains(&lease.server) {
@@ -200,7 +200,7 @@ impl LocksBuilder {
         if self.application_name.len() > 63 || !printable {
             return invalid("application_name must be at most 63 printable ASCII characters");
         }
-        self.limits.cap_times();
+        self.config.cap_times();
         Ok(self.assemble())
     }
 
@@ -209,10 +209,10 @@ impl LocksBuilder {
         let settings = Settings {
             application_name: self.application_name.into(),
             connect_timeout: CONNECT_TIMEOUT,
-            lease: self.limits.lease,
+            lease: self.config.lease,
             runtime: self.runtime,
         };
         let seed = RandomState::new().hash_one(std::process::id());
-        Locks { client: Arc::new(Client::new(self.driver, self.limits, settings, seed)) }
+        Locks { client: Arc::new(Client::new(self.driver, self.config, settings, seed)) }
     }
 }

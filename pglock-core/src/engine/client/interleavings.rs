@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{AnyDriver, Client, Held};
 use crate::driver::Answer;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Event, Job, Patience, ServerFacts, SessionId};
 use crate::engine::runtime::Shared;
 use crate::engine::runtime::tasks::Settings;
@@ -164,13 +164,13 @@ impl Place {
 /// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
 /// session's task would do.
 fn client() -> (Arc<Client>, Arc<Notify>) {
-    let limits = Limits { shared_sessions: 1, ..Limits::default() };
-    let shared = Arc::new(Shared::new(limits, 1, None));
+    let config = Config { shared_sessions: 1, ..Config::default() };
+    let shared = Arc::new(Shared::new(config, 1, None));
     shared.claim_manager();
     let settings = Settings {
         application_name: "".into(),
         connect_timeout: Duration::ZERO,
-        lease: Limits::default().lease,
+        lease: Config::default().lease,
         runtime: None,
     };
     let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));

@@ -43,7 +43,7 @@ impl Machine {
     }
 
     pub(super) fn answered(&mut self, id: SessionId, answer: &Answer, step: &mut Step<'_>) {
-        let (lease, most) = (self.sessions.limits.lease, self.sessions.limits.batch);
+        let (lease, most) = (self.sessions.config.lease, self.sessions.config.batch);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

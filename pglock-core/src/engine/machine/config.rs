@@ -27,7 +27,7 @@ pub enum WaitStrategy {
 
 /// The bounds the machine keeps.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Config {
     /// Sessions that hold any number of keys and never wait.
     pub(crate) shared_sessions: usize,
     /// Held keys per shared session before another one is opened: every statement pays for the
@@ -69,7 +69,7 @@ pub(crate) struct Limits {
 /// Longer than any process runs, and short enough to be added to a time.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-impl Limits {
+impl Config {
     /// Makes times that cannot be reached such that they can be counted with.
     pub(crate) fn cap_times(&mut self) {
         self.hand_over_age = self.hand_over_age.min(FOREVER);
@@ -141,7 +141,7 @@ impl Lease {
     }
 }
 
-impl Default for Limits {
+impl Default for Config {
     fn default() -> Self {
         Self {
             shared_sessions: 4,

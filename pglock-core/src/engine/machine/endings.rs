@@ -26,7 +26,7 @@ impl Machine {
             let sessions = &self.sessions;
             let give_up = permanent
                 || sessions.server.is_none()
-                || down_for.is_some_and(|down_for| down_for >= sessions.limits.reconnect_timeout);
+                || down_for.is_some_and(|down_for| down_for >= sessions.config.reconnect_timeout);
             self.fail_unserved(id, error, give_up, step);
             self.reissue_cancels(&session, step);
         }
@@ -112,7 +112,7 @@ impl Machine {
     /// Who is to blame that a session has not answered in time: the server, or this process, which
     /// did not act on an alarm that came before the end of the lease.
     fn why_silent(&self) -> Error {
-        if self.stall >= self.sessions.limits.lease.heartbeat {
+        if self.stall >= self.sessions.config.lease.heartbeat {
             Error::stalled(self.stall)
         } else if self.clock_is_ahead {
             Error::clock_paused()

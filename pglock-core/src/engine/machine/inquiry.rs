@@ -118,7 +118,7 @@ impl Machine {
         let session = self.sessions.get(id)?;
         // Its last wait, not another one since; and the server had all the time to hear of it.
         let waits = session.awaited() == key
-            && session.has_waited_for(self.sessions.limits.lease.client, looked);
+            && session.has_waited_for(self.sessions.config.lease.client, looked);
         (waits && !seen.any(|lock| lock.pid == session.pid)).then_some(id)
     }
 

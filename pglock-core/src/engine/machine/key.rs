@@ -149,7 +149,7 @@ impl Entry {
     /// fairness.
     fn serve(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.queue.front() {
-            let limits = &cx.sessions.limits;
+            let config = &cx.sessions.config;
             let fits = |grant: &&mut Grant| {
                 // While something is asked behind a queued unlock, that unlock must happen.
                 let ours = match grant.release {
@@ -157,8 +157,8 @@ impl Entry {
                     Release::Queued | Release::Refused => self.ask == Ask::None,
                     Release::Sent => false,
                 };
-                ours && grant.does_for(first.mode, limits)
-                    && (grant.passes == 0 || grant.is_fresh(limits, cx.step.now))
+                ours && grant.does_for(first.mode, config)
+                    && (grant.passes == 0 || grant.is_fresh(config, cx.step.now))
             };
             let Some(grant) = self.grants.iter_mut().find(fits) else {
                 return;

@@ -94,7 +94,7 @@ impl Machine {
         let mut ops = Ops::new();
         let session = self.sessions.get_mut(id);
         let narrowed = session.and_then(|session| session.group_cancels());
-        let most = narrowed.unwrap_or(usize::MAX).min(self.sessions.limits.batch);
+        let most = narrowed.unwrap_or(usize::MAX).min(self.sessions.config.batch);
         while ops.len() < most
             && let Some(session) = self.sessions.get_mut(id)
             && let Some(mut op) = session.take_op(&ops)

@@ -11,7 +11,7 @@ impl Machine {
         }
         // What cannot be cancelled makes no room.
         if !self.sessions.waits_in_queue() {
-            return self.sessions.rotate_at(step.now + self.sessions.limits.turn * 2);
+            return self.sessions.rotate_at(step.now + self.sessions.config.turn * 2);
         }
         self.sessions.share_holders(step.now);
         let entries = &self.entries;

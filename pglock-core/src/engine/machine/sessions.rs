@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 pub(super) use self::lock_cap::Claims;
 use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
-use super::config::Limits;
+use super::config::Config;
 use super::event::{Effect, Moment, ServerFacts, SessionId};
 pub(super) use super::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
 use super::step::Step;
@@ -25,7 +25,7 @@ use crate::key::LockKey;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
-    pub(super) limits: Limits,
+    pub(super) config: Config,
     table: BTreeMap<SessionId, Session>,
     next_id: u32,
     /// Keys that want a waiting session, by lane, first come first served.
@@ -86,9 +86,9 @@ pub(super) enum Alarm {
 }
 
 impl Sessions {
-    pub(super) fn new(limits: Limits, seed: u64) -> Self {
+    pub(super) fn new(config: Config, seed: u64) -> Self {
         Self {
-            limits,
+            config,
             table: BTreeMap::new(),
             next_id: 0,
             line: BTreeMap::new(),

@@ -14,7 +14,7 @@ use super::deferred::Deferred;
 use super::liveness::Liveness;
 use super::log::Log;
 use crate::engine::machine::Machine;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::error::{Error, ErrorKind};
 
@@ -40,9 +40,9 @@ pub(super) struct SessionHandle {
 }
 
 impl Host {
-    pub(super) fn new(limits: Limits, seed: u64) -> Self {
+    pub(super) fn new(config: Config, seed: u64) -> Self {
         Self {
-            machine: Machine::new(limits, seed),
+            machine: Machine::new(config, seed),
             effects: Effects::default(),
             sessions: BTreeMap::new(),
             to_open: Vec::new(),

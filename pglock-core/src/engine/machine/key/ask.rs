@@ -93,7 +93,7 @@ impl Entry {
 
     /// `pause`: the last pause between two tries, unless this is the first.
     pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
-        let first = cx.sessions.limits.first_pause();
+        let first = cx.sessions.config.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.waits_in_queue() {
             let turns = self.turns;
@@ -163,7 +163,7 @@ impl Entry {
             Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
             // Connecting may hang.
             Why::Probe | Why::WriterWaits
-                if pause < cx.sessions.limits.first_pause() * 4
+                if pause < cx.sessions.config.first_pause() * 4
                     && cx.sessions.may_probe(&mut cx.step) =>
             {
                 self.want_slot(why, Some(pause), cx);

@@ -1,4 +1,4 @@
-//! Readers under a write lock, where [`Limits::share_write_locks`] allows it.
+//! Readers under a write lock, where [`Config::share_write_locks`] allows it.
 //!
 //! A write lock at the server does for the readers of this process as well, so that writers and
 //! readers here follow each other without the server. Readers elsewhere have no part in it: it is
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Context, Entry, Grant, Release};
 use crate::driver::Reason;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Moment};
 use crate::engine::machine::sessions::{Alarm, Op, Sessions};
 use crate::key::LockKey;
@@ -33,32 +33,32 @@ pub(crate) enum Sharing {
 
 impl Grant {
     /// Whether it may pass from caller to caller here, rather than to other processes.
-    pub(super) fn is_fresh(&self, limits: &Limits, now: Moment) -> bool {
-        self.passes <= limits.hand_over_count
-            && now.saturating_sub(self.since) < limits.hand_over_age
+    pub(super) fn is_fresh(&self, config: &Config, now: Moment) -> bool {
+        self.passes <= config.hand_over_count
+            && now.saturating_sub(self.since) < config.hand_over_age
     }
 
     /// Whether a caller in this mode can have it, as far as the callers here go.
-    pub(super) fn does_for(&self, mode: Mode, limits: &Limits) -> bool {
+    pub(super) fn does_for(&self, mode: Mode, config: &Config) -> bool {
         match (self.mode, mode) {
             (Mode::Read, Mode::Read) => true,
             (Mode::Read, Mode::Write) => false,
             (Mode::Write, Mode::Write) => self.guards == 0,
             (Mode::Write, Mode::Read) => {
-                limits.share_write_locks && (self.guards == 0 || self.used == Mode::Read)
+                config.share_write_locks && (self.guards == 0 || self.used == Mode::Read)
             }
         }
     }
 
     /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass
     /// on to them.
-    fn stays(&self, writers: bool, limits: &Limits, now: Moment) -> bool {
-        writers && self.is_fresh(limits, now)
+    fn stays(&self, writers: bool, config: &Config, now: Moment) -> bool {
+        writers && self.is_fresh(config, now)
     }
 
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
         self.sharing = Sharing::Watched;
-        sessions.alarm_at(self.since + sessions.limits.hand_over_age, Alarm::Share(key));
+        sessions.alarm_at(self.since + sessions.config.hand_over_age, Alarm::Share(key));
     }
 
     /// The server has refused what was asked for this grant by itself. How long to wait before it is
@@ -94,7 +94,7 @@ impl Entry {
     pub(super) fn share(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
         for grant in self.grants.iter_mut().filter(|grant| grant.is_for_readers()) {
-            let stays = grant.stays(writers, &cx.sessions.limits, cx.step.now);
+            let stays = grant.stays(writers, &cx.sessions.config, cx.step.now);
             match grant.sharing {
                 Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
                 Sharing::Watched if stays => {}
@@ -134,7 +134,7 @@ impl Entry {
         if !grant.is_for_readers() {
             return false;
         }
-        if grant.stays(writers, &sessions.limits, now) {
+        if grant.stays(writers, &sessions.config, now) {
             grant.watch(key, sessions);
             return false;
         }
@@ -180,7 +180,7 @@ impl Entry {
         let Some(grant) = self.grant_mut(id) else {
             return;
         };
-        match grant.pause_after(reason, cx.sessions.limits.poll_interval) {
+        match grant.pause_after(reason, cx.sessions.config.poll_interval) {
             None => self.downgrade_again(id, cx),
             Some(pause) => {
                 cx.sessions.alarm_at(cx.step.now + pause, Alarm::Share(cx.key));

@@ -178,7 +178,7 @@ impl Entry {
         let Some(grant) = self.grant_mut(id) else {
             return;
         };
-        let Some(pause) = grant.pause_after(refusal.reason, cx.sessions.limits.poll_interval)
+        let Some(pause) = grant.pause_after(refusal.reason, cx.sessions.config.poll_interval)
         else {
             return self.unlock_again(id, cx);
         };

@@ -22,7 +22,7 @@ impl Sessions {
     /// Whether locks that other processes hold are waited for in the server's queue. A wait that
     /// cannot be ended is better not begun.
     pub(crate) fn waits_in_queue(&self) -> bool {
-        self.limits.wait == WaitStrategy::Queue && self.can_cancel()
+        self.config.wait == WaitStrategy::Queue && self.can_cancel()
     }
 
     /// Cancels at the server what the session is doing.
@@ -31,7 +31,7 @@ impl Sessions {
             return self.drop_wait(target, step);
         }
         let via = self.shared(step);
-        let timeout = self.limits.cancel_timeout;
+        let timeout = self.config.cancel_timeout;
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
@@ -104,7 +104,7 @@ impl Sessions {
     }
 
     pub(crate) fn cancel_again(&mut self, target: SessionId, step: &mut Step<'_>) {
-        let timeout = self.limits.cancel_timeout;
+        let timeout = self.config.cancel_timeout;
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };

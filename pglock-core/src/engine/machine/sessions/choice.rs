@@ -14,22 +14,22 @@ impl Sessions {
     /// Few keys stay on one session and travel in one statement. While more is queued than that
     /// session can soon send, another one takes the rest.
     pub(crate) fn shared(&mut self, step: &mut Step<'_>) -> SessionId {
-        let limits = &self.limits;
+        let config = &self.config;
         let all = || self.of_role(Role::Shared);
-        let roomy = || all().filter(|(_, s)| s.is_usable() && s.load() < limits.keys_per_session);
+        let roomy = || all().filter(|(_, s)| s.is_usable() && s.load() < config.keys_per_session);
         let open = || roomy().filter(|(_, s)| s.is_open());
-        if let Some((id, _)) = open().find(|(_, s)| s.outbox.len() < limits.crowd) {
+        if let Some((id, _)) = open().find(|(_, s)| s.outbox.len() < config.crowd) {
             return id;
         }
         if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
             // Who asks now does not wait until it is open.
-            self.one_more_shared(limits.shared_sessions.min(BUSY_SESSIONS), step);
+            self.one_more_shared(config.shared_sessions.min(BUSY_SESSIONS), step);
             return id;
         }
         if let Some((id, _)) = roomy().next() {
             return id;
         }
-        if all().count() < limits.shared_sessions {
+        if all().count() < config.shared_sessions {
             return self.plan(Role::Shared, step);
         }
         let usable = all().filter(|(_, s)| s.is_usable());

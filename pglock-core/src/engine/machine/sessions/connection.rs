@@ -45,7 +45,7 @@ impl Sessions {
     /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not
     /// come in step.
     pub(crate) fn note_failure(&mut self, now: Moment) {
-        let pause = self.limits.reconnect_pause * (1 << self.failures.min(4));
+        let pause = self.config.reconnect_pause * (1 << self.failures.min(4));
         self.failures += 1;
         self.not_before = now + self.jitter(pause);
     }

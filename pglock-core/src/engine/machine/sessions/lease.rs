@@ -12,7 +12,7 @@ use crate::key::LockKey;
 impl Sessions {
     /// The session has answered what was sent last.
     pub(crate) fn confirm(&mut self, id: SessionId, step: &mut Step<'_>) {
-        let lease = self.limits.lease;
+        let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
@@ -36,7 +36,7 @@ impl Sessions {
 
     /// Sets the alarm of the session's lease, if none is set.
     pub(crate) fn watch_lease(&mut self, id: SessionId, now: Moment) {
-        let lease = self.limits.lease;
+        let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
@@ -49,7 +49,7 @@ impl Sessions {
 
     /// It is time to ask the session, or to give it up: true.
     pub(crate) fn lease_is_over(&mut self, id: SessionId, step: &mut Step<'_>) -> bool {
-        let lease = self.limits.lease;
+        let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return false;
         };
@@ -73,17 +73,17 @@ impl Sessions {
     /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says
     /// nothing.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
-        self.rotate_at(now + self.limits.turn);
+        self.rotate_at(now + self.config.turn);
         if let Some(session) = self.table.get_mut(&id)
             && !std::mem::replace(&mut session.patient, true)
         {
-            self.alarm_at(now + self.limits.lease.client, Alarm::Wait(id));
+            self.alarm_at(now + self.config.lease.client, Alarm::Wait(id));
         }
     }
 
     /// The key that the session waits for, if it is time to look whether it does.
     pub(crate) fn is_to_be_looked_for(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
-        let lease = self.limits.lease;
+        let lease = self.config.lease;
         let session = self.table.get_mut(&id)?;
         let key = session.awaited();
         session.patient = key.is_some();
@@ -98,7 +98,7 @@ impl Sessions {
     /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else
     /// tells whether they live.
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
-        let silent = |s: &Session| s.has_waited_for(self.limits.lease.client, now);
+        let silent = |s: &Session| s.has_waited_for(self.config.lease.client, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
     }
 }

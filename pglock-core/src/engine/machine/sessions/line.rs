@@ -14,7 +14,7 @@ impl Sessions {
     pub(crate) fn may_wait(&self) -> bool {
         self.waiting().any(Session::is_about_to_be_free)
             || self.at_hand() > self.line.len()
-            || self.waiting().count() < self.limits.waiting_sessions
+            || self.waiting().count() < self.config.waiting_sessions
     }
 
     pub(crate) fn leave_line(&mut self, place: Place) {
@@ -23,7 +23,7 @@ impl Sessions {
 
     /// Plans waiting sessions for the keys in line, within the bound.
     pub(crate) fn grow_waiting(&mut self, step: &mut Step<'_>) {
-        let room = self.limits.waiting_sessions.saturating_sub(self.waiting().count());
+        let room = self.config.waiting_sessions.saturating_sub(self.waiting().count());
         for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
             self.plan(Role::Waiting, step);
         }
@@ -46,13 +46,13 @@ impl Sessions {
         session.phase = Phase::Idle;
         session.idle_since = now;
         if session.held == 0 && !std::mem::replace(&mut session.watched, true) {
-            self.alarm_at(now + self.limits.idle_timeout, Alarm::CloseIdle(id));
+            self.alarm_at(now + self.config.idle_timeout, Alarm::CloseIdle(id));
         }
     }
 
     pub(crate) fn close_if_idle(&mut self, id: SessionId, step: &mut Step<'_>) {
-        let idle_timeout = self.limits.idle_timeout;
-        let soon = step.now + self.limits.lease.heartbeat / 8;
+        let idle_timeout = self.config.idle_timeout;
+        let soon = step.now + self.config.lease.heartbeat / 8;
         let shared = self.of_role(Role::Shared).filter(|(_, s)| s.is_open() && s.is_usable());
         let only_one = shared.count() == 1;
         let Some(session) = self.table.get_mut(&id) else {

@@ -88,7 +88,7 @@ impl Sessions {
 
     /// While nothing else happens, figures are published once per heartbeat all the same.
     fn set_report(&mut self, now: Moment) {
-        self.outage.report_at = now + self.limits.lease.heartbeat;
+        self.outage.report_at = now + self.config.lease.heartbeat;
         self.alarm_at(self.outage.report_at, Alarm::Report);
     }
 

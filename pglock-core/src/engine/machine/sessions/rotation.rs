@@ -45,7 +45,7 @@ impl Sessions {
         let place = Place { lane, number: self.next_place };
         self.next_place += 1;
         self.line.insert(place, Standing { key, since: now });
-        self.rotate_at(now + self.limits.patience_in_line());
+        self.rotate_at(now + self.config.patience_in_line());
         place
     }
 
@@ -75,10 +75,10 @@ impl Sessions {
     /// Chooses the waits that make room now, and sets the alarm for the next ones. `turns` tells
     /// how many turns of a key were in vain.
     pub(crate) fn make_room(&mut self, now: Moment, turns: impl Fn(LockKey) -> u8) -> Lanes<Turn> {
-        let limits = &self.limits;
+        let config = &self.config;
         let (mut in_line, is_all) = self.unserved(now);
         // Lanes may change meanwhile.
-        let mut next = now + limits.turn * 2;
+        let mut next = now + config.turn * 2;
         let mut chosen = Lanes::new();
         let lanes = self.lanes(now);
         for (lane, session) in lanes.iter().enumerate() {
@@ -89,9 +89,9 @@ impl Sessions {
             if self.line.range(places_of(0..served)).next().is_none() {
                 continue;
             }
-            let full = limits.turn_after(turns(key));
+            let full = config.turn_after(turns(key));
             let is_last = served == LANES;
-            let due = since + if is_last { full } else { full.min(limits.turn_after(lane as u8)) };
+            let due = since + if is_last { full } else { full.min(config.turn_after(lane as u8)) };
             let waits = in_line[..served].iter_mut().rev().find(|count| **count > 0);
             match waits {
                 Some(count) if now >= due => {
@@ -101,7 +101,7 @@ impl Sessions {
                 _ => next = next.min(due),
             }
         }
-        let soon = now + limits.patience_in_line();
+        let soon = now + config.patience_in_line();
         self.rotate_at(if chosen.is_empty() && is_all { next.max(soon) } else { soon });
         chosen
     }
@@ -109,7 +109,7 @@ impl Sessions {
     /// How many keys of each lane have stood in line for long, except as many as will be served
     /// soon, and whether none will.
     fn unserved(&self, now: Moment) -> ([usize; LANES], bool) {
-        let patience = self.limits.patience_in_line();
+        let patience = self.config.patience_in_line();
         let waits = |s: &Standing| now >= s.since + patience;
         let count = |lane| self.line.range(places(lane)).take_while(|(_, s)| waits(s)).count();
         let mut counts: [usize; LANES] = std::array::from_fn(count);
@@ -134,9 +134,9 @@ impl Sessions {
             return;
         }
         let shared = self.of_role(Role::Shared).count();
-        let room = self.limits.shared_sessions.saturating_sub(shared);
+        let room = self.config.shared_sessions.saturating_sub(shared);
         let room = room.min(self.unserved(now).0.iter().sum());
-        let turn = self.limits.turn;
+        let turn = self.config.turn;
         let holders = self.table.values_mut().filter(|s| s.has_held_for(turn, now) && !s.doomed);
         for session in holders.filter(|s| s.role == Role::Waiting).take(room) {
             session.role = Role::Shared;
@@ -146,14 +146,14 @@ impl Sessions {
     /// The open waiting sessions, in order, but for those that have held a lock for long.
     fn lanes(&self, now: Moment) -> Lanes<SessionId> {
         let waits = self.of_role(Role::Waiting);
-        let lanes = waits.filter(|(_, s)| s.is_open() && !s.has_held_for(self.limits.turn, now));
+        let lanes = waits.filter(|(_, s)| s.is_open() && !s.has_held_for(self.config.turn, now));
         lanes.map(|(id, _)| id).collect()
     }
 
     /// Sets the alarm, unless it is set for an earlier time.
     pub(crate) fn rotate_at(&mut self, at: Moment) {
         let is_earlier = self.next_rotation.is_none_or(|next| at < next);
-        if is_earlier && self.limits.waiting_sessions > 0 && !self.line.is_empty() {
+        if is_earlier && self.config.waiting_sessions > 0 && !self.line.is_empty() {
             self.next_rotation = Some(at);
             self.alarm_at(at, Alarm::Rotate);
         }

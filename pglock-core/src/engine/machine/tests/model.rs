@@ -17,7 +17,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 
 use self::transitions::{Transition, transitions};
 use self::world::World;
-use crate::engine::machine::config::{Lease, Limits, WaitStrategy};
+use crate::engine::machine::config::{Config, Lease, WaitStrategy};
 use crate::key::LockKey;
 
 /// Small bounds, so that they are met.
@@ -75,9 +75,9 @@ impl Setup {
         })
     }
 
-    fn limits(&self) -> Limits {
+    fn config(&self) -> Config {
         let ms = Duration::from_millis;
-        Limits {
+        Config {
             shared_sessions: self.shared,
             keys_per_session: 1,
             crowd: self.crowd,
@@ -143,7 +143,7 @@ impl<const FAULTS: bool> StateMachineTest for Model<FAULTS> {
     type Reference = Self;
 
     fn init_test(setup: &Setup) -> World {
-        World::new(setup.limits(), setup.keys(), setup.seed)
+        World::new(setup.config(), setup.keys(), setup.seed)
     }
 
     fn apply(mut world: World, setup: &Setup, transition: Transition) -> World {

@@ -16,7 +16,7 @@ mod waiting;
 use std::time::Duration;
 
 use super::model::world::{REMOTE, World};
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Outcome, Patience, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
@@ -37,17 +37,17 @@ fn world() -> World {
 
 /// Nor is a second shared one there before it is needed.
 fn world_without_waiting_sessions() -> World {
-    world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.waiting_sessions = 0;
+    world_with(|config| {
+        config.shared_sessions = 2;
+        config.waiting_sessions = 0;
     })
 }
 
-fn world_with(change: impl FnOnce(&mut Limits)) -> World {
-    let mut limits =
-        Limits { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Limits::default() };
-    change(&mut limits);
-    World::new(limits, vec![key()], 1)
+fn world_with(change: impl FnOnce(&mut Config)) -> World {
+    let mut config =
+        Config { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Config::default() };
+    change(&mut config);
+    World::new(config, vec![key()], 1)
 }
 
 /// A world in which a caller here holds the lock.
@@ -57,7 +57,7 @@ fn holding(mode: crate::Mode) -> (World, GrantId) {
 
 /// A writer here holds the lock, which readers here may have then.
 fn sharing() -> (World, GrantId) {
-    holding_in(world_with(|limits| limits.share_write_locks = true), Write)
+    holding_in(world_with(|config| config.share_write_locks = true), Write)
 }
 
 fn holding_in(mut world: World, mode: crate::Mode) -> (World, GrantId) {

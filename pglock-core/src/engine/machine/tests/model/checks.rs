@@ -14,7 +14,7 @@ use crate::mode::Mode;
 
 impl World {
     pub(super) fn check_request(&self, pid: Pid, operations: &[Operation]) {
-        assert!(operations.len() <= self.limits.batch);
+        assert!(operations.len() <= self.config.batch);
         for (nth, operation) in operations.iter().enumerate() {
             match *operation {
                 Operation::Lock(..) => {
@@ -73,8 +73,8 @@ impl World {
         let count = |role| sessions.of_role(role).count();
         // One that takes no more, but holds something still, has been replaced.
         let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
-        assert!(usable <= self.limits.shared_sessions);
-        assert!(count(Role::Waiting) <= self.limits.waiting_sessions);
+        assert!(usable <= self.config.shared_sessions);
+        assert!(count(Role::Waiting) <= self.config.waiting_sessions);
         let is_closed = self.reference.closed;
         assert!(
             is_closed || sessions.server.is_none() || count(Role::Shared) > 0,
@@ -112,13 +112,13 @@ impl World {
         let ours =
             self.server.held().filter(|(pid, ..)| self.links.values().any(|l| l.pid == *pid));
         let most =
-            self.limits.locks.unwrap_or(usize::MAX).saturating_add(self.limits.waiting_sessions);
+            self.config.locks.unwrap_or(usize::MAX).saturating_add(self.config.waiting_sessions);
         assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
     }
 
     /// A key that has come for its first turn is not kept out by a wait that had its own.
     fn check_rotation(&self) {
-        let (sessions, turn) = (&self.machine.sessions, self.limits.turn);
+        let (sessions, turn) = (&self.machine.sessions, self.config.turn);
         let is_late = |since| self.now > since + turn * 4;
         let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
         let comes_free = waiting().any(|s| {
@@ -142,7 +142,7 @@ impl World {
         let stuck = self.machine.entries.values().flat_map(|entry| &entry.grants);
         let stuck = stuck.filter(|grant| grant.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.ask, Ask::Wait { cancelled: false, .. }));
-        self.limits.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
+        self.config.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
     }
 
     /// Notes what the server has granted: other processes are kept out from then on, however late a
@@ -192,12 +192,12 @@ impl World {
     pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
         let sessions = &self.machine.sessions;
         let waiting = sessions.of_role(Role::Waiting);
-        let room = waiting.count() < self.limits.waiting_sessions;
+        let room = waiting.count() < self.config.waiting_sessions;
         let by_waiting =
             sessions.waits_in_queue() && (sessions.free_waiting().is_some() || room && !is_tick);
         let shared = || sessions.of_role(Role::Shared);
         let to_come =
-            shared().count() < self.limits.shared_sessions || shared().any(|(_, s)| !s.is_open());
+            shared().count() < self.config.shared_sessions || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
             let grants = self.machine.entries.get(key).map(|entry| &entry.grants[..]);

@@ -133,7 +133,7 @@ impl World {
 
     /// Who waits in the server's queue is not silent; once granted, it is.
     pub(super) fn end_silent_sessions(&mut self) {
-        let lease = self.limits.lease.server;
+        let lease = self.config.lease.server;
         for link in self.links.values_mut() {
             if self.server.is_waiting(link.pid) {
                 link.heard = self.now;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Moment, Patience, SessionId, WaiterId};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -117,7 +117,7 @@ impl Reference {
         grant: GrantId,
         session: SessionId,
         now: Moment,
-        limits: &Limits,
+        config: &Config,
         nobody_to_ask: &BTreeSet<LockKey>,
     ) {
         assert!(!self.closed, "nothing is granted after the close");
@@ -133,7 +133,7 @@ impl Reference {
             .find(|guard| !guard.lost && !guard.mode.is_compatible_with(caller.mode));
         assert!(in_the_way.is_none(), "{caller:?} was granted beside {in_the_way:?}");
         let nobody_to_ask = nobody_to_ask.contains(&key);
-        model.pass(grant, caller.mode, now, limits, nobody_to_ask);
+        model.pass(grant, caller.mode, now, config, nobody_to_ask);
         model.guards.push(Guard { grant, session, mode: caller.mode, lost: false });
     }
 
@@ -216,13 +216,13 @@ impl Key {
         grant: GrantId,
         mode: Mode,
         now: Moment,
-        limits: &Limits,
+        config: &Config,
         nobody_to_ask: bool,
     ) {
         let first = Passed { times: 0, since: now };
         let passed = self.passed.entry(grant).or_insert(first);
         let fresh = passed.times == 0
-            || passed.times <= limits.hand_over_count && now < passed.since + limits.hand_over_age;
+            || passed.times <= config.hand_over_count && now < passed.since + config.hand_over_age;
         if !fresh {
             let may_join = mode == Mode::Read && nobody_to_ask;
             assert!(may_join, "{grant:?} passes on beyond its bound: {passed:?} at {now:?}");

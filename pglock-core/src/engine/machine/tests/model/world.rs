@@ -8,7 +8,7 @@ use super::reference::Reference;
 use super::server::{Pid, Server};
 use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::engine::machine::Machine;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
     Effect, Effects, Event, GrantId, Moment, Outcome, Patience, SessionId, WaiterId,
 };
@@ -25,7 +25,7 @@ const FIRST_PID: Pid = 100;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) machine: Machine,
-    pub(super) limits: Limits,
+    pub(super) config: Config,
     pub(crate) now: Moment,
     pub(crate) server: Server,
     pub(crate) links: BTreeMap<SessionId, Link>,
@@ -98,10 +98,10 @@ pub(crate) enum Stage {
 }
 
 impl World {
-    pub(crate) fn new(limits: Limits, keys: Vec<LockKey>, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, keys: Vec<LockKey>, seed: u64) -> Self {
         Self {
-            machine: Machine::new(limits.clone(), seed),
-            limits,
+            machine: Machine::new(config.clone(), seed),
+            config,
             now: Moment::ZERO,
             server: Server::default(),
             links: BTreeMap::new(),
@@ -289,7 +289,7 @@ impl World {
                     grant,
                     session,
                     self.now,
-                    &self.limits,
+                    &self.config,
                     nobody_to_ask,
                 );
             }

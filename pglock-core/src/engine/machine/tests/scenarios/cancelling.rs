@@ -2,7 +2,7 @@
 
 use super::{ELSEWHERE, SHARED, WAITING, grant_of, key, run, waiting};
 use crate::driver::Operation;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Outcome, Patience};
 use crate::engine::machine::tests::model::world::Stage;
 use crate::key::LockKey;
@@ -83,7 +83,7 @@ fn a_wait_given_up_before_its_session_has_answered_a_heartbeat_is_not_begun() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());
     world.settle();
-    world.advance(Limits::default().lease.heartbeat);
+    world.advance(Config::default().lease.heartbeat);
     run(&mut world, SHARED);
     let waiter = world.acquire(key(), Write, Patience::Wait);
     run(&mut world, SHARED);

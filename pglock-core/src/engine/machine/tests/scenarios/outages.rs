@@ -6,7 +6,7 @@ use super::{ELSEWHERE, SHARED, holding, is_granted, key, run, waiting, world, wo
 use crate::Stats;
 use crate::driver::Operation;
 use crate::engine::machine::Obstacle;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
     Effect, Effects, Event, Outcome, Patience, SessionId, WaiterId,
 };
@@ -148,7 +148,7 @@ fn the_end_of_the_runtime_is_no_outage() {
 fn figures_are_published_at_every_heartbeat_of_an_outage() {
     let mut world = down();
     // The attempt to connect hangs.
-    let heartbeat = Limits::default().lease.heartbeat;
+    let heartbeat = Config::default().lease.heartbeat;
     let begin = world.now;
     let age = stats(&world).last_heartbeat.expect("there was one");
     while world.now < begin + 20 * SECOND {
@@ -210,7 +210,7 @@ fn a_caller_that_waits_behind_a_holder_is_told_that_the_lock_is_busy() {
 
 #[test]
 fn a_caller_that_polls_is_told_that_the_lock_is_busy_while_there_is_a_session() {
-    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    let mut world = world_with(|config| config.waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     world.acquire(key(), Write, Patience::Wait);
     world.settle();

@@ -7,7 +7,7 @@ use super::{
     world, world_with,
 };
 use crate::driver::{Operation, Reason};
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Outcome, Patience, WaiterId};
 use crate::engine::machine::tests::model::world::World;
 use crate::key::LockKey;
@@ -104,7 +104,7 @@ fn a_session_that_may_not_cancel_polls() {
 
 #[test]
 fn cancels_of_several_waits_are_given_up_with_the_first() {
-    let mut world = world_with(|limits| limits.waiting_sessions = 3);
+    let mut world = world_with(|config| config.waiting_sessions = 3);
     let keys = [1, 2, 3].map(LockKey::from);
     let waiters = keys.map(|key| {
         world.server.try_lock(ELSEWHERE, key, Write);
@@ -195,7 +195,7 @@ fn a_wait_that_was_cancelled_though_it_was_granted_keeps_nothing() {
 
 /// A reader has a lock that the server granted 50 ms ago to one who has gone, and that it has
 /// refused to take back.
-fn passed_on_late(change: impl FnOnce(&mut Limits)) -> World {
+fn passed_on_late(change: impl FnOnce(&mut Config)) -> World {
     let mut world = world_with(change);
     let gone = world.acquire(key(), Read, Patience::Try);
     world.turn(SHARED, true);
@@ -213,10 +213,10 @@ fn passed_on_late(change: impl FnOnce(&mut Limits)) -> World {
 
 #[test]
 fn a_lock_that_is_passed_on_late_has_been_held_since_it_was_granted() {
-    let mut world = passed_on_late(|limits| {
-        limits.shared_sessions = 2;
-        limits.waiting_sessions = 0;
-        limits.reconnect_pause = Duration::from_millis(20);
+    let mut world = passed_on_late(|config| {
+        config.shared_sessions = 2;
+        config.waiting_sessions = 0;
+        config.reconnect_pause = Duration::from_millis(20);
     });
     world.refuse_key(None, Reason::Unknown);
     // This one would have to ask, but the session for that cannot be opened.

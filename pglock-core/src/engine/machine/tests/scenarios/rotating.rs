@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ELSEWHERE, WAITING, grant_of, is_granted, key, pass, world_with};
 use crate::driver::Operation;
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Patience, WaiterId};
 use crate::engine::machine::tests::model::world::{REMOTE, World};
 use crate::key::LockKey;
@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(10);
 /// A world with the bounds of production, in which another process holds so many keys for good, and
 /// callers here wait for them.
 fn standby(keys: i64) -> (World, Vec<WaiterId>) {
-    let mut world = World::new(Limits::default(), (0..keys).map(LockKey::from).collect(), 1);
+    let mut world = World::new(Config::default(), (0..keys).map(LockKey::from).collect(), 1);
     let waiters = (0..keys).map(|key| {
         world.server.try_lock(ELSEWHERE, key.into(), Write);
         world.acquire(key.into(), Write, Patience::Wait)
@@ -55,7 +55,7 @@ fn cancels(world: &World) -> usize {
 
 #[test]
 fn key_that_others_pass_on_is_granted_beside_keys_held_for_good() {
-    let (turn, quick) = (Limits::default().turn, LockKey::from(-1));
+    let (turn, quick) = (Config::default().turn, LockKey::from(-1));
     for (keys, bound) in [(3, Duration::from_millis(100)), (4, turn), (19, turn), (199, turn)] {
         let (mut world, _) = standby(keys);
         pass(&mut world, 600);
@@ -77,7 +77,7 @@ fn everybody_is_granted_within_a_turn_for_each_key() {
         let (mut world, _) = standby(i64::from(keys) - 1);
         let (took, _) = turn_of(&mut world, LockKey::from(-1));
         println!("{keys} keys waited for: {took:?}");
-        assert!(took <= Limits::default().turn * (keys - 3), "{took:?}");
+        assert!(took <= Config::default().turn * (keys - 3), "{took:?}");
     }
 }
 
@@ -148,7 +148,7 @@ fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
     world.server.try_lock(ELSEWHERE, other, Write);
     world.acquire(other, Write, Patience::Wait);
     world.settle();
-    world.advance(Limits::default().turn);
+    world.advance(Config::default().turn);
     assert!(world.machine.sessions.get(WAITING).is_some_and(|s| s.cancel_since.is_some()));
     world.server.unlock(ELSEWHERE, key(), Write);
     world.turn(WAITING, false);
@@ -159,7 +159,7 @@ fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
 
 #[test]
 fn wait_that_makes_room_is_not_refused_for_want_of_room_below_the_cap() {
-    let mut world = world_with(|limits| limits.locks = Some(2));
+    let mut world = world_with(|config| config.locks = Some(2));
     let waiters = [key(), LockKey::from(8)].map(|key| {
         world.server.try_lock(ELSEWHERE, key, Write);
         let waiter = world.acquire(key, Write, Patience::Wait);
@@ -183,7 +183,7 @@ fn sessions_that_hold_what_they_waited_for_keep_nobody_from_waiting() {
     }
     pass(&mut world, 1);
     let (took, _) = turn_of(&mut world, LockKey::from(-1));
-    assert!(took <= Limits::default().turn, "{took:?}");
+    assert!(took <= Config::default().turn, "{took:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
     ELSEWHERE, KEY, SHARED, WAITING, grant_of, holding, is_granted, key, pass, run, waiting, world,
     world_with,
 };
-use crate::engine::machine::config::Limits;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Patience, SessionId};
 use crate::engine::machine::tests::model::world::{Link, Stage, World};
 use crate::key::LockKey;
@@ -38,7 +38,7 @@ fn wait_and_give_up(world: &mut World) {
 
 #[test]
 fn a_key_that_wants_no_session_any_more_leaves_the_line() {
-    let mut world = world_with(|limits| limits.waiting_sessions = 0);
+    let mut world = world_with(|config| config.waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
         wait_and_give_up(&mut world);
@@ -48,7 +48,7 @@ fn a_key_that_wants_no_session_any_more_leaves_the_line() {
 
 #[test]
 fn a_free_waiting_session_is_used_before_another_one_is_opened() {
-    let mut world = world_with(|limits| limits.waiting_sessions = 2);
+    let mut world = world_with(|config| config.waiting_sessions = 2);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
         wait_and_give_up(&mut world);
@@ -58,7 +58,7 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
 
 #[test]
 fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
-    let mut world = world_with(|limits| limits.hand_over_count = 0);
+    let mut world = world_with(|config| config.hand_over_count = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     wait_and_give_up(&mut world);
     world.server.unlock(ELSEWHERE, key(), Write);
@@ -78,9 +78,9 @@ fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
 
 #[test]
 fn a_crowded_session_gets_one_more_beside_it() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 4;
-        limits.crowd = 2;
+    let mut world = world_with(|config| {
+        config.shared_sessions = 4;
+        config.crowd = 2;
     });
     let acquire = |world: &mut World, numbers: Range<i64>| {
         for number in numbers {
@@ -105,11 +105,11 @@ fn a_crowded_session_gets_one_more_beside_it() {
 
 #[test]
 fn a_second_session_that_cannot_be_opened_is_no_outage() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.crowd = 1;
+    let mut world = world_with(|config| {
+        config.shared_sessions = 2;
+        config.crowd = 1;
     });
-    let seconds = world.machine.sessions.limits.reconnect_timeout.as_secs();
+    let seconds = world.machine.sessions.config.reconnect_timeout.as_secs();
     for number in 0..=seconds as i64 {
         for key in [2 * number, 2 * number + 1] {
             world.acquire(LockKey::from(key), Write, Patience::Wait);
@@ -132,9 +132,9 @@ fn a_second_session_that_cannot_be_opened_is_no_outage() {
 
 #[test]
 fn of_idle_shared_sessions_one_is_kept() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.keys_per_session = 1;
+    let mut world = world_with(|config| {
+        config.shared_sessions = 2;
+        config.keys_per_session = 1;
     });
     let waiters: Vec<_> = [KEY, KEY + 1]
         .map(|number| (LockKey::from(number), world.acquire(number.into(), Write, Patience::Wait)))
@@ -154,9 +154,9 @@ fn of_idle_shared_sessions_one_is_kept() {
 
 #[test]
 fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_it_was_due() {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.keys_per_session = 1;
+    let mut world = world_with(|config| {
+        config.shared_sessions = 2;
+        config.keys_per_session = 1;
     });
     let [first, _] = [KEY, KEY + 1].map(|key| world.acquire(key.into(), Write, Patience::Wait));
     world.settle();
@@ -192,7 +192,7 @@ fn an_idle_waiting_session_is_closed_after_a_while() {
 fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
     let (mut world, _) = holding(Write);
     for _ in 0..20 {
-        world.advance(Limits::default().lease.heartbeat);
+        world.advance(Config::default().lease.heartbeat);
         world.turn(SHARED, true);
         assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
         world.settle();

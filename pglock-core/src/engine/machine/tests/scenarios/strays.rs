@@ -14,10 +14,10 @@ const SECOND: SessionId = SessionId(1);
 /// Two sessions with two locks each, of which the second one has a read lock of the first one's key
 /// that it cannot give back. A reader of that key and a writer elsewhere wait.
 fn with_a_stray_lock() -> World {
-    let mut world = world_with(|limits| {
-        limits.shared_sessions = 2;
-        limits.keys_per_session = 2;
-        limits.waiting_sessions = 0;
+    let mut world = world_with(|config| {
+        config.shared_sessions = 2;
+        config.keys_per_session = 2;
+        config.waiting_sessions = 0;
     });
     for number in [KEY, 10, 8, 9] {
         world.acquire(LockKey::from(number), Read, Patience::Wait);

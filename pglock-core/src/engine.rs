@@ -6,7 +6,7 @@
 //!
 //! # What is asked of the server for a key
 //!
-//! One thing at a time: [`machine::key::Ask`]. [`machine::key::Entry::settle`] is the one place that grants,
+//! One thing at a time: [`machine::key::Ask`]. [`machine::key::KeyState::settle`] is the one place that grants,
 //! releases and asks.
 //!
 //! ```text

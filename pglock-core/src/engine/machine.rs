@@ -26,7 +26,7 @@ use foldhash::{HashMap, HashMapExt};
 use self::config::Config;
 use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
-use self::key::{Ask, Context, Entry};
+use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
 use self::sessions::{Alarm, Claims, Phase, Sessions};
 use self::step::Step;
@@ -39,10 +39,10 @@ const SPARES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Machine {
-    entries: HashMap<LockKey, Entry>,
+    keys: HashMap<LockKey, KeyState>,
     /// Of keys that are not used any more, for the next ones, so that keys that come and go
     /// allocate nothing.
-    spare: Vec<Entry>,
+    spare: Vec<KeyState>,
     sessions: Sessions,
     last_grant: u64,
     arrivals: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         Self {
-            entries: HashMap::new(),
+            keys: HashMap::new(),
             spare: Vec::new(),
             sessions: Sessions::new(config, seed),
             last_grant: 0,
@@ -94,7 +94,7 @@ impl Machine {
             Event::Close { why } => self.close(why, step),
         }
         while let Some(key) = self.sessions.next_parked() {
-            self.with(key, step, |entry, cx| entry.unpark(cx));
+            self.with(key, step, |state, cx| state.unpark(cx));
         }
         self.give_slots(step);
     }
@@ -121,12 +121,12 @@ impl Machine {
         &mut self,
         key: LockKey,
         step: &mut Step<'_>,
-        act: impl FnOnce(&mut Entry, &mut Context<'_>),
+        act: impl FnOnce(&mut KeyState, &mut Context<'_>),
     ) {
-        if let hash_map::Entry::Occupied(entry) = self.entries.entry(key) {
+        if let hash_map::Entry::Occupied(state) = self.keys.entry(key) {
             let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
             let cx = &mut Context { key, sessions, last_grant, step: step.part() };
-            change(entry, cx, &mut self.spare, act);
+            change(state, cx, &mut self.spare, act);
         }
     }
 
@@ -146,30 +146,30 @@ impl Machine {
         }
         self.arrivals += 1;
         let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
-        let entry = match self.entries.entry(key) {
-            hash_map::Entry::Occupied(entry) => entry,
+        let state = match self.keys.entry(key) {
+            hash_map::Entry::Occupied(state) => state,
             hash_map::Entry::Vacant(place) => {
                 place.insert_entry(self.spare.pop().unwrap_or_default())
             }
         };
         let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
         let cx = &mut Context { key, sessions, last_grant, step: step.part() };
-        change(entry, cx, &mut self.spare, |entry, cx| {
+        change(state, cx, &mut self.spare, |state, cx| {
             // To wait behind others changes nothing for anybody.
-            if entry.queue.push_back(waiter) || patience == Patience::Try {
-                entry.settle(cx);
+            if state.queue.push_back(waiter) || patience == Patience::Try {
+                state.settle(cx);
             }
         });
     }
 
     fn abandon(&mut self, waiter: WaiterId, key: LockKey, step: &mut Step<'_>) {
         let mut found = false;
-        self.with(key, step, |entry, cx| {
-            if entry.queue.remove(waiter).is_some() {
+        self.with(key, step, |state, cx| {
+            if state.queue.remove(waiter).is_some() {
                 found = true;
-                return entry.settle(cx);
+                return state.settle(cx);
             }
-            if let Some(grant) = entry.grants.iter_mut().find(|h| h.confirm == Some(waiter)) {
+            if let Some(grant) = state.grants.iter_mut().find(|h| h.confirm == Some(waiter)) {
                 found = true;
                 grant.confirm = None;
             }
@@ -186,15 +186,15 @@ impl Machine {
         confirm: Option<WaiterId>,
         step: &mut Step<'_>,
     ) {
-        if let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key)
-            && let Some(grant) = entry.get_mut().grant_mut(id).filter(|grant| grant.guards > 0)
+        if let hash_map::Entry::Occupied(mut state) = self.keys.entry(key)
+            && let Some(grant) = state.get_mut().grant_mut(id).filter(|grant| grant.guards > 0)
         {
             grant.guards -= 1;
             if grant.guards == 0 {
                 grant.confirm = confirm;
                 let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
                 let cx = &mut Context { key, sessions, last_grant, step: step.part() };
-                change(entry, cx, &mut self.spare, Entry::settle);
+                change(state, cx, &mut self.spare, KeyState::settle);
             } else if let Some(confirm) = confirm {
                 self.sessions.confirm_release(grant.session, confirm, key, step);
             }
@@ -209,17 +209,17 @@ impl Machine {
         if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
-        let wants = |entries: &HashMap<LockKey, Entry>, key| {
-            let ask = entries.get(&key).map(|entry| entry.ask);
+        let wants = |keys: &HashMap<LockKey, KeyState>, key| {
+            let ask = keys.get(&key).map(|state| state.ask);
             // It may be trying just now, and wants the session if that fails.
             matches!(ask, Some(Ask::Slot { .. }))
         };
         while let Some(session) = self.sessions.free_waiting()
             && let Some((place, key)) =
-                self.sessions.next_in_line(session, step.now, |key| wants(&self.entries, key))
+                self.sessions.next_in_line(session, step.now, |key| wants(&self.keys, key))
         {
             self.sessions.leave_line(place);
-            self.with(key, step, |entry, cx| entry.take_slot(session, cx));
+            self.with(key, step, |state, cx| state.take_slot(session, cx));
         }
         self.sessions.grow_waiting(step);
     }
@@ -227,10 +227,10 @@ impl Machine {
     fn tick(&mut self, step: &mut Step<'_>) {
         while let Some((at, alarm)) = self.sessions.due_alarm(step.now) {
             match alarm {
-                Alarm::Poll(key) => self.with(key, step, |entry, cx| entry.poll(at, cx)),
-                Alarm::Share(key) => self.with(key, step, |entry, cx| entry.share_at_last(cx)),
+                Alarm::Poll(key) => self.with(key, step, |state, cx| state.poll(at, cx)),
+                Alarm::Share(key) => self.with(key, step, |state, cx| state.share_at_last(cx)),
                 Alarm::GiveBack(key) => {
-                    self.with(key, step, |entry, cx| entry.give_back_again(cx));
+                    self.with(key, step, |state, cx| state.give_back_again(cx));
                 }
                 Alarm::CancelAgain(session) => self.sessions.cancel_again(session, step),
                 Alarm::Connect => self.sessions.connect_next(step),
@@ -256,15 +256,15 @@ impl Machine {
                 step.push(Effect::Lost { session: id, held, error: why.clone() });
             }
         }
-        for key in self.keys() {
-            self.with(key, step, |entry, cx| {
-                while let Some(waiter) = entry.queue.pop_front() {
+        for key in self.sorted_keys() {
+            self.with(key, step, |state, cx| {
+                while let Some(waiter) = state.queue.pop_front() {
                     cx.step.fail(waiter.id, key, &why);
                 }
-                for grant in &mut entry.grants {
+                for grant in &mut state.grants {
                     grant.guards = 0;
                 }
-                entry.settle(cx);
+                state.settle(cx);
             });
         }
         for id in self.sessions.ids() {
@@ -280,8 +280,8 @@ impl Machine {
     }
 
     /// In order, so that the same history has the same effects.
-    fn keys(&self) -> Vec<LockKey> {
-        let mut keys: Vec<_> = self.entries.keys().copied().collect();
+    fn sorted_keys(&self) -> Vec<LockKey> {
+        let mut keys: Vec<_> = self.keys.keys().copied().collect();
         keys.sort_unstable();
         keys
     }
@@ -289,22 +289,22 @@ impl Machine {
 
 /// Runs `act` on the entry, and forgets the entry if nothing is left of it.
 fn change(
-    mut place: hash_map::OccupiedEntry<'_, LockKey, Entry>,
+    mut place: hash_map::OccupiedEntry<'_, LockKey, KeyState>,
     cx: &mut Context<'_>,
-    spare: &mut Vec<Entry>,
-    act: impl FnOnce(&mut Entry, &mut Context<'_>),
+    spare: &mut Vec<KeyState>,
+    act: impl FnOnce(&mut KeyState, &mut Context<'_>),
 ) {
-    let entry = place.get_mut();
-    let queued = entry.queue.len();
+    let state = place.get_mut();
+    let queued = state.queue.len();
     // What it had a moment ago must not be in its own way.
-    cx.sessions.claims.change(entry.claims(), Claims::default());
-    act(entry, cx);
-    cx.sessions.claims.change(Claims::default(), entry.claims());
-    cx.sessions.queued = cx.sessions.queued + entry.queue.len() - queued;
-    if entry.is_unused() {
-        let entry = place.remove();
-        if entry.is_small() && spare.len() < SPARES {
-            spare.push(entry);
+    cx.sessions.claims.change(state.claims(), Claims::default());
+    act(state, cx);
+    cx.sessions.claims.change(Claims::default(), state.claims());
+    cx.sessions.queued = cx.sessions.queued + state.queue.len() - queued;
+    if state.is_unused() {
+        let state = place.remove();
+        if state.is_small() && spare.len() < SPARES {
+            spare.push(state);
         }
     }
 }

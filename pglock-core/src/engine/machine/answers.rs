@@ -79,7 +79,7 @@ impl Machine {
                 self.sessions.confirm(id, step);
                 self.sessions.rest(id, step.now);
                 if let Op::Lock { key, .. } = failed {
-                    self.with(key, step, |entry, cx| entry.waited(id, Some(&refusal), cx));
+                    self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
                 }
             }
             Phase::Looking(checks) => {
@@ -112,15 +112,15 @@ impl Machine {
 
     pub(super) fn done(&mut self, id: SessionId, op: Op, done: bool, step: &mut Step<'_>) {
         match op {
-            Op::Try { key, .. } => self.with(key, step, |entry, cx| entry.tried(id, done, cx)),
-            Op::Probe { key } => self.with(key, step, |entry, cx| entry.probed(id, done, cx)),
-            Op::Lock { key, .. } => self.with(key, step, |entry, cx| entry.waited(id, None, cx)),
+            Op::Try { key, .. } => self.with(key, step, |state, cx| state.tried(id, done, cx)),
+            Op::Probe { key } => self.with(key, step, |state, cx| state.probed(id, done, cx)),
+            Op::Lock { key, .. } => self.with(key, step, |state, cx| state.waited(id, None, cx)),
             Op::Unlock { key, grant, .. } => {
-                self.with(key, step, |entry, cx| entry.unlocked(grant, done, cx));
+                self.with(key, step, |state, cx| state.unlocked(grant, done, cx));
             }
             Op::Downgrade { .. } if !done => self.doubt(id, missing(), step),
             Op::Downgrade { key, grant } => {
-                self.with(key, step, |entry, cx| entry.downgraded(grant, cx));
+                self.with(key, step, |state, cx| state.downgraded(grant, cx));
             }
             Op::Forget { .. } | Op::Ping => {}
             Op::Cancel { target, .. } => self.sessions.cancel_answered(target, step),

@@ -56,10 +56,10 @@ impl Machine {
         if is_hopeless {
             self.fail_unserved(id, error, true, step);
         } else {
-            for key in self.keys() {
-                self.with(key, step, |entry, cx| {
-                    if entry.session_ended(id, &mut cx.step, key) {
-                        entry.settle(cx);
+            for key in self.sorted_keys() {
+                self.with(key, step, |state, cx| {
+                    if state.session_ended(id, &mut cx.step, key) {
+                        state.settle(cx);
                     }
                 });
             }
@@ -94,7 +94,7 @@ impl Machine {
 
     /// Locks of the session that guards still have. The others are being released.
     pub(super) fn guarded_by(&self, id: SessionId) -> usize {
-        let grants = self.entries.values().flat_map(|entry| &entry.grants);
+        let grants = self.keys.values().flat_map(|state| &state.grants);
         grants.filter(|grant| grant.session == id && grant.guards > 0).count()
     }
 
@@ -141,16 +141,16 @@ impl Machine {
     /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also
     /// those who would wait.
     fn fail_unserved(&mut self, id: SessionId, error: &Error, all: bool, step: &mut Step<'_>) {
-        for key in self.keys() {
-            self.with(key, step, |entry, cx| {
-                if !entry.session_ended(id, &mut cx.step, key) {
+        for key in self.sorted_keys() {
+            self.with(key, step, |state, cx| {
+                if !state.session_ended(id, &mut cx.step, key) {
                     return;
                 }
-                entry.queue.take_tries(|waiter| cx.step.fail(waiter.id, key, error));
-                while all && let Some(waiter) = entry.queue.pop_front() {
+                state.queue.take_tries(|waiter| cx.step.fail(waiter.id, key, error));
+                while all && let Some(waiter) = state.queue.pop_front() {
                     cx.step.fail(waiter.id, key, error);
                 }
-                entry.settle(cx);
+                state.settle(cx);
             });
         }
     }

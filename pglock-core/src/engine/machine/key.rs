@@ -16,7 +16,7 @@ use crate::key::LockKey;
 use crate::mode::Mode;
 
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct KeyState {
     /// Callers in order of arrival. Only the first one's wish is put to the server.
     pub(super) queue: Queue,
     /// Granted by the server. More than one only for readers: an old grant that drains beside a new
@@ -96,7 +96,7 @@ pub(super) struct Context<'a> {
     pub(super) step: Step<'a>,
 }
 
-impl Entry {
+impl KeyState {
     pub(super) fn is_unused(&self) -> bool {
         self.queue.is_empty() && self.grants.is_empty() && self.ask == Ask::None
     }

@@ -125,14 +125,14 @@ impl Machine {
             Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
             Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
         };
-        let hash_map::Entry::Occupied(mut entry) = self.entries.entry(key) else {
+        let hash_map::Entry::Occupied(mut state) = self.keys.entry(key) else {
             return false;
         };
         if let Op::Downgrade { grant, .. } = *op {
-            return entry.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
+            return state.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
         }
         if let Op::Unlock { grant: id, mode, .. } = op {
-            let grant = entry.get_mut().grant_mut(*id);
+            let grant = state.get_mut().grant_mut(*id);
             // It may have passed to another caller here since.
             let Some(grant) = grant.filter(|grant| grant.release == Release::Queued) else {
                 return false;
@@ -142,11 +142,11 @@ impl Machine {
             *mode = grant.mode;
             return true;
         }
-        if entry.get().queue.is_empty() {
-            self.with(key, step, |entry, _| entry.ask = Ask::None);
+        if state.get().queue.is_empty() {
+            self.with(key, step, |state, _| state.ask = Ask::None);
             return false;
         }
-        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut entry.get_mut().ask {
+        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut state.get_mut().ask {
             *asked = Some(self.arrivals);
         }
         true

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::engine::machine::event::Moment;
-use crate::engine::machine::key::Entry;
+use crate::engine::machine::key::KeyState;
 use crate::error::Error;
 use crate::key::LockKey;
 
@@ -21,15 +21,15 @@ impl Machine {
     /// What stands in the way of the callers for a key that wait: the server, if it has answered
     /// nothing since then.
     pub(crate) fn obstacle(&self, key: LockKey, since: Moment) -> Obstacle {
-        let entry = self.entries.get(&key);
+        let state = self.keys.get(&key);
         // Without an entry, the lock has come too late for the caller.
-        if entry.is_none_or(Entry::waits_behind_a_holder) {
+        if state.is_none_or(KeyState::waits_behind_a_holder) {
             return Obstacle::Busy;
         }
         if !self.sessions.is_connected() {
             return Obstacle::NotConnected(self.sessions.why_not_connected());
         }
-        let was_refused = entry.is_some_and(Entry::was_refused);
+        let was_refused = state.is_some_and(KeyState::was_refused);
         match was_refused || self.sessions.has_answered_since(since) {
             true => Obstacle::Busy,
             false => Obstacle::Silence,

@@ -70,8 +70,8 @@ impl Machine {
         let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
         let kept = self.undo_downgrades(id, &held, step);
         // What it held before it must hold still, but for what it was giving back.
-        for (key, entry) in &self.entries {
-            for grant in entry.grants.iter().filter(|grant| grant.session == id) {
+        for (key, state) in &self.keys {
+            for grant in state.grants.iter().filter(|grant| grant.session == id) {
                 if !take(*key, grant.mode) && grant.release != Release::Sent {
                     return self.doubt(id, missing(), step);
                 }
@@ -139,7 +139,7 @@ impl Machine {
     /// past a writer that waits. What it was to ask for is asked for by another one.
     fn retire(&mut self, id: SessionId, step: &mut Step<'_>) {
         for key in self.sessions.retire(id) {
-            self.with(key, step, |entry, cx| entry.ask_missed(id, cx));
+            self.with(key, step, |state, cx| state.ask_missed(id, cx));
         }
     }
 
@@ -174,25 +174,25 @@ impl Machine {
     fn not_done(&mut self, id: SessionId, op: Op, verdict: Verdict<'_>, step: &mut Step<'_>) {
         match (op, verdict) {
             (Op::Unlock { key, grant, .. }, Verdict::Refused(refusal)) => {
-                self.with(key, step, |entry, cx| entry.unlock_refused(grant, refusal, cx));
+                self.with(key, step, |state, cx| state.unlock_refused(grant, refusal, cx));
             }
             (Op::Unlock { key, grant, .. }, _) => {
-                self.with(key, step, |entry, cx| entry.unlock_again(grant, cx));
+                self.with(key, step, |state, cx| state.unlock_again(grant, cx));
             }
             (Op::Downgrade { key, grant }, Verdict::Again) => {
-                self.with(key, step, |entry, cx| entry.downgrade_again(grant, cx));
+                self.with(key, step, |state, cx| state.downgrade_again(grant, cx));
             }
             (Op::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
                 let reason = refusal.reason;
-                self.with(key, step, |entry, cx| entry.downgrade_refused(grant, reason, cx));
+                self.with(key, step, |state, cx| state.downgrade_refused(grant, reason, cx));
             }
             (_, Verdict::Again) => {}
             (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
-                self.with(key, step, |entry, cx| entry.ask_refused(id, refusal, cx));
+                self.with(key, step, |state, cx| state.ask_refused(id, refusal, cx));
             }
             // The server took it back while its answer was on the way: ask again.
             (Op::Lock { key, .. }, _) => {
-                self.with(key, step, |entry, cx| entry.ask_missed(id, cx));
+                self.with(key, step, |state, cx| state.ask_missed(id, cx));
             }
             (Op::Cancel { .. }, Verdict::Refused(refusal))
                 if refusal.reason == Reason::Cancelled =>
@@ -227,15 +227,15 @@ impl Machine {
             .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
             .collect();
         for (key, grant) in &undone {
-            self.with(*key, step, |entry, _| entry.not_downgraded(*grant));
+            self.with(*key, step, |state, _| state.not_downgraded(*grant));
         }
         undone
     }
 
     /// Whether the server has this grant still.
     fn has(&self, key: LockKey, id: GrantId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
-        let entry = self.entries.get(&key);
-        let grant = entry.and_then(|entry| entry.grants.iter().find(|grant| grant.id == id));
+        let state = self.keys.get(&key);
+        let grant = state.and_then(|state| state.grants.iter().find(|grant| grant.id == id));
         grant.is_some_and(|grant| is_held(key, grant.mode))
     }
 }

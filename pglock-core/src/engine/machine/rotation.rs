@@ -14,10 +14,10 @@ impl Machine {
             return self.sessions.rotate_at(step.now + self.sessions.config.turn * 2);
         }
         self.sessions.share_holders(step.now);
-        let entries = &self.entries;
-        let turns = |key| entries.get(&key).map_or(0, |entry| entry.turns);
+        let keys = &self.keys;
+        let turns = |key| keys.get(&key).map_or(0, |state| state.turns);
         for turn in self.sessions.make_room(step.now, turns) {
-            self.with(turn.key, step, |entry, cx| entry.make_room(turn, cx));
+            self.with(turn.key, step, |state, cx| state.make_room(turn, cx));
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Ask, Context, Entry, Why};
+use super::{Ask, Context, KeyState, Why};
 use crate::engine::machine::event::{Moment, SessionId};
 use crate::engine::machine::sessions::{Alarm, MOST_TURNS, Op, Phase, Sessions, Turn};
 use crate::error::Error;
 use crate::mode::Mode;
 
-impl Entry {
+impl KeyState {
     /// True if the caller can be served from here after all, or has been told that it cannot be.
     pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
         if self.has_guards() {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Entry, Grant, Release};
+use super::{Context, Grant, KeyState, Release};
 use crate::driver::Reason;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Moment};
@@ -89,7 +89,7 @@ impl Grant {
     }
 }
 
-impl Entry {
+impl KeyState {
     /// Lets readers of other processes in where only readers are left here.
     pub(super) fn share(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();

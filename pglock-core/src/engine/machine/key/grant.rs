@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::conversion::Sharing;
-use super::{Ask, Context, Entry, Grant, Release, Why};
+use super::{Ask, Context, Grant, KeyState, Release, Why};
 use crate::driver::Reason;
 use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::machine::key::queue::Waiter;
@@ -16,7 +16,7 @@ use crate::mode::Mode;
 /// How often what was refused for an unknown reason is asked for again.
 const MOST_REPEATS: u8 = 2;
 
-impl Entry {
+impl KeyState {
     pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
         let Ask::Try { session: by, mode, asked, pause } = self.ask else {
             return;

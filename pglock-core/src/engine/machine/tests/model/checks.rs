@@ -86,11 +86,11 @@ impl World {
             "{stats:?}"
         );
         for (id, session) in sessions.iter() {
-            let entries = self.machine.entries.values();
+            let entries = self.machine.keys.values();
             let grants = entries.flat_map(|entry| &entry.grants);
             assert_eq!(session.held, grants.filter(|h| h.session == id).count());
         }
-        for (key, entry) in &self.machine.entries {
+        for (key, entry) in &self.machine.keys {
             assert!(!entry.is_unused(), "{key} is of no use any more");
             let seeks = matches!(entry.ask, Ask::Slot { why: Why::Busy(_), .. });
             assert!(!seeks || entry.grants.is_empty(), "{key} is sought though it is held here");
@@ -99,13 +99,10 @@ impl World {
                 "readers elsewhere are kept out for good"
             );
         }
-        assert!(
-            sessions.line.len() <= self.machine.entries.len(),
-            "only keys in use want a session"
-        );
+        assert!(sessions.line.len() <= self.machine.keys.len(), "only keys in use want a session");
         self.check_rotation();
         let mut claims = Claims::default();
-        for entry in self.machine.entries.values() {
+        for entry in self.machine.keys.values() {
             claims.change(Claims::default(), entry.claims());
         }
         assert_eq!(sessions.claims, claims);
@@ -138,8 +135,8 @@ impl World {
     pub(super) fn is_full(&self) -> bool {
         let grants: HashSet<_> =
             self.reference.guards().into_iter().map(|(key, guard)| (key, guard.grant)).collect();
-        let entries = self.machine.entries.values();
-        let stuck = self.machine.entries.values().flat_map(|entry| &entry.grants);
+        let entries = self.machine.keys.values();
+        let stuck = self.machine.keys.values().flat_map(|entry| &entry.grants);
         let stuck = stuck.filter(|grant| grant.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.ask, Ask::Wait { cancelled: false, .. }));
         self.config.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
@@ -148,7 +145,7 @@ impl World {
     /// Notes what the server has granted: other processes are kept out from then on, however late a
     /// caller here has it.
     pub(super) fn note_grants(&mut self) {
-        for (key, entry) in &self.machine.entries {
+        for (key, entry) in &self.machine.keys {
             for grant in &entry.grants {
                 self.reference.held(*key, grant.id, self.now);
             }
@@ -200,7 +197,7 @@ impl World {
             shared().count() < self.config.shared_sessions || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
-            let grants = self.machine.entries.get(key).map(|entry| &entry.grants[..]);
+            let grants = self.machine.keys.get(key).map(|entry| &entry.grants[..]);
             let holds_it = |id| grants.unwrap_or(&[]).iter().any(|h| h.session == id);
             by_waiting || by_opening || sessions.for_probe(holds_it).is_some()
         };
@@ -213,7 +210,7 @@ fn is_ours(machine: &Machine, links: &BTreeMap<SessionId, Link>, key: LockKey, p
     let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
         return false;
     };
-    machine.entries.get(&key).is_some_and(|entry| {
+    machine.keys.get(&key).is_some_and(|entry| {
         entry.grants.iter().any(|h| h.session == *id)
             || matches!(entry.ask, Ask::Wait { session, .. } if session == *id)
             || matches!(entry.ask, Ask::Try { session, .. } if session == *id)

@@ -95,7 +95,7 @@ impl World {
 
     fn leave_nothing(&mut self) {
         self.pass_time_until("nothing is left", |world| {
-            world.server.held().next().is_none() && world.machine.entries.is_empty()
+            world.server.held().next().is_none() && world.machine.keys.is_empty()
         });
         for link in self.links.values() {
             assert!(!self.server.is_waiting(link.pid), "{link:?} waits in vain");
@@ -105,7 +105,7 @@ impl World {
     fn finish(&mut self) {
         self.pass_time_until("the machine is finished", |world| world.machine.is_finished());
         assert!(self.server.held().next().is_none());
-        assert!(self.machine.entries.is_empty());
+        assert!(self.machine.keys.is_empty());
     }
 
     /// Lets every session do what it can.

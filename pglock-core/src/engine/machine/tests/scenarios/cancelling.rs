@@ -60,7 +60,7 @@ fn a_cancel_is_not_forgotten_when_the_session_that_carries_it_is_dropped() {
     world.turn(SHARED, true);
     world.refuse(SHARED, 0, false);
     world.settle();
-    assert!(world.machine.entries.is_empty());
+    assert!(world.machine.keys.is_empty());
     assert!(!world.links.contains_key(&WAITING));
 }
 

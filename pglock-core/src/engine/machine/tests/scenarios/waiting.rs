@@ -59,7 +59,7 @@ fn an_abandoned_waiter_is_cancelled_at_the_server() {
     world.abandon(waiter, key());
     world.settle();
     assert!(!world.server.is_waiting(world.links[&WAITING].pid));
-    assert!(world.machine.entries.is_empty());
+    assert!(world.machine.keys.is_empty());
 }
 
 #[test]

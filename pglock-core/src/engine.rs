@@ -76,7 +76,7 @@
 //! If it fails again, alone in its statement, it is `Release::Refused` until an alarm makes it `No`.
 //!
 //! With [`Config::share_write_locks`], readers here may have a write lock, and their
-//! [`machine::key::conversion::Sharing`] is:
+//! [`machine::key::conversion::Conversion`] is:
 //!
 //! ```text
 //!               a writer here waits              it has gone, or

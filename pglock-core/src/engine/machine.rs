@@ -228,7 +228,7 @@ impl Machine {
         while let Some((at, alarm)) = self.sessions.due_alarm(step.now) {
             match alarm {
                 Alarm::Poll(key) => self.with(key, step, |state, cx| state.poll(at, cx)),
-                Alarm::Share(key) => self.with(key, step, |state, cx| state.share_at_last(cx)),
+                Alarm::Convert(key) => self.with(key, step, |state, cx| state.convert_at_last(cx)),
                 Alarm::GiveBack(key) => {
                     self.with(key, step, |state, cx| state.give_back_again(cx));
                 }

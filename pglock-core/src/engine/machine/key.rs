@@ -7,7 +7,7 @@ pub(super) mod queue;
 
 use std::time::Duration;
 
-use self::conversion::Sharing;
+use self::conversion::Conversion;
 use self::queue::{Queue, Waiter};
 use super::event::{GrantId, Moment, Outcome, Patience, SessionId, WaiterId};
 use super::sessions::{Claims, Op, Place, Sessions};
@@ -40,7 +40,7 @@ pub(super) struct Grant {
     pub(super) guards: u32,
     /// As the guards have it.
     used: Mode,
-    sharing: Sharing,
+    conversion: Conversion,
     pub(super) release: Release,
     /// How often the server refused to take it back or to share it.
     refusals: u8,
@@ -130,7 +130,7 @@ impl KeyState {
         loop {
             self.serve(cx);
             self.drain(cx);
-            self.share(cx);
+            self.convert(cx);
             let goes_on = self.ask_server(cx);
             if !self.refuse_tries(&mut cx.step) && !goes_on {
                 break;
@@ -233,8 +233,9 @@ impl KeyState {
     /// Whether the server does not take back what nobody here has a use for, or does not let other
     /// readers in.
     fn is_stuck(&self) -> bool {
-        let is_stuck =
-            |grant: &Grant| grant.release == Release::Refused || grant.sharing == Sharing::Refused;
+        let is_stuck = |grant: &Grant| {
+            grant.release == Release::Refused || grant.conversion == Conversion::Refused
+        };
         self.grants.iter().any(is_stuck)
     }
 

@@ -13,7 +13,7 @@ impl Machine {
         if !self.sessions.waits_in_queue() {
             return self.sessions.rotate_at(step.now + self.sessions.config.turn * 2);
         }
-        self.sessions.share_holders(step.now);
+        self.sessions.promote_holders(step.now);
         let keys = &self.keys;
         let turns = |key| keys.get(&key).map_or(0, |state| state.turns);
         for turn in self.sessions.make_room(step.now, turns) {

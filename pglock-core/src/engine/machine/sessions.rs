@@ -73,7 +73,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Alarm {
     Poll(LockKey),
-    Share(LockKey),
+    Convert(LockKey),
     GiveBack(LockKey),
     CancelAgain(SessionId),
     Connect,

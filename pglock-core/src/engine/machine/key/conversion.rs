@@ -17,7 +17,7 @@ use crate::mode::Mode;
 
 /// What becomes of a write lock that readers use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sharing {
+pub(crate) enum Conversion {
     /// Nothing, or it has been done.
     No,
     /// A writer here waits for them; an alarm is set to share all the same.
@@ -57,8 +57,8 @@ impl Grant {
     }
 
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
-        self.sharing = Sharing::Watched;
-        sessions.alarm_at(self.since + sessions.config.hand_over_age, Alarm::Share(key));
+        self.conversion = Conversion::Watched;
+        sessions.alarm_at(self.since + sessions.config.hand_over_age, Alarm::Convert(key));
     }
 
     /// The server has refused what was asked for this grant by itself. How long to wait before it is
@@ -85,22 +85,22 @@ impl Grant {
 impl Grant {
     /// Whether readers of other processes will get their part.
     pub(crate) fn is_seen_to(&self) -> bool {
-        !self.is_for_readers() || self.sharing != Sharing::No
+        !self.is_for_readers() || self.conversion != Conversion::No
     }
 }
 
 impl KeyState {
     /// Lets readers of other processes in where only readers are left here.
-    pub(super) fn share(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn convert(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
         for grant in self.grants.iter_mut().filter(|grant| grant.is_for_readers()) {
             let stays = grant.stays(writers, &cx.sessions.config, cx.step.now);
-            match grant.sharing {
-                Sharing::Queued | Sharing::Sent | Sharing::Refused => {}
-                Sharing::Watched if stays => {}
-                Sharing::No if stays => grant.watch(cx.key, cx.sessions),
-                Sharing::No | Sharing::Watched => {
-                    grant.sharing = Sharing::Queued;
+            match grant.conversion {
+                Conversion::Queued | Conversion::Sent | Conversion::Refused => {}
+                Conversion::Watched if stays => {}
+                Conversion::No if stays => grant.watch(cx.key, cx.sessions),
+                Conversion::No | Conversion::Watched => {
+                    grant.conversion = Conversion::Queued;
                     let op = Op::Downgrade { key: cx.key, grant: grant.id };
                     cx.sessions.push(grant.session, op, &mut cx.step);
                 }
@@ -109,10 +109,10 @@ impl KeyState {
     }
 
     /// Readers have had it to themselves for long enough.
-    pub(crate) fn share_at_last(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn convert_at_last(&mut self, cx: &mut Context<'_>) {
         for grant in &mut self.grants {
-            if matches!(grant.sharing, Sharing::Watched | Sharing::Refused) {
-                grant.sharing = Sharing::No;
+            if matches!(grant.conversion, Conversion::Watched | Conversion::Refused) {
+                grant.conversion = Conversion::No;
             }
         }
         self.settle(cx);
@@ -130,7 +130,7 @@ impl KeyState {
         let Some(grant) = self.grant_mut(id) else {
             return false;
         };
-        grant.sharing = Sharing::No;
+        grant.conversion = Conversion::No;
         if !grant.is_for_readers() {
             return false;
         }
@@ -139,38 +139,40 @@ impl KeyState {
             return false;
         }
         grant.mode = Mode::Read;
-        grant.sharing = Sharing::Sent;
+        grant.conversion = Conversion::Sent;
         true
     }
 
     pub(crate) fn downgraded(&mut self, id: GrantId, cx: &mut Context<'_>) {
         if let Some(grant) = self.grant_mut(id)
-            && grant.sharing == Sharing::Sent
+            && grant.conversion == Conversion::Sent
         {
-            grant.sharing = Sharing::No;
+            grant.conversion = Conversion::No;
         }
         self.settle(cx);
     }
 
     /// Whether other processes can tell readers here from a writer.
     pub(super) fn is_shared(&self) -> bool {
-        self.grants.iter().all(|grant| grant.mode == Mode::Read && grant.sharing != Sharing::Sent)
+        self.grants
+            .iter()
+            .all(|grant| grant.mode == Mode::Read && grant.conversion != Conversion::Sent)
     }
 
     /// The server did not do it.
     pub(crate) fn not_downgraded(&mut self, id: GrantId) {
         if let Some(grant) = self.grant_mut(id) {
             grant.mode = Mode::Write;
-            grant.sharing = Sharing::Refused;
+            grant.conversion = Conversion::Refused;
         }
     }
 
     /// Another operation of the statement may have been at fault.
     pub(crate) fn downgrade_again(&mut self, id: GrantId, cx: &mut Context<'_>) {
         if let Some(grant) = self.grant_mut(id)
-            && grant.sharing == Sharing::Refused
+            && grant.conversion == Conversion::Refused
         {
-            grant.sharing = Sharing::Queued;
+            grant.conversion = Conversion::Queued;
             cx.sessions.push_first(grant.session, Op::Downgrade { key: cx.key, grant: id });
         }
     }
@@ -183,7 +185,7 @@ impl KeyState {
         match grant.pause_after(reason, cx.sessions.config.poll_interval) {
             None => self.downgrade_again(id, cx),
             Some(pause) => {
-                cx.sessions.alarm_at(cx.step.now + pause, Alarm::Share(cx.key));
+                cx.sessions.alarm_at(cx.step.now + pause, Alarm::Convert(cx.key));
                 self.settle(cx);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::conversion::Sharing;
+use super::conversion::Conversion;
 use super::{Ask, Context, Grant, KeyState, Release, Why};
 use crate::driver::Reason;
 use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
@@ -132,7 +132,7 @@ impl KeyState {
             mode,
             guards: 0,
             used: mode,
-            sharing: Sharing::No,
+            conversion: Conversion::No,
             release: Release::No,
             refusals: 0,
             confirm: None,

@@ -128,7 +128,7 @@ impl Sessions {
 
     /// Waiting sessions that have held a lock for long become shared ones, within the bounds, so
     /// that others take their place.
-    pub(crate) fn share_holders(&mut self, now: Moment) {
+    pub(crate) fn promote_holders(&mut self, now: Moment) {
         // Beyond the cap, only waiting sessions may hold locks.
         if self.is_at_cap() {
             return;

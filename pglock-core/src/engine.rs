@@ -23,7 +23,7 @@
 //!  hold it, and │    │ └────────────────────────────┐    a caller │   │ session came free
 //!  have long    │    │ free: the readers here       │       waits ▼   │
 //!               ▼    │ are renewed                ┌───────────────────────┐
-//!             ┌───────┐ ── a writer elsewhere ──► │         Slot          │
+//!             ┌───────┐ ── a writer elsewhere ──► │        InLine         │
 //!             │ Probe │    waits (WriterWaits)    │ Busy │ Probe │        │
 //!             └───────┘ ◄── a session can ask ─── │          WriterWaits  │
 //!                                                 └───────────────────────┘
@@ -35,11 +35,11 @@
 //!                           an operator's cancel
 //! ```
 //!
-//! `Slot` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
+//! `InLine` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
 //! poll: because the lock is busy, or for a probe when no other session can make it, or because a
 //! writer waits elsewhere. A session that ends takes its `Try`, `Probe` or `Wait` back to `None`,
 //! and what is still wanted is asked again. A cancelled `Wait` that is wanted all the same, because
-//! it made room, goes back to `Slot`.
+//! it made room, goes back to `InLine`.
 //!
 //! # Which key waits in the server's queue
 //!

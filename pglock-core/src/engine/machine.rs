@@ -96,7 +96,7 @@ impl Machine {
         while let Some(key) = self.sessions.next_parked() {
             self.with(key, step, |state, cx| state.unpark(cx));
         }
-        self.give_slots(step);
+        self.assign_waiting_sessions(step);
     }
 
     /// What a step needs to know to name the cause of a silence: by how much the runtime is late to
@@ -205,21 +205,21 @@ impl Machine {
     }
 
     /// Gives free waiting sessions to the keys that want one, and plans more for the rest.
-    fn give_slots(&mut self, step: &mut Step<'_>) {
+    fn assign_waiting_sessions(&mut self, step: &mut Step<'_>) {
         if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
         let wants = |keys: &HashMap<LockKey, KeyState>, key| {
             let ask = keys.get(&key).map(|state| state.ask);
             // It may be trying just now, and wants the session if that fails.
-            matches!(ask, Some(Ask::Slot { .. }))
+            matches!(ask, Some(Ask::InLine { .. }))
         };
-        while let Some(session) = self.sessions.free_waiting()
+        while let Some(session) = self.sessions.free_to_wait()
             && let Some((place, key)) =
                 self.sessions.next_in_line(session, step.now, |key| wants(&self.keys, key))
         {
             self.sessions.leave_line(place);
-            self.with(key, step, |state, cx| state.take_slot(session, cx));
+            self.with(key, step, |state, cx| state.take_session(session, cx));
         }
         self.sessions.grow_waiting(step);
     }

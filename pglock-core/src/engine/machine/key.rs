@@ -72,7 +72,7 @@ pub(super) enum Ask {
     Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
     /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at`
     /// if none is found.
-    Slot { poll_at: Moment, pause: Duration, why: Why },
+    InLine { poll_at: Moment, pause: Duration, why: Why },
     /// In the server's queue.
     Wait { session: SessionId, mode: Mode, cancelled: bool },
 }
@@ -210,8 +210,8 @@ impl KeyState {
             (Ask::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
                 self.cancel_wait(session, cx)
             }
-            (Ask::Slot { .. } | Ask::Parked, None) => self.ask = Ask::None,
-            (Ask::Slot { why, .. }, Some(mode)) => {
+            (Ask::InLine { .. } | Ask::Parked, None) => self.ask = Ask::None,
+            (Ask::InLine { why, .. }, Some(mode)) => {
                 let still_fits = match why {
                     // Where no writer is let in, a reader may be.
                     Why::Busy(refused) => refused == mode || refused == Mode::Read,
@@ -252,7 +252,7 @@ impl KeyState {
 
     /// Whether the lock was not free when the server was asked last.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.ask, Ask::Slot { why: Why::Busy(_) | Why::WriterWaits, .. })
+        matches!(self.ask, Ask::InLine { why: Why::Busy(_) | Why::WriterWaits, .. })
     }
 
     /// Tells callers who would not wait that the lock is busy, once that is known. True if there
@@ -263,7 +263,7 @@ impl KeyState {
         };
         let busy = match self.ask {
             Ask::None => self.is_blocked_here(first.mode) || self.is_stuck(),
-            Ask::Slot { why, .. } => why != Why::Probe,
+            Ask::InLine { why, .. } => why != Why::Probe,
             // A wait that is being given up says nothing about the lock.
             Ask::Wait { cancelled, .. } => !cancelled,
             Ask::Parked | Ask::Try { .. } | Ask::Probe { .. } => false,

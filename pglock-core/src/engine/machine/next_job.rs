@@ -59,7 +59,7 @@ impl Machine {
         let mut ops = self.take_ops(id, step);
         if ops.is_empty() {
             // Free after all, as what was to be done is not wanted any more.
-            self.give_slots(step);
+            self.assign_waiting_sessions(step);
             ops = self.take_ops(id, step);
         }
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);

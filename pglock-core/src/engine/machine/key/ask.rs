@@ -61,7 +61,7 @@ impl KeyState {
         }
         let may_wait = cx.sessions.waits_in_queue() && cx.sessions.may_wait();
         if may_wait || cx.sessions.may_probe(&mut cx.step) {
-            self.want_slot(Why::Probe, None, cx);
+            self.line_up(Why::Probe, None, cx);
             return false;
         }
         self.renew(cx.step.now);
@@ -92,7 +92,7 @@ impl KeyState {
     }
 
     /// `pause`: the last pause between two tries, unless this is the first.
-    pub(super) fn want_slot(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
+    pub(super) fn line_up(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
         let first = cx.sessions.config.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.waits_in_queue() {
@@ -101,13 +101,13 @@ impl KeyState {
         }
         let poll_at = cx.step.now + cx.sessions.jitter(pause);
         cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
-        self.ask = Ask::Slot { poll_at, pause, why };
+        self.ask = Ask::InLine { poll_at, pause, why };
     }
 
     /// Whether a waiting session is wanted, though something else may be asked just now.
     pub(super) fn wants_waiting(&self) -> bool {
         let wants = match self.ask {
-            Ask::Slot { .. } => true,
+            Ask::InLine { .. } => true,
             Ask::Try { pause, .. } | Ask::Probe { pause, .. } => pause.is_some(),
             Ask::None | Ask::Parked | Ask::Wait { .. } => false,
         };
@@ -121,8 +121,8 @@ impl KeyState {
     }
 
     /// A waiting session is free for this key.
-    pub(crate) fn take_slot(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        let (Ask::Slot { why, .. }, Some(first)) = (self.ask, self.queue.front()) else {
+    pub(crate) fn take_session(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        let (Ask::InLine { why, .. }, Some(first)) = (self.ask, self.queue.front()) else {
             return;
         };
         self.place = None;
@@ -145,7 +145,7 @@ impl KeyState {
 
     /// No waiting session was free for this key in time.
     pub(crate) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
-        let (Ask::Slot { poll_at, pause, why }, Some(first)) = (self.ask, self.queue.front())
+        let (Ask::InLine { poll_at, pause, why }, Some(first)) = (self.ask, self.queue.front())
         else {
             return;
         };
@@ -154,7 +154,7 @@ impl KeyState {
         }
         match why {
             // The next poll may find room.
-            Why::Busy(_) if cx.sessions.is_at_cap() => self.want_slot(why, Some(pause), cx),
+            Why::Busy(_) if cx.sessions.is_at_cap() => self.line_up(why, Some(pause), cx),
             Why::Busy(_) => {
                 let mode = first.mode;
                 let session = cx.sessions.shared(&mut cx.step);
@@ -166,7 +166,7 @@ impl KeyState {
                 if pause < cx.sessions.config.first_pause() * 4
                     && cx.sessions.may_probe(&mut cx.step) =>
             {
-                self.want_slot(why, Some(pause), cx);
+                self.line_up(why, Some(pause), cx);
             }
             // Nobody can be asked. To keep the reader out for want of a session might be a
             // deadlock.

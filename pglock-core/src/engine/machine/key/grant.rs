@@ -49,7 +49,7 @@ impl KeyState {
             cx.step.resolve(first.id, Outcome::Busy);
         }
         if self.queue.front().is_some_and(meant) {
-            self.want_slot(why, pause, cx);
+            self.line_up(why, pause, cx);
         }
     }
 
@@ -88,7 +88,7 @@ impl KeyState {
             None => self.granted(session, mode, cx),
             // What waited may wait on, however many locks are held by now.
             Some(_) if cancelled && self.is_still_wanted(mode) => {
-                self.want_slot(Why::Busy(mode), None, cx);
+                self.line_up(Why::Busy(mode), None, cx);
             }
             Some(_) if cancelled => {}
             Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
@@ -265,7 +265,7 @@ impl KeyState {
             Ask::Try { session: by, .. }
             | Ask::Probe { session: by, .. }
             | Ask::Wait { session: by, .. } => by == session,
-            Ask::None | Ask::Parked | Ask::Slot { .. } => false,
+            Ask::None | Ask::Parked | Ask::InLine { .. } => false,
         }
     }
 }

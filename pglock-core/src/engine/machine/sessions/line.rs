@@ -6,7 +6,7 @@ use crate::engine::machine::step::Step;
 
 impl Sessions {
     /// An open waiting session that does and holds nothing.
-    pub(crate) fn free_waiting(&self) -> Option<SessionId> {
+    pub(crate) fn free_to_wait(&self) -> Option<SessionId> {
         self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
     }
 

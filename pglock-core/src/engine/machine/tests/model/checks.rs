@@ -92,7 +92,7 @@ impl World {
         }
         for (key, entry) in &self.machine.keys {
             assert!(!entry.is_unused(), "{key} is of no use any more");
-            let seeks = matches!(entry.ask, Ask::Slot { why: Why::Busy(_), .. });
+            let seeks = matches!(entry.ask, Ask::InLine { why: Why::Busy(_), .. });
             assert!(!seeks || entry.grants.is_empty(), "{key} is sought though it is held here");
             assert!(
                 entry.grants.iter().all(Grant::is_seen_to),
@@ -191,7 +191,7 @@ impl World {
         let waiting = sessions.of_role(Role::Waiting);
         let room = waiting.count() < self.config.waiting_sessions;
         let by_waiting =
-            sessions.waits_in_queue() && (sessions.free_waiting().is_some() || room && !is_tick);
+            sessions.waits_in_queue() && (sessions.free_to_wait().is_some() || room && !is_tick);
         let shared = || sessions.of_role(Role::Shared);
         let to_come =
             shared().count() < self.config.shared_sessions || shared().any(|(_, s)| !s.is_open());

@@ -257,7 +257,7 @@ impl Drop for Held {
         if let Some(grant) = self.grant.take()
             && !cfg!(pglock_seed_bug = "keep_dropped")
         {
-            self.client.shared.step(Event::Release { key: self.key, grant, confirm: None });
+            self.client.shared.step(Event::Release { key: self.key, grant, releaser: None });
         }
     }
 }

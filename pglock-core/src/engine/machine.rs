@@ -77,7 +77,7 @@ impl Machine {
                 self.acquire(waiter, key, mode, patience, step);
             }
             Event::Abandon { waiter, key } => self.abandon(waiter, key, step),
-            Event::Release { key, grant, confirm } => self.release(key, grant, confirm, step),
+            Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
             Event::Look { waiter, key } => self.look(waiter, key, step),
             Event::Check { waiter } => self.check(waiter, step),
             Event::LookAway { waiter } => self.look_away(waiter),
@@ -169,13 +169,13 @@ impl Machine {
                 found = true;
                 return state.settle(cx);
             }
-            if let Some(grant) = state.grants.iter_mut().find(|h| h.confirm == Some(waiter)) {
+            if let Some(grant) = state.grants.iter_mut().find(|h| h.releaser == Some(waiter)) {
                 found = true;
-                grant.confirm = None;
+                grant.releaser = None;
             }
         });
         if !found {
-            self.sessions.forget_confirm(waiter);
+            self.sessions.forget_releaser(waiter);
         }
     }
 
@@ -183,7 +183,7 @@ impl Machine {
         &mut self,
         key: LockKey,
         id: GrantId,
-        confirm: Option<WaiterId>,
+        releaser: Option<WaiterId>,
         step: &mut Step<'_>,
     ) {
         if let hash_map::Entry::Occupied(mut state) = self.keys.entry(key)
@@ -191,16 +191,16 @@ impl Machine {
         {
             grant.guards -= 1;
             if grant.guards == 0 {
-                grant.confirm = confirm;
+                grant.releaser = releaser;
                 let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
                 let cx = &mut Context { key, sessions, last_grant, step: step.part() };
                 change(state, cx, &mut self.spare, KeyState::settle);
-            } else if let Some(confirm) = confirm {
-                self.sessions.confirm_release(grant.session, confirm, key, step);
+            } else if let Some(releaser) = releaser {
+                self.sessions.acknowledge_release(grant.session, releaser, key, step);
             }
-        } else if let Some(confirm) = confirm {
+        } else if let Some(releaser) = releaser {
             let error = self.closed.clone().unwrap_or_else(Error::lost);
-            step.fail(confirm, key, &error);
+            step.fail(releaser, key, &error);
         }
     }
 

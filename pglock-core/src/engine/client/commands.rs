@@ -65,7 +65,7 @@ impl Command for Acquire {
     fn undo(&self, reply: &Reply) -> Option<Event> {
         match reply {
             Reply::Granted { grant, .. } => {
-                Some(Event::Release { key: self.key, grant: *grant, confirm: None })
+                Some(Event::Release { key: self.key, grant: *grant, releaser: None })
             }
             _ => None,
         }
@@ -85,7 +85,7 @@ impl Command for Release<'_> {
 
     fn event(&mut self, waiter: WaiterId) -> Event {
         *self.held = None;
-        Event::Release { key: self.key, grant: self.grant, confirm: Some(waiter) }
+        Event::Release { key: self.key, grant: self.grant, releaser: Some(waiter) }
     }
 
     fn abandon(&self, waiter: WaiterId) -> Event {

@@ -22,12 +22,11 @@ impl Machine {
         if let Some(session) = self.sessions.get_mut(id) {
             session.pid = server.pid;
             session.asked = session.sent;
-            // A new session holds nothing.
-            let heartbeat = Some(session.sent);
-            self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
         }
+        // A new session holds nothing, as it would tell when asked.
+        self.sessions.note_heartbeat(id);
         self.sessions.rest(id, step.now);
-        self.sessions.confirm(id, step);
+        self.sessions.renew_lease(id, step);
         self.sessions.ask_at_once_in_outage(id);
         self.sessions.connect_next(step);
     }
@@ -58,12 +57,11 @@ impl Machine {
                     if session.is_stale(lease, step.now) {
                         session.phase =
                             Phase::Reconcile { doubtful: ops, refusal: None, running: false };
-                        return self.sessions.renew_lease(id, step.now);
+                        return self.sessions.restart_lease(id, step.now);
                     }
                 }
                 session.widen(most);
                 self.sessions.note_answer(id, step);
-                self.sessions.confirm(id, step);
                 for (op, done) in ops.into_iter().zip(results) {
                     self.done(id, op, done, step);
                 }
@@ -76,7 +74,6 @@ impl Machine {
                 let (failed, refusal) = (*failed, refusal.clone());
                 session.cancel_since = None;
                 self.sessions.note_answer(id, step);
-                self.sessions.confirm(id, step);
                 self.sessions.rest(id, step.now);
                 if let Op::Lock { key, .. } = failed {
                     self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
@@ -103,7 +100,6 @@ impl Machine {
             (None, _) => self.ended(id, &moved(), step),
             (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
                 self.sessions.note_answer(id, step);
-                self.sessions.confirm(id, step);
                 self.reconcile(id, holdings, step);
             }
             _ => {}

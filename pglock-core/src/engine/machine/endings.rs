@@ -45,7 +45,7 @@ impl Machine {
         };
         let held = self.guarded_by(id);
         step.push(Effect::Lost { session: id, held, error: error.clone() });
-        session.confirms.fail(step);
+        session.acknowledgements.fail(step);
         Self::fail_looks(session.take_looks(), error, step);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;

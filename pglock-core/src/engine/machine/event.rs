@@ -59,8 +59,8 @@ pub(crate) enum Event {
     Acquire { waiter: WaiterId, key: LockKey, mode: Mode, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { waiter: WaiterId, key: LockKey },
-    /// A guard has ended. With `confirm`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
-    Release { key: LockKey, grant: GrantId, confirm: Option<WaiterId> },
+    /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
+    Release { key: LockKey, grant: GrantId, releaser: Option<WaiterId> },
     /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
     /// or [`Outcome::Failed`].
     Look { waiter: WaiterId, key: Option<LockKey> },
@@ -108,7 +108,7 @@ pub(crate) enum Effect {
     /// The session has something to do: ask [`Machine::poll_job`](super::Machine::poll_job).
     Kick(SessionId),
     /// The guards of the session may believe in their locks until then.
-    Confirmed {
+    LeaseRenewed {
         session: SessionId,
         until: Moment,
     },

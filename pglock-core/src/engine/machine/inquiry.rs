@@ -32,7 +32,6 @@ impl Machine {
             }
         }
         self.sessions.note_answer(id, step);
-        self.sessions.confirm(id, step);
         self.sessions.rest(id, step.now);
     }
 
@@ -93,7 +92,6 @@ impl Machine {
             }
         }
         self.sessions.note_answer(id, step);
-        self.sessions.confirm(id, step);
         self.sessions.rest(id, step.now);
         for id in missing {
             self.give_up(id, &Error::silent(), step);

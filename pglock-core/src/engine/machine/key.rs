@@ -45,7 +45,7 @@ pub(super) struct Grant {
     /// How often the server refused to take it back or to share it.
     refusals: u8,
     /// Who awaits the server's word that the lock is free.
-    pub(super) confirm: Option<WaiterId>,
+    pub(super) releaser: Option<WaiterId>,
     since: Moment,
     passes: u32,
 }
@@ -171,8 +171,8 @@ impl KeyState {
             grant.passes += 1;
             // An unlock that is queued all the same is passed over when its turn comes.
             grant.release = Release::No;
-            if let Some(confirm) = grant.confirm.take() {
-                cx.sessions.confirm_release(grant.session, confirm, cx.key, &mut cx.step);
+            if let Some(releaser) = grant.releaser.take() {
+                cx.sessions.acknowledge_release(grant.session, releaser, cx.key, &mut cx.step);
             }
             let outcome = Outcome::Granted { grant: grant.id, session: grant.session };
             cx.step.resolve(first.id, outcome);

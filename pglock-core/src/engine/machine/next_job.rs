@@ -66,7 +66,7 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
-        if ops.is_empty() && session.confirms.want_answer() {
+        if ops.is_empty() && session.acknowledgements.want_answer() {
             ops.push(Op::Ping);
         }
         if ops.is_empty() {

@@ -38,7 +38,7 @@ impl Machine {
                 }
                 [failed @ Op::Lock { .. }] => {
                     session.phase = Phase::CleanUp { failed, refusal, running: false };
-                    return self.sessions.renew_lease(id, step.now);
+                    return self.sessions.restart_lease(id, step.now);
                 }
                 ref ops => {
                     let doubtful = Ops::from_slice(ops);
@@ -128,8 +128,7 @@ impl Machine {
         match self.sessions.get_mut(id) {
             Some(session) if doubtful.is_empty() => {
                 session.phase = Phase::Idle;
-                let heartbeat = Some(session.sent);
-                self.sessions.heartbeat = self.sessions.heartbeat.max(heartbeat);
+                self.sessions.note_heartbeat(id);
             }
             _ => self.sessions.rest(id, step.now),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::sessions::acknowledgement::Confirms;
+use super::sessions::acknowledgement::Acknowledgements;
 use crate::driver::Operation;
 use crate::engine::machine::event::{GrantId, Job, Moment, Refusal, SessionId, WaiterId};
 use crate::key::LockKey;
@@ -20,7 +20,7 @@ pub(crate) struct Session {
     /// Who wants to know about which key, and whether they had their turn just now.
     pub(crate) looks: Vec<Look>,
     pub(crate) has_looked: bool,
-    pub(crate) confirms: Confirms,
+    pub(crate) acknowledgements: Acknowledgements,
     /// Locks the server has granted to it.
     pub(crate) held: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
@@ -36,7 +36,7 @@ pub(crate) struct Session {
     /// When what it is doing, or did last, was sent.
     pub(crate) sent: Moment,
     /// When that was sent which it answered last.
-    pub(super) confirmed: Moment,
+    pub(super) lease_start: Moment,
     /// The part of this that its guards have been told.
     pub(super) told: Option<Moment>,
     /// When it was last asked what it holds, and whether it is to be asked now.
@@ -146,7 +146,7 @@ impl Session {
             outbox: VecDeque::new(),
             looks: Vec::new(),
             has_looked: false,
-            confirms: Confirms::default(),
+            acknowledgements: Acknowledgements::default(),
             held: 0,
             cancels: 0,
             cancel_since: None,
@@ -154,7 +154,7 @@ impl Session {
             narrowed: None,
             answered: false,
             sent: now,
-            confirmed: now,
+            lease_start: now,
             told: None,
             asked: now,
             beat: false,
@@ -273,7 +273,7 @@ impl Session {
         self.held == 0
             && self.outbox.is_empty()
             && self.looks.is_empty()
-            && self.confirms.is_empty()
+            && self.acknowledgements.is_empty()
             && self.cancels == 0
             && !self.doomed
     }

@@ -107,7 +107,7 @@ impl Host {
             Effect::Kick(id) => {
                 deferred.kicks.extend(self.sessions.get(&id).map(|session| session.kick.clone()));
             }
-            Effect::Confirmed { session, until } => {
+            Effect::LeaseRenewed { session, until } => {
                 if let Some(session) = self.sessions.get(&session) {
                     session.liveness.renew(until);
                 }

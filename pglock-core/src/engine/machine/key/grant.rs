@@ -135,7 +135,7 @@ impl KeyState {
             conversion: Conversion::No,
             release: Release::No,
             refusals: 0,
-            confirm: None,
+            releaser: None,
             since: cx.step.now,
             passes: 0,
         });
@@ -152,10 +152,10 @@ impl KeyState {
         if let Some(session) = cx.sessions.get_mut(grant.session) {
             session.held -= 1;
         }
-        if let Some(confirm) = grant.confirm {
+        if let Some(releaser) = grant.releaser {
             match was_held {
-                true => cx.step.resolve(confirm, Outcome::Released),
-                false => cx.step.fail(confirm, cx.key, &Error::lost()),
+                true => cx.step.resolve(releaser, Outcome::Released),
+                false => cx.step.fail(releaser, cx.key, &Error::lost()),
             }
         }
         self.settle(cx);
@@ -183,8 +183,8 @@ impl KeyState {
             return self.unlock_again(id, cx);
         };
         grant.release = Release::Refused;
-        if let Some(confirm) = grant.confirm.take() {
-            cx.step.fail(confirm, cx.key, &refusal.error);
+        if let Some(releaser) = grant.releaser.take() {
+            cx.step.fail(releaser, cx.key, &refusal.error);
         }
         let session = grant.session;
         // What is asked behind the unlock would be granted without it.
@@ -247,8 +247,8 @@ impl KeyState {
         let before = self.grants.len();
         self.grants.retain(|grant| {
             let gone = grant.session == session;
-            if let (true, Some(confirm)) = (gone, grant.confirm) {
-                step.fail(confirm, key, &Error::lost());
+            if let (true, Some(releaser)) = (gone, grant.releaser) {
+                step.fail(releaser, key, &Error::lost());
             }
             !gone
         });

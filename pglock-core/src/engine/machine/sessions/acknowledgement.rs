@@ -1,5 +1,5 @@
-//! Releases of locks that stay with their session: they are confirmed by whatever the session
-//! answers next.
+//! Releases of locks that stay with their session: whatever the session answers next acknowledges
+//! them.
 
 use super::{Phase, Session, Sessions};
 use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
@@ -7,38 +7,40 @@ use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// Those who wait to hear that a session still lived when they released their locks.
+/// Callers who wait for a sign that a session still lived when they released their locks.
 #[derive(Debug, Default)]
-pub(crate) struct Confirms {
-    next: Vec<(WaiterId, LockKey)>,
-    /// Something has been sent to the session since.
+pub(crate) struct Acknowledgements {
+    /// Nothing has been sent to the session since these callers released.
+    unsent: Vec<(WaiterId, LockKey)>,
+    /// The answer to what was sent last is for these.
     sent: Vec<(WaiterId, LockKey)>,
 }
 
 impl Sessions {
-    /// No unlock is to be sent that would confirm this release. An answer to something that was
-    /// sent before says nothing about it.
-    pub(crate) fn confirm_release(
+    /// No unlock is to be sent whose answer would acknowledge this release. An answer to something
+    /// that was sent before says nothing about it.
+    pub(crate) fn acknowledge_release(
         &mut self,
         id: SessionId,
-        waiter: WaiterId,
+        releaser: WaiterId,
         key: LockKey,
         step: &mut Step<'_>,
     ) {
         let Some(session) = self.table.get_mut(&id) else {
-            return step.fail(waiter, key, &Error::lost());
+            return step.fail(releaser, key, &Error::lost());
         };
-        session.confirms.next.push((waiter, key));
-        let is_first = session.confirms.next.len() == 1 && session.outbox.is_empty();
+        session.acknowledgements.unsent.push((releaser, key));
+        let is_first = session.acknowledgements.unsent.len() == 1 && session.outbox.is_empty();
         if is_first && matches!(session.phase, Phase::Idle) {
             step.push(Effect::Kick(id));
         }
     }
 
-    pub(crate) fn forget_confirm(&mut self, waiter: WaiterId) {
+    /// The caller does not wait for the acknowledgement any more.
+    pub(crate) fn forget_releaser(&mut self, releaser: WaiterId) {
         for session in self.table.values_mut() {
-            session.confirms.next.retain(|(id, _)| *id != waiter);
-            session.confirms.sent.retain(|(id, _)| *id != waiter);
+            session.acknowledgements.unsent.retain(|(id, _)| *id != releaser);
+            session.acknowledgements.sent.retain(|(id, _)| *id != releaser);
         }
     }
 }
@@ -47,29 +49,31 @@ impl Session {
     /// Something is sent to the session.
     pub(crate) fn sends(&mut self, now: Moment) {
         self.sent = now;
-        self.confirms.sent.append(&mut self.confirms.next);
+        self.acknowledgements.sent.append(&mut self.acknowledgements.unsent);
     }
 }
 
-impl Confirms {
+impl Acknowledgements {
     pub(crate) fn is_empty(&self) -> bool {
-        self.next.is_empty() && self.sent.is_empty()
+        self.unsent.is_empty() && self.sent.is_empty()
     }
 
     /// Whether something must be sent for them.
     pub(crate) fn want_answer(&self) -> bool {
-        !self.next.is_empty()
+        !self.unsent.is_empty()
     }
 
+    /// The session has answered what was sent last.
     pub(super) fn resolve(&mut self, step: &mut Step<'_>) {
-        for (waiter, _) in self.sent.drain(..) {
-            step.resolve(waiter, Outcome::Released);
+        for (releaser, _) in self.sent.drain(..) {
+            step.resolve(releaser, Outcome::Released);
         }
     }
 
+    /// The session has ended.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>) {
-        for (waiter, key) in self.sent.drain(..).chain(self.next.drain(..)) {
-            step.fail(waiter, key, &Error::lost());
+        for (releaser, key) in self.sent.drain(..).chain(self.unsent.drain(..)) {
+            step.fail(releaser, key, &Error::lost());
         }
     }
 }

@@ -11,25 +11,42 @@ use crate::key::LockKey;
 
 impl Sessions {
     /// The session has answered what was sent last.
-    pub(crate) fn confirm(&mut self, id: SessionId, step: &mut Step<'_>) {
+    pub(crate) fn note_answer(&mut self, id: SessionId, step: &mut Step<'_>) {
+        self.note_success(id, step);
+        if let Some(session) = self.table.get_mut(&id) {
+            session.acknowledgements.resolve(step);
+        }
+        self.renew_lease(id, step);
+    }
+
+    /// What was sent last was a heartbeat, and is answered.
+    pub(crate) fn note_heartbeat(&mut self, id: SessionId) {
+        let sent = self.table.get(&id).map(|session| session.sent);
+        self.heartbeat = self.heartbeat.max(sent);
+    }
+
+    /// The lease begins anew with what was sent last.
+    pub(crate) fn renew_lease(&mut self, id: SessionId, step: &mut Step<'_>) {
         let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.confirmed = session.sent;
-        session.confirms.resolve(step);
+        session.lease_start = session.sent;
         // To tell of each answer would cost more than it is worth.
-        if session.told.is_none_or(|told| session.confirmed >= told + lease.heartbeat / 8) {
-            session.told = Some(session.confirmed);
-            step.push(Effect::Confirmed { session: id, until: session.confirmed + lease.client });
+        if session.told.is_none_or(|told| session.lease_start >= told + lease.heartbeat / 8) {
+            session.told = Some(session.lease_start);
+            step.push(Effect::LeaseRenewed {
+                session: id,
+                until: session.lease_start + lease.client,
+            });
         }
         self.watch_lease(id, step.now);
     }
 
     /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
-    pub(crate) fn renew_lease(&mut self, id: SessionId, now: Moment) {
+    pub(crate) fn restart_lease(&mut self, id: SessionId, now: Moment) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.confirmed = now;
+            session.lease_start = now;
         }
         self.watch_lease(id, now);
     }
@@ -57,7 +74,7 @@ impl Sessions {
         if !session.has_lease() {
             return false;
         }
-        if step.now >= session.confirmed + lease.client {
+        if step.now >= session.lease_start + lease.client {
             return true;
         }
         if step.now >= session.asked + lease.heartbeat && !session.beat {
@@ -142,7 +159,7 @@ impl Session {
     }
 
     fn next_look(&self, lease: Lease, now: Moment) -> Moment {
-        let end = self.confirmed + lease.client;
+        let end = self.lease_start + lease.client;
         match self.beat {
             true => end.min(now + lease.heartbeat),
             false => end.min(self.asked + lease.heartbeat).max(now),

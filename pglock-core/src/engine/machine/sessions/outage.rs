@@ -61,7 +61,7 @@ impl Sessions {
 
     /// The session has given a good answer: connecting works, which the opening alone does not
     /// show.
-    pub(crate) fn note_answer(&mut self, id: SessionId, step: &mut Step<'_>) {
+    pub(super) fn note_success(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
@@ -113,7 +113,7 @@ impl Sessions {
 
     /// Whether a session to ask has answered anything that was sent since then.
     pub(crate) fn has_answered_since(&self, since: Moment) -> bool {
-        self.of_role(Role::Shared).any(|(_, s)| s.is_open() && s.confirmed >= since)
+        self.of_role(Role::Shared).any(|(_, s)| s.is_open() && s.lease_start >= since)
     }
 
     /// What a caller is told whose time has run out without a session to ask.

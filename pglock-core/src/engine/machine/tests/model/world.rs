@@ -162,7 +162,7 @@ impl World {
         let has_ended =
             |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
         self.reference.release(key, grant, confirm, has_ended);
-        self.step(Event::Release { key, grant, confirm });
+        self.step(Event::Release { key, grant, releaser: confirm });
         confirm
     }
 
@@ -256,7 +256,7 @@ impl World {
                     link.kicked = true;
                 }
             }
-            Effect::Confirmed { session, until } => {
+            Effect::LeaseRenewed { session, until } => {
                 let link = self.links.get_mut(&session).expect("only what is there is confirmed");
                 link.believed = until;
             }

@@ -78,10 +78,10 @@ impl Machine {
             }
             Event::Abandon { waiter, key } => self.abandon(waiter, key, step),
             Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
-            Event::Look { waiter, key } => self.look(waiter, key, step),
+            Event::Inspect { waiter, key } => self.inspect(waiter, key, step),
             Event::Check { waiter } => self.check(waiter, step),
-            Event::LookAway { waiter } => self.look_away(waiter),
-            Event::Seen { session, locks } => self.seen(session, &locks, step),
+            Event::AbandonInquiry { waiter } => self.abandon_inquiry(waiter),
+            Event::Inspected { session, locks } => self.inspected(session, &locks, step),
             Event::Opened { session, server } => self.opened(session, server, step),
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, step);
@@ -239,7 +239,7 @@ impl Machine {
                         self.lease_over(session, step);
                     }
                 }
-                Alarm::Wait(session) => self.look_for(session, step),
+                Alarm::Wait(session) => self.check_wait(session, step),
                 Alarm::Rotate => self.rotate(at, step),
                 Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, step),
                 Alarm::Report => self.sessions.report(at, step.now),
@@ -269,7 +269,7 @@ impl Machine {
         }
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                Self::fail_looks(session.take_looks(), &why, step);
+                Self::fail_inquiries(session.take_inquiries(), &why, step);
             }
             let session = self.sessions.get(id);
             if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {

@@ -107,11 +107,11 @@ impl Command for Inspect {
     type Reply = Vec<LockEntry>;
 
     fn event(&mut self, waiter: WaiterId) -> Event {
-        Event::Look { waiter, key: self.0 }
+        Event::Inspect { waiter, key: self.0 }
     }
 
     fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::LookAway { waiter }
+        Event::AbandonInquiry { waiter }
     }
 
     fn read(&self, reply: Reply) -> Result<Vec<LockEntry>> {
@@ -133,7 +133,7 @@ impl Command for Check {
     }
 
     fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::LookAway { waiter }
+        Event::AbandonInquiry { waiter }
     }
 
     fn read(&self, reply: Reply) -> Result<()> {

@@ -242,7 +242,7 @@ fn turn(shared: &Shared) -> Turn {
         }
         Job::Idle => Turn::Idle,
         Job::Close => Turn::Close,
-        job @ (Job::Holdings | Job::Look(_)) => panic!("nobody asks for that: {job:?}"),
+        job @ (Job::Holdings | Job::Inspect(_)) => panic!("nobody asks for that: {job:?}"),
     }
 }
 

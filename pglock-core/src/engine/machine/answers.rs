@@ -79,7 +79,7 @@ impl Machine {
                     self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
                 }
             }
-            Phase::Looking(checks) => {
+            Phase::Inquiring(checks) => {
                 if answer.results(1).is_none() {
                     return self.ended(id, &moved(), step);
                 }

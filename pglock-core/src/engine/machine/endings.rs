@@ -17,7 +17,7 @@ impl Machine {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
-        Self::fail_looks(session.take_looks(), error, step);
+        Self::fail_inquiries(session.take_inquiries(), error, step);
         let down_for = self.sessions.down_for(step.now);
         self.note_trouble(id, &session, error, step);
         self.sessions.connect_next(step);
@@ -46,7 +46,7 @@ impl Machine {
         let held = self.guarded_by(id);
         step.push(Effect::Lost { session: id, held, error: error.clone() });
         session.acknowledgements.fail(step);
-        Self::fail_looks(session.take_looks(), error, step);
+        Self::fail_inquiries(session.take_inquiries(), error, step);
         if session.is_open() && !matches!(session.phase, Phase::Closing) {
             self.sessions.counts.missing += 1;
             self.sessions.counts.losses += held as u64;

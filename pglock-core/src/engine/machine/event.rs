@@ -61,16 +61,16 @@ pub(crate) enum Event {
     Abandon { waiter: WaiterId, key: LockKey },
     /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
     Release { key: LockKey, grant: GrantId, releaser: Option<WaiterId> },
-    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Seen`]
+    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Inspected`]
     /// or [`Outcome::Failed`].
-    Look { waiter: WaiterId, key: Option<LockKey> },
+    Inspect { waiter: WaiterId, key: Option<LockKey> },
     /// A caller wants to know whether locks can be had now. Resolved by [`Outcome::Checked`] or
     /// [`Outcome::Failed`].
     Check { waiter: WaiterId },
     /// One that looks or checks has gone before it was resolved.
-    LookAway { waiter: WaiterId },
+    AbandonInquiry { waiter: WaiterId },
     /// What a session has seen.
-    Seen { session: SessionId, locks: Vec<LockEntry> },
+    Inspected { session: SessionId, locks: Vec<LockEntry> },
     /// The session is connected and set up.
     Opened { session: SessionId, server: ServerFacts },
     /// The session could not be connected. `permanent`: nor will another one.
@@ -150,7 +150,7 @@ pub(crate) enum Outcome {
     Granted { grant: GrantId, session: SessionId },
     Busy,
     Released,
-    Seen(Vec<LockEntry>),
+    Inspected(Vec<LockEntry>),
     Checked,
     Failed(Error),
 }
@@ -162,7 +162,7 @@ pub(crate) enum Job {
     /// Ask which locks the session holds.
     Holdings,
     /// Ask who holds and awaits this key, or any.
-    Look(Option<LockKey>),
+    Inspect(Option<LockKey>),
     /// Nothing: watch the connection until kicked.
     Idle,
     Close,

@@ -1,132 +1,199 @@
-//! Who holds and who waits, as the server sees it.
+//! Inquiries: who holds and awaits which locks, as the server sees it, and whether it answers.
+
+use smallvec::smallvec;
 
 use super::Machine;
-use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
-use crate::engine::machine::sessions::{Look, Onlooker, Phase};
+use crate::driver::Operation;
+use crate::engine::machine::event::{Effect, Job, Moment, Outcome, SessionId, WaiterId};
+use crate::engine::machine::sessions::{Phase, Session};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 
+/// What a session is to find out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Inquiry {
+    /// For a caller: who holds and awaits this key, or any.
+    Locks { caller: WaiterId, key: Option<LockKey> },
+    /// For a caller: whether the session answers.
+    Check { caller: WaiterId },
+    /// For the machine: whether the server knows of the wait of a session that has waited for long.
+    Wait { session: SessionId, key: LockKey },
+}
+
+impl Inquiry {
+    fn caller(self) -> Option<WaiterId> {
+        match self {
+            Self::Locks { caller, .. } | Self::Check { caller } => Some(caller),
+            Self::Wait { .. } => None,
+        }
+    }
+
+    fn is_check(&self) -> bool {
+        matches!(self, Self::Check { .. })
+    }
+
+    /// The key it is about, if it is about one.
+    fn key(&self) -> Option<LockKey> {
+        match *self {
+            Self::Locks { key, .. } => key,
+            Self::Check { .. } => None,
+            Self::Wait { key, .. } => Some(key),
+        }
+    }
+}
+
 impl Machine {
-    pub(super) fn look(&mut self, waiter: WaiterId, key: Option<LockKey>, step: &mut Step<'_>) {
-        if let Some(why) = &self.closed {
-            return step.resolve(waiter, Outcome::Failed(why.clone()));
-        }
-        self.look_as(Onlooker::Caller(waiter), key, step);
+    /// Resolves the caller with who holds and awaits this key, or any.
+    pub(super) fn inspect(&mut self, caller: WaiterId, key: Option<LockKey>, step: &mut Step<'_>) {
+        self.inquire_for(caller, Inquiry::Locks { caller, key }, step);
     }
 
-    /// One round trip, whatever else there is to ask.
-    pub(super) fn check(&mut self, waiter: WaiterId, step: &mut Step<'_>) {
-        if let Some(why) = &self.closed {
-            return step.resolve(waiter, Outcome::Failed(why.clone()));
-        }
-        self.look_as(Onlooker::Check(waiter), None, step);
+    /// Resolves the caller after one round trip, whatever else there is to ask.
+    pub(super) fn check(&mut self, caller: WaiterId, step: &mut Step<'_>) {
+        self.inquire_for(caller, Inquiry::Check { caller }, step);
     }
 
-    /// The session has answered those who checked.
-    pub(super) fn checked(&mut self, id: SessionId, checks: Vec<Look>, step: &mut Step<'_>) {
-        for (onlooker, _) in checks {
-            if let Onlooker::Check(waiter) = onlooker {
-                step.resolve(waiter, Outcome::Checked);
-            }
-        }
-        self.sessions.note_answer(id, step);
-        self.sessions.rest(id, step.now);
-    }
-
-    /// A session has waited for so long that its connection may have gone without a word, though
-    /// others live. Another one sees whether the server knows of it.
-    pub(super) fn look_for(&mut self, id: SessionId, step: &mut Step<'_>) {
-        let key = self.sessions.is_to_be_looked_for(id, step.now);
-        let is_asked =
-            self.sessions.iter().any(|(_, s)| s.looks.contains(&(Onlooker::Wait(id), key)));
-        if key.is_some() && !is_asked && self.closed.is_none() {
-            self.look_as(Onlooker::Wait(id), key, step);
+    fn inquire_for(&mut self, caller: WaiterId, inquiry: Inquiry, step: &mut Step<'_>) {
+        match &self.closed {
+            Some(why) => step.resolve(caller, Outcome::Failed(why.clone())),
+            None => self.inquire(inquiry, step),
         }
     }
 
-    fn look_as(&mut self, onlooker: Onlooker, key: Option<LockKey>, step: &mut Step<'_>) {
+    fn inquire(&mut self, inquiry: Inquiry, step: &mut Step<'_>) {
         let id = self.sessions.shared(step);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.looks.push((onlooker, key));
+            session.inquiries.push(inquiry);
             if matches!(session.phase, Phase::Idle) {
                 step.push(Effect::Kick(id));
             }
         }
     }
 
-    pub(super) fn look_away(&mut self, waiter: WaiterId) {
-        let gone = [Onlooker::Caller(waiter), Onlooker::Check(waiter)];
-        let goes_on = |(looking, _): &Look| !gone.contains(looking);
+    pub(super) fn abandon_inquiry(&mut self, caller: WaiterId) {
+        let goes_on = |inquiry: &Inquiry| inquiry.caller() != Some(caller);
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                session.looks.retain(goes_on);
-                if let Phase::Looking(looks) = &mut session.phase {
-                    looks.retain(goes_on);
+                session.inquiries.retain(goes_on);
+                if let Phase::Inquiring(inquiries) = &mut session.phase {
+                    inquiries.retain(goes_on);
                 }
             }
         }
     }
 
-    pub(super) fn seen(&mut self, id: SessionId, locks: &[LockEntry], step: &mut Step<'_>) {
+    /// A session has waited for so long that its connection may have gone without a word, though
+    /// others live. Another one asks whether the server knows of it.
+    pub(super) fn check_wait(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let Some(key) = self.sessions.wait_to_check(id, step.now) else {
+            return;
+        };
+        let inquiry = Inquiry::Wait { session: id, key };
+        let is_asked = self.sessions.iter().any(|(_, s)| s.inquiries.contains(&inquiry));
+        if !is_asked && self.closed.is_none() {
+            self.inquire(inquiry, step);
+        }
+    }
+
+    /// The session has answered the checks.
+    pub(super) fn checked(&mut self, id: SessionId, checks: Vec<Inquiry>, step: &mut Step<'_>) {
+        for caller in checks.into_iter().filter_map(Inquiry::caller) {
+            step.resolve(caller, Outcome::Checked);
+        }
+        self.sessions.note_answer(id, step);
+        self.sessions.rest(id, step.now);
+    }
+
+    /// The session has asked the server for its locks.
+    pub(super) fn inspected(&mut self, id: SessionId, locks: &[LockEntry], step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let Phase::Looking(looks) = &mut session.phase else {
+        let Phase::Inquiring(inquiries) = &mut session.phase else {
             return;
         };
-        let looked = session.sent;
-        let mut missing = Vec::new();
-        for (onlooker, key) in std::mem::take(looks) {
-            let wanted = |lock: &&LockEntry| key.is_none_or(|key| lock.key == key);
-            let seen = locks.iter().filter(wanted);
-            match onlooker {
-                Onlooker::Caller(waiter) => {
-                    let told = seen.map(|lock| self.told(lock)).collect();
-                    step.resolve(waiter, Outcome::Seen(told));
+        let (inquiries, asked_at) = (std::mem::take(inquiries), session.sent);
+        let mut lost = Vec::new();
+        for inquiry in inquiries {
+            match inquiry {
+                Inquiry::Locks { caller, key } => {
+                    let locks = locks.iter().filter(|lock| key.is_none_or(|key| lock.key == key));
+                    let locks = locks.map(|lock| self.with_owner(lock)).collect();
+                    step.resolve(caller, Outcome::Inspected(locks));
                 }
-                Onlooker::Wait(id) => missing.extend(self.missing(id, key, seen, looked)),
-                // Asked apart.
-                Onlooker::Check(_) => {}
+                Inquiry::Wait { session, key } => {
+                    if self.waits_in_vain(session, key, locks, asked_at) {
+                        lost.push(session);
+                    }
+                }
+                // They go out apart.
+                Inquiry::Check { .. } => {}
             }
         }
         self.sessions.note_answer(id, step);
         self.sessions.rest(id, step.now);
-        for id in missing {
+        for id in lost {
             self.give_up(id, &Error::silent(), step);
         }
     }
 
     /// A lock as callers see it, who want to know whether this process holds it.
-    fn told(&self, lock: &LockEntry) -> LockEntry {
+    fn with_owner(&self, lock: &LockEntry) -> LockEntry {
         let is_ours = self.sessions.iter().any(|(_, s)| s.is_open() && s.pid == lock.pid);
         LockEntry { is_ours, ..lock.clone() }
     }
 
-    /// The session, if it waits for the key in vain: the server, asked at that time, did not know
-    /// of it.
-    fn missing<'a>(
+    /// Whether the server, asked at that time, did not know that the session waits for the key.
+    fn waits_in_vain(
         &self,
         id: SessionId,
-        key: Option<LockKey>,
-        mut seen: impl Iterator<Item = &'a LockEntry>,
-        looked: Moment,
-    ) -> Option<SessionId> {
-        let session = self.sessions.get(id)?;
-        // Its last wait, not another one since; and the server had all the time to hear of it.
-        let waits = session.awaited() == key
-            && session.has_waited_for(self.sessions.config.lease.client, looked);
-        (waits && !seen.any(|lock| lock.pid == session.pid)).then_some(id)
+        key: LockKey,
+        locks: &[LockEntry],
+        asked_at: Moment,
+    ) -> bool {
+        self.sessions.get(id).is_some_and(|session| {
+            // This wait, not another one since; and the server had all the time to hear of it.
+            session.awaited() == Some(key)
+                && session.has_waited_for(self.sessions.config.lease.client, asked_at)
+                && !locks.iter().any(|lock| lock.key == key && lock.pid == session.pid)
+        })
     }
 
-    /// Tells those who wanted to look through a session, or to check it, that it could not be done.
-    pub(super) fn fail_looks(looks: Vec<Look>, error: &Error, step: &mut Step<'_>) {
-        for (onlooker, _) in looks {
-            // A session that waits is looked for again by and by.
-            if let Onlooker::Caller(waiter) | Onlooker::Check(waiter) = onlooker {
-                step.resolve(waiter, Outcome::Failed(error.clone()));
-            }
+    /// The session cannot answer these inquiries.
+    pub(super) fn fail_inquiries(inquiries: Vec<Inquiry>, error: &Error, step: &mut Step<'_>) {
+        // A session that waits is asked after again by and by.
+        for caller in inquiries.into_iter().filter_map(Inquiry::caller) {
+            step.resolve(caller, Outcome::Failed(error.clone()));
         }
+    }
+}
+
+impl Session {
+    /// The next job for inquiries, of which there are some. Checks go out on their own: nothing
+    /// else is asked for them.
+    pub(super) fn inquire(&mut self) -> Job {
+        let (checks, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.inquiries).into_iter().partition(Inquiry::is_check);
+        if !checks.is_empty() {
+            self.inquiries = others;
+            self.phase = Phase::Inquiring(checks);
+            return Job::Run(smallvec![Operation::Ping]);
+        }
+        let first = others.first().and_then(Inquiry::key);
+        // One answer for all.
+        let key = first.filter(|_| others.iter().all(|inquiry| inquiry.key() == first));
+        self.phase = Phase::Inquiring(others);
+        Job::Inspect(key)
+    }
+
+    /// The inquiries that it answers or is to answer.
+    pub(super) fn take_inquiries(&mut self) -> Vec<Inquiry> {
+        let mut inquiries = std::mem::take(&mut self.inquiries);
+        if let Phase::Inquiring(sent) = &mut self.phase {
+            inquiries.append(sent);
+        }
+        inquiries
     }
 }

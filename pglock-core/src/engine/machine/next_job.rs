@@ -25,7 +25,7 @@ impl Machine {
         }
         match &mut session.phase {
             Phase::Closing => return Job::Close,
-            Phase::Planned | Phase::Opening | Phase::Running(_) | Phase::Looking(_) => {
+            Phase::Planned | Phase::Opening | Phase::Running(_) | Phase::Inquiring(_) => {
                 return Job::Idle;
             }
             // Nothing else may be hit by what is meant for a wait.
@@ -49,13 +49,13 @@ impl Machine {
             return Job::Holdings;
         }
         // Operations and looks take turns.
-        let may_look = !session.has_looked || session.outbox.is_empty();
-        if may_look && !session.looks.is_empty() {
-            session.has_looked = true;
+        let may_inquire = !session.inquired_last || session.outbox.is_empty();
+        if may_inquire && !session.inquiries.is_empty() {
+            session.inquired_last = true;
             session.sends(step.now);
-            return session.look();
+            return session.inquire();
         }
-        session.has_looked = false;
+        session.inquired_last = false;
         let mut ops = self.take_ops(id, step);
         if ops.is_empty() {
             // Free after all, as what was to be done is not wanted any more.

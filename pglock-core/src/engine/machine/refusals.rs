@@ -45,12 +45,12 @@ impl Machine {
                     Phase::Reconcile { doubtful, refusal: Some(refusal), running: false }
                 }
             },
-            Phase::Looking(looks) if is_cancelled => {
-                session.looks.append(looks);
+            Phase::Inquiring(inquiries) if is_cancelled => {
+                session.inquiries.append(inquiries);
                 Phase::Idle
             }
-            Phase::Looking(looks) => {
-                Self::fail_looks(std::mem::take(looks), &refusal.error, step);
+            Phase::Inquiring(inquiries) => {
+                Self::fail_inquiries(std::mem::take(inquiries), &refusal.error, step);
                 Phase::Idle
             }
             // Whether it is in order still is for its lease to tell.

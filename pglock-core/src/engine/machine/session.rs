@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::sessions::acknowledgement::Acknowledgements;
 use crate::driver::Operation;
-use crate::engine::machine::event::{GrantId, Job, Moment, Refusal, SessionId, WaiterId};
+use crate::engine::machine::event::{GrantId, Moment, Refusal, SessionId};
+use crate::engine::machine::inquiry::Inquiry;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -17,9 +18,9 @@ pub(crate) struct Session {
     pub(crate) phase: Phase,
     pub(crate) pid: i32,
     pub(crate) outbox: VecDeque<Op>,
-    /// Who wants to know about which key, and whether they had their turn just now.
-    pub(crate) looks: Vec<Look>,
-    pub(crate) has_looked: bool,
+    /// What it is to find out, and whether it did so just now.
+    pub(crate) inquiries: Vec<Inquiry>,
+    pub(crate) inquired_last: bool,
     pub(crate) acknowledgements: Acknowledgements,
     /// Locks the server has granted to it.
     pub(crate) held: usize,
@@ -81,21 +82,9 @@ pub(crate) enum Phase {
         refusal: Option<Refusal>,
         running: bool,
     },
-    /// For all that look, or for all that check.
-    Looking(Vec<Look>),
+    /// Answers these inquiries: all checks, or all others.
+    Inquiring(Vec<Inquiry>),
     Closing,
-}
-
-/// One who wants to know who holds and awaits this key, or any.
-pub(crate) type Look = (Onlooker, Option<LockKey>);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Onlooker {
-    Caller(WaiterId),
-    /// A caller who only wants to know whether the session answers.
-    Check(WaiterId),
-    /// The machine, about a session that has waited for long.
-    Wait(SessionId),
 }
 
 /// What is sent in one statement. Most are alone.
@@ -144,8 +133,8 @@ impl Session {
             phase: Phase::Planned,
             pid: 0,
             outbox: VecDeque::new(),
-            looks: Vec::new(),
-            has_looked: false,
+            inquiries: Vec::new(),
+            inquired_last: false,
             acknowledgements: Acknowledgements::default(),
             held: 0,
             cancels: 0,
@@ -197,32 +186,6 @@ impl Session {
         self.narrowed = self.narrowed.map(|bound| bound * 2).filter(|bound| *bound < most);
     }
 
-    /// What to ask for those who look: what is asked for checks is asked for nobody else.
-    pub(crate) fn look(&mut self) -> Job {
-        let is_check = |(looking, _): &Look| matches!(looking, Onlooker::Check(_));
-        let (checks, looks): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.looks).into_iter().partition(is_check);
-        if !checks.is_empty() {
-            self.looks = looks;
-            self.phase = Phase::Looking(checks);
-            return Job::Run(smallvec![Operation::Ping]);
-        }
-        let first = looks.first().and_then(|(_, key)| *key);
-        // One answer for all who ask.
-        let key = first.filter(|_| looks.iter().all(|(_, key)| *key == first));
-        self.phase = Phase::Looking(looks);
-        Job::Look(key)
-    }
-
-    /// Those who look through it or are about to.
-    pub(crate) fn take_looks(&mut self) -> Vec<Look> {
-        let mut looks = std::mem::take(&mut self.looks);
-        if let Phase::Looking(looking) = &mut self.phase {
-            looks.append(looking);
-        }
-        looks
-    }
-
     pub(super) fn is_being_cancelled(&self) -> bool {
         self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
     }
@@ -256,7 +219,7 @@ impl Session {
     /// Whether it will do what it is told next, now or once it has answered a question.
     pub(super) fn is_at_hand(&self) -> bool {
         match &self.phase {
-            Phase::Idle | Phase::Looking(_) => !self.doomed,
+            Phase::Idle | Phase::Inquiring(_) => !self.doomed,
             Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
             // What it did last has been answered, and is being seen to.
             Phase::Running(ops) => ops.is_empty() && !self.doomed,
@@ -272,7 +235,7 @@ impl Session {
     pub(super) fn is_spare(&self) -> bool {
         self.held == 0
             && self.outbox.is_empty()
-            && self.looks.is_empty()
+            && self.inquiries.is_empty()
             && self.acknowledgements.is_empty()
             && self.cancels == 0
             && !self.doomed

@@ -19,7 +19,7 @@ use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Config;
 use super::event::{Effect, Moment, ServerFacts, SessionId};
-pub(super) use super::session::{Look, Onlooker, Op, Ops, Phase, Role, Session};
+pub(super) use super::session::{Op, Ops, Phase, Role, Session};
 use super::step::Step;
 use crate::key::LockKey;
 

@@ -159,7 +159,7 @@ impl Host {
             },
             Outcome::Busy => Reply::Busy,
             Outcome::Released => Reply::Released,
-            Outcome::Seen(locks) => Reply::Seen(locks),
+            Outcome::Inspected(locks) => Reply::Seen(locks),
             Outcome::Checked => Reply::Checked,
             Outcome::Failed(error) => Reply::Failed(Box::new(error)),
         }

@@ -200,11 +200,11 @@ impl SessionTask {
                     let rows = connection.ask(&Question::holdings(self.nonce.clone())).await;
                     rows.map(|rows| Event::Found { session, holdings: Holding::from_answer(&rows) })
                 }
-                Job::Look(key) => {
+                Job::Inspect(key) => {
                     let rows = connection.ask(&Question::locks(self.nonce.clone(), key)).await;
                     rows.map(|rows| {
                         let locks = rows.iter().filter_map(read_lock_row).collect();
-                        Event::Seen { session, locks }
+                        Event::Inspected { session, locks }
                     })
                 }
                 Job::Idle => {

@@ -60,7 +60,7 @@ impl Sessions {
         if !session.has_lease() || std::mem::replace(&mut session.leased, true) {
             return;
         }
-        let at = session.next_look(lease, now);
+        let at = session.next_lease_check(lease, now);
         self.alarm_at(at, Alarm::Lease(id));
     }
 
@@ -99,7 +99,7 @@ impl Sessions {
     }
 
     /// The key that the session waits for, if it is time to look whether it does.
-    pub(crate) fn is_to_be_looked_for(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
+    pub(crate) fn wait_to_check(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
         let lease = self.config.lease;
         let session = self.table.get_mut(&id)?;
         let key = session.awaited();
@@ -158,7 +158,7 @@ impl Session {
         Some((key, self.sent))
     }
 
-    fn next_look(&self, lease: Lease, now: Moment) -> Moment {
+    fn next_lease_check(&self, lease: Lease, now: Moment) -> Moment {
         let end = self.lease_start + lease.client;
         match self.beat {
             true => end.min(now + lease.heartbeat),

@@ -82,7 +82,7 @@ impl Sessions {
     pub(crate) fn ask_at_once_in_outage(&mut self, id: SessionId) {
         let is_down = self.outage.since.is_some();
         if let Some(session) = self.table.get_mut(&id) {
-            session.beat |= is_down && session.outbox.is_empty() && session.looks.is_empty();
+            session.beat |= is_down && session.outbox.is_empty() && session.inquiries.is_empty();
         }
     }
 

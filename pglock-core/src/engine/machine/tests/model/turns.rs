@@ -61,7 +61,7 @@ impl World {
                 link.stage = Stage::Seen(self.server.rows());
             }
             Stage::Seen(locks) => {
-                self.step(Event::Seen { session: id, locks });
+                self.step(Event::Inspected { session: id, locks });
                 self.ask_next(id);
             }
             Stage::Found(holdings) => {
@@ -113,7 +113,7 @@ impl World {
         link.stage = match job {
             Job::Run(operations) => Stage::Sent(operations.into_vec()),
             Job::Holdings => Stage::SentHoldings,
-            Job::Look(_) => Stage::SentLook,
+            Job::Inspect(_) => Stage::SentLook,
             Job::Idle => Stage::Idle,
             Job::Close => Stage::Closing,
         };

@@ -146,7 +146,7 @@ impl World {
         let looks = self.reference.looks(waiter);
         self.reference.forget(waiter);
         self.step(match looks {
-            true => Event::LookAway { waiter },
+            true => Event::AbandonInquiry { waiter },
             false => Event::Abandon { waiter, key },
         });
     }
@@ -169,7 +169,7 @@ impl World {
     pub(crate) fn look(&mut self, key: Option<LockKey>) -> WaiterId {
         let waiter = self.new_waiter();
         self.reference.look(waiter);
-        self.step(Event::Look { waiter, key });
+        self.step(Event::Inspect { waiter, key });
         waiter
     }
 
@@ -295,7 +295,7 @@ impl World {
             }
             Outcome::Busy => self.reference.busy(waiter, &self.refused),
             Outcome::Released => self.reference.released(waiter),
-            Outcome::Seen(_) | Outcome::Checked => self.reference.forget(waiter),
+            Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(waiter),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(waiter);
                 let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));

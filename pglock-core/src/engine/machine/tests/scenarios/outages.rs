@@ -263,7 +263,7 @@ fn a_check_fails_with_what_stands_in_the_way() {
     world.turn(SHARED, true);
     assert_eq!(failure(&world, refused).to_string(), refusal().to_string());
     world.settle();
-    assert!(matches!(world.outcomes[&looks.0], Outcome::Seen(_)), "others are not concerned");
+    assert!(matches!(world.outcomes[&looks.0], Outcome::Inspected(_)), "others are not concerned");
 
     let mut world = down();
     let check = world.check_server();

@@ -175,7 +175,7 @@ fn a_look_that_an_operator_cancels_is_repeated() {
     world.turn(SHARED, true);
     world.operator_cancels(SHARED, 0, false);
     world.settle();
-    assert!(matches!(world.outcomes[&onlooker.0], Outcome::Seen(_)));
+    assert!(matches!(world.outcomes[&onlooker.0], Outcome::Inspected(_)));
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub(super) mod stats;
 mod step;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::collections::hash_map;
 use std::time::Duration;
@@ -28,8 +29,9 @@ use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
 use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
-use self::sessions::{Alarm, Claims, Phase, Sessions};
+use self::sessions::{Claims, Phase, Sessions};
 use self::step::Step;
+use self::timers::Timer;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -48,7 +50,7 @@ pub(crate) struct Machine {
     arrivals: u64,
     /// Why, once it is.
     closed: Option<Error>,
-    /// By how much the runtime is late to act on an alarm.
+    /// By how late the runtime acts on a timer.
     stall: Duration,
     clock_is_ahead: bool,
 }
@@ -108,7 +110,7 @@ impl Machine {
 
     /// When to call [`step`](Self::step) with [`Event::Tick`], at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Moment> {
-        self.sessions.next_alarm()
+        self.sessions.timers.next()
     }
 
     /// Whether the machine is closed and its last session gone.
@@ -225,24 +227,25 @@ impl Machine {
     }
 
     fn tick(&mut self, step: &mut Step<'_>) {
-        while let Some((at, alarm)) = self.sessions.due_alarm(step.now) {
-            match alarm {
-                Alarm::Poll(key) => self.with(key, step, |state, cx| state.poll(at, cx)),
-                Alarm::Convert(key) => self.with(key, step, |state, cx| state.convert_at_last(cx)),
-                Alarm::GiveBack(key) => {
-                    self.with(key, step, |state, cx| state.give_back_again(cx));
+        while let Some(timer) = self.sessions.timers.expire(step.now) {
+            match timer {
+                Timer::Poll(key) => self.with(key, step, |state, cx| state.poll(cx)),
+                Timer::Convert(key) => self.with(key, step, |state, cx| state.convert_at_last(cx)),
+                Timer::ReleaseAgain(key) => {
+                    self.with(key, step, |state, cx| state.release_again(cx));
                 }
-                Alarm::CancelAgain(session) => self.sessions.cancel_again(session, step),
-                Alarm::Connect => self.sessions.connect_next(step),
-                Alarm::Lease(session) => {
+                Timer::CancelAgain(session) => self.sessions.cancel_again(session, step),
+                Timer::CancelTimeout(session) => self.sessions.cancel_timed_out(session, step),
+                Timer::Connect => self.sessions.connect_next(step),
+                Timer::Lease(session) => {
                     if self.sessions.lease_is_over(session, step) {
                         self.lease_over(session, step);
                     }
                 }
-                Alarm::Wait(session) => self.check_wait(session, step),
-                Alarm::Rotate => self.rotate(at, step),
-                Alarm::CloseIdle(session) => self.sessions.close_if_idle(session, step),
-                Alarm::Report => self.sessions.report(at, step.now),
+                Timer::Wait(session) => self.check_wait(session, step),
+                Timer::Rotate => self.rotate(step),
+                Timer::CloseIdle(session) => self.sessions.close_if_idle(session, step),
+                Timer::Report => self.sessions.report(step.now),
             }
         }
     }

@@ -110,7 +110,7 @@ impl Machine {
     }
 
     /// Who is to blame that a session has not answered in time: the server, or this process, which
-    /// did not act on an alarm that came before the end of the lease.
+    /// did not act on a timer that was due before the end of the lease.
     fn why_silent(&self) -> Error {
         if self.stall >= self.sessions.config.lease.heartbeat {
             Error::stalled(self.stall)

@@ -56,7 +56,7 @@ pub(super) enum Release {
     /// Not sent yet: the lock may still pass to another caller here.
     Queued,
     Sent,
-    /// The server refused to take it back; an alarm is set to try once more.
+    /// The server refused to take it back; a timer makes it try once more.
     Refused,
 }
 
@@ -70,9 +70,9 @@ pub(super) enum Ask {
     Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
     Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
-    /// A waiting session is wanted, to wait in the server's queue, or to probe. Tries at `poll_at`
-    /// if none is found.
-    InLine { poll_at: Moment, pause: Duration, why: Why },
+    /// A waiting session is wanted, to wait in the server's queue, or to probe. Its timer
+    /// makes it try if none is found in time.
+    InLine { pause: Duration, why: Why },
     /// In the server's queue.
     Wait { session: SessionId, mode: Mode, cancelled: bool },
 }

@@ -1,12 +1,11 @@
 //! Waits that make room for other keys.
 
 use super::Machine;
-use crate::engine::machine::event::Moment;
 use crate::engine::machine::step::Step;
 
 impl Machine {
-    pub(super) fn rotate(&mut self, at: Moment, step: &mut Step<'_>) {
-        if !self.sessions.is_to_rotate(at) {
+    pub(super) fn rotate(&mut self, step: &mut Step<'_>) {
+        if self.sessions.line.is_empty() {
             return;
         }
         // What cannot be cancelled makes no room.

@@ -43,13 +43,7 @@ pub(crate) struct Session {
     /// When it was last asked what it holds, and whether it is to be asked now.
     pub(crate) asked: Moment,
     pub(crate) beat: bool,
-    /// An alarm is set to look at its lease.
-    pub(super) leased: bool,
-    /// An alarm is set to look whether it waits still.
-    pub(super) patient: bool,
     pub(super) idle_since: Moment,
-    /// An alarm is set to look whether it is idle still.
-    pub(super) watched: bool,
 }
 
 /// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it
@@ -147,10 +141,7 @@ impl Session {
             told: None,
             asked: now,
             beat: false,
-            leased: false,
-            patient: false,
             idle_since: now,
-            watched: false,
         }
     }
 

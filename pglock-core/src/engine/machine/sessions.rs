@@ -11,8 +11,7 @@ mod outage;
 mod probe;
 mod rotation;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use self::lock_cap::Claims;
 use self::outage::Outage;
@@ -21,6 +20,7 @@ use super::config::Config;
 use super::event::{Effect, Moment, ServerFacts, SessionId};
 pub(super) use super::session::{Op, Ops, Phase, Role, Session};
 use super::step::Step;
+use super::timers::{Timer, Timers};
 use crate::key::LockKey;
 
 #[derive(Debug)]
@@ -31,9 +31,7 @@ pub(super) struct Sessions {
     /// Keys that want a waiting session, by lane, first come first served.
     pub(super) line: BTreeMap<Place, Standing>,
     next_place: u64,
-    /// When to look next whether waits must make room for keys in line.
-    next_rotation: Option<Moment>,
-    alarms: BinaryHeap<Reverse<(Moment, Alarm)>>,
+    pub(super) timers: Timers,
     /// Attempts to connect, or sessions without one good answer, since the last good answer.
     failures: u32,
     not_before: Moment,
@@ -70,21 +68,6 @@ pub(super) struct Place {
     number: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Alarm {
-    Poll(LockKey),
-    Convert(LockKey),
-    GiveBack(LockKey),
-    CancelAgain(SessionId),
-    Connect,
-    Lease(SessionId),
-    Wait(SessionId),
-    CloseIdle(SessionId),
-    /// The figures of an outage are to be published.
-    Report,
-    Rotate,
-}
-
 impl Sessions {
     pub(super) fn new(config: Config, seed: u64) -> Self {
         Self {
@@ -93,8 +76,7 @@ impl Sessions {
             next_id: 0,
             line: BTreeMap::new(),
             next_place: 0,
-            next_rotation: None,
-            alarms: BinaryHeap::new(),
+            timers: Timers::default(),
             failures: 0,
             not_before: Moment::ZERO,
             outage: Outage::default(),
@@ -133,6 +115,15 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        for timer in [
+            Timer::CancelAgain(id),
+            Timer::CancelTimeout(id),
+            Timer::Lease(id),
+            Timer::Wait(id),
+            Timer::CloseIdle(id),
+        ] {
+            self.timers.stop(timer);
+        }
         self.table.remove(&id)
     }
 
@@ -186,21 +177,5 @@ impl Sessions {
                 step.push(Effect::Kick(*id));
             }
         }
-    }
-
-    pub(super) fn alarm_at(&mut self, at: Moment, alarm: Alarm) {
-        self.alarms.push(Reverse((at, alarm)));
-    }
-
-    pub(super) fn next_alarm(&self) -> Option<Moment> {
-        self.alarms.peek().map(|Reverse((at, _))| *at)
-    }
-
-    pub(super) fn due_alarm(&mut self, now: Moment) -> Option<(Moment, Alarm)> {
-        let Reverse((at, _)) = self.alarms.peek()?;
-        if *at > now {
-            return None;
-        }
-        self.alarms.pop().map(|Reverse(alarm)| alarm)
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Ask, Context, KeyState, Why};
 use crate::engine::machine::event::{Moment, SessionId};
-use crate::engine::machine::sessions::{Alarm, MOST_TURNS, Op, Phase, Sessions, Turn};
+use crate::engine::machine::sessions::{MOST_TURNS, Op, Phase, Sessions, Turn};
+use crate::engine::machine::timers::Timer;
 use crate::error::Error;
 use crate::mode::Mode;
 
@@ -100,8 +101,8 @@ impl KeyState {
             self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key, turns, cx.step.now));
         }
         let poll_at = cx.step.now + cx.sessions.jitter(pause);
-        cx.sessions.alarm_at(poll_at, Alarm::Poll(cx.key));
-        self.ask = Ask::InLine { poll_at, pause, why };
+        cx.sessions.timers.set(Timer::Poll(cx.key), poll_at);
+        self.ask = Ask::InLine { pause, why };
     }
 
     /// Whether a waiting session is wanted, though something else may be asked just now.
@@ -144,14 +145,10 @@ impl KeyState {
     }
 
     /// No waiting session was free for this key in time.
-    pub(crate) fn poll(&mut self, at: Moment, cx: &mut Context<'_>) {
-        let (Ask::InLine { poll_at, pause, why }, Some(first)) = (self.ask, self.queue.front())
-        else {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        let (Ask::InLine { pause, why }, Some(first)) = (self.ask, self.queue.front()) else {
             return;
         };
-        if poll_at != at {
-            return;
-        }
         match why {
             // The next poll may find room.
             Why::Busy(_) if cx.sessions.is_at_cap() => self.line_up(why, Some(pause), cx),

@@ -11,7 +11,8 @@ use super::{Context, Grant, KeyState, Release};
 use crate::driver::Reason;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Moment};
-use crate::engine::machine::sessions::{Alarm, Op, Sessions};
+use crate::engine::machine::sessions::{Op, Sessions};
+use crate::engine::machine::timers::Timer;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -20,14 +21,14 @@ use crate::mode::Mode;
 pub(crate) enum Conversion {
     /// Nothing, or it has been done.
     No,
-    /// A writer here waits for them; an alarm is set to share all the same.
+    /// A writer here waits for them; a timer makes it a read lock all the same.
     Watched,
     /// It is to be turned into a read lock.
     Queued,
     /// It is on the way: for this session it is a read lock, for others it may be a write lock
     /// still.
     Sent,
-    /// The server did not do that; an alarm is set to try once more.
+    /// The server did not do that; a timer makes it try once more.
     Refused,
 }
 
@@ -58,7 +59,8 @@ impl Grant {
 
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
         self.conversion = Conversion::Watched;
-        sessions.alarm_at(self.since + sessions.config.hand_over_age, Alarm::Convert(key));
+        let at = self.since + sessions.config.hand_over_age;
+        sessions.timers.set_at_latest(Timer::Convert(key), at);
     }
 
     /// The server has refused what was asked for this grant by itself. How long to wait before it is
@@ -185,7 +187,7 @@ impl KeyState {
         match grant.pause_after(reason, cx.sessions.config.poll_interval) {
             None => self.downgrade_again(id, cx),
             Some(pause) => {
-                cx.sessions.alarm_at(cx.step.now + pause, Alarm::Convert(cx.key));
+                cx.sessions.timers.set_at_latest(Timer::Convert(cx.key), cx.step.now + pause);
                 self.settle(cx);
             }
         }

@@ -7,8 +7,9 @@ use super::{Ask, Context, Grant, KeyState, Release, Why};
 use crate::driver::Reason;
 use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
 use crate::engine::machine::key::queue::Waiter;
-use crate::engine::machine::sessions::{Alarm, Op};
+use crate::engine::machine::sessions::Op;
 use crate::engine::machine::step::Step;
+use crate::engine::machine::timers::Timer;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -192,12 +193,12 @@ impl KeyState {
             cx.sessions.withdraw(session, cx.key);
             self.ask = Ask::None;
         }
-        cx.sessions.alarm_at(cx.step.now + pause, Alarm::GiveBack(cx.key));
+        cx.sessions.timers.set_at_latest(Timer::ReleaseAgain(cx.key), cx.step.now + pause);
         self.settle(cx);
     }
 
     /// The server may take back now what it has refused to.
-    pub(crate) fn give_back_again(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn release_again(&mut self, cx: &mut Context<'_>) {
         for grant in self.grants.iter_mut().filter(|grant| grant.release == Release::Refused) {
             grant.release = Release::No;
         }

@@ -1,10 +1,9 @@
 //! Cancelling a wait: until the cancel has been answered, nothing else of the session may be hit by
 //! it. Where the role may not cancel, the connection of the session that waits is closed instead.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Alarm, Op, Phase, Sessions};
+use super::{Op, Phase, Session, Sessions, Timer};
 use crate::engine::machine::config::WaitStrategy;
 use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::step::Step;
@@ -38,7 +37,7 @@ impl Sessions {
         session.cancels += 1;
         if session.cancel_since.is_none() {
             session.cancel_since = Some(step.now);
-            self.alarms.push(Reverse((step.now + timeout, Alarm::CancelAgain(target))));
+            self.timers.set(Timer::CancelTimeout(target), step.now + timeout);
         }
         let pid = session.pid;
         self.push(via, Op::Cancel { target, pid }, step);
@@ -51,7 +50,7 @@ impl Sessions {
         session.cancels -= 1;
         if session.is_being_cancelled() {
             // It may have come before the wait had begun, and is forgotten then.
-            self.alarm_at(step.now + CANCEL_PAUSE, Alarm::CancelAgain(target));
+            self.timers.set(Timer::CancelAgain(target), step.now + CANCEL_PAUSE);
         } else {
             step.push(Effect::Kick(target));
         }
@@ -104,18 +103,15 @@ impl Sessions {
     }
 
     pub(crate) fn cancel_again(&mut self, target: SessionId, step: &mut Step<'_>) {
-        let timeout = self.config.cancel_timeout;
-        let Some(session) = self.table.get_mut(&target) else {
-            return;
-        };
-        match session.cancel_since {
-            Some(since) if session.is_being_cancelled() && step.now >= since + timeout => {
-                step.push(Effect::Abort(target));
-            }
-            Some(_) if session.is_being_cancelled() && session.cancels == 0 => {
-                self.cancel(target, step);
-            }
-            _ => {}
+        let session = self.table.get(&target);
+        if session.is_some_and(|s| s.is_being_cancelled() && s.cancels == 0) {
+            self.cancel(target, step);
+        }
+    }
+
+    pub(crate) fn cancel_timed_out(&mut self, target: SessionId, step: &mut Step<'_>) {
+        if self.table.get(&target).is_some_and(Session::is_being_cancelled) {
+            step.push(Effect::Abort(target));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Alarm, Phase, Role, Session, Sessions};
+use super::{Phase, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, ServerFacts, SessionId};
 use crate::engine::machine::step::Step;
 
@@ -27,7 +27,7 @@ impl Sessions {
             return;
         };
         if step.now < self.not_before {
-            return self.alarm_at(self.not_before, Alarm::Connect);
+            return self.timers.set(Timer::Connect, self.not_before);
         }
         session.phase = Phase::Opening;
         session.sent = step.now;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Alarm, Op, Phase, Role, Session, Sessions};
+use super::{Op, Phase, Role, Session, Sessions, Timer};
 use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
@@ -51,17 +51,16 @@ impl Sessions {
         self.watch_lease(id, now);
     }
 
-    /// Sets the alarm of the session's lease, if none is set.
+    /// Sets the timer of the session's lease, unless it is set.
     pub(crate) fn watch_lease(&mut self, id: SessionId, now: Moment) {
         let lease = self.config.lease;
-        let Some(session) = self.table.get_mut(&id) else {
+        let Some(session) = self.table.get(&id).filter(|session| session.has_lease()) else {
             return;
         };
-        if !session.has_lease() || std::mem::replace(&mut session.leased, true) {
-            return;
+        // It moves on when it expires: to move it at each answer would cost more.
+        if !self.timers.is_set(Timer::Lease(id)) {
+            self.timers.set(Timer::Lease(id), session.next_lease_check(lease, now));
         }
-        let at = session.next_lease_check(lease, now);
-        self.alarm_at(at, Alarm::Lease(id));
     }
 
     /// It is time to ask the session, or to give it up: true.
@@ -70,7 +69,6 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return false;
         };
-        session.leased = false;
         if !session.has_lease() {
             return false;
         }
@@ -87,29 +85,17 @@ impl Sessions {
         false
     }
 
-    /// Sets the alarm of a session that begins to wait for a lock, if none is set: its silence says
-    /// nothing.
+    /// Sets the timers of a session that begins to wait for a lock: its silence says nothing.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
         self.rotate_at(now + self.config.turn);
-        if let Some(session) = self.table.get_mut(&id)
-            && !std::mem::replace(&mut session.patient, true)
-        {
-            self.alarm_at(now + self.config.lease.client, Alarm::Wait(id));
-        }
+        self.timers.set(Timer::Wait(id), now + self.config.lease.client);
     }
 
-    /// The key that the session waits for, if it is time to look whether it does.
+    /// The key that the session has waited for since its timer was set, if it does.
     pub(crate) fn wait_to_check(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
-        let lease = self.config.lease;
-        let session = self.table.get_mut(&id)?;
-        let key = session.awaited();
-        session.patient = key.is_some();
-        let is_due = session.has_waited_for(lease.client, now);
-        let since = if is_due { now } else { session.sent };
-        if key.is_some() {
-            self.alarm_at(since + lease.client, Alarm::Wait(id));
-        }
-        key.filter(|_| is_due)
+        let key = self.table.get(&id)?.awaited()?;
+        self.timers.set(Timer::Wait(id), now + self.config.lease.client);
+        Some(key)
     }
 
     /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else

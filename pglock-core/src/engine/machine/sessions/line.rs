@@ -1,6 +1,6 @@
 //! Sessions that wait for one key each, and the keys in line for them.
 
-use super::{Alarm, Phase, Place, Role, Session, Sessions};
+use super::{Phase, Place, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 
@@ -45,8 +45,9 @@ impl Sessions {
         };
         session.phase = Phase::Idle;
         session.idle_since = now;
-        if session.held == 0 && !std::mem::replace(&mut session.watched, true) {
-            self.alarm_at(now + self.config.idle_timeout, Alarm::CloseIdle(id));
+        // It moves on when it expires, as that of the lease.
+        if session.held == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
+            self.timers.set(Timer::CloseIdle(id), now + self.config.idle_timeout);
         }
     }
 
@@ -59,16 +60,16 @@ impl Sessions {
             return;
         };
         let is_needed = session.role == Role::Shared && only_one;
-        session.watched = !is_needed && session.is_at_hand() && session.held == 0;
+        let may_close = !is_needed && session.is_at_hand() && session.held == 0;
         let due = session.idle_since + idle_timeout;
         let is_idle = matches!(session.phase, Phase::Idle) && session.is_spare();
-        if session.watched && is_idle && step.now >= due {
+        if may_close && is_idle && step.now >= due {
             session.phase = Phase::Closing;
             step.push(Effect::Kick(id));
-        } else if session.watched {
+        } else if may_close {
             // If it is due, its heartbeat is on the way, or somebody wanted something of it and may
             // not any more.
-            self.alarm_at(due.max(soon), Alarm::CloseIdle(id));
+            self.timers.set(Timer::CloseIdle(id), due.max(soon));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Alarm, Phase, Role, Session, Sessions};
+use super::{Phase, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
@@ -14,8 +14,6 @@ pub(crate) struct Outage {
     since: Option<Moment>,
     /// What went wrong last. A good answer makes it history.
     trouble: Option<Trouble>,
-    /// When the manager is called next to publish its figures.
-    report_at: Moment,
 }
 
 #[derive(Debug)]
@@ -88,13 +86,12 @@ impl Sessions {
 
     /// While nothing else happens, figures are published once per heartbeat all the same.
     fn set_report(&mut self, now: Moment) {
-        self.outage.report_at = now + self.config.lease.heartbeat;
-        self.alarm_at(self.outage.report_at, Alarm::Report);
+        self.timers.set(Timer::Report, now + self.config.lease.heartbeat);
     }
 
-    /// The manager has been called, and publishes. Alarms of an earlier outage call it, too.
-    pub(crate) fn report(&mut self, at: Moment, now: Moment) {
-        if self.outage.since.is_some() && self.outage.report_at == at {
+    /// The manager has been called, and publishes.
+    pub(crate) fn report(&mut self, now: Moment) {
+        if self.outage.since.is_some() {
             self.set_report(now);
         }
     }

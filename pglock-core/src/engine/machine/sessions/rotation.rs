@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::{Alarm, Place, Role, Sessions};
+use super::{Place, Role, Sessions, Timer};
 use crate::engine::machine::event::{Moment, SessionId};
 use crate::key::LockKey;
 
@@ -72,7 +72,7 @@ impl Sessions {
         longest.or_else(|| (0..LANES).find_map(first))
     }
 
-    /// Chooses the waits that make room now, and sets the alarm for the next ones. `turns` tells
+    /// Chooses the waits that make room now, and sets the timer for the next ones. `turns` tells
     /// how many turns of a key were in vain.
     pub(crate) fn make_room(&mut self, now: Moment, turns: impl Fn(LockKey) -> u8) -> Lanes<Turn> {
         let config = &self.config;
@@ -150,22 +150,11 @@ impl Sessions {
         lanes.map(|(id, _)| id).collect()
     }
 
-    /// Sets the alarm, unless it is set for an earlier time.
+    /// Sees then, or earlier, whether waits must make room.
     pub(crate) fn rotate_at(&mut self, at: Moment) {
-        let is_earlier = self.next_rotation.is_none_or(|next| at < next);
-        if is_earlier && self.config.waiting_sessions > 0 && !self.line.is_empty() {
-            self.next_rotation = Some(at);
-            self.alarm_at(at, Alarm::Rotate);
+        if self.config.waiting_sessions > 0 && !self.line.is_empty() {
+            self.timers.set_at_latest(Timer::Rotate, at);
         }
-    }
-
-    /// Whether this is the alarm that was set last, and keys are in line.
-    pub(crate) fn is_to_rotate(&mut self, at: Moment) -> bool {
-        let is_last = self.next_rotation == Some(at);
-        if is_last {
-            self.next_rotation = None;
-        }
-        is_last && !self.line.is_empty()
     }
 }
 

@@ -29,7 +29,7 @@ use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
 use self::key::queue::Waiter;
 use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
-use self::sessions::{Claims, Phase, Sessions};
+use self::sessions::{Claims, Link, Sessions};
 use self::step::Step;
 use self::timers::Timer;
 use crate::error::Error;
@@ -275,7 +275,7 @@ impl Machine {
                 Self::fail_inquiries(session.take_inquiries(), &why, step);
             }
             let session = self.sessions.get(id);
-            if session.is_some_and(|s| matches!(s.phase, Phase::Planned)) {
+            if session.is_some_and(|s| s.link() == Link::Planned) {
                 self.ended(id, &why, step);
             }
         }

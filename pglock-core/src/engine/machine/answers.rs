@@ -4,7 +4,7 @@ use super::Machine;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
 use crate::engine::machine::event::{ServerFacts, SessionId};
-use crate::engine::machine::sessions::{Op, Phase, Session};
+use crate::engine::machine::sessions::{Doubt, InFlight, Op, Ops, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
@@ -20,8 +20,7 @@ impl Machine {
         }
         self.sessions.note_opened(server);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.pid = server.pid;
-            session.asked = session.sent;
+            session.open(server.pid);
         }
         // A new session holds nothing, as it would tell when asked.
         self.sessions.note_heartbeat(id);
@@ -42,51 +41,62 @@ impl Machine {
     }
 
     pub(super) fn answered(&mut self, id: SessionId, answer: &Answer, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let expected = match session.in_flight() {
+            Some(InFlight::Operations(ops)) => ops.len(),
+            Some(InFlight::ReleaseAll | InFlight::Inquiries(_)) => 1,
+            Some(InFlight::Holdings | InFlight::Answered) | None => return,
+        };
+        let Some(results) = answer.results(expected) else {
+            return self.ended(id, &moved(), step);
+        };
+        match session.take_answered() {
+            Some(InFlight::Operations(ops)) => self.operations_done(id, ops, results, step),
+            Some(InFlight::ReleaseAll) => self.cleaned_up(id, step),
+            Some(InFlight::Inquiries(checks)) => self.checked(id, checks, step),
+            Some(InFlight::Holdings | InFlight::Answered) | None => {}
+        }
+    }
+
+    fn operations_done(
+        &mut self,
+        id: SessionId,
+        ops: Ops,
+        results: impl Iterator<Item = bool>,
+        step: &mut Step<'_>,
+    ) {
         let (lease, most) = (self.sessions.config.lease, self.sessions.config.batch);
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        match &mut session.phase {
-            Phase::Running(ops) => {
-                let Some(results) = answer.results(ops.len()) else {
-                    return self.ended(id, &moved(), step);
-                };
-                let ops = std::mem::take(ops);
-                if let [Op::Lock { .. }] = ops[..] {
-                    session.cancel_since = None;
-                    if session.is_stale(lease, step.now) {
-                        session.phase =
-                            Phase::Reconcile { doubtful: ops, refusal: None, running: false };
-                        return self.sessions.restart_lease(id, step.now);
-                    }
-                }
-                session.widen(most);
-                self.sessions.note_answer(id, step);
-                for (op, done) in ops.into_iter().zip(results) {
-                    self.done(id, op, done, step);
-                }
-                self.sessions.rest(id, step.now);
+        if let [Op::Lock { .. }] = ops[..] {
+            session.cancel_since = None;
+            if session.is_stale(lease, step.now) {
+                session.rest_in_doubt(Doubt::Operations { ops, refusal: None });
+                return self.sessions.restart_lease(id, step.now);
             }
-            Phase::CleanUp { failed, refusal, running: true } => {
-                if answer.results(1).is_none() {
-                    return self.ended(id, &moved(), step);
-                }
-                let (failed, refusal) = (*failed, refusal.clone());
-                session.cancel_since = None;
-                self.sessions.note_answer(id, step);
-                self.sessions.rest(id, step.now);
-                if let Op::Lock { key, .. } = failed {
-                    self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
-                }
-            }
-            Phase::Inquiring(checks) => {
-                if answer.results(1).is_none() {
-                    return self.ended(id, &moved(), step);
-                }
-                let checks = std::mem::take(checks);
-                self.checked(id, checks, step);
-            }
-            _ => {}
+        }
+        session.widen(most);
+        self.sessions.note_answer(id, step);
+        for (op, done) in ops.into_iter().zip(results) {
+            self.done(id, op, done, step);
+        }
+        self.sessions.rest(id, step.now);
+    }
+
+    /// The session holds nothing any more, and the wait that failed is settled.
+    fn cleaned_up(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.cancel_since = None;
+        let doubt = session.take_doubt();
+        self.sessions.note_answer(id, step);
+        self.sessions.rest(id, step.now);
+        if let Some(Doubt::Wait { failed: Op::Lock { key, .. }, refusal }) = doubt {
+            self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
         }
     }
 
@@ -96,13 +106,13 @@ impl Machine {
         holdings: Option<Vec<Holding>>,
         step: &mut Step<'_>,
     ) {
-        match (holdings, self.sessions.get(id).map(|session| &session.phase)) {
-            (None, _) => self.ended(id, &moved(), step),
-            (Some(holdings), Some(Phase::Reconcile { running: true, .. })) => {
-                self.sessions.note_answer(id, step);
-                self.reconcile(id, holdings, step);
-            }
-            _ => {}
+        let Some(holdings) = holdings else {
+            return self.ended(id, &moved(), step);
+        };
+        let in_flight = self.sessions.get(id).and_then(Session::in_flight);
+        if matches!(in_flight, Some(InFlight::Holdings)) {
+            self.sessions.note_answer(id, step);
+            self.reconcile(id, holdings, step);
         }
     }
 

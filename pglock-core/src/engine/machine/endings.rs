@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::engine::machine::event::{Effect, SessionId};
-use crate::engine::machine::sessions::{Op, Phase, Role, Session};
+use crate::engine::machine::sessions::{Link, Op, Role, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
@@ -47,7 +47,7 @@ impl Machine {
         step.push(Effect::Lost { session: id, held, error: error.clone() });
         session.acknowledgements.fail(step);
         Self::fail_inquiries(session.take_inquiries(), error, step);
-        if session.is_open() && !matches!(session.phase, Phase::Closing) {
+        if session.link() == Link::Open {
             self.sessions.counts.missing += 1;
             self.sessions.counts.losses += held as u64;
         }
@@ -158,12 +158,11 @@ impl Machine {
     /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
     /// not to be used again.
     fn reissue_cancels(&mut self, gone: &Session, step: &mut Step<'_>) {
-        let sent = match &gone.phase {
-            Phase::Running(ops) | Phase::Reconcile { doubtful: ops, .. } => &ops[..],
-            _ => &[],
-        };
-        for (op, was_sent) in
-            sent.iter().map(|op| (op, true)).chain(gone.outbox.iter().map(|op| (op, false)))
+        for (op, was_sent) in gone
+            .unsettled()
+            .iter()
+            .map(|op| (op, true))
+            .chain(gone.outbox.iter().map(|op| (op, false)))
         {
             if let Op::Cancel { target, .. } = *op {
                 self.sessions.cancel_vanished(target, was_sent, step);

@@ -5,7 +5,7 @@ use smallvec::smallvec;
 use super::Machine;
 use crate::driver::Operation;
 use crate::engine::machine::event::{Effect, Job, Moment, Outcome, SessionId, WaiterId};
-use crate::engine::machine::sessions::{Phase, Session};
+use crate::engine::machine::sessions::{InFlight, Session};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -66,7 +66,7 @@ impl Machine {
         let id = self.sessions.shared(step);
         if let Some(session) = self.sessions.get_mut(id) {
             session.inquiries.push(inquiry);
-            if matches!(session.phase, Phase::Idle) {
+            if session.is_idle() {
                 step.push(Effect::Kick(id));
             }
         }
@@ -77,7 +77,7 @@ impl Machine {
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.inquiries.retain(goes_on);
-                if let Phase::Inquiring(inquiries) = &mut session.phase {
+                if let Some(inquiries) = session.sent_inquiries() {
                     inquiries.retain(goes_on);
                 }
             }
@@ -111,10 +111,10 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let Phase::Inquiring(inquiries) = &mut session.phase else {
+        let Some(inquiries) = session.sent_inquiries().map(std::mem::take) else {
             return;
         };
-        let (inquiries, asked_at) = (std::mem::take(inquiries), session.sent);
+        let asked_at = session.last_sent;
         let mut lost = Vec::new();
         for inquiry in inquiries {
             match inquiry {
@@ -173,25 +173,25 @@ impl Machine {
 impl Session {
     /// The next job for inquiries, of which there are some. Checks go out on their own: nothing
     /// else is asked for them.
-    pub(super) fn inquire(&mut self) -> Job {
+    pub(super) fn inquire(&mut self, now: Moment) -> Job {
         let (checks, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.inquiries).into_iter().partition(Inquiry::is_check);
         if !checks.is_empty() {
             self.inquiries = others;
-            self.phase = Phase::Inquiring(checks);
+            self.send(InFlight::Inquiries(checks), now);
             return Job::Run(smallvec![Operation::Ping]);
         }
         let first = others.first().and_then(Inquiry::key);
         // One answer for all.
         let key = first.filter(|_| others.iter().all(|inquiry| inquiry.key() == first));
-        self.phase = Phase::Inquiring(others);
+        self.send(InFlight::Inquiries(others), now);
         Job::Inspect(key)
     }
 
     /// The inquiries that it answers or is to answer.
     pub(super) fn take_inquiries(&mut self) -> Vec<Inquiry> {
         let mut inquiries = std::mem::take(&mut self.inquiries);
-        if let Phase::Inquiring(sent) = &mut self.phase {
+        if let Some(sent) = self.sent_inquiries() {
             inquiries.append(sent);
         }
         inquiries

@@ -2,13 +2,10 @@
 
 use std::collections::hash_map;
 
-use smallvec::smallvec;
-
 use super::Machine;
-use crate::driver::Operation;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::machine::key::{Ask, Release};
-use crate::engine::machine::sessions::{Op, Ops, Phase, Role};
+use crate::engine::machine::sessions::{InFlight, Op, Ops, Role};
 use crate::engine::machine::step::Step;
 
 impl Machine {
@@ -19,43 +16,9 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
-        // A late cancel may hit whatever it does next.
-        if session.doomed && session.held == 0 && !matches!(session.phase, Phase::Running(_)) {
-            session.phase = Phase::Closing;
+        if let Some(job) = session.urgent_job(self.closed.is_some(), step.now) {
+            return job;
         }
-        match &mut session.phase {
-            Phase::Closing => return Job::Close,
-            Phase::Planned | Phase::Opening | Phase::Running(_) | Phase::Inquiring(_) => {
-                return Job::Idle;
-            }
-            // Nothing else may be hit by what is meant for a wait.
-            _ if session.cancels > 0 => return Job::Idle,
-            Phase::CleanUp { running, .. } => {
-                *running = true;
-                session.sends(step.now);
-                return Job::Run(smallvec![Operation::UnlockAll]);
-            }
-            Phase::Idle if session.beat && self.closed.is_none() => {
-                session.phase =
-                    Phase::Reconcile { doubtful: Ops::new(), refusal: None, running: false };
-            }
-            Phase::Reconcile { .. } | Phase::Idle => {}
-        }
-        if let Phase::Reconcile { running, .. } = &mut session.phase {
-            *running = true;
-            session.sends(step.now);
-            session.asked = step.now;
-            session.beat = false;
-            return Job::Holdings;
-        }
-        // Operations and looks take turns.
-        let may_inquire = !session.inquired_last || session.outbox.is_empty();
-        if may_inquire && !session.inquiries.is_empty() {
-            session.inquired_last = true;
-            session.sends(step.now);
-            return session.inquire();
-        }
-        session.inquired_last = false;
         let mut ops = self.take_ops(id, step);
         if ops.is_empty() {
             // Free after all, as what was to be done is not wanted any more.
@@ -75,15 +38,14 @@ impl Machine {
                 && session.outbox.is_empty()
                 && (session.role == Role::Waiting || last)
             {
-                session.phase = Phase::Closing;
+                session.close();
                 return Job::Close;
             }
             return Job::Idle;
         }
         let operations = ops.iter().map(|op| op.to_operation()).collect();
         let waits = matches!(ops[..], [Op::Lock { .. }]);
-        session.phase = Phase::Running(ops);
-        session.sends(step.now);
+        session.send(InFlight::Operations(ops), step.now);
         if waits {
             self.sessions.watch_wait(id, step.now);
         }
@@ -101,7 +63,7 @@ impl Machine {
         {
             if let Op::Lock { .. } = op {
                 debug_assert!(
-                    session.held == 0 && ops.is_empty(),
+                    session.grants == 0 && ops.is_empty(),
                     "a session waits while it holds nothing"
                 );
                 ops.push(op);

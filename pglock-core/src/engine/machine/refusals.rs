@@ -6,7 +6,7 @@ use super::Machine;
 use crate::driver::{Holding, Reason};
 use crate::engine::machine::event::{GrantId, Refusal, SessionId};
 use crate::engine::machine::key::Release;
-use crate::engine::machine::sessions::{Op, Ops, Phase};
+use crate::engine::machine::sessions::{Doubt, InFlight, Op, Ops};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
@@ -23,96 +23,139 @@ enum Verdict<'a> {
     Missed,
 }
 
+/// What a session turns out to hold.
+struct Found {
+    held: Vec<Holding>,
+    /// What no grant accounts for.
+    strays: HashSet<Holding>,
+    /// Grants that were to become read locks, and are write locks still.
+    kept: Vec<(LockKey, GrantId)>,
+}
+
+impl Found {
+    fn holds(&self, key: LockKey, mode: Mode) -> bool {
+        self.held.contains(&Holding { key, mode })
+    }
+
+    /// Whether the operation has taken a lock, which is no stray then.
+    fn take(&mut self, op: &Op) -> bool {
+        match *op {
+            Op::Try { key, mode } | Op::Lock { key, mode } => {
+                self.strays.remove(&Holding { key, mode })
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Machine {
     pub(super) fn refused(&mut self, id: SessionId, refusal: Refusal, step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
         let is_cancelled = refusal.reason == Reason::Cancelled;
-        session.phase = match &mut session.phase {
-            Phase::Running(ops) => match std::mem::take(ops)[..] {
+        match session.take_answered() {
+            Some(InFlight::Operations(ops)) => match ops[..] {
                 [Op::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
                     session.cancel_since = None;
                     self.sessions.rest(id, step.now);
-                    return self.with(key, step, |e, cx| e.waited(id, Some(&refusal), cx));
+                    self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
                 }
                 [failed @ Op::Lock { .. }] => {
-                    session.phase = Phase::CleanUp { failed, refusal, running: false };
-                    return self.sessions.restart_lease(id, step.now);
+                    session.rest_in_doubt(Doubt::Wait { failed, refusal });
+                    self.sessions.restart_lease(id, step.now);
                 }
-                ref ops => {
-                    let doubtful = Ops::from_slice(ops);
-                    Phase::Reconcile { doubtful, refusal: Some(refusal), running: false }
-                }
+                _ => session.rest_in_doubt(Doubt::Operations { ops, refusal: Some(refusal) }),
             },
-            Phase::Inquiring(inquiries) if is_cancelled => {
-                session.inquiries.append(inquiries);
-                Phase::Idle
+            Some(InFlight::Inquiries(mut inquiries)) => {
+                session.rest();
+                match is_cancelled {
+                    true => session.inquiries.append(&mut inquiries),
+                    false => Self::fail_inquiries(inquiries, &refusal.error, step),
+                }
             }
-            Phase::Inquiring(inquiries) => {
-                Self::fail_inquiries(std::mem::take(inquiries), &refusal.error, step);
-                Phase::Idle
-            }
-            // Whether it is in order still is for its lease to tell.
-            Phase::Reconcile { doubtful, .. } if doubtful.is_empty() => Phase::Idle,
-            Phase::Reconcile { running, .. } | Phase::CleanUp { running, .. } if is_cancelled => {
-                *running = false;
-                return;
-            }
+            // It is asked once more. Of a heartbeat, the lease tells whether all is in order.
+            Some(InFlight::Holdings | InFlight::ReleaseAll) if is_cancelled => session.rest(),
+            Some(InFlight::Holdings) if !session.is_in_doubt() => session.rest(),
             // Not even the clean-up works: when in doubt, close.
-            _ => return self.doubt(id, refusal.error, step),
-        };
+            _ => self.doubt(id, refusal.error, step),
+        }
     }
 
-    /// Settles the operations of a failed statement by what the session turns out to hold.
+    /// Settles the operations of a failed statement by what the session turns out to hold. After a
+    /// heartbeat there are none.
     pub(super) fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, step: &mut Step<'_>) {
-        let mut found: HashSet<_> = held.iter().copied().collect();
-        let mut take = |key: LockKey, mode: Mode| found.remove(&Holding { key, mode });
-        let kept = self.undo_downgrades(id, &held, step);
-        // What it held before it must hold still, but for what it was giving back.
-        for (key, state) in &self.keys {
-            for grant in state.grants.iter().filter(|grant| grant.session == id) {
-                if !take(*key, grant.mode) && grant.release != Release::Sent {
-                    return self.doubt(id, missing(), step);
-                }
-            }
-        }
+        let Some(mut found) = self.compare(id, held) else {
+            return self.doubt(id, missing(), step);
+        };
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let phase = std::mem::replace(&mut session.phase, Phase::Running(Ops::new()));
-        let Phase::Reconcile { doubtful, refusal, .. } = phase else {
-            return;
+        session.take_answered();
+        let (ops, refusal) = match session.take_doubt() {
+            Some(Doubt::Operations { ops, refusal }) => (ops, refusal),
+            _ => (Ops::new(), None),
         };
-        let taken: Vec<_> = doubtful
-            .iter()
-            .map(|op| match op {
-                Op::Try { key, mode } | Op::Lock { key, mode } => take(*key, *mode),
-                _ => false,
-            })
-            .collect();
-        let mut strays: Vec<_> = found.into_iter().collect();
-        strays.sort_unstable_by_key(|stray| (stray.key, stray.mode));
-        let undone: Ops = doubtful
-            .iter()
-            .zip(&taken)
-            .filter(|(op, taken)| !**taken && self.is_undone(op, &held, &kept))
+        let taken: Vec<_> = ops.iter().map(|op| found.take(op)).collect();
+        let undone: Ops = (ops.iter().zip(&taken))
+            .filter(|(op, taken)| !**taken && self.is_undone(op, &found))
             .map(|(op, _)| *op)
             .collect();
         let verdict = match &refusal {
             Some(refusal) if undone.len() > 1 => {
-                self.send_again(id, &undone, doubtful.len(), refusal.reason);
+                self.send_again(id, &undone, ops.len(), refusal.reason);
                 Verdict::Again
             }
             Some(refusal) => Verdict::Refused(refusal),
             None => Verdict::Missed,
         };
-        for (op, taken) in doubtful.iter().zip(taken) {
+        for (op, taken) in ops.iter().zip(taken) {
             match taken || !undone.contains(op) {
                 true => self.done(id, *op, true, step),
                 false => self.not_done(id, *op, verdict, step),
             }
         }
+        self.forget_strays(id, found, &undone, verdict, step);
+        match self.sessions.get_mut(id) {
+            Some(session) if ops.is_empty() => {
+                session.rest();
+                self.sessions.note_heartbeat(id);
+            }
+            _ => self.sessions.rest(id, step.now),
+        }
+    }
+
+    /// Compares what the session holds with its grants; `None` if one is missing. What it held
+    /// before it must hold still, but for what it was to release.
+    fn compare(&mut self, id: SessionId, held: Vec<Holding>) -> Option<Found> {
+        let strays = held.iter().copied().collect();
+        let mut found = Found { held, strays, kept: Vec::new() };
+        for (key, state) in &mut self.keys {
+            for grant in state.grants.iter_mut().filter(|grant| grant.session == id) {
+                if found.holds(*key, Mode::Write) && grant.was_not_downgraded() {
+                    found.kept.push((*key, grant.id));
+                }
+                let is_held = found.strays.remove(&Holding { key: *key, mode: grant.mode });
+                if !is_held && grant.release != Release::Sent {
+                    return None;
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Releases what the session holds beside its grants, before anything else is done with the
+    /// keys.
+    fn forget_strays(
+        &mut self,
+        id: SessionId,
+        found: Found,
+        undone: &[Op],
+        verdict: Verdict<'_>,
+        step: &mut Step<'_>,
+    ) {
+        let mut strays: Vec<_> = found.strays.into_iter().collect();
+        strays.sort_unstable_by_key(|stray| (stray.key, stray.mode));
         for Holding { key, mode } in strays {
             let forget = Op::Forget { key, mode };
             match verdict {
@@ -121,16 +164,8 @@ impl Machine {
                 {
                     self.retire(id, step);
                 }
-                // Before anything else is done with the key.
                 _ => self.sessions.push_first(id, forget),
             }
-        }
-        match self.sessions.get_mut(id) {
-            Some(session) if doubtful.is_empty() => {
-                session.phase = Phase::Idle;
-                self.sessions.note_heartbeat(id);
-            }
-            _ => self.sessions.rest(id, step.now),
         }
     }
 
@@ -143,13 +178,12 @@ impl Machine {
     }
 
     /// Whether an operation that has taken nothing may not have been done.
-    fn is_undone(&self, op: &Op, held: &[Holding], kept: &[(LockKey, GrantId)]) -> bool {
-        let is_held = |key, mode| held.contains(&Holding { key, mode });
+    fn is_undone(&self, op: &Op, found: &Found) -> bool {
         match *op {
             Op::Try { .. } | Op::Probe { .. } | Op::Lock { .. } | Op::Cancel { .. } => true,
-            Op::Unlock { key, grant, .. } => self.has(key, grant, is_held),
-            Op::Downgrade { key, grant } => kept.contains(&(key, grant)),
-            Op::Forget { key, mode } => is_held(key, mode),
+            Op::Unlock { key, grant, .. } => self.has(key, grant, found),
+            Op::Downgrade { key, grant } => found.kept.contains(&(key, grant)),
+            Op::Forget { key, mode } => found.holds(key, mode),
             Op::Ping => false,
         }
     }
@@ -205,37 +239,11 @@ impl Machine {
         }
     }
 
-    /// Of the operations that may have been done, those that turned a write lock into a read lock
-    /// and were not.
-    fn undo_downgrades(
-        &mut self,
-        id: SessionId,
-        held: &[Holding],
-        step: &mut Step<'_>,
-    ) -> Vec<(LockKey, GrantId)> {
-        let Some(Phase::Reconcile { doubtful, .. }) = self.sessions.get(id).map(|s| &s.phase)
-        else {
-            return Vec::new();
-        };
-        let undone: Vec<_> = doubtful
-            .iter()
-            .filter_map(|op| match *op {
-                Op::Downgrade { key, grant } => Some((key, grant)),
-                _ => None,
-            })
-            .filter(|(key, _)| held.contains(&Holding { key: *key, mode: Mode::Write }))
-            .collect();
-        for (key, grant) in &undone {
-            self.with(*key, step, |state, _| state.not_downgraded(*grant));
-        }
-        undone
-    }
-
     /// Whether the server has this grant still.
-    fn has(&self, key: LockKey, id: GrantId, is_held: impl Fn(LockKey, Mode) -> bool) -> bool {
+    fn has(&self, key: LockKey, id: GrantId, found: &Found) -> bool {
         let state = self.keys.get(&key);
         let grant = state.and_then(|state| state.grants.iter().find(|grant| grant.id == id));
-        grant.is_some_and(|grant| is_held(key, grant.mode))
+        grant.is_some_and(|grant| found.holds(key, grant.mode))
     }
 }
 

@@ -1,29 +1,65 @@
-//! One session, what it is doing, and what it may be told to do.
+//! One session: what its connection is, what is in flight, and what must be settled first.
+//!
+//! ```text
+//!           its turn           set up           not to be used any more
+//! Planned ──────────► Opening ────────► Open ─────────────────────────► Closing
+//! ```
+//!
+//! While it is open, at most one [`InFlight`] is with the server. [`Session::urgent_job`] and
+//! `Machine::poll_job` choose the next one:
+//!
+//! ```text
+//!          1. a wait failed        ┌────────────┐ all is released
+//!         ┌───────────────────────►│ ReleaseAll ├─────────────────┐
+//!         │                        └────────────┘                 │
+//!         │ 2. a batch failed, or a wait was granted late         │
+//!         │ 3. a heartbeat is due  ┌────────────┐ the doubt       │
+//! ┌───────┴──────┐────────────────►│  Holdings  ├─────────────────┤
+//! │   nothing    │                 └────────────┘ is settled      │
+//! │ is in flight │ 4. in turns     ┌────────────┐                 │
+//! │              │────────────────►│ Inquiries  ├─────────────────┤
+//! └───────┬──────┘                 └────────────┘                 ▼
+//!         │        5. in turns     ┌────────────┐            ┌──────────┐
+//!         └───────────────────────►│ Operations ├───────────►│ Answered │ ─► nothing
+//!                                  └─────┬──────┘            └──────────┘
+//!                                        │ refused, or granted late
+//!                                        ▼
+//!                                      Doubt, and nothing
+//! ```
+//!
+//! A session may end from any of these: by its connection, by its lease, or because what it holds
+//! cannot be told any more. Then all its guards have lost their locks.
+
+pub(super) mod op;
+mod outbox;
+mod status;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use smallvec::SmallVec;
+use smallvec::smallvec;
 
+pub(super) use self::op::{Op, Ops};
 use super::sessions::acknowledgement::Acknowledgements;
 use crate::driver::Operation;
-use crate::engine::machine::event::{GrantId, Moment, Refusal, SessionId};
+use crate::engine::machine::event::{Job, Moment, Refusal};
 use crate::engine::machine::inquiry::Inquiry;
-use crate::key::LockKey;
-use crate::mode::Mode;
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) role: Role,
-    pub(crate) phase: Phase,
+    link: Link,
+    /// What has been sent, and is not answered.
+    in_flight: Option<InFlight>,
+    /// What must be settled before anything else is sent.
+    doubt: Option<Doubt>,
     pub(crate) pid: i32,
     pub(crate) outbox: VecDeque<Op>,
     /// What it is to find out, and whether it did so just now.
     pub(crate) inquiries: Vec<Inquiry>,
-    pub(crate) inquired_last: bool,
+    inquired_last: bool,
     pub(crate) acknowledgements: Acknowledgements,
-    /// Locks the server has granted to it.
-    pub(crate) held: usize,
+    /// How many locks the server has granted to it.
+    pub(crate) grants: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
     pub(crate) cancels: u32,
     /// Since when its wait is being cancelled.
@@ -31,18 +67,19 @@ pub(crate) struct Session {
     /// A cancel aimed at it may still come, or it has a lock that is nobody's: it must not be used
     /// again.
     pub(crate) doomed: bool,
-    /// How many operations go into its next statement at most, after one was refused.
-    pub(crate) narrowed: Option<usize>,
-    pub(super) answered: bool,
-    /// When what it is doing, or did last, was sent.
-    pub(crate) sent: Moment,
-    /// When that was sent which it answered last.
+    /// How many operations its next statement carries at most, after one was refused.
+    batch_limit: Option<usize>,
+    /// Whether it has given a good answer.
+    pub(super) has_answered: bool,
+    /// When it was sent something last.
+    pub(crate) last_sent: Moment,
+    /// When it was sent what it has answered last.
     pub(super) lease_start: Moment,
-    /// The part of this that its guards have been told.
-    pub(super) told: Option<Moment>,
-    /// When it was last asked what it holds, and whether it is to be asked now.
-    pub(crate) asked: Moment,
-    pub(crate) beat: bool,
+    /// The start of the lease that its guards know of.
+    pub(super) announced_start: Option<Moment>,
+    /// When it was sent a heartbeat last, and whether one is due.
+    pub(crate) last_heartbeat: Moment,
+    pub(crate) heartbeat_due: bool,
     pub(super) idle_since: Moment,
 }
 
@@ -55,200 +92,138 @@ pub(crate) enum Role {
     Waiting,
 }
 
-#[derive(Debug)]
-pub(crate) enum Phase {
+/// What the connection of a session is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
     /// To be connected when its turn comes: one attempt at a time.
     Planned,
     Opening,
-    Idle,
-    Running(Ops),
-    /// A wait has failed and may hold the lock all the same: give back everything. `Some`: that is
-    /// running.
-    CleanUp {
-        failed: Op,
-        refusal: Refusal,
-        running: bool,
-    },
-    /// Ask what is held. Some of these operations may have been done; with none, this is a
-    /// heartbeat.
-    Reconcile {
-        doubtful: Ops,
-        refusal: Option<Refusal>,
-        running: bool,
-    },
-    /// Answers these inquiries: all checks, or all others.
-    Inquiring(Vec<Inquiry>),
+    Open,
     Closing,
 }
 
-/// What is sent in one statement. Most are alone.
-pub(crate) type Ops = SmallVec<[Op; 1]>;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Op {
-    Try {
-        key: LockKey,
-        mode: Mode,
-    },
-    Probe {
-        key: LockKey,
-    },
-    Lock {
-        key: LockKey,
-        mode: Mode,
-    },
-    Unlock {
-        key: LockKey,
-        mode: Mode,
-        grant: GrantId,
-    },
-    /// Turns a write lock into a read lock.
-    Downgrade {
-        key: LockKey,
-        grant: GrantId,
-    },
-    /// Gives back what no grant accounts for.
-    Forget {
-        key: LockKey,
-        mode: Mode,
-    },
-    Cancel {
-        target: SessionId,
-        pid: i32,
-    },
-    /// Something must be answered, and there is nothing else to do.
-    Ping,
+/// What is with the server.
+#[derive(Debug)]
+pub(crate) enum InFlight {
+    Operations(Ops),
+    /// The clean-up after a wait that has failed.
+    ReleaseAll,
+    /// The question what the session holds: for its doubt, or as a heartbeat.
+    Holdings,
+    /// All checks, or all others.
+    Inquiries(Vec<Inquiry>),
+    /// Nothing any more: its answer is being seen to, and the next job will be asked for.
+    Answered,
 }
 
+/// What may or may not have been done.
+#[derive(Debug)]
+pub(crate) enum Doubt {
+    /// A wait has failed, and may hold the lock all the same: everything is to be released.
+    Wait { failed: Op, refusal: Refusal },
+    /// What the session holds tells. Without a refusal, a wait was granted late.
+    Operations { ops: Ops, refusal: Option<Refusal> },
+}
+
+/// Transitions.
 impl Session {
     pub(super) fn planned(role: Role, now: Moment) -> Self {
         Self {
             role,
-            phase: Phase::Planned,
+            link: Link::Planned,
+            in_flight: None,
+            doubt: None,
             pid: 0,
             outbox: VecDeque::new(),
             inquiries: Vec::new(),
             inquired_last: false,
             acknowledgements: Acknowledgements::default(),
-            held: 0,
+            grants: 0,
             cancels: 0,
             cancel_since: None,
             doomed: false,
-            narrowed: None,
-            answered: false,
-            sent: now,
+            batch_limit: None,
+            has_answered: false,
+            last_sent: now,
             lease_start: now,
-            told: None,
-            asked: now,
-            beat: false,
+            announced_start: None,
+            last_heartbeat: now,
+            heartbeat_due: false,
             idle_since: now,
         }
     }
 
-    /// Cancels travel with each other only. Says how many operations the next statement may carry.
-    pub(crate) fn group_cancels(&mut self) -> Option<usize> {
-        if self.outbox.len() > 1 && self.outbox.front().is_some_and(Op::is_cancel) {
-            let (cancels, others): (VecDeque<_>, VecDeque<_>) =
-                self.outbox.drain(..).partition(Op::is_cancel);
-            self.outbox = cancels;
-            self.outbox.extend(others);
+    pub(super) fn connect(&mut self, now: Moment) {
+        self.link = Link::Opening;
+        self.last_sent = now;
+    }
+
+    pub(super) fn open(&mut self, pid: i32) {
+        self.link = Link::Open;
+        self.pid = pid;
+        self.last_heartbeat = self.last_sent;
+    }
+
+    /// It is to be closed, and what is in flight does not matter any more.
+    pub(super) fn close(&mut self) {
+        self.link = Link::Closing;
+        self.in_flight = None;
+    }
+
+    /// Sends something.
+    pub(super) fn send(&mut self, what: InFlight, now: Moment) {
+        self.last_sent = now;
+        self.acknowledgements.note_sent();
+        self.in_flight = Some(what);
+    }
+
+    /// What was sent is answered, and the answer is about to be seen to.
+    pub(super) fn take_answered(&mut self) -> Option<InFlight> {
+        self.in_flight.replace(InFlight::Answered)
+    }
+
+    /// Nothing is in flight.
+    pub(super) fn rest(&mut self) {
+        self.in_flight = None;
+    }
+
+    pub(super) fn rest_in_doubt(&mut self, doubt: Doubt) {
+        self.in_flight = None;
+        self.doubt = Some(doubt);
+    }
+
+    pub(super) fn take_doubt(&mut self) -> Option<Doubt> {
+        self.doubt.take()
+    }
+
+    /// The job that comes before operations, if there is one. Inquiries take turns with them.
+    pub(super) fn urgent_job(&mut self, is_closed: bool, now: Moment) -> Option<Job> {
+        // A late cancel may hit whatever it does next.
+        if self.doomed && self.grants == 0 && self.in_flight.is_none() {
+            self.close();
         }
-        self.narrowed
-    }
-
-    /// The next operation, if it goes into one statement with these.
-    pub(crate) fn take_op(&mut self, ops: &[Op]) -> Option<Op> {
-        let with_cancels = ops.first().map(Op::is_cancel);
-        let next = self.outbox.front()?;
-        if with_cancels.is_some_and(|with_cancels| with_cancels != next.is_cancel()) {
-            return None;
+        if self.link == Link::Closing {
+            return Some(Job::Close);
         }
-        self.outbox.pop_front()
-    }
-
-    /// A statement of so many operations was refused: the next ones carry fewer, until the one that
-    /// is at fault is alone.
-    pub(crate) fn narrow(&mut self, refused: usize) {
-        self.narrowed = Some((refused / 2).max(1));
-    }
-
-    /// A statement went well.
-    pub(crate) fn widen(&mut self, most: usize) {
-        self.narrowed = self.narrowed.map(|bound| bound * 2).filter(|bound| *bound < most);
-    }
-
-    pub(super) fn is_being_cancelled(&self) -> bool {
-        self.cancel_since.is_some() && matches!(self.phase, Phase::Running(_))
-    }
-
-    /// Whether it ended before it had been of any use.
-    pub(crate) fn has_failed(&self) -> bool {
-        !self.answered && !matches!(self.phase, Phase::Planned | Phase::Closing)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        !matches!(self.phase, Phase::Planned | Phase::Opening)
-    }
-
-    pub(super) fn is_usable(&self) -> bool {
-        !self.doomed && !matches!(self.phase, Phase::Closing)
-    }
-
-    pub(super) fn load(&self) -> usize {
-        self.held + self.outbox.len()
-    }
-
-    pub(super) fn is_free_to_wait(&self) -> bool {
-        self.role == Role::Waiting && matches!(self.phase, Phase::Idle) && self.is_spare()
-    }
-
-    /// Whether it is free to wait, now or once it has answered a question.
-    pub(crate) fn is_about_to_be_free(&self) -> bool {
-        self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
-    }
-
-    /// Whether it will do what it is told next, now or once it has answered a question.
-    pub(super) fn is_at_hand(&self) -> bool {
-        match &self.phase {
-            Phase::Idle | Phase::Inquiring(_) => !self.doomed,
-            Phase::Reconcile { doubtful, .. } => doubtful.is_empty() && !self.doomed,
-            // What it did last has been answered, and is being seen to.
-            Phase::Running(ops) => ops.is_empty() && !self.doomed,
-            _ => false,
+        // Nothing else may be hit by what is meant for a wait.
+        if !self.is_open() || self.in_flight.is_some() || self.cancels > 0 {
+            return Some(Job::Idle);
         }
-    }
-
-    pub(super) fn has_held_for(&self, time: Duration, now: Moment) -> bool {
-        self.held > 0 && now >= self.idle_since + time
-    }
-
-    /// Whether it holds nothing and nobody wants anything of it.
-    pub(super) fn is_spare(&self) -> bool {
-        self.held == 0
-            && self.outbox.is_empty()
-            && self.inquiries.is_empty()
-            && self.acknowledgements.is_empty()
-            && self.cancels == 0
-            && !self.doomed
-    }
-}
-
-impl Op {
-    fn is_cancel(&self) -> bool {
-        matches!(self, Self::Cancel { .. })
-    }
-
-    pub(crate) fn to_operation(self) -> Operation {
-        match self {
-            Self::Try { key, mode } => Operation::TryLock(key, mode),
-            Self::Probe { key } => Operation::Probe(key),
-            Self::Lock { key, mode } => Operation::Lock(key, mode),
-            Self::Unlock { key, mode, .. } | Self::Forget { key, mode } => {
-                Operation::Unlock(key, mode)
+        match &self.doubt {
+            Some(Doubt::Wait { .. }) => {
+                self.send(InFlight::ReleaseAll, now);
+                return Some(Job::Run(smallvec![Operation::UnlockAll]));
             }
-            Self::Downgrade { key, .. } => Operation::Downgrade(key),
-            Self::Cancel { pid, .. } => Operation::Cancel(pid),
-            Self::Ping => Operation::Ping,
+            None if is_closed || !self.heartbeat_due => {}
+            None | Some(Doubt::Operations { .. }) => {
+                self.send(InFlight::Holdings, now);
+                self.last_heartbeat = now;
+                self.heartbeat_due = false;
+                return Some(Job::Holdings);
+            }
         }
+        let has_turn = !self.inquired_last || self.outbox.is_empty();
+        self.inquired_last = has_turn && !self.inquiries.is_empty();
+        self.inquired_last.then(|| self.inquire(now))
     }
 }

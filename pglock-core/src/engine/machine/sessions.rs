@@ -18,7 +18,7 @@ use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Config;
 use super::event::{Effect, Moment, ServerFacts, SessionId};
-pub(super) use super::session::{Op, Ops, Phase, Role, Session};
+pub(super) use super::session::{Doubt, InFlight, Link, Op, Ops, Role, Session};
 use super::step::Step;
 use super::timers::{Timer, Timers};
 use crate::key::LockKey;
@@ -132,7 +132,7 @@ impl Sessions {
         let session = self.table.get_mut(&id).expect("operations go to sessions of the table");
         session.outbox.push_back(op);
         // A running session asks for its next job by itself.
-        if matches!(session.phase, Phase::Idle) && session.outbox.len() == 1 {
+        if session.is_idle() && session.outbox.len() == 1 {
             step.push(Effect::Kick(id));
         }
     }
@@ -173,7 +173,7 @@ impl Sessions {
 
     pub(super) fn kick_all(&self, step: &mut Step<'_>) {
         for (id, session) in &self.table {
-            if matches!(session.phase, Phase::Idle) {
+            if session.is_idle() {
                 step.push(Effect::Kick(*id));
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Ask, Context, KeyState, Why};
 use crate::engine::machine::event::{Moment, SessionId};
-use crate::engine::machine::sessions::{MOST_TURNS, Op, Phase, Sessions, Turn};
+use crate::engine::machine::sessions::{MOST_TURNS, Op, Sessions, Turn};
 use crate::engine::machine::timers::Timer;
 use crate::error::Error;
 use crate::mode::Mode;
@@ -194,12 +194,12 @@ impl KeyState {
         if waiting.outbox.iter().any(|op| matches!(op, Op::Lock { .. })) {
             waiting.outbox.clear();
             self.ask = Ask::None;
-            if matches!(waiting.phase, Phase::Idle) {
+            if waiting.is_idle() {
                 cx.sessions.rest(session, cx.step.now);
             }
             return;
         }
-        let runs = matches!(waiting.phase, Phase::Running(_));
+        let runs = waiting.is_running();
         if let Ask::Wait { cancelled, .. } = &mut self.ask {
             *cancelled = true;
         }

@@ -74,6 +74,17 @@ impl Grant {
         Some(first * (1 << pauses.min(8)))
     }
 
+    /// The statement that was to turn it into a read lock has failed, and it is a write lock still.
+    /// False if there was none.
+    pub(crate) fn was_not_downgraded(&mut self) -> bool {
+        let was_sent = self.conversion == Conversion::Sent;
+        if was_sent {
+            self.mode = Mode::Write;
+            self.conversion = Conversion::Refused;
+        }
+        was_sent
+    }
+
     /// Whether only readers have it, and other processes cannot know.
     fn is_for_readers(&self) -> bool {
         self.mode == Mode::Write
@@ -159,14 +170,6 @@ impl KeyState {
         self.grants
             .iter()
             .all(|grant| grant.mode == Mode::Read && grant.conversion != Conversion::Sent)
-    }
-
-    /// The server did not do it.
-    pub(crate) fn not_downgraded(&mut self, id: GrantId) {
-        if let Some(grant) = self.grant_mut(id) {
-            grant.mode = Mode::Write;
-            grant.conversion = Conversion::Refused;
-        }
     }
 
     /// Another operation of the statement may have been at fault.

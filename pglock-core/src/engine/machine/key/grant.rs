@@ -141,7 +141,7 @@ impl KeyState {
             passes: 0,
         });
         if let Some(session) = cx.sessions.get_mut(session) {
-            session.held += 1;
+            session.grants += 1;
         }
     }
 
@@ -151,7 +151,7 @@ impl KeyState {
         };
         let grant = self.grants.swap_remove(at);
         if let Some(session) = cx.sessions.get_mut(grant.session) {
-            session.held -= 1;
+            session.grants -= 1;
         }
         if let Some(releaser) = grant.releaser {
             match was_held {

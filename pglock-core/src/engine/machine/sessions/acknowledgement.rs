@@ -1,8 +1,8 @@
 //! Releases of locks that stay with their session: whatever the session answers next acknowledges
 //! them.
 
-use super::{Phase, Session, Sessions};
-use crate::engine::machine::event::{Effect, Moment, Outcome, SessionId, WaiterId};
+use super::Sessions;
+use crate::engine::machine::event::{Effect, Outcome, SessionId, WaiterId};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -31,7 +31,7 @@ impl Sessions {
         };
         session.acknowledgements.unsent.push((releaser, key));
         let is_first = session.acknowledgements.unsent.len() == 1 && session.outbox.is_empty();
-        if is_first && matches!(session.phase, Phase::Idle) {
+        if is_first && session.is_idle() {
             step.push(Effect::Kick(id));
         }
     }
@@ -45,15 +45,12 @@ impl Sessions {
     }
 }
 
-impl Session {
-    /// Something is sent to the session.
-    pub(crate) fn sends(&mut self, now: Moment) {
-        self.sent = now;
-        self.acknowledgements.sent.append(&mut self.acknowledgements.unsent);
-    }
-}
-
 impl Acknowledgements {
+    /// Something is sent to the session.
+    pub(crate) fn note_sent(&mut self) {
+        self.sent.append(&mut self.unsent);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.unsent.is_empty() && self.sent.is_empty()
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Op, Phase, Session, Sessions, Timer};
+use super::{Op, Session, Sessions, Timer};
 use crate::engine::machine::config::WaitStrategy;
 use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::step::Step;
@@ -97,7 +97,7 @@ impl Sessions {
     /// Closes the connection of a session whose wait cannot be cancelled.
     fn drop_wait(&mut self, target: SessionId, step: &mut Step<'_>) {
         if let Some(session) = self.table.get_mut(&target) {
-            session.phase = Phase::Closing;
+            session.close();
             step.push(Effect::Abort(target));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Phase, Role, Session, Sessions, Timer};
+use super::{Link, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, ServerFacts, SessionId};
 use crate::engine::machine::step::Step;
 
@@ -18,19 +18,18 @@ impl Sessions {
     /// Connects the next planned session, if none is being connected and the pause after a failure
     /// is over.
     pub(crate) fn connect_next(&mut self, step: &mut Step<'_>) {
-        if self.table.values().any(|s| matches!(s.phase, Phase::Opening)) {
+        if self.table.values().any(|s| s.link() == Link::Opening) {
             return;
         }
         // A session for tries first: without one nothing goes on.
-        let planned = self.table.iter_mut().filter(|(_, s)| matches!(s.phase, Phase::Planned));
+        let planned = self.table.iter_mut().filter(|(_, s)| s.link() == Link::Planned);
         let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
             return;
         };
         if step.now < self.not_before {
             return self.timers.set(Timer::Connect, self.not_before);
         }
-        session.phase = Phase::Opening;
-        session.sent = step.now;
+        session.connect(step.now);
         step.push(Effect::Open(*id));
     }
 

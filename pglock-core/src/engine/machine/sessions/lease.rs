@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Op, Phase, Role, Session, Sessions, Timer};
+use super::{Link, Op, Role, Session, Sessions, Timer};
 use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
@@ -21,7 +21,7 @@ impl Sessions {
 
     /// What was sent last was a heartbeat, and is answered.
     pub(crate) fn note_heartbeat(&mut self, id: SessionId) {
-        let sent = self.table.get(&id).map(|session| session.sent);
+        let sent = self.table.get(&id).map(|session| session.last_sent);
         self.heartbeat = self.heartbeat.max(sent);
     }
 
@@ -31,10 +31,10 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.lease_start = session.sent;
+        session.lease_start = session.last_sent;
         // To tell of each answer would cost more than it is worth.
-        if session.told.is_none_or(|told| session.lease_start >= told + lease.heartbeat / 8) {
-            session.told = Some(session.lease_start);
+        if session.is_news(lease) {
+            session.announced_start = Some(session.lease_start);
             step.push(Effect::LeaseRenewed {
                 session: id,
                 until: session.lease_start + lease.client,
@@ -75,9 +75,9 @@ impl Sessions {
         if step.now >= session.lease_start + lease.client {
             return true;
         }
-        if step.now >= session.asked + lease.heartbeat && !session.beat {
-            session.beat = true;
-            if matches!(session.phase, Phase::Idle) {
+        if step.now >= session.last_heartbeat + lease.heartbeat && !session.heartbeat_due {
+            session.heartbeat_due = true;
+            if session.is_idle() {
                 step.push(Effect::Kick(id));
             }
         }
@@ -109,13 +109,13 @@ impl Sessions {
 impl Session {
     /// Whether the wait has lasted so long that what it was granted must be confirmed.
     pub(crate) fn is_stale(&self, lease: Lease, now: Moment) -> bool {
-        now >= self.sent + lease.heartbeat
+        now >= self.last_sent + lease.heartbeat
     }
 
     /// A session that waits for a lock is silent as long as the lock is not free, and holds
     /// nothing.
     fn has_lease(&self) -> bool {
-        self.is_open() && !matches!(self.phase, Phase::Closing) && !self.waits_for_a_lock()
+        self.link() == Link::Open && !self.waits_for_a_lock()
     }
 
     fn waits_for_a_lock(&self) -> bool {
@@ -124,31 +124,34 @@ impl Session {
 
     /// The key that it waits for.
     pub(crate) fn awaited(&self) -> Option<LockKey> {
-        match &self.phase {
-            Phase::Running(ops) if self.role == Role::Waiting => match ops[..] {
-                [Op::Lock { key, .. }] => Some(key),
-                _ => None,
-            },
+        match *self.operations() {
+            [Op::Lock { key, .. }] if self.role == Role::Waiting => Some(key),
             _ => None,
         }
     }
 
     /// Whether it waited for a lock at that time, and had for so long.
     pub(crate) fn has_waited_for(&self, time: Duration, now: Moment) -> bool {
-        self.waits_for_a_lock() && now >= self.sent + time
+        self.waits_for_a_lock() && now >= self.last_sent + time
     }
 
     /// The key that it waits for and since when, unless the wait is being given up.
     pub(super) fn waits_since(&self) -> Option<(LockKey, Moment)> {
         let key = self.awaited().filter(|_| self.cancel_since.is_none())?;
-        Some((key, self.sent))
+        Some((key, self.last_sent))
+    }
+
+    /// Whether its guards should know of the lease as it is now.
+    fn is_news(&self, lease: Lease) -> bool {
+        let news = |known| self.lease_start >= known + lease.heartbeat / 8;
+        self.announced_start.is_none_or(news)
     }
 
     fn next_lease_check(&self, lease: Lease, now: Moment) -> Moment {
         let end = self.lease_start + lease.client;
-        match self.beat {
+        match self.heartbeat_due {
             true => end.min(now + lease.heartbeat),
-            false => end.min(self.asked + lease.heartbeat).max(now),
+            false => end.min(self.last_heartbeat + lease.heartbeat).max(now),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sessions that wait for one key each, and the keys in line for them.
 
-use super::{Phase, Place, Role, Session, Sessions, Timer};
+use super::{Place, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 
@@ -43,10 +43,10 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.phase = Phase::Idle;
+        session.rest();
         session.idle_since = now;
         // It moves on when it expires, as that of the lease.
-        if session.held == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
+        if session.grants == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
             self.timers.set(Timer::CloseIdle(id), now + self.config.idle_timeout);
         }
     }
@@ -60,11 +60,11 @@ impl Sessions {
             return;
         };
         let is_needed = session.role == Role::Shared && only_one;
-        let may_close = !is_needed && session.is_at_hand() && session.held == 0;
+        let may_close = !is_needed && session.is_at_hand() && session.grants == 0;
         let due = session.idle_since + idle_timeout;
-        let is_idle = matches!(session.phase, Phase::Idle) && session.is_spare();
+        let is_idle = session.is_idle() && session.is_spare();
         if may_close && is_idle && step.now >= due {
-            session.phase = Phase::Closing;
+            session.close();
             step.push(Effect::Kick(id));
         } else if may_close {
             // If it is due, its heartbeat is on the way, or somebody wanted something of it and may

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Phase, Role, Session, Sessions, Timer};
+use super::{Link, Role, Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
@@ -28,7 +28,7 @@ impl Sessions {
     /// Whether there is a session to ask for locks.
     pub(crate) fn is_connected(&self) -> bool {
         let mut shared = self.of_role(Role::Shared);
-        shared.any(|(_, s)| s.is_open() && !matches!(s.phase, Phase::Closing))
+        shared.any(|(_, s)| s.link() == Link::Open)
     }
 
     /// How long there has been no session to ask, though there should be one.
@@ -44,7 +44,7 @@ impl Sessions {
         error: &Error,
         step: &mut Step<'_>,
     ) {
-        let was_asked = matches!(session.phase, Phase::Planned | Phase::Closing);
+        let was_asked = matches!(session.link(), Link::Planned | Link::Closing);
         if session.role != Role::Shared || was_asked || self.is_connected() {
             return;
         }
@@ -63,7 +63,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        if std::mem::replace(&mut session.answered, true) {
+        if std::mem::replace(&mut session.has_answered, true) {
             return;
         }
         self.failures = 0;
@@ -80,7 +80,8 @@ impl Sessions {
     pub(crate) fn ask_at_once_in_outage(&mut self, id: SessionId) {
         let is_down = self.outage.since.is_some();
         if let Some(session) = self.table.get_mut(&id) {
-            session.beat |= is_down && session.outbox.is_empty() && session.inquiries.is_empty();
+            session.heartbeat_due |=
+                is_down && session.outbox.is_empty() && session.inquiries.is_empty();
         }
     }
 

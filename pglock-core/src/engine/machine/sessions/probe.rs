@@ -1,13 +1,13 @@
 //! Sessions that can ask for another one whether a writer waits.
 
-use super::{Phase, Role, Session, Sessions};
+use super::{Role, Session, Sessions};
 use crate::engine::machine::event::{Moment, SessionId};
 use crate::engine::machine::step::Step;
 
 impl Sessions {
     /// A session, open now, on which the probe for a key held by `holders` means something.
     pub(crate) fn for_probe(&self, holders: impl Fn(SessionId) -> bool) -> Option<SessionId> {
-        let answers = |s: &Session| s.is_at_hand() || matches!(s.phase, Phase::Running(_));
+        let answers = |s: &Session| s.is_at_hand() || s.is_running();
         let mut shared = self.of_role(Role::Shared);
         shared.find(|(id, s)| s.is_usable() && answers(s) && !holders(*id)).map(|(id, _)| id)
     }

@@ -8,7 +8,7 @@ use crate::driver::Operation;
 use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};
 use crate::engine::machine::key::{Ask, Grant, Release, Why};
-use crate::engine::machine::sessions::{Claims, Phase, Role};
+use crate::engine::machine::sessions::{Claims, Role};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -88,7 +88,7 @@ impl World {
         for (id, session) in sessions.iter() {
             let entries = self.machine.keys.values();
             let grants = entries.flat_map(|entry| &entry.grants);
-            assert_eq!(session.held, grants.filter(|h| h.session == id).count());
+            assert_eq!(session.grants, grants.filter(|h| h.session == id).count());
         }
         for (key, entry) in &self.machine.keys {
             assert!(!entry.is_unused(), "{key} is of no use any more");
@@ -118,13 +118,10 @@ impl World {
         let (sessions, turn) = (&self.machine.sessions, self.config.turn);
         let is_late = |since| self.now > since + turn * 4;
         let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
-        let comes_free = waiting().any(|s| {
-            s.is_about_to_be_free()
-                || s.cancel_since.is_some()
-                || matches!(s.phase, Phase::Planned | Phase::Opening)
-        });
-        let first = waiting().find(|s| s.held == 0);
-        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.sent));
+        let comes_free =
+            waiting().any(|s| s.is_about_to_be_free() || s.cancel_since.is_some() || !s.is_open());
+        let first = waiting().find(|s| s.grants == 0);
+        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.last_sent));
         let starves = sessions.line.iter().any(|(place, s)| place.lane == 0 && is_late(s.since));
         let excused = comes_free || !sessions.waits_in_queue();
         assert!(excused || !stays || !starves, "{first:?} is not interrupted: {sessions:?}");
@@ -172,10 +169,11 @@ impl World {
         let Event::Answered { session, answer } = event else {
             return BTreeSet::new();
         };
-        let Some(Phase::Running(ops)) = self.machine.sessions.get(*session).map(|s| &s.phase)
-        else {
+        let session = self.machine.sessions.get(*session);
+        let ops = session.map_or(&[][..], |session| session.operations());
+        if ops.is_empty() {
             return BTreeSet::new();
-        };
+        }
         let results = answer.results(ops.len()).expect("the answer fits");
         let free = ops.iter().zip(results).filter(|(_, done)| *done);
         free.filter_map(|(op, _)| match op.to_operation() {

@@ -12,7 +12,6 @@ use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
     Effect, Effects, Event, GrantId, Moment, Outcome, Patience, SessionId, WaiterId,
 };
-use crate::engine::machine::sessions::Phase;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -266,8 +265,8 @@ impl World {
                 self.losses.push(error);
                 self.reference.lost(session);
             }
-            Effect::Abort(session) => match self.machine.sessions.get(session).map(|s| &s.phase) {
-                Some(Phase::Closing) => self.drop_link(session),
+            Effect::Abort(session) => match self.machine.sessions.get(session) {
+                Some(s) if s.is_closing() => self.drop_link(session),
                 _ => self.cut(session),
             },
             Effect::WaitCancelled { key, .. } => self.repeated.push(key),

@@ -1,0 +1,112 @@
+//! What a session is up to, and what it may be used for.
+
+use std::time::Duration;
+
+use super::{Doubt, InFlight, Link, Op, Role, Session};
+use crate::engine::machine::event::Moment;
+use crate::engine::machine::inquiry::Inquiry;
+
+impl Session {
+    pub(crate) fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Whether it will ask for its next job only when it is told to.
+    pub(in crate::engine::machine) fn is_idle(&self) -> bool {
+        self.link == Link::Open && self.in_flight.is_none() && self.doubt.is_none()
+    }
+
+    pub(in crate::engine::machine) fn is_closing(&self) -> bool {
+        self.link == Link::Closing
+    }
+
+    pub(in crate::engine::machine) fn in_flight(&self) -> Option<&InFlight> {
+        self.in_flight.as_ref()
+    }
+
+    /// Whether operations are with the server, or were a moment ago.
+    pub(in crate::engine::machine) fn is_running(&self) -> bool {
+        matches!(self.in_flight, Some(InFlight::Operations(_) | InFlight::Answered))
+    }
+
+    pub(in crate::engine::machine) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// The operations that are with the server.
+    pub(crate) fn operations(&self) -> &[Op] {
+        match &self.in_flight {
+            Some(InFlight::Operations(ops)) => ops,
+            _ => &[],
+        }
+    }
+
+    /// The operations that have been sent, and may have been done.
+    pub(in crate::engine::machine) fn unsettled(&self) -> &[Op] {
+        match &self.doubt {
+            Some(Doubt::Operations { ops, .. }) => ops,
+            _ => self.operations(),
+        }
+    }
+
+    /// The inquiries that are with the server.
+    pub(in crate::engine::machine) fn sent_inquiries(&mut self) -> Option<&mut Vec<Inquiry>> {
+        match &mut self.in_flight {
+            Some(InFlight::Inquiries(inquiries)) => Some(inquiries),
+            _ => None,
+        }
+    }
+
+    pub(in crate::engine::machine) fn is_being_cancelled(&self) -> bool {
+        self.cancel_since.is_some() && self.is_running()
+    }
+
+    /// Whether it ended before it had been of any use.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.has_answered && matches!(self.link, Link::Opening | Link::Open)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.link, Link::Open | Link::Closing)
+    }
+
+    pub(in crate::engine::machine) fn is_usable(&self) -> bool {
+        !self.doomed && !self.is_closing()
+    }
+
+    pub(in crate::engine::machine) fn load(&self) -> usize {
+        self.grants + self.outbox.len()
+    }
+
+    pub(in crate::engine::machine) fn is_free_to_wait(&self) -> bool {
+        self.role == Role::Waiting && self.is_idle() && self.is_spare()
+    }
+
+    /// Whether it is free to wait, now or once it has answered a question.
+    pub(crate) fn is_about_to_be_free(&self) -> bool {
+        self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
+    }
+
+    /// Whether it will do what it is told next, now or once it has answered a question.
+    pub(in crate::engine::machine) fn is_at_hand(&self) -> bool {
+        let answers_first = match self.in_flight {
+            None | Some(InFlight::Holdings | InFlight::Inquiries(_) | InFlight::Answered) => true,
+            Some(InFlight::Operations(_) | InFlight::ReleaseAll) => false,
+        };
+        self.link == Link::Open && self.doubt.is_none() && answers_first && !self.doomed
+    }
+
+    pub(in crate::engine::machine) fn has_held_for(&self, time: Duration, now: Moment) -> bool {
+        self.grants > 0 && now >= self.idle_since + time
+    }
+
+    /// Whether it holds nothing and nobody wants anything of it.
+    pub(in crate::engine::machine) fn is_spare(&self) -> bool {
+        self.grants == 0
+            && self.outbox.is_empty()
+            && self.inquiries.is_empty()
+            && self.acknowledgements.is_empty()
+            && self.cancels == 0
+            && !self.doomed
+    }
+}

@@ -1,6 +1,7 @@
-//! The state machine: what happens on which event.
+//! The state machine: it decides everything, and does no I/O, has no clock and knows no task.
 
 mod answers;
+mod callers;
 pub(super) mod config;
 mod endings;
 pub(super) mod event;
@@ -25,32 +26,49 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 
 use self::config::Config;
-use self::event::{Effect, Effects, Event, GrantId, Moment, Patience, WaiterId};
-use self::key::queue::Waiter;
+use self::event::{Effects, Event, Moment};
 use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
-use self::sessions::{Claims, Link, Sessions};
+use self::sessions::{Claims, Sessions};
 use self::step::Step;
 use self::timers::Timer;
 use crate::error::Error;
 use crate::key::LockKey;
-use crate::mode::Mode;
 
 /// As many keys as travel in a statement or two of a busy session.
 const SPARES: usize = 64;
 
+/// Decides which caller gets which lock, and what each session says to the server.
+///
+/// The runtime drives it. Handlers change it, and write down effects, which are to be carried out
+/// in their order before anything else is handled:
+///
+/// * [`handle`](Self::handle): something has happened. The same history has the same effects.
+/// * [`note_clock`](Self::note_clock): comes before each `handle`.
+///
+/// Polls say what is to be done next:
+///
+/// * [`poll_job`](Self::poll_job): by a session that is open. It is called after each answer of that
+///   session was handled, and after each [`Effect::Kick`](event::Effect::Kick); it has effects, too.
+/// * [`poll_timeout`](Self::poll_timeout): when to handle an [`Event::Tick`]. It changes with each
+///   call of the other two.
+/// * [`is_finished`](Self::is_finished): nothing, ever again.
+///
+/// Getters ([`stats`](Self::stats), [`obstacle`](Self::obstacle), [`silence`](Self::silence)) may
+/// be called at any time.
 #[derive(Debug)]
 pub(crate) struct Machine {
     keys: HashMap<LockKey, KeyState>,
-    /// Of keys that are not used any more, for the next ones, so that keys that come and go
-    /// allocate nothing.
+    /// Unused states kept for reuse, so that short-lived keys do not allocate.
     spare: Vec<KeyState>,
     sessions: Sessions,
+    /// The last [`GrantId`](event::GrantId) in use.
     last_grant: u64,
+    /// How many callers have come.
     arrivals: u64,
-    /// Why, once it is.
+    /// Why the machine is closed, once it is.
     closed: Option<Error>,
-    /// By how late the runtime acts on a timer.
+    /// How late the runtime acts on a timer.
     stall: Duration,
     clock_is_ahead: bool,
 }
@@ -69,7 +87,7 @@ impl Machine {
         }
     }
 
-    /// The one transition function: no I/O, no clock, the same effects for the same history.
+    /// Notes what has happened, after what is due by now, and does what follows from it.
     pub(crate) fn handle(&mut self, event: Event, now: Moment, effects: &mut Effects) {
         let step = &mut Step::new(now, effects);
         // What has run out by now must not be given to anybody.
@@ -101,24 +119,24 @@ impl Machine {
         self.assign_waiting_sessions(step);
     }
 
-    /// What a step needs to know to name the cause of a silence: by how much the runtime is late to
-    /// act on an alarm, and whether a test has made the clock jump.
+    /// What is needed to name the cause of a silence: how late the runtime acts on a timer, and
+    /// whether a test has made the clock jump.
     pub(crate) fn note_clock(&mut self, stall: Duration, is_ahead: bool) {
         self.stall = stall;
         self.clock_is_ahead = is_ahead;
     }
 
-    /// When to call [`step`](Self::step) with [`Event::Tick`], at the latest.
+    /// When to handle an [`Event::Tick`], at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Moment> {
         self.sessions.timers.next()
     }
 
-    /// Whether the machine is closed and its last session gone.
+    /// Whether the machine is closed and its last session has ended.
     pub(crate) fn is_finished(&self) -> bool {
         self.closed.is_some() && self.sessions.is_empty()
     }
 
-    /// Runs `act` on the entry, if there is one.
+    /// Runs `act` on the state of the key, if there is one.
     fn with(
         &mut self,
         key: LockKey,
@@ -129,80 +147,6 @@ impl Machine {
             let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
             let cx = &mut Context { key, sessions, last_grant, step: step.part() };
             change(state, cx, &mut self.spare, act);
-        }
-    }
-
-    fn acquire(
-        &mut self,
-        waiter: WaiterId,
-        key: LockKey,
-        mode: Mode,
-        patience: Patience,
-        step: &mut Step<'_>,
-    ) {
-        if let Some(why) = &self.closed {
-            return step.fail(waiter, key, why);
-        }
-        if self.sessions.queued >= self.sessions.config.queue {
-            return step.fail(waiter, key, &Error::queue_full());
-        }
-        self.arrivals += 1;
-        let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
-        let state = match self.keys.entry(key) {
-            hash_map::Entry::Occupied(state) => state,
-            hash_map::Entry::Vacant(place) => {
-                place.insert_entry(self.spare.pop().unwrap_or_default())
-            }
-        };
-        let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
-        let cx = &mut Context { key, sessions, last_grant, step: step.part() };
-        change(state, cx, &mut self.spare, |state, cx| {
-            // To wait behind others changes nothing for anybody.
-            if state.queue.push_back(waiter) || patience == Patience::Try {
-                state.settle(cx);
-            }
-        });
-    }
-
-    fn abandon(&mut self, waiter: WaiterId, key: LockKey, step: &mut Step<'_>) {
-        let mut found = false;
-        self.with(key, step, |state, cx| {
-            if state.queue.remove(waiter).is_some() {
-                found = true;
-                return state.settle(cx);
-            }
-            if let Some(grant) = state.grants.iter_mut().find(|h| h.releaser == Some(waiter)) {
-                found = true;
-                grant.releaser = None;
-            }
-        });
-        if !found {
-            self.sessions.forget_releaser(waiter);
-        }
-    }
-
-    fn release(
-        &mut self,
-        key: LockKey,
-        id: GrantId,
-        releaser: Option<WaiterId>,
-        step: &mut Step<'_>,
-    ) {
-        if let hash_map::Entry::Occupied(mut state) = self.keys.entry(key)
-            && let Some(grant) = state.get_mut().grant_mut(id).filter(|grant| grant.guards > 0)
-        {
-            grant.guards -= 1;
-            if grant.guards == 0 {
-                grant.releaser = releaser;
-                let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
-                let cx = &mut Context { key, sessions, last_grant, step: step.part() };
-                change(state, cx, &mut self.spare, KeyState::settle);
-            } else if let Some(releaser) = releaser {
-                self.sessions.acknowledge_release(grant.session, releaser, key, step);
-            }
-        } else if let Some(releaser) = releaser {
-            let error = self.closed.clone().unwrap_or_else(Error::lost);
-            step.fail(releaser, key, &error);
         }
     }
 
@@ -250,38 +194,6 @@ impl Machine {
         }
     }
 
-    fn close(&mut self, why: Error, step: &mut Step<'_>) {
-        let why = self.closed.get_or_insert(why).clone();
-        self.sessions.end_outage();
-        for id in self.sessions.ids() {
-            let held = self.guarded_by(id);
-            if held > 0 {
-                step.push(Effect::Lost { session: id, held, error: why.clone() });
-            }
-        }
-        for key in self.sorted_keys() {
-            self.with(key, step, |state, cx| {
-                while let Some(waiter) = state.queue.pop_front() {
-                    cx.step.fail(waiter.id, key, &why);
-                }
-                for grant in &mut state.grants {
-                    grant.guards = 0;
-                }
-                state.settle(cx);
-            });
-        }
-        for id in self.sessions.ids() {
-            if let Some(session) = self.sessions.get_mut(id) {
-                Self::fail_inquiries(session.take_inquiries(), &why, step);
-            }
-            let session = self.sessions.get(id);
-            if session.is_some_and(|s| s.link() == Link::Planned) {
-                self.ended(id, &why, step);
-            }
-        }
-        self.sessions.kick_all(step);
-    }
-
     /// In order, so that the same history has the same effects.
     fn sorted_keys(&self) -> Vec<LockKey> {
         let mut keys: Vec<_> = self.keys.keys().copied().collect();
@@ -290,7 +202,7 @@ impl Machine {
     }
 }
 
-/// Runs `act` on the entry, and forgets the entry if nothing is left of it.
+/// Runs `act` on the state of a key, and forgets the state if nothing is left of it.
 fn change(
     mut place: hash_map::OccupiedEntry<'_, LockKey, KeyState>,
     cx: &mut Context<'_>,

@@ -1,3 +1,5 @@
+//! The settings of the machine, and how it waits for locks of other processes.
+
 use std::time::Duration;
 
 /// How to wait for a lock that another process holds.

@@ -1,3 +1,5 @@
+//! Figures about a lock manager.
+
 use std::time::Duration;
 
 use super::Machine;

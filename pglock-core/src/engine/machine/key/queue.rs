@@ -1,3 +1,5 @@
+//! The callers who wait for a key, in their order.
+
 use std::collections::VecDeque;
 
 use crate::engine::machine::event::{Patience, WaiterId};

@@ -4,6 +4,7 @@
 mod checks;
 mod drain;
 mod faults;
+pub(crate) mod link;
 mod reference;
 mod server;
 mod transitions;

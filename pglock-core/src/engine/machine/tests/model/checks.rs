@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::link::{Link, Stage};
 use super::server::Pid;
-use super::world::{Link, Stage, World};
+use super::world::World;
 use crate::driver::Operation;
 use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{Stage, World};
+use super::link::Stage;
+use super::world::World;
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{Event, SessionId};
 use crate::error::{Error, ErrorKind};

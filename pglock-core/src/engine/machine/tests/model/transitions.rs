@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::link::Stage;
 use super::server::Server;
-use super::world::{REMOTE, Stage, World};
+use super::world::{REMOTE, World};
 use crate::driver::Reason;
 use crate::engine::machine::event::Patience;
 use crate::key::LockKey;

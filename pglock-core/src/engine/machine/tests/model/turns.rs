@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::link::{Link, Stage};
 use super::server::Pid;
-use super::world::{Link, Stage, World};
+use super::world::World;
 use crate::driver::{Answer, Operation, Reason};
 use crate::engine::machine::event::{Effects, Event, Job, Refusal, ServerFacts, SessionId};
 use crate::error::{Error, ErrorKind};
@@ -28,16 +29,8 @@ impl World {
         let link = self.links.get_mut(&id).expect("only what is there moves");
         match std::mem::replace(&mut link.stage, Stage::Idle) {
             Stage::Connecting => {
-                let timeline = self.timeline;
-                let (pid, can_cancel) = (link.pid, self.may_cancel);
-                let server = ServerFacts {
-                    pid,
-                    has_lease: Some(true),
-                    can_cancel,
-                    timeline,
-                    ..ServerFacts::default()
-                };
                 link.heard = self.now;
+                let server = self.facts(id);
                 self.step(Event::Opened { session: id, server });
                 self.ask_next(id);
             }
@@ -82,6 +75,17 @@ impl World {
             }
             Stage::Silent => link.stage = Stage::Silent,
             Stage::Broken => self.end(id),
+        }
+    }
+
+    /// What the session learns about its server.
+    fn facts(&self, id: SessionId) -> ServerFacts {
+        ServerFacts {
+            pid: self.links[&id].pid,
+            has_lease: Some(true),
+            can_cancel: self.may_cancel,
+            timeline: self.timeline,
+            ..ServerFacts::default()
         }
     }
 

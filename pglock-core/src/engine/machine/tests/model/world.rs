@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::link::{Link, Stage};
 use super::reference::Reference;
 use super::server::{Pid, Server};
-use crate::driver::{Answer, Holding, Operation, Reason};
+use crate::driver::{Operation, Reason};
 use crate::engine::machine::Machine;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
@@ -14,7 +15,6 @@ use crate::engine::machine::event::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
-use crate::looking::LockEntry;
 use crate::mode::Mode;
 
 /// Backend pids of sessions of another process; ours are higher.
@@ -59,41 +59,6 @@ pub(crate) struct World {
     pub(crate) ended_outages: Vec<Duration>,
     next_pid: Pid,
     next_waiter: usize,
-}
-
-/// The runtime's task for a session, and its connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) pid: Pid,
-    pub(crate) stage: Stage,
-    pub(super) kicked: bool,
-    /// When the server was told something last.
-    pub(super) heard: Moment,
-    /// The server has ended the session because it was told nothing.
-    pub(super) lapsed: bool,
-    /// Until when guards believe.
-    pub(super) believed: Moment,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Stage {
-    Connecting,
-    Idle,
-    /// On its way to the server.
-    Sent(Vec<Operation>),
-    SentHoldings,
-    SentLook,
-    /// In the server's queue, or granted from there.
-    Waiting,
-    /// On its way back.
-    Answer(Answer),
-    Found(Vec<Holding>),
-    Seen(Vec<LockEntry>),
-    /// Nothing comes any more, not even that it has ended.
-    Silent,
-    Refusal(Reason),
-    Closing,
-    Broken,
 }
 
 impl World {

@@ -4,7 +4,7 @@ use super::{ELSEWHERE, SHARED, WAITING, grant_of, key, run, waiting};
 use crate::driver::Operation;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Outcome, Patience};
-use crate::engine::machine::tests::model::world::Stage;
+use crate::engine::machine::tests::model::link::Stage;
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
 

@@ -10,8 +10,9 @@ use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
     Effect, Effects, Event, Outcome, Patience, SessionId, WaiterId,
 };
+use crate::engine::machine::tests::model::link::Stage;
 use crate::engine::machine::tests::model::turns::refusal;
-use crate::engine::machine::tests::model::world::{Stage, World};
+use crate::engine::machine::tests::model::world::World;
 use crate::error::{Error, ErrorKind};
 use crate::mode::Mode::{Read, Write};
 

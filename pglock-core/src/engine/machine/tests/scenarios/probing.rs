@@ -8,7 +8,7 @@ use super::{
 };
 use crate::driver::Operation;
 use crate::engine::machine::event::{Outcome, Patience, SessionId};
-use crate::engine::machine::tests::model::world::Stage;
+use crate::engine::machine::tests::model::link::Stage;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Patience, SessionId};
-use crate::engine::machine::tests::model::world::{Link, Stage, World};
+use crate::engine::machine::tests::model::link::{Link, Stage};
+use crate::engine::machine::tests::model::world::World;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 

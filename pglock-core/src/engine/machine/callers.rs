@@ -1,0 +1,121 @@
+//! What callers and guards want: to acquire, to give up waiting, to release, to close.
+
+use std::collections::hash_map;
+
+use super::{Machine, change};
+use crate::engine::machine::event::{Effect, GrantId, Patience, WaiterId};
+use crate::engine::machine::key::queue::Waiter;
+use crate::engine::machine::key::{Context, KeyState};
+use crate::engine::machine::sessions::Link;
+use crate::engine::machine::step::Step;
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+impl Machine {
+    pub(super) fn acquire(
+        &mut self,
+        waiter: WaiterId,
+        key: LockKey,
+        mode: Mode,
+        patience: Patience,
+        step: &mut Step<'_>,
+    ) {
+        if let Some(why) = &self.closed {
+            return step.fail(waiter, key, why);
+        }
+        if self.sessions.queued >= self.sessions.config.queue {
+            return step.fail(waiter, key, &Error::queue_full());
+        }
+        self.arrivals += 1;
+        let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
+        let state = match self.keys.entry(key) {
+            hash_map::Entry::Occupied(state) => state,
+            hash_map::Entry::Vacant(place) => {
+                place.insert_entry(self.spare.pop().unwrap_or_default())
+            }
+        };
+        let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
+        let cx = &mut Context { key, sessions, last_grant, step: step.part() };
+        change(state, cx, &mut self.spare, |state, cx| {
+            // To wait behind others changes nothing for anybody.
+            if state.queue.push_back(waiter) || patience == Patience::Try {
+                state.settle(cx);
+            }
+        });
+    }
+
+    pub(super) fn abandon(&mut self, waiter: WaiterId, key: LockKey, step: &mut Step<'_>) {
+        let mut found = false;
+        self.with(key, step, |state, cx| {
+            if state.queue.remove(waiter).is_some() {
+                found = true;
+                return state.settle(cx);
+            }
+            if let Some(grant) = state.grants.iter_mut().find(|h| h.releaser == Some(waiter)) {
+                found = true;
+                grant.releaser = None;
+            }
+        });
+        if !found {
+            self.sessions.forget_releaser(waiter);
+        }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        key: LockKey,
+        id: GrantId,
+        releaser: Option<WaiterId>,
+        step: &mut Step<'_>,
+    ) {
+        if let hash_map::Entry::Occupied(mut state) = self.keys.entry(key)
+            && let Some(grant) = state.get_mut().grant_mut(id).filter(|grant| grant.guards > 0)
+        {
+            grant.guards -= 1;
+            if grant.guards == 0 {
+                grant.releaser = releaser;
+                let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
+                let cx = &mut Context { key, sessions, last_grant, step: step.part() };
+                change(state, cx, &mut self.spare, KeyState::settle);
+            } else if let Some(releaser) = releaser {
+                self.sessions.acknowledge_release(grant.session, releaser, key, step);
+            }
+        } else if let Some(releaser) = releaser {
+            let error = self.closed.clone().unwrap_or_else(Error::lost);
+            step.fail(releaser, key, &error);
+        }
+    }
+
+    pub(super) fn close(&mut self, why: Error, step: &mut Step<'_>) {
+        let why = self.closed.get_or_insert(why).clone();
+        self.sessions.end_outage();
+        for id in self.sessions.ids() {
+            let held = self.guarded_by(id);
+            if held > 0 {
+                step.push(Effect::Lost { session: id, held, error: why.clone() });
+            }
+        }
+        for key in self.sorted_keys() {
+            self.with(key, step, |state, cx| {
+                while let Some(waiter) = state.queue.pop_front() {
+                    cx.step.fail(waiter.id, key, &why);
+                }
+                for grant in &mut state.grants {
+                    grant.guards = 0;
+                }
+                state.settle(cx);
+            });
+        }
+        for id in self.sessions.ids() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                Self::fail_inquiries(session.take_inquiries(), &why, step);
+            }
+            let session = self.sessions.get(id);
+            if session.is_some_and(|s| s.link() == Link::Planned) {
+                self.ended(id, &why, step);
+            }
+        }
+        self.sessions.kick_all(step);
+    }
+}

@@ -1,0 +1,41 @@
+//! A session as the runtime and the server have it: its task, and its connection.
+
+use super::server::Pid;
+use crate::driver::{Answer, Holding, Operation, Reason};
+use crate::engine::machine::event::Moment;
+use crate::looking::LockEntry;
+
+/// The runtime's task for a session, and its connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) pid: Pid,
+    pub(crate) stage: Stage,
+    pub(super) kicked: bool,
+    /// When the server was told something last.
+    pub(super) heard: Moment,
+    /// The server has ended the session because it was told nothing.
+    pub(super) lapsed: bool,
+    /// Until when guards believe.
+    pub(super) believed: Moment,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Stage {
+    Connecting,
+    Idle,
+    /// On its way to the server.
+    Sent(Vec<Operation>),
+    SentHoldings,
+    SentLook,
+    /// In the server's queue, or granted from there.
+    Waiting,
+    /// On its way back.
+    Answer(Answer),
+    Found(Vec<Holding>),
+    Seen(Vec<LockEntry>),
+    /// Nothing comes any more, not even that it has ended.
+    Silent,
+    Refusal(Reason),
+    Closing,
+    Broken,
+}

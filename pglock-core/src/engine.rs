@@ -1,124 +1,59 @@
-//! The engine: one for all backends.
+//! The engine: what all backends have in common.
 //!
-//! [`machine`] decides and does no I/O; [`runtime`] keeps it behind a mutex, carries out its
-//! effects and owns the connections; [`client`] is what handles and guards of locks do. Why
-//! it is so stands in `DESIGN.md`.
-//!
-//! # What is asked of the server for a key
-//!
-//! One thing at a time: [`machine::key::Ask`]. [`machine::key::KeyState::settle`] is the one place that grants,
-//! releases and asks.
+//! Start here. Why it is built like this stands in `DESIGN.md`.
 //!
 //! ```text
-//!        a caller wants what is not held here, and the cap on locks may be reached
-//!              ┌──────┐ ───────────────────────────────────────► ┌────────┐
-//!              │ None │ ◄─────── there is room, or there is none │ Parked │
-//!              │      │                                          └────────┘
-//!              │      │   a caller wants what is not held here
-//!              │      │ ───────────────────────────────────────► ┌────────┐
-//!              │      │ ◄────────────────── taken: a grant ───── │  Try   │
-//!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
-//!               │    ▲ ▲                                          │   ▲
-//!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting
-//!  hold it, and │    │ └────────────────────────────┐    a caller │   │ session came free
-//!  have long    │    │ free: the readers here       │       waits ▼   │
-//!               ▼    │ are renewed                ┌───────────────────────┐
-//!             ┌───────┐ ── a writer elsewhere ──► │        InLine         │
-//!             │ Probe │    waits (WriterWaits)    │ Busy │ Probe │        │
-//!             └───────┘ ◄── a session can ask ─── │          WriterWaits  │
-//!                                                 └───────────────────────┘
-//!              ┌──────┐                                   │ a waiting session is free
-//!              │ None │ ◄── granted: a grant ───── ┌───────────────────────┐
-//!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left, or
-//!              │      │ ◄── read to its end ───── │                       │ ◄┘ other keys in line:
-//!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘    cancelled
-//!                           an operator's cancel
+//!  callers and guards                              a task per session
+//! ┌───────────────────────────┐                   ┌─────────────────────────────┐
+//! │ client: acquire, release, │                   │ runtime::tasks: connection  │
+//! │ inspect, check, close     │                   │ to the server, by a Driver  │
+//! └──────┬──────────────▲─────┘                   └─────┬───────────────▲───────┘
+//!   Event│         Reply│                          Event│            Job│
+//!        │              │                  (an answer)  │     (poll_job)│
+//! ┌──────▼──────────────┴───────────────────────────────▼───────────────┴───────┐
+//! │ runtime: the machine behind a mutex; carries out effects                    │
+//! │ ┌─────────────────────────────────────────────────────────────────────────┐ │
+//! │ │ machine: (state, event, time) ──► (state, effects); no I/O, no clock    │ │
+//! │ │   a KeyState per key: its queue, its grants, its one ask                │ │
+//! │ │   a Session per connection: its outbox, what is in flight, its lease    │ │
+//! │ │   timers                                                                │ │
+//! │ └─────────────────────────────────────────────────────────────────────────┘ │
+//! └──────────────────────────────────────▲──────────────────────────────────────┘
+//!                             Event::Tick│poll_timeout
+//!                         the manager: opens sessions, keeps time
 //! ```
 //!
-//! `InLine` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
-//! poll: because the lock is busy, or for a probe when no other session can make it, or because a
-//! writer waits elsewhere. A session that ends takes its `Try`, `Probe` or `Wait` back to `None`,
-//! and what is still wanted is asked again. A cancelled `Wait` that is wanted all the same, because
-//! it made room, goes back to `InLine`.
+//! # How a `write()` travels
 //!
-//! # Which key waits in the server's queue
+//! 1. The caller's future sends `Event::Acquire` to the machine, under the mutex.
+//! 2. The key is new: its `KeyState` puts an `Ask::Try` to a session. The operation goes to the
+//!    outbox of that session, and `Effect::Kick` wakes the session's task.
+//! 3. The task asks `poll_job` and gets the operation, together with those of other keys.
+//! 4. It sends them to the server in one statement, and comes back with `Event::Answered`.
+//! 5. The lock is taken: the key has a `Grant`, and `Effect::Resolve` gives it to the caller.
+//! 6. If it is not, the key goes in line for a waiting session, which sends a statement that the
+//!    server answers when the lock is free.
+//! 7. The guard is dropped: `Event::Release`. If another caller here is next, it gets the same grant
+//!    at once. Otherwise an unlock goes to the outbox, and step 3 follows.
 //!
-//! With more keys than waiting sessions, they take turns, as [`machine::sessions`] decides. Each session is
-//! a lane; with four of them:
+//! # Words
 //!
-//! ```text
-//!            ┌────────────┐ in vain ┌──────────┐ in vain ┌──────────┐ in vain ┌────────────┐
-//! in line ─► │ lane 0:    │ ──────► │ lane 1:  │ ──────► │ lane 2:  │ ──────► │ lane 3:    │ ─┐
-//!            │ half a     │         │ 2 s each │         │ 8 s each │         │ 32 s, then │  │
-//!            │ second each│         │          │         │          │         │ 128 s each │ ◄┘
-//!            └────────────┘         └──────────┘         └──────────┘         └────────────┘
-//! ```
-//!
-//! A key that has stood in line for a fifth of the shortest turn makes the alarm `Rotate` look for a
-//! wait whose turn is over, in the lane of the key or a later one. That wait is cancelled, and its
-//! key goes to the end of the line for the next lane. A lane for which no key is in line takes one
-//! that waits for another lane, which has its own turn there, but not a longer one than the lane's
-//! if a key comes for which the lane is meant. A grant, or that no caller is left, brings a key back
-//! to lane 0. A session that has held what it waited for during a turn becomes a shared one, if the
-//! bounds allow it, and another session waits in its place; otherwise it is no lane meanwhile.
-//!
-//! # What the server has granted
-//!
-//! [`machine::key::Grant`]s, and their [`machine::key::Release`]:
-//!
-//! ```text
-//!             last guard gone                  in a statement             the server says so
-//! Release::No ────────────────► Release::Queued ──────────────► Release::Sent ──────────────► gone
-//!      ▲                              │ ▲                             │
-//!      └── the next caller here ──────┘ └───── it failed: once more ──┘
-//! ```
-//!
-//! If it fails again, alone in its statement, it is `Release::Refused` until an alarm makes it `No`.
-//!
-//! With [`Config::share_write_locks`], readers here may have a write lock, and their
-//! [`machine::key::conversion::Conversion`] is:
-//!
-//! ```text
-//!               a writer here waits              it has gone, or
-//!             ┌─────────────────────► ┌─────────┐ the hold is old
-//! ┌────┐ ─────┘                       │ Watched │ ───────────────┐
-//! │ No │                              └─────────┘                ▼
-//! │    │       no writer here waits, or the hold is old     ┌────────┐
-//! │    │ ─────────────────────────────────────────────────► │ Queued │
-//! │    │ ◄───────────── the readers have gone ───────────── └────────┘
-//! │    │                                                         │ in a statement
-//! │    │                                        done             ▼
-//! │    │ ◄───────────────────────────────────────────────── ┌────────┐
-//! │    │                         ┌─────────┐    it failed   │  Sent  │
-//! └────┘ ◄───── once more ────── │ Refused │ ◄───────────── └────────┘
-//!                                └─────────┘
-//! ```
-//!
-//! # What a session does
-//!
-//! Its [`machine::session::Phase`]:
-//!
-//! ```text
-//! ┌─────────┐ its turn  ┌─────────┐ all is in order ┌──────┐  operations  ┌─────────┐
-//! │ Planned │ ────────► │ Opening │ ──────────────► │ Idle │ ───────────► │ Running │
-//! └─────────┘           └─────────┘                 │      │ ◄── done ─── └─────────┘
-//!                                                   │      │      a wait    │      │ a batch failed,
-//! ┌─────────┐      idle for long, or no more        │      │      failed    ▼      │ or a wait was
-//! │ Closing │ ◄──── to be used, or all is closed ── │      │           ┌─────────┐ │ granted late
-//! └─────────┘                                       │      │ ◄──────── │ CleanUp │ │
-//!                                                   │      │ all free  └─────────┘ │
-//! ┌─────────┐ ◄──── somebody wants to look ──────── │      │                       ▼
-//! │ Looking │       or check                        │      │  heartbeat   ┌───────────┐
-//! └─────────┘ ───── seen ─────────────────────────► │      │ ───────────► │ Reconcile │
-//!                                                   └──────┘ ◄── settled ─└───────────┘
-//! ```
-//!
-//! A refused statement of several operations is settled by `Reconcile`: what was not done goes out
-//! again in smaller statements, until the operation at fault is alone. A wait that nobody here
-//! wants is cancelled, or, where the role may not, its session goes to `Closing` from `Running`.
-//!
-//! From each of them a session may end: by its connection, by its lease, or because its state is in
-//! doubt. Then all its guards have lost their locks.
+//! * **caller**: a future that waits for a lock or a reply; the machine knows it by its `WaiterId`.
+//! * **ask**: the one thing that a key asks of the server at a time ([`machine::key::ask`]).
+//! * **grant**: a lock that the server has granted to this process ([`machine::key::grant`]). Callers
+//!   have it one after the other, and readers together.
+//! * **session**: a connection with its server session ([`machine::session`]). A *shared* one holds
+//!   many locks, a *waiting* one waits in the server's queue for one.
+//! * **probe**: asks, through a session that does not hold the key, whether a writer of another
+//!   process waits for it.
+//! * **conversion**: turns a write lock that only readers use into a read lock
+//!   ([`machine::key::conversion`]).
+//! * **line**: keys that want a waiting session ([`machine::sessions`]).
+//! * **lease**: how long guards believe in a session that does not answer.
+//! * **heartbeat**: the question which locks a session holds, which renews the lease.
+//! * **doubt**: what a session may or may not have done, because the server refused a statement.
+//! * **outage**: the time without a session to ask.
+//! * **inquiry**: what a session is to find out for a caller ([`machine::inquiry`]).
 
 mod client;
 mod machine;

@@ -5,12 +5,13 @@ pub(super) mod conversion;
 mod grant;
 pub(super) mod queue;
 
-use std::time::Duration;
-
+use self::ask::Asking;
+pub(super) use self::ask::{Ask, Why};
 use self::conversion::Conversion;
+pub(super) use self::grant::{Grant, Release};
 use self::queue::{Queue, Waiter};
-use super::event::{GrantId, Moment, Outcome, Patience, SessionId, WaiterId};
-use super::sessions::{Claims, Op, Place, Sessions};
+use super::event::{GrantId, Outcome, Patience};
+use super::sessions::{Claims, Place, Sessions};
 use super::step::Step;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -31,64 +32,7 @@ pub(super) struct KeyState {
     pub(super) turns: u8,
 }
 
-#[derive(Debug)]
-pub(super) struct Grant {
-    pub(super) id: GrantId,
-    pub(super) session: SessionId,
-    /// As the server has it.
-    pub(super) mode: Mode,
-    pub(super) guards: u32,
-    /// As the guards have it.
-    used: Mode,
-    conversion: Conversion,
-    pub(super) release: Release,
-    /// How often the server refused to take it back or to share it.
-    refusals: u8,
-    /// Who awaits the server's word that the lock is free.
-    pub(super) releaser: Option<WaiterId>,
-    since: Moment,
-    passes: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Release {
-    No,
-    /// Not sent yet: the lock may still pass to another caller here.
-    Queued,
-    Sent,
-    /// The server refused to take it back; a timer makes it try once more.
-    Refused,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Ask {
-    #[default]
-    None,
-    /// Asks for the lock when there is room below the cap.
-    Parked,
-    /// Asks for the lock as it is now. `pause`: this was one of many tries.
-    Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
-    /// Asks whether a writer elsewhere waits for readers here.
-    Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
-    /// A waiting session is wanted, to wait in the server's queue, or to probe. Its timer
-    /// makes it try if none is found in time.
-    InLine { pause: Duration, why: Why },
-    /// In the server's queue.
-    Wait { session: SessionId, mode: Mode, cancelled: bool },
-}
-
-/// Why a waiting session is wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Why {
-    /// Somebody else holds the lock, so that this mode was refused.
-    Busy(Mode),
-    /// Readers here hold it: does a writer elsewhere wait for them?
-    Probe,
-    /// Readers here hold it, and a writer elsewhere waits for them.
-    WriterWaits,
-}
-
-/// What the entry needs from the machine.
+/// What a key needs of the machine.
 pub(super) struct Context<'a> {
     pub(super) key: LockKey,
     pub(super) sessions: &'a mut Sessions,
@@ -125,14 +69,15 @@ impl KeyState {
         }
     }
 
-    /// Does everything that can be done now: the only place that grants, releases and asks.
+    /// Does everything that can be done now: grants, releases, converts and asks. Whatever has
+    /// changed for the key, this comes last.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
         loop {
             self.serve(cx);
-            self.drain(cx);
+            self.release_unused(cx);
             self.convert(cx);
-            let goes_on = self.ask_server(cx);
-            if !self.refuse_tries(&mut cx.step) && !goes_on {
+            let asking = self.ask_server(cx);
+            if !self.refuse_tries(&mut cx.step) && asking == Asking::Done {
                 break;
             }
         }
@@ -142,86 +87,6 @@ impl KeyState {
         }
         if !self.wants_waiting() {
             self.leave_line(cx.sessions);
-        }
-    }
-
-    /// Lets callers at the front have what this process holds already, within the bounds of
-    /// fairness.
-    fn serve(&mut self, cx: &mut Context<'_>) {
-        while let Some(first) = self.queue.front() {
-            let config = &cx.sessions.config;
-            let fits = |grant: &&mut Grant| {
-                // While something is asked behind a queued unlock, that unlock must happen.
-                let ours = match grant.release {
-                    Release::No => true,
-                    Release::Queued | Release::Refused => self.ask == Ask::None,
-                    Release::Sent => false,
-                };
-                ours && grant.does_for(first.mode, config)
-                    && (grant.passes == 0 || grant.is_fresh(config, cx.step.now))
-            };
-            let Some(grant) = self.grants.iter_mut().find(fits) else {
-                return;
-            };
-            let counts = &mut cx.sessions.counts;
-            counts.grants += 1;
-            counts.hand_overs += u64::from(grant.passes > 0 || grant.guards > 0);
-            grant.guards += 1;
-            grant.used = first.mode;
-            grant.passes += 1;
-            // An unlock that is queued all the same is passed over when its turn comes.
-            grant.release = Release::No;
-            if let Some(releaser) = grant.releaser.take() {
-                cx.sessions.acknowledge_release(grant.session, releaser, cx.key, &mut cx.step);
-            }
-            let outcome = Outcome::Granted { grant: grant.id, session: grant.session };
-            cx.step.resolve(first.id, outcome);
-            self.queue.pop_front();
-        }
-    }
-
-    /// Gives back to the server what nobody here has a use for.
-    fn drain(&mut self, cx: &mut Context<'_>) {
-        for grant in &mut self.grants {
-            if grant.guards == 0 && grant.release == Release::No {
-                grant.release = Release::Queued;
-                let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
-                cx.sessions.push(grant.session, op, &mut cx.step);
-            }
-        }
-    }
-
-    /// Puts the wish of the first caller to the server. True if it can be served from here after
-    /// all.
-    fn ask_server(&mut self, cx: &mut Context<'_>) -> bool {
-        let first = self.queue.front().map(|waiter| waiter.mode);
-        self.take_back(first, cx);
-        match first {
-            Some(mode) if self.ask == Ask::None && !self.is_blocked_here(mode) => {
-                self.ask_for(mode, cx)
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes back a wish that nobody has any more.
-    fn take_back(&mut self, first: Option<Mode>, cx: &mut Context<'_>) {
-        match (self.ask, first) {
-            (Ask::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
-                self.cancel_wait(session, cx)
-            }
-            (Ask::InLine { .. } | Ask::Parked, None) => self.ask = Ask::None,
-            (Ask::InLine { why, .. }, Some(mode)) => {
-                let still_fits = match why {
-                    // Where no writer is let in, a reader may be.
-                    Why::Busy(refused) => refused == mode || refused == Mode::Read,
-                    Why::Probe | Why::WriterWaits => self.has_guards(),
-                };
-                if !still_fits || self.is_blocked_here(mode) {
-                    self.ask = Ask::None;
-                }
-            }
-            _ => {}
         }
     }
 

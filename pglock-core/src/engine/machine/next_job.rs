@@ -4,7 +4,7 @@ use std::collections::hash_map;
 
 use super::Machine;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
-use crate::engine::machine::key::{Ask, Release};
+use crate::engine::machine::key::Release;
 use crate::engine::machine::sessions::{InFlight, Op, Ops, Role};
 use crate::engine::machine::step::Step;
 
@@ -105,12 +105,10 @@ impl Machine {
             return true;
         }
         if state.get().queue.is_empty() {
-            self.with(key, step, |state, _| state.ask = Ask::None);
+            self.with(key, step, |state, _| state.drop_ask());
             return false;
         }
-        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut state.get_mut().ask {
-            *asked = Some(self.arrivals);
-        }
+        state.get_mut().note_ask_sent(self.arrivals);
         true
     }
 }

@@ -1,46 +1,158 @@
-//! What is asked of the server for a key.
+//! What is asked of the server for a key: one thing at a time, an [`Ask`].
+//!
+//! ```text
+//!        a caller wants what is not held here, and the cap on locks may be reached
+//!              ┌──────┐ ───────────────────────────────────────► ┌────────┐
+//!              │ None │ ◄─────── there is room, or there is none │ Parked │
+//!              │      │                                          └────────┘
+//!              │      │   a caller wants what is not held here
+//!              │      │ ───────────────────────────────────────► ┌────────┐
+//!              │      │ ◄────────────────── taken: a grant ───── │  Try   │
+//!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
+//!               │    ▲ ▲                                          │   ▲
+//!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting
+//!  hold it, and │    │ └────────────────────────────┐    a caller │   │ session came free
+//!  have long    │    │ free: the readers here       │       waits ▼   │
+//!               ▼    │ are renewed                ┌───────────────────────┐
+//!             ┌───────┐ ── a writer elsewhere ──► │        InLine         │
+//!             │ Probe │    waits (WriterWaits)    │ Busy │ Probe │        │
+//!             └───────┘ ◄── a session can ask ─── │          WriterWaits  │
+//!                                                 └───────────────────────┘
+//!              ┌──────┐                                   │ a waiting session is free
+//!              │ None │ ◄── granted: a grant ───── ┌───────────────────────┐
+//!              │      │ ◄── failed: an error ──── │         Wait          │ ─┐ the caller left, or
+//!              │      │ ◄── read to its end ───── │                       │ ◄┘ other keys in line:
+//!              └──────┘ ◄── not confirmed, or ─── └───────────────────────┘    cancelled
+//!                           an operator's cancel
+//! ```
+//!
+//! `InLine` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
+//! poll: because the lock is busy, or for a probe when no other session can make it, or because a
+//! writer of another process waits. A session that ends takes its `Try`, `Probe` or `Wait` back to
+//! `None`, and what is still wanted is asked again. A cancelled `Wait` that is wanted all the same,
+//! because it made room, goes back to `InLine`.
+//!
+//! What follows from the server's answers stands in [`answer`], what a key in line does in [`line`].
+
+mod answer;
+mod line;
 
 use std::time::Duration;
 
-use super::{Ask, Context, KeyState, Why};
+use super::{Context, KeyState};
 use crate::engine::machine::event::{Moment, SessionId};
-use crate::engine::machine::sessions::{MOST_TURNS, Op, Sessions, Turn};
-use crate::engine::machine::timers::Timer;
+use crate::engine::machine::sessions::Op;
 use crate::error::Error;
 use crate::mode::Mode;
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::engine::machine) enum Ask {
+    #[default]
+    None,
+    /// Asks for the lock when there is room below the cap.
+    Parked,
+    /// Asks for the lock as it is now. `asked`: how many callers had come when it was sent. `pause`:
+    /// this was one of many tries.
+    Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
+    /// Asks whether a writer elsewhere waits for readers here.
+    Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
+    /// A waiting session is wanted, to wait in the server's queue, or to probe. Its timer
+    /// makes it try if none is found in time.
+    InLine { pause: Duration, why: Why },
+    /// In the server's queue.
+    Wait { session: SessionId, mode: Mode, cancelled: bool },
+}
+
+/// Why a waiting session is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine::machine) enum Why {
+    /// Somebody else holds the lock, so that this mode was refused.
+    Busy(Mode),
+    /// Readers here hold it: does a writer elsewhere wait for them?
+    Probe,
+    /// Readers here hold it, and a writer elsewhere waits for them.
+    WriterWaits,
+}
+
+/// What has come of asking for the first caller.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asking {
+    /// There is nothing more to ask.
+    Done,
+    /// The caller can be served from here after all, or was refused: the key is to be settled again.
+    Again,
+}
+
 impl KeyState {
-    /// True if the caller can be served from here after all, or has been told that it cannot be.
-    pub(super) fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> bool {
+    /// Asks the server for what the first caller wants, and takes back what nobody wants any more.
+    pub(super) fn ask_server(&mut self, cx: &mut Context<'_>) -> Asking {
+        let first = self.queue.front().map(|waiter| waiter.mode);
+        self.take_back(first, cx);
+        match first {
+            Some(mode) if self.ask == Ask::None && !self.is_blocked_here(mode) => {
+                self.ask_for(mode, cx)
+            }
+            _ => Asking::Done,
+        }
+    }
+
+    /// Takes back what the first caller does not want.
+    fn take_back(&mut self, first: Option<Mode>, cx: &mut Context<'_>) {
+        match (self.ask, first) {
+            (Ask::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
+                self.cancel_wait(session, cx)
+            }
+            (Ask::InLine { .. } | Ask::Parked, None) => self.ask = Ask::None,
+            (Ask::InLine { why, .. }, Some(mode)) => {
+                let still_fits = match why {
+                    // Where no writer is let in, a reader may be.
+                    Why::Busy(refused) => refused == mode || refused == Mode::Read,
+                    Why::Probe | Why::WriterWaits => self.has_guards(),
+                };
+                if !still_fits || self.is_blocked_here(mode) {
+                    self.ask = Ask::None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> Asking {
         if self.has_guards() {
             // Readers here hold it, and have for so long that a new one may not simply join them.
             // Under a write lock, nobody can be asked: it is about to become a read lock.
-            return self.is_shared() && self.ask_to_join(cx);
+            return match self.is_shared() {
+                true => self.ask_to_join(cx),
+                false => Asking::Done,
+            };
         }
         let session = match &self.grants[..] {
             [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.step.fail(first.id, cx.key, &Error::too_many_locks());
                 }
-                return true;
+                return Asking::Again;
             }
             [] if cx.sessions.is_at_cap() => {
                 self.ask = Ask::Parked;
                 cx.sessions.parked.push_back(cx.key);
-                return false;
+                return Asking::Done;
             }
             [] => cx.sessions.shared(&mut cx.step),
-            _ if self.is_stuck() => return false,
+            _ if self.is_stuck() => return Asking::Done,
             // It takes no more: another one asks as soon as the lock has been given back.
-            [grant] if cx.sessions.get(grant.session).is_some_and(|s| s.doomed) => return false,
+            [grant] if cx.sessions.get(grant.session).is_some_and(|s| s.doomed) => {
+                return Asking::Done;
+            }
             // Right behind the unlock, in one statement: whoever waits at the server gets it in
             // between.
             [grant] => grant.session,
             // Of several sessions each must have given back its part.
-            _ => return false,
+            _ => return Asking::Done,
         };
         self.ask_try(session, mode, None, cx);
-        false
+        Asking::Done
     }
 
     fn ask_try(
@@ -55,28 +167,24 @@ impl KeyState {
     }
 
     /// A session that holds the key would be let past a writer that waits, so another one has to
-    /// ask. True if there is none.
-    fn ask_to_join(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.ask_probe(None, cx) {
-            return false;
+    /// ask. If there is none, the caller may join those who have it.
+    fn ask_to_join(&mut self, cx: &mut Context<'_>) -> Asking {
+        if let Some(session) = self.session_to_probe(cx) {
+            self.send_probe(session, None, cx);
+            return Asking::Done;
         }
         let may_wait = cx.sessions.waits_in_queue() && cx.sessions.may_wait();
         if may_wait || cx.sessions.may_probe(&mut cx.step) {
             self.line_up(Why::Probe, None, cx);
-            return false;
+            return Asking::Done;
         }
         self.renew(cx.step.now);
-        true
+        Asking::Again
     }
 
-    /// True if there is a session that can ask.
-    fn ask_probe(&mut self, pause: Option<Duration>, cx: &mut Context<'_>) -> bool {
+    fn session_to_probe(&self, cx: &Context<'_>) -> Option<SessionId> {
         let holds_it = |id| self.grants.iter().any(|grant| grant.session == id);
-        let session = cx.sessions.for_probe(holds_it);
-        if let Some(session) = session {
-            self.send_probe(session, pause, cx);
-        }
-        session.is_some()
+        cx.sessions.for_probe(holds_it)
     }
 
     fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
@@ -92,50 +200,6 @@ impl KeyState {
         }
     }
 
-    /// `pause`: the last pause between two tries, unless this is the first.
-    pub(super) fn line_up(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
-        let first = cx.sessions.config.first_pause();
-        let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
-        if cx.sessions.waits_in_queue() {
-            let turns = self.turns;
-            self.place.get_or_insert_with(|| cx.sessions.stand_in_line(cx.key, turns, cx.step.now));
-        }
-        let poll_at = cx.step.now + cx.sessions.jitter(pause);
-        cx.sessions.timers.set(Timer::Poll(cx.key), poll_at);
-        self.ask = Ask::InLine { pause, why };
-    }
-
-    /// Whether a waiting session is wanted, though something else may be asked just now.
-    pub(super) fn wants_waiting(&self) -> bool {
-        let wants = match self.ask {
-            Ask::InLine { .. } => true,
-            Ask::Try { pause, .. } | Ask::Probe { pause, .. } => pause.is_some(),
-            Ask::None | Ask::Parked | Ask::Wait { .. } => false,
-        };
-        wants && !self.queue.is_empty()
-    }
-
-    pub(super) fn leave_line(&mut self, sessions: &mut Sessions) {
-        if let Some(place) = self.place.take() {
-            sessions.leave_line(place);
-        }
-    }
-
-    /// A waiting session is free for this key.
-    pub(crate) fn take_session(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        let (Ask::InLine { why, .. }, Some(first)) = (self.ask, self.queue.front()) else {
-            return;
-        };
-        self.place = None;
-        if why == Why::Probe {
-            self.send_probe(session, None, cx);
-        } else {
-            let mode = first.mode;
-            self.ask = Ask::Wait { session, mode, cancelled: false };
-            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, &mut cx.step);
-        }
-    }
-
     /// There may be room below the cap now.
     pub(crate) fn unpark(&mut self, cx: &mut Context<'_>) {
         if self.ask == Ask::Parked {
@@ -144,67 +208,23 @@ impl KeyState {
         }
     }
 
-    /// No waiting session was free for this key in time.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        let (Ask::InLine { pause, why }, Some(first)) = (self.ask, self.queue.front()) else {
-            return;
-        };
-        match why {
-            // The next poll may find room.
-            Why::Busy(_) if cx.sessions.is_at_cap() => self.line_up(why, Some(pause), cx),
-            Why::Busy(_) => {
-                let mode = first.mode;
-                let session = cx.sessions.shared(&mut cx.step);
-                self.ask_try(session, mode, Some(pause), cx);
-            }
-            Why::Probe | Why::WriterWaits if self.ask_probe(Some(pause), cx) => {}
-            // Connecting may hang.
-            Why::Probe | Why::WriterWaits
-                if pause < cx.sessions.config.first_pause() * 4
-                    && cx.sessions.may_probe(&mut cx.step) =>
-            {
-                self.line_up(why, Some(pause), cx);
-            }
-            // Nobody can be asked. To keep the reader out for want of a session might be a
-            // deadlock.
-            Why::Probe | Why::WriterWaits => {
-                self.ask = Ask::None;
-                self.renew(cx.step.now);
-                self.settle(cx);
-            }
+    /// What was asked for is about to be sent.
+    pub(in crate::engine::machine) fn note_ask_sent(&mut self, arrivals: u64) {
+        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut self.ask {
+            *asked = Some(arrivals);
         }
     }
 
-    /// Other keys in line want the session: this one goes to their end.
-    pub(crate) fn make_room(&mut self, turn: Turn, cx: &mut Context<'_>) {
-        let Ask::Wait { session, cancelled: false, .. } = self.ask else {
-            return;
-        };
-        if session == turn.session {
-            self.turns = (self.turns + u8::from(turn.is_over)).min(MOST_TURNS);
-            self.cancel_wait(session, cx);
-        }
+    /// No caller wants any more what is about to be sent.
+    pub(in crate::engine::machine) fn drop_ask(&mut self) {
+        self.ask = Ask::None;
     }
 
-    pub(super) fn cancel_wait(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        let Some(waiting) = cx.sessions.get_mut(session) else {
-            return;
-        };
-        // It has not been sent: the session may be busy with a question that came before it.
-        if waiting.outbox.iter().any(|op| matches!(op, Op::Lock { .. })) {
-            waiting.outbox.clear();
+    /// Takes back a try of this session: what it stood behind in its statement has failed.
+    pub(super) fn withdraw_try(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        if matches!(self.ask, Ask::Try { session: by, .. } if by == session) {
+            cx.sessions.withdraw(session, cx.key);
             self.ask = Ask::None;
-            if waiting.is_idle() {
-                cx.sessions.rest(session, cx.step.now);
-            }
-            return;
-        }
-        let runs = waiting.is_running();
-        if let Ask::Wait { cancelled, .. } = &mut self.ask {
-            *cancelled = true;
-        }
-        if runs {
-            cx.sessions.cancel(session, &mut cx.step);
         }
     }
 }

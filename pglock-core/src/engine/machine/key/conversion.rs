@@ -3,7 +3,23 @@
 //! A write lock at the server does for the readers of this process as well, so that writers and
 //! readers here follow each other without the server. Readers elsewhere have no part in it: it is
 //! turned into a read lock as soon as no writer here is in line, and at the latest when it would
-//! have to be passed on.
+//! have to be passed on. The [`Conversion`] of such a lock:
+//!
+//! ```text
+//!               a writer here waits              it has gone, or
+//!             ┌─────────────────────► ┌─────────┐ the hold is old
+//! ┌────┐ ─────┘                       │ Watched │ ───────────────┐
+//! │ No │                              └─────────┘                ▼
+//! │    │       no writer here waits, or the hold is old     ┌────────┐
+//! │    │ ─────────────────────────────────────────────────► │ Queued │
+//! │    │ ◄───────────── the readers have gone ───────────── └────────┘
+//! │    │                                                         │ in a statement
+//! │    │                                        done             ▼
+//! │    │ ◄───────────────────────────────────────────────── ┌────────┐
+//! │    │                         ┌─────────┐    it failed   │  Sent  │
+//! └────┘ ◄───── once more ────── │ Refused │ ◄───────────── └────────┘
+//!                                └─────────┘
+//! ```
 
 use std::time::Duration;
 

@@ -1,126 +1,98 @@
-//! What the server answered about a key.
-
-use std::time::Duration;
+//! What the server has granted for a key, and how it is released.
+//!
+//! The [`Release`] of a [`Grant`]:
+//!
+//! ```text
+//!             last guard gone                  in a statement             the server says so
+//! Release::No ────────────────► Release::Queued ──────────────► Release::Sent ──────────────► gone
+//!      ▲                              │ ▲                             │
+//!      └── the next caller here ──────┘ └───── it failed: once more ──┘
+//! ```
+//!
+//! If it fails again, alone in its statement, it is `Refused` until a timer makes it `No`.
 
 use super::conversion::Conversion;
-use super::{Ask, Context, Grant, KeyState, Release, Why};
-use crate::driver::Reason;
-use crate::engine::machine::event::{Effect, GrantId, Outcome, Patience, Refusal, SessionId};
-use crate::engine::machine::key::queue::Waiter;
+use super::{Ask, Context, KeyState};
+use crate::engine::machine::event::{GrantId, Moment, Outcome, Refusal, SessionId, WaiterId};
 use crate::engine::machine::sessions::Op;
-use crate::engine::machine::step::Step;
 use crate::engine::machine::timers::Timer;
 use crate::error::Error;
-use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// How often what was refused for an unknown reason is asked for again.
-const MOST_REPEATS: u8 = 2;
+#[derive(Debug)]
+pub(in crate::engine::machine) struct Grant {
+    pub(in crate::engine::machine) id: GrantId,
+    pub(in crate::engine::machine) session: SessionId,
+    /// As the server has it.
+    pub(in crate::engine::machine) mode: Mode,
+    pub(in crate::engine::machine) guards: u32,
+    /// As the guards have it.
+    pub(in crate::engine::machine) used: Mode,
+    pub(in crate::engine::machine) conversion: Conversion,
+    pub(in crate::engine::machine) release: Release,
+    /// How often the server refused to take it back or to share it.
+    pub(in crate::engine::machine) refusals: u8,
+    /// Who awaits the server's word that the lock is free.
+    pub(in crate::engine::machine) releaser: Option<WaiterId>,
+    pub(in crate::engine::machine) since: Moment,
+    pub(in crate::engine::machine) passes: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine::machine) enum Release {
+    No,
+    /// Not sent yet: the lock may still pass to another caller here.
+    Queued,
+    Sent,
+    /// The server refused to take it back; a timer makes it try once more.
+    Refused,
+}
 
 impl KeyState {
-    pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
-        let Ask::Try { session: by, mode, asked, pause } = self.ask else {
-            return;
-        };
-        if by != session {
-            return;
-        }
-        self.ask = Ask::None;
-        if taken {
-            self.granted(session, mode, cx);
-        } else {
-            // Where no reader is let in, no writer is.
-            let same =
-                |w: &Waiter| Some(w.arrival) <= asked && (w.mode == mode || mode == Mode::Read);
-            self.refused(Why::Busy(mode), same, pause, cx);
-        }
-        self.settle(cx);
-    }
-
-    /// The lock cannot be had now, which speaks to those at the front who are `meant`.
-    fn refused(
-        &mut self,
-        why: Why,
-        meant: impl Fn(&Waiter) -> bool,
-        pause: Option<Duration>,
-        cx: &mut Context<'_>,
-    ) {
-        let would_not_wait = |w: &Waiter| w.patience == Patience::Try && meant(w);
-        while let Some(first) = self.queue.pop_front_if(would_not_wait) {
-            cx.step.resolve(first.id, Outcome::Busy);
-        }
-        if self.queue.front().is_some_and(meant) {
-            self.line_up(why, pause, cx);
-        }
-    }
-
-    pub(crate) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
-        let Ask::Probe { session: by, asked, pause } = self.ask else {
-            return;
-        };
-        if by != session {
-            return;
-        }
-        self.ask = Ask::None;
-        if free {
-            self.renew(cx.step.now);
-        } else {
-            self.refused(Why::WriterWaits, |w| Some(w.arrival) <= asked, pause, cx);
-        }
-        self.settle(cx);
-    }
-
-    /// The wait has ended. Unless it was cancelled from here, the caller is told of the refusal, or
-    /// waits once more.
-    pub(crate) fn waited(
-        &mut self,
-        session: SessionId,
-        refusal: Option<&Refusal>,
-        cx: &mut Context<'_>,
-    ) {
-        let Ask::Wait { session: by, mode, cancelled } = self.ask else {
-            return;
-        };
-        if by != session {
-            return;
-        }
-        self.ask = Ask::None;
-        match refusal {
-            None => self.granted(session, mode, cx),
-            // What waited may wait on, however many locks are held by now.
-            Some(_) if cancelled && self.is_still_wanted(mode) => {
-                self.line_up(Why::Busy(mode), None, cx);
+    /// Lets callers at the front have what this process holds already, within the bounds of
+    /// fairness.
+    pub(super) fn serve(&mut self, cx: &mut Context<'_>) {
+        while let Some(first) = self.queue.front() {
+            let config = &cx.sessions.config;
+            let fits = |grant: &&mut Grant| {
+                // While something is asked behind a queued unlock, that unlock must happen.
+                let ours = match grant.release {
+                    Release::No => true,
+                    Release::Queued | Release::Refused => self.ask == Ask::None,
+                    Release::Sent => false,
+                };
+                ours && grant.does_for(first.mode, config)
+                    && (grant.passes == 0 || grant.is_fresh(config, cx.step.now))
+            };
+            let Some(grant) = self.grants.iter_mut().find(fits) else {
+                return;
+            };
+            let counts = &mut cx.sessions.counts;
+            counts.grants += 1;
+            counts.hand_overs += u64::from(grant.passes > 0 || grant.guards > 0);
+            grant.guards += 1;
+            grant.used = first.mode;
+            grant.passes += 1;
+            // An unlock that is queued all the same is passed over when its turn comes.
+            grant.release = Release::No;
+            if let Some(releaser) = grant.releaser.take() {
+                cx.sessions.acknowledge_release(grant.session, releaser, cx.key, &mut cx.step);
             }
-            Some(_) if cancelled => {}
-            Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
-                let (key, error) = (cx.key, error.clone());
-                cx.step.push(Effect::WaitCancelled { session, key, error });
-            }
-            Some(Refusal { error, .. }) => {
-                if let Some(first) = self.queue.pop_front() {
-                    cx.step.fail(first.id, cx.key, error);
-                }
+            let outcome = Outcome::Granted { grant: grant.id, session: grant.session };
+            cx.step.resolve(first.id, outcome);
+            self.queue.pop_front();
+        }
+    }
+
+    /// Releases what no caller here has a use for.
+    pub(super) fn release_unused(&mut self, cx: &mut Context<'_>) {
+        for grant in &mut self.grants {
+            if grant.guards == 0 && grant.release == Release::No {
+                grant.release = Release::Queued;
+                let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
+                cx.sessions.push(grant.session, op, &mut cx.step);
             }
         }
-        self.settle(cx);
-    }
-
-    /// Whether the same may be granted if it is asked for once more. Where the reason is not known,
-    /// that is tried a few times.
-    fn is_asked_again(&mut self, reason: Reason) -> bool {
-        let again = match reason {
-            Reason::Cancelled => true,
-            Reason::Itself => false,
-            Reason::Unknown => self.refusals < MOST_REPEATS,
-        };
-        self.refusals = if again { self.refusals + u8::from(reason == Reason::Unknown) } else { 0 };
-        again
-    }
-
-    fn is_still_wanted(&self, mode: Mode) -> bool {
-        let first = self.queue.front();
-        self.grants.is_empty()
-            && first.is_some_and(|w| w.mode == mode && w.patience == Patience::Wait)
     }
 
     pub(super) fn granted(&mut self, session: SessionId, mode: Mode, cx: &mut Context<'_>) {
@@ -189,10 +161,7 @@ impl KeyState {
         }
         let session = grant.session;
         // What is asked behind the unlock would be granted without it.
-        if matches!(self.ask, Ask::Try { session: by, .. } if by == session) {
-            cx.sessions.withdraw(session, cx.key);
-            self.ask = Ask::None;
-        }
+        self.withdraw_try(session, cx);
         cx.sessions.timers.set_at_latest(Timer::ReleaseAgain(cx.key), cx.step.now + pause);
         self.settle(cx);
     }
@@ -203,70 +172,5 @@ impl KeyState {
             grant.release = Release::No;
         }
         self.settle(cx);
-    }
-
-    /// What was asked for is refused by itself: tells those who asked, unless it is worth asking
-    /// again.
-    pub(crate) fn ask_refused(
-        &mut self,
-        session: SessionId,
-        refusal: &Refusal,
-        cx: &mut Context<'_>,
-    ) {
-        let (Ask::Try { session: by, asked, .. } | Ask::Probe { session: by, asked, .. }) =
-            self.ask
-        else {
-            return;
-        };
-        if by != session {
-            return;
-        }
-        self.ask = Ask::None;
-        if !self.is_asked_again(refusal.reason) {
-            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
-                cx.step.fail(first.id, cx.key, &refusal.error);
-            }
-        }
-        self.settle(cx);
-    }
-
-    /// What was granted is gone before anybody had it, or the session is not to ask: asks again.
-    pub(crate) fn ask_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
-        if self.asks(session) {
-            self.ask = Ask::None;
-            self.settle(cx);
-        }
-    }
-
-    /// The session is gone, and with it what it held and what was asked of it. True if it mattered.
-    pub(crate) fn session_ended(
-        &mut self,
-        session: SessionId,
-        step: &mut Step<'_>,
-        key: LockKey,
-    ) -> bool {
-        let before = self.grants.len();
-        self.grants.retain(|grant| {
-            let gone = grant.session == session;
-            if let (true, Some(releaser)) = (gone, grant.releaser) {
-                step.fail(releaser, key, &Error::lost());
-            }
-            !gone
-        });
-        let asked = self.asks(session);
-        if asked {
-            self.ask = Ask::None;
-        }
-        asked || self.grants.len() < before
-    }
-
-    /// Whether something is asked of this session.
-    fn asks(&self, session: SessionId) -> bool {
-        match self.ask {
-            Ask::Try { session: by, .. }
-            | Ask::Probe { session: by, .. }
-            | Ask::Wait { session: by, .. } => by == session,
-            Ask::None | Ask::Parked | Ask::InLine { .. } => false,
-        }
     }
 }

@@ -6,6 +6,24 @@
 //! turn was in vain goes on to the next lane, or has a longer turn in the last one. A key that
 //! others pass on quickly is granted quickly, whoever else waits for hours; no stream of such keys
 //! cuts the long turns of others short; and keys that nobody passes on change places rarely.
+//!
+//! With four waiting sessions:
+//!
+//! ```text
+//!            ┌────────────┐ in vain ┌──────────┐ in vain ┌──────────┐ in vain ┌────────────┐
+//! in line ─► │ lane 0:    │ ──────► │ lane 1:  │ ──────► │ lane 2:  │ ──────► │ lane 3:    │ ─┐
+//!            │ half a     │         │ 2 s each │         │ 8 s each │         │ 32 s, then │  │
+//!            │ second each│         │          │         │          │         │ 128 s each │ ◄┘
+//!            └────────────┘         └──────────┘         └──────────┘         └────────────┘
+//! ```
+//!
+//! A key that has stood in line for a fifth of the shortest turn makes the timer `Rotate` look for a
+//! wait whose turn is over, in the lane of the key or a later one. That wait is cancelled, and its
+//! key goes to the end of the line for the next lane. A lane for which no key is in line takes one
+//! that waits for another lane, which has its own turn there, but not a longer one than the lane's
+//! if a key comes for which the lane is meant. A grant, or that no caller is left, brings a key back
+//! to lane 0. A session that has held what it waited for during a turn becomes a shared one, if the
+//! bounds allow it, and another session waits in its place; otherwise it is no lane meanwhile.
 
 use std::ops::Range;
 

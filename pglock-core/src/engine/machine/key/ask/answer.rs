@@ -1,0 +1,188 @@
+//! What the server answers to an [`Ask`].
+
+use std::time::Duration;
+
+use super::{Ask, Why};
+use crate::driver::Reason;
+use crate::engine::machine::event::{Effect, Outcome, Patience, Refusal, SessionId};
+use crate::engine::machine::key::queue::Waiter;
+use crate::engine::machine::key::{Context, KeyState};
+use crate::engine::machine::step::Step;
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::mode::Mode;
+
+/// How often what was refused for an unknown reason is asked for again.
+const MOST_REPEATS: u8 = 2;
+
+impl KeyState {
+    pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
+        let Ask::Try { session: by, mode, asked, pause } = self.ask else {
+            return;
+        };
+        if by != session {
+            return;
+        }
+        self.ask = Ask::None;
+        if taken {
+            self.granted(session, mode, cx);
+        } else {
+            // Where no reader is let in, no writer is.
+            let same =
+                |w: &Waiter| Some(w.arrival) <= asked && (w.mode == mode || mode == Mode::Read);
+            self.refused(Why::Busy(mode), same, pause, cx);
+        }
+        self.settle(cx);
+    }
+
+    /// The lock cannot be had now, which speaks to those at the front who are `meant`.
+    fn refused(
+        &mut self,
+        why: Why,
+        meant: impl Fn(&Waiter) -> bool,
+        pause: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) {
+        let would_not_wait = |w: &Waiter| w.patience == Patience::Try && meant(w);
+        while let Some(first) = self.queue.pop_front_if(would_not_wait) {
+            cx.step.resolve(first.id, Outcome::Busy);
+        }
+        if self.queue.front().is_some_and(meant) {
+            self.line_up(why, pause, cx);
+        }
+    }
+
+    pub(crate) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
+        let Ask::Probe { session: by, asked, pause } = self.ask else {
+            return;
+        };
+        if by != session {
+            return;
+        }
+        self.ask = Ask::None;
+        if free {
+            self.renew(cx.step.now);
+        } else {
+            self.refused(Why::WriterWaits, |w| Some(w.arrival) <= asked, pause, cx);
+        }
+        self.settle(cx);
+    }
+
+    /// The wait has ended. Unless it was cancelled from here, the caller is told of the refusal, or
+    /// waits once more.
+    pub(crate) fn waited(
+        &mut self,
+        session: SessionId,
+        refusal: Option<&Refusal>,
+        cx: &mut Context<'_>,
+    ) {
+        let Ask::Wait { session: by, mode, cancelled } = self.ask else {
+            return;
+        };
+        if by != session {
+            return;
+        }
+        self.ask = Ask::None;
+        match refusal {
+            None => self.granted(session, mode, cx),
+            // What waited may wait on, however many locks are held by now.
+            Some(_) if cancelled && self.is_still_wanted(mode) => {
+                self.line_up(Why::Busy(mode), None, cx);
+            }
+            Some(_) if cancelled => {}
+            Some(Refusal { error, reason }) if self.is_asked_again(*reason) => {
+                let (key, error) = (cx.key, error.clone());
+                cx.step.push(Effect::WaitCancelled { session, key, error });
+            }
+            Some(Refusal { error, .. }) => {
+                if let Some(first) = self.queue.pop_front() {
+                    cx.step.fail(first.id, cx.key, error);
+                }
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// Whether the same may be granted if it is asked for once more. Where the reason is not known,
+    /// that is tried a few times.
+    fn is_asked_again(&mut self, reason: Reason) -> bool {
+        let again = match reason {
+            Reason::Cancelled => true,
+            Reason::Itself => false,
+            Reason::Unknown => self.refusals < MOST_REPEATS,
+        };
+        self.refusals = if again { self.refusals + u8::from(reason == Reason::Unknown) } else { 0 };
+        again
+    }
+
+    fn is_still_wanted(&self, mode: Mode) -> bool {
+        let first = self.queue.front();
+        self.grants.is_empty()
+            && first.is_some_and(|w| w.mode == mode && w.patience == Patience::Wait)
+    }
+
+    /// What was asked for is refused by itself: tells those who asked, unless it is worth asking
+    /// again.
+    pub(crate) fn ask_refused(
+        &mut self,
+        session: SessionId,
+        refusal: &Refusal,
+        cx: &mut Context<'_>,
+    ) {
+        let (Ask::Try { session: by, asked, .. } | Ask::Probe { session: by, asked, .. }) =
+            self.ask
+        else {
+            return;
+        };
+        if by != session {
+            return;
+        }
+        self.ask = Ask::None;
+        if !self.is_asked_again(refusal.reason) {
+            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
+                cx.step.fail(first.id, cx.key, &refusal.error);
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// What was granted is gone before anybody had it, or the session is not to ask: asks again.
+    pub(crate) fn ask_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        if self.asks(session) {
+            self.ask = Ask::None;
+            self.settle(cx);
+        }
+    }
+
+    /// The session is gone, and with it what it held and what was asked of it. True if it mattered.
+    pub(crate) fn session_ended(
+        &mut self,
+        session: SessionId,
+        step: &mut Step<'_>,
+        key: LockKey,
+    ) -> bool {
+        let before = self.grants.len();
+        self.grants.retain(|grant| {
+            let gone = grant.session == session;
+            if let (true, Some(releaser)) = (gone, grant.releaser) {
+                step.fail(releaser, key, &Error::lost());
+            }
+            !gone
+        });
+        let asked = self.asks(session);
+        if asked {
+            self.ask = Ask::None;
+        }
+        asked || self.grants.len() < before
+    }
+
+    /// Whether something is asked of this session.
+    fn asks(&self, session: SessionId) -> bool {
+        match self.ask {
+            Ask::Try { session: by, .. }
+            | Ask::Probe { session: by, .. }
+            | Ask::Wait { session: by, .. } => by == session,
+            Ask::None | Ask::Parked | Ask::InLine { .. } => false,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pglock_core::{DistributedRwLock, LockKey, ReadGuard, WriteGuard};
+use pglock_core::{DistributedRwLock, NamedKey, ReadGuard, WriteGuard};
 use tokio::time::sleep;
 
 use crate::{Result, ensure};
@@ -18,9 +18,9 @@ const WORK: Duration = Duration::from_millis(500);
 /// The three readers below wait for each other. A writer of another program could come between
 /// them: it would wait for the first reader, the second reader for the writer, and the first for
 /// the second. Never wait for a lock while you hold it.
-pub fn key() -> LockKey {
+pub fn key() -> NamedKey {
     let run = RandomState::new().hash_one(std::process::id());
-    LockKey::in_namespace("pglock-examples/read-write-locks", &run.to_string())
+    NamedKey::in_namespace("pglock-examples/read-write-locks", &run.to_string())
 }
 
 /// Readers, then a writer, then a reader again.

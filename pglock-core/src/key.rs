@@ -6,7 +6,7 @@
 //!
 //! * a name, through the derivation below: `"reports/daily".into()` or [`LockKey::from_name`];
 //! * a name within a namespace, so that services sharing a database cannot meet by accident:
-//!   [`LockKey::in_namespace`];
+//!   [`NamedKey::in_namespace`];
 //! * the number itself: `42.into()` or `(5, 7).into()`; an unsigned id of 64 bits by
 //!   [`LockKey::from_u64`];
 //! * a UUID, with the feature `uuid`: the name is its text;
@@ -14,14 +14,14 @@
 //!   [`interop`].
 //!
 //! ```
-//! use pglock_core::key::LockKey;
+//! use pglock_core::key::{LockKey, NamedKey};
 //!
 //! fn lock(key: impl Into<LockKey>) -> LockKey {
 //!     key.into()
 //! }
 //!
 //! assert_eq!(lock("invoice/42"), LockKey::from_name("invoice/42"));
-//! assert_ne!(lock("invoice/42"), LockKey::in_namespace("billing", "invoice/42"));
+//! assert_ne!(lock("invoice/42"), NamedKey::in_namespace("billing", "invoice/42").key());
 //! assert_eq!(lock(42).as_bigint(), Some(42));
 //! assert_eq!(lock((5, 7)).as_pair(), Some((5, 7)));
 //! ```
@@ -155,7 +155,7 @@ impl LockKey {
 
     /// The key of a name, through [the derivation](self#the-derivation).
     ///
-    /// The same as [`in_namespace`](Self::in_namespace) with an empty namespace.
+    /// The same as [`NamedKey::in_namespace`] with an empty namespace, but without the name.
     ///
     /// # Examples
     ///
@@ -166,24 +166,10 @@ impl LockKey {
     /// assert_eq!(LockKey::from_name("my-lock"), "my-lock".into());
     /// ```
     pub fn from_name(name: &str) -> Self {
-        Self::in_namespace("", name)
+        Self::derived("", name)
     }
 
-    /// The key of a name within a namespace, through [the derivation](self#the-derivation).
-    ///
-    /// Equal names in different namespaces have different keys. A namespace is typically the name
-    /// of a service.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pglock_core::key::LockKey;
-    ///
-    /// let key = LockKey::in_namespace("billing", "invoice/42");
-    /// assert_eq!(key.as_bigint(), Some(-7937927551151249308));
-    /// assert_ne!(key, LockKey::in_namespace("shipping", "invoice/42"));
-    /// ```
-    pub fn in_namespace(namespace: &str, name: &str) -> Self {
+    fn derived(namespace: &str, name: &str) -> Self {
         Self(Space::Bigint(derive(namespace.as_bytes(), name.as_bytes())))
     }
 

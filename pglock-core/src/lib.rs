@@ -12,7 +12,7 @@
 //!
 //! A lock may be lost before that, with the session that holds it. [`WriteGuard::protect`] stops
 //! the work then, [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and
-//! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::holders`] and [`Locks::all`] show
+//! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::inspect`] and [`Locks::inspect_all`] show
 //! who holds and who waits, [`Locks::stats`] what the manager is doing, and [`Locks::check`] asks
 //! the server whether it grants locks now.
 //!
@@ -59,7 +59,7 @@
 //!   it. If nothing is heard of the server, guards stop believing when their lease is over: 10
 //!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or
 //!   later) gives the locks away after 15 seconds without a word, not sooner. See
-//!   [`LocksBuilder::lease`].
+//!   [`LocksBuilder::server_lease`].
 //! * A process that was stopped or suspended notices the loss at its first check afterwards:
 //!   `is_held`, and each poll of `protect` and `lost`, compare the lease with the clock.
 //! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that

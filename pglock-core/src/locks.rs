@@ -154,8 +154,10 @@ impl Locks {
         Ok(())
     }
 
-    /// Who holds this key and who waits for it, as the server sees it: any advisory lock in the
-    /// same database.
+    /// Asks the server who holds this key and who waits for it.
+    ///
+    /// The entries include advisory locks in the same database that are not of this library. Those
+    /// with [`granted`](LockEntry::granted) hold the lock, the others wait.
     ///
     /// # Cancel safety
     ///
@@ -164,12 +166,31 @@ impl Locks {
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
-    pub async fn holders(&self, key: impl Into<NamedKey>) -> Result<Vec<LockEntry>> {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::{Locks, Result};
+    ///
+    /// /// Prints who holds a lock, and how many sessions wait for it.
+    /// async fn report(locks: &Locks) -> Result<()> {
+    ///     let (holders, waiters): (Vec<_>, Vec<_>) =
+    ///         locks.inspect("reports/daily").await?.into_iter().partition(|entry| entry.granted);
+    ///     for holder in holders {
+    ///         println!("held by {} (pid {})", holder.application_name, holder.pid);
+    ///     }
+    ///     println!("{} sessions wait", waiters.len());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn inspect(&self, key: impl Into<NamedKey>) -> Result<Vec<LockEntry>> {
         let (key, _) = key.into().into_parts();
         self.client.look(Some(key)).await
     }
 
-    /// Who holds and who waits for any advisory lock in the same database.
+    /// Asks the server who holds, and who waits for, any advisory lock in the same database.
+    ///
+    /// As [`inspect`](Self::inspect), for all keys.
     ///
     /// # Cancel safety
     ///
@@ -178,7 +199,19 @@ impl Locks {
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
-    pub async fn all(&self) -> Result<Vec<LockEntry>> {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::{Locks, Result};
+    ///
+    /// /// How many locks the sessions of this manager hold.
+    /// async fn ours(locks: &Locks) -> Result<usize> {
+    ///     let entries = locks.inspect_all().await?;
+    ///     Ok(entries.iter().filter(|entry| entry.is_ours && entry.granted).count())
+    /// }
+    /// ```
+    pub async fn inspect_all(&self) -> Result<Vec<LockEntry>> {
         self.client.look(None).await
     }
 

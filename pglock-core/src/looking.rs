@@ -8,7 +8,7 @@ use crate::key::LockKey;
 use crate::mode::Mode;
 
 /// A lock that a session holds or waits for, as the server sees it: from
-/// [`Locks::holders`](crate::Locks::holders), [`Locks::all`](crate::Locks::all) or
+/// [`Locks::inspect`](crate::Locks::inspect), [`Locks::inspect_all`](crate::Locks::inspect_all) or
 /// [`Error::holders`](crate::Error::holders).
 ///
 /// It may be any advisory lock in the same database, also one of another program. PostgreSQL hides

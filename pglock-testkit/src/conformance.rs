@@ -53,7 +53,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pglock_core::{DistributedRwLock, Error, LockKey, Result};
+use pglock_core::{DistributedRwLock, Error, NamedKey, Result};
 use tokio::runtime;
 use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
@@ -115,8 +115,8 @@ impl Lab {
     }
 
     /// A lock of a manager of its own.
-    pub fn lock(&self, key: impl Into<LockKey>) -> Arc<dyn DistributedRwLock> {
-        self.manager().lock(key.into())
+    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
+        self.manager().lock(key)
     }
 
     /// A lock manager for the database of a URL.
@@ -211,6 +211,13 @@ impl Lab {
     pub async fn until_queued(&self, manager: &Arc<dyn Manager>, callers: usize) {
         self.until(&format!("{callers} callers waiting"), || manager.stats().waiting == callers)
             .await;
+    }
+}
+
+impl dyn Manager + '_ {
+    /// The lock on this key, to be shared by tasks.
+    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
+        self.rwlock(key.into()).into()
     }
 }
 

@@ -92,7 +92,7 @@ fn who_is_answered_at_once_is_not_woken_and_who_waits_is_woken_once() {
     let mut waiting = pin!(lock.write());
     assert!(waiting.as_mut().poll(cx).is_pending());
     drop(held);
-    runtime.block_on(locks.all()).expect("the server lives");
+    runtime.block_on(locks.inspect_all()).expect("the server lives");
     assert!(waiting.poll(cx).is_ready());
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
 }
@@ -133,7 +133,7 @@ fn start() -> (Runtime, Locks) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     // On the thread of the test, so that everything is counted, and in a fixed order.
     let builder = Locks::builder(MemoryServer::new().driver()).runtime(runtime.handle().clone());
-    let locks = builder.hand_over(u32::MAX, Duration::MAX).build();
+    let locks = builder.hand_over_count(u32::MAX).hand_over_age(Duration::MAX).build();
     (runtime, locks.expect("the options are in range"))
 }
 

@@ -30,10 +30,10 @@ async fn timeout_beyond_all_clocks_waits() {
 #[tokio::test]
 async fn close_ends_though_the_named_runtime_is_not_driven() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let lease = (Duration::from_millis(1500), Duration::from_secs(1));
     let locks = Locks::builder(MemoryServer::new().driver())
         .runtime(runtime.handle().clone())
-        .lease(lease.0, lease.1)
+        .server_lease(Duration::from_millis(1500))
+        .guard_lease(Duration::from_secs(1))
         .heartbeat(Duration::from_millis(200))
         .build()
         .unwrap();

@@ -1,6 +1,6 @@
 //! Keys from names, as the server derives them.
 
-use pglock_core::LockKey;
+use pglock_core::{LockKey, NamedKey};
 use pglock_testkit::postgres::TestServer;
 use pglock_testkit::witness::PostgresWitness;
 use tokio_postgres::types::ToSql;
@@ -17,7 +17,7 @@ async fn server_derives_the_same_keys() {
             let params: [&(dyn ToSql + Sync); 2] = [&namespace, &name];
             let row = witness.client().query_one(LockKey::DERIVATION_SQL, &params).await.unwrap();
             let key: i64 = row.get(0);
-            let ours = LockKey::in_namespace(namespace, name);
+            let ours = NamedKey::in_namespace(namespace, name).key();
             assert_eq!(ours, LockKey::from(key));
             if namespace.is_empty() {
                 assert_eq!(ours, LockKey::from(name));

@@ -71,7 +71,8 @@ async fn no_time_is_too_long() {
     let polls = WaitStrategy::Poll { interval: Duration::MAX };
     for strategy in [WaitStrategy::Queue, polls] {
         let builder = Locks::builder(server.driver())
-            .hand_over(u32::MAX, Duration::MAX)
+            .hand_over_count(u32::MAX)
+            .hand_over_age(Duration::MAX)
             .idle_timeout(Duration::MAX)
             .share_write_locks(true)
             .wait_strategy(strategy);
@@ -99,7 +100,8 @@ async fn no_time_is_too_long() {
         locks.close().await.unwrap();
     }
     for lease in [Duration::MAX, Duration::from_secs(15)] {
-        let builder = Locks::builder(server.driver()).lease(lease, Duration::MAX);
+        let builder =
+            Locks::builder(server.driver()).server_lease(lease).guard_lease(Duration::MAX);
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::InvalidOptions);
     }
 }

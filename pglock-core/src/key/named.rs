@@ -10,7 +10,7 @@ use super::LockKey;
 /// A key, with its name if it has one.
 ///
 /// Every type that converts to a [`LockKey`] converts to this one, too, which keeps the name. The
-/// name shows in errors and in the entries of [`Locks::holders`](crate::Locks::holders), and never
+/// name shows in errors and in the entries of [`Locks::inspect`](crate::Locks::inspect), and never
 /// reaches the server.
 ///
 /// **A name is a label.** Two values are equal if their keys are, whatever their names, because
@@ -47,17 +47,30 @@ pub(crate) struct KeyName {
 }
 
 impl NamedKey {
-    /// The key of a name within a namespace, known as `namespace/name`; the same key as
-    /// [`LockKey::in_namespace`].
+    /// The key of a name within a namespace, through [the derivation](super#the-derivation). Shows
+    /// as `namespace/name`.
     ///
-    /// The empty namespace is none: `in_namespace("", "job")` is the same as `"job".into()`.
+    /// Equal names in different namespaces have different keys. A namespace is typically the name
+    /// of a service. The empty namespace is none: `in_namespace("", "job")` is the same as
+    /// `"job".into()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::NamedKey;
+    ///
+    /// let key = NamedKey::in_namespace("billing", "invoice/42");
+    /// assert_eq!(key.name(), Some("billing/invoice/42"));
+    /// assert_eq!(key.key().as_bigint(), Some(-7937927551151249308));
+    /// assert_ne!(key, NamedKey::in_namespace("shipping", "invoice/42"));
+    /// ```
     pub fn in_namespace(namespace: &str, name: &str) -> Self {
         if namespace.is_empty() {
             return name.into();
         }
         let text = format!("{namespace}/{name}").into();
         let name_of = KeyName { text, namespace: Some(namespace.len()) };
-        Self { key: LockKey::in_namespace(namespace, name), name: Some(name_of) }
+        Self { key: LockKey::derived(namespace, name), name: Some(name_of) }
     }
 
     pub(super) fn from_name(name: impl Into<Arc<str>>) -> Self {

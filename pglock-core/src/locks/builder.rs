@@ -12,7 +12,26 @@ use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Options of a lock manager, from [`Locks::builder`].
+/// The options of a lock manager, from [`Locks::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pglock_core::driver::Driver;
+/// use pglock_core::{Locks, Result};
+///
+/// /// Notices within three seconds that the server cannot be reached any more.
+/// fn watchful(driver: impl Driver) -> Result<Locks> {
+///     Locks::builder(driver)
+///         .application_name("billing")
+///         .server_lease(Duration::from_secs(5))
+///         .guard_lease(Duration::from_secs(3))
+///         .heartbeat(Duration::from_millis(500))
+///         .build()
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is made before `build`"]
 pub struct LocksBuilder {
@@ -27,104 +46,126 @@ impl LocksBuilder {
         Self { driver, config: Config::default(), application_name: String::new(), runtime: None }
     }
 
-    /// At most this many sessions that hold locks without waiting, default 4.
+    /// At most this many sessions that hold locks without waiting. Default 4.
     ///
-    /// A second one is opened when the first holds 1000 locks, and so on, because each statement
-    /// pays for the locks of its session; under load, so that the server works on one statement
-    /// while the next one is made; or to ask whether a writer waits for the readers of the first,
-    /// when no other session can. With a single one, they may keep that writer out. A waiting
-    /// session that was granted its lock also becomes one of these, if it holds the lock for more
-    /// than half a second while other keys need a waiting session.
+    /// The manager opens a second one
+    ///
+    /// - when the first holds 1000 locks, and so on, because each statement pays for the locks of
+    ///   its session;
+    /// - under load, so that the server works on one statement while the manager makes the next;
+    /// - to ask whether a writer of another process waits for the readers of the first, if no other
+    ///   session can. With a single session, these readers may keep that writer out.
+    ///
+    /// A waiting session that was granted its lock also becomes one of these, if it holds the lock
+    /// for more than half a second while other keys need a waiting session.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
-        self.config.shared_sessions = sessions;
+        self.config.max_shared_sessions = sessions;
         self
     }
 
-    /// At most this many sessions that wait in the server's queue for a lock that another process
-    /// holds, default 4.
+    /// At most this many sessions that wait in the server's queue for locks that other processes
+    /// hold. Default 4.
     ///
-    /// Keys for which no such session is free are polled, with growing pauses of up to a third of a
-    /// second, and take turns with the others in these sessions. With zero, no key ever waits in
-    /// the queue.
+    /// The manager polls keys for which no such session is free, with growing pauses of up to a
+    /// third of a second, and lets all keys take turns in these sessions. With zero, no key ever
+    /// waits in the queue.
     pub fn max_waiting_sessions(mut self, sessions: usize) -> Self {
-        self.config.waiting_sessions = sessions;
+        self.config.max_waiting_sessions = sessions;
         self
     }
 
-    /// How locks that other processes hold are waited for, default [`WaitStrategy::Queue`].
+    /// How the manager waits for locks that other processes hold. Default
+    /// [`WaitStrategy::Queue`].
     pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
-        self.config.wait = strategy;
+        self.config.wait_strategy = strategy;
         self
     }
 
-    /// How long a session that waits in the server's queue is kept when nobody needs it, default 30
-    /// seconds.
+    /// How long the manager keeps an idle waiting session. Default 30 seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
         self
     }
 
-    /// At most this many locks at the server, held or asked for, default 15 % of the server's lock
+    /// At most this many locks at the server, held or asked for. Default 15 % of the server's lock
     /// table, but not more than 1000.
     ///
     /// All users of a PostgreSQL server share its lock table; when it is full, their statements
-    /// fail, too. So a lock beyond this is refused with
-    /// [`LockTableFull`](ErrorKind::LockTableFull). A few more may be waited for, one by each
-    /// waiting session.
+    /// fail, too. So an acquire beyond this limit fails with
+    /// [`LockTableFull`](ErrorKind::LockTableFull). Each waiting session may wait for one more.
     pub fn max_locks(mut self, locks: usize) -> Self {
-        self.config.locks = Some(locks);
+        self.config.max_locks = Some(locks);
         self
     }
 
-    /// How often and for how long the lock on a key passes from caller to caller of this process
-    /// without a word to the server, default 100 000 times and 50 milliseconds. Then whoever waits
-    /// elsewhere gets it first.
+    /// At most this many callers that wait. Default a million.
     ///
-    /// A reader that joins others counts as a caller to whom the lock has passed; beyond the bound
-    /// it joins if no writer elsewhere waits. With zero, the server is asked for each caller.
-    pub fn hand_over(mut self, count: u32, age: Duration) -> Self {
+    /// An acquire beyond this limit fails with [`QueueFull`](ErrorKind::QueueFull).
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.config.max_waiters = waiters;
+        self
+    }
+
+    /// How often a lock may be handed to the next caller in this process without involving the
+    /// server. Default 100 000 times.
+    ///
+    /// After that, or after the [age](Self::hand_over_age), waiters of other processes get the lock
+    /// first. A reader that joins other readers counts as one hand-over; beyond the bound it joins
+    /// if no writer of another process waits. With zero, the manager asks the server for each
+    /// caller.
+    pub fn hand_over_count(mut self, count: u32) -> Self {
         self.config.hand_over_count = count;
+        self
+    }
+
+    /// For how long, after the server has granted it, a lock may be handed to the next caller in
+    /// this process without involving the server. Default 50 milliseconds.
+    ///
+    /// See [`hand_over_count`](Self::hand_over_count). With zero, the manager asks the server for
+    /// each caller.
+    pub fn hand_over_age(mut self, age: Duration) -> Self {
         self.config.hand_over_age = age;
         self
     }
 
-    /// Lets the readers of this process have a write lock that the server has given to its writers,
-    /// within the bounds of [`hand_over`](Self::hand_over). Off by default.
+    /// Lets the readers of this process have a write lock that the server has granted to a writer
+    /// of this process, within the bounds of [`hand_over_count`](Self::hand_over_count) and
+    /// [`hand_over_age`](Self::hand_over_age). Off by default.
     ///
-    /// For keys that are read much and written now and then by the same process: without it, each
-    /// change between reading and writing costs a round trip, for all who wait. With it, a write
-    /// lock stays as long as a writer here is in line, and readers that have it to themselves turn
-    /// it into a read lock. In exchange, readers of other processes are kept out for up to that age
-    /// though only readers hold the lock, and [`holders`](Locks::holders) shows a write lock
-    /// meanwhile.
+    /// Use it for keys that one process reads often and writes now and then. Without it, each
+    /// change between reading and writing costs a round trip, for all waiters. With it, the server
+    /// keeps the write lock while a writer of this process waits, and converts it to a read lock
+    /// when only readers have it. In exchange, readers of other processes may have to wait up to
+    /// that age though only readers hold the lock, and [`inspect`](Locks::inspect) shows a write
+    /// lock meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
         self.config.share_write_locks = share;
         self
     }
 
-    /// At most this many callers that wait, default a million: beyond it, they are refused with
-    /// [`QueueFull`](ErrorKind::QueueFull).
-    pub fn max_waiters(mut self, waiters: usize) -> Self {
-        self.config.queue = waiters;
-        self
-    }
-
-    /// How long a session is believed in that says nothing, default 15 seconds for the server and
-    /// 10 seconds for the guards.
+    /// How long the server trusts a session that it does not hear from. Default 15 seconds.
     ///
-    /// After `server`, PostgreSQL (14 or later) ends a session of which it has heard nothing, and
-    /// its locks are free. After `guards`, guards stop believing in their locks if the server has
-    /// not answered, which must be sooner: they count from the moment at which a question was sent,
-    /// and a hundredth of `guards` and a tenth of `server` are kept in reserve for clocks and
-    /// delays. The server rounds to milliseconds.
-    pub fn lease(mut self, server: Duration, guards: Duration) -> Self {
-        self.config.lease.server = server;
-        self.config.lease.client = guards;
+    /// After that, PostgreSQL (14 or later) ends the session and frees its locks. The value is
+    /// rounded to milliseconds. It must exceed the [guard lease](Self::guard_lease) by a hundredth
+    /// of that and a tenth of this one, in reserve for clocks and delays.
+    pub fn server_lease(mut self, lease: Duration) -> Self {
+        self.config.lease.server = lease;
         self
     }
 
-    /// How often sessions are asked which locks they hold, default 2.5 seconds; at most half of the
-    /// lease of the guards. An idle manager asks its one session equally often.
+    /// How long guards trust a session that does not hear from the server. Default 10 seconds.
+    ///
+    /// The time counts from sending the last request that the server has answered. When it is over,
+    /// guards report their locks as lost.
+    pub fn guard_lease(mut self, lease: Duration) -> Self {
+        self.config.lease.guard = lease;
+        self
+    }
+
+    /// How often the manager asks a session which locks it holds. Default 2.5 seconds; at most half
+    /// of the [guard lease](Self::guard_lease).
+    ///
+    /// An idle manager asks its one session equally often.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.config.lease.heartbeat = interval;
         self
@@ -154,47 +195,45 @@ impl LocksBuilder {
     /// - When it ends, all locks of the manager are lost, and every later call fails with
     ///   [`NoRuntime`](ErrorKind::NoRuntime).
     /// - While it is blocked, by a computation or between two `block_on` of a current-thread
-    ///   runtime, no heartbeat is sent and no lock is released. After the lease of the guards (10
-    ///   seconds by default) all locks are lost, and the error says that the runtime was blocked.
+    ///   runtime, no heartbeat is sent and no lock is released. After the
+    ///   [guard lease](Self::guard_lease) all locks are lost, and the error says that the runtime was blocked.
     ///   Guards still notice the loss in time, because the engine thread also keeps time.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// The manager. Connects when the first lock is asked for.
+    /// Makes the manager. It connects when the first lock is asked for.
     ///
     /// # Errors
     ///
     /// [`InvalidOptions`](ErrorKind::InvalidOptions) if an option is out of range.
     pub fn build(mut self) -> Result<Locks> {
         let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidOptions, message));
-        if self.config.shared_sessions == 0 {
+        if self.config.max_shared_sessions == 0 {
             return invalid(
                 "max_shared_sessions must be at least 1: without a session nothing can be locked",
             );
         }
-        if let WaitStrategy::Poll { interval } = self.config.wait
+        if let WaitStrategy::Poll { interval } = self.config.wait_strategy
             && interval < Duration::from_millis(1)
         {
-            return invalid("the polling interval must be at least one millisecond");
+            return invalid("the interval of WaitStrategy::Poll must be at least one millisecond");
         }
         let lease = self.config.lease;
         // PostgreSQL counts milliseconds in an int4.
         let countable = Duration::from_millis(100)..=Duration::from_millis(i32::MAX as u64);
         if !countable.contains(&lease.server) {
-            return invalid("the server's lease must be between 100 milliseconds and 24 days");
+            return invalid("server_lease must be between 100 milliseconds and 24 days");
         }
         if !lease.is_safe() {
             return invalid(
-                "the lease of the guards must end before that of the server: by a hundredth of its own, and a tenth of the server's",
+                "guard_lease must be shorter than server_lease: by a hundredth of its own, and a tenth of server_lease",
             );
         }
-        let sensible = Duration::from_millis(10)..=lease.client / 2;
+        let sensible = Duration::from_millis(10)..=lease.guard / 2;
         if !sensible.contains(&lease.heartbeat) {
-            return invalid(
-                "the heartbeat must be between 10 milliseconds and half of the lease of the guards",
-            );
+            return invalid("heartbeat must be between 10 milliseconds and half of guard_lease");
         }
         let printable = self.application_name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if self.application_name.len() > 63 || !printable {

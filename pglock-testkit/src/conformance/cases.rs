@@ -379,7 +379,8 @@ fn lease() -> (Duration, Duration) {
 }
 
 fn leased() -> Options {
-    Options { lease: Some(lease()), ..Options::default() }
+    let (server, guards) = lease();
+    Options { server_lease: Some(server), guard_lease: Some(guards), ..Options::default() }
 }
 
 /// The one session that holds the key.

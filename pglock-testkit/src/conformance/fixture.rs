@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
-use pglock_core::{
-    DistributedRwLock, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
-    WaitStrategy,
-};
+use pglock_core::{LockEntry, LockKey, LockProvider, Locks, Result, Stats, WaitStrategy};
 use tokio::runtime::Handle;
 
 use super::driver::AnyDriver;
@@ -111,10 +108,10 @@ fn lacks(power: Power) -> ! {
 #[async_trait]
 pub trait Manager: LockProvider {
     /// Who holds this key and who waits for it.
-    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>>;
+    async fn inspect(&self, key: LockKey) -> Result<Vec<LockEntry>>;
 
     /// Who holds and who waits for any key.
-    async fn all(&self) -> Result<Vec<LockEntry>>;
+    async fn inspect_all(&self) -> Result<Vec<LockEntry>>;
 
     /// Whether locks can be had now.
     async fn check(&self) -> Result<()>;
@@ -124,13 +121,6 @@ pub trait Manager: LockProvider {
 
     /// What the manager is doing.
     fn stats(&self) -> Stats;
-}
-
-impl dyn Manager + '_ {
-    /// The lock on this key, to be shared by tasks.
-    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
-        self.rwlock(key.into()).into()
-    }
 }
 
 /// Options of a lock manager that cases set.
@@ -147,16 +137,18 @@ pub struct Options {
     pub wait_strategy: WaitStrategy,
     /// Bound on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
-    /// How often, and for how long, a lock passes from caller to caller of one process, if not the
-    /// default.
-    pub hand_over: Option<(u32, Duration)>,
+    /// How often the lock may pass from caller to caller of one process, if not the default.
+    pub hand_over_count: Option<u32>,
+    /// For how long it may, if not the default.
+    pub hand_over_age: Option<Duration>,
     /// Whether readers may have the write lock of a writer of their process.
     pub share_write_locks: bool,
     /// Bound on callers that wait, if not the default.
     pub max_waiters: Option<usize>,
-    /// Leases of the server and of the guards, if not the default; the heartbeat is a quarter of
-    /// the latter.
-    pub lease: Option<(Duration, Duration)>,
+    /// Lease of the server, if not the default.
+    pub server_lease: Option<Duration>,
+    /// Lease of the guards, if not the default; the heartbeat is then a quarter of it.
+    pub guard_lease: Option<Duration>,
     /// Where its engine runs, if not on a thread of its own.
     pub runtime: Option<Handle>,
     /// What is to go wrong between the engine and the driver.
@@ -171,10 +163,12 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(30),
             wait_strategy: WaitStrategy::default(),
             max_locks: None,
-            hand_over: None,
+            hand_over_count: None,
+            hand_over_age: None,
             share_write_locks: false,
             max_waiters: None,
-            lease: None,
+            server_lease: None,
+            guard_lease: None,
             runtime: None,
             faults: None,
         }
@@ -200,14 +194,20 @@ impl Options {
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
         }
-        if let Some((count, age)) = self.hand_over {
-            builder = builder.hand_over(count, age);
+        if let Some(count) = self.hand_over_count {
+            builder = builder.hand_over_count(count);
+        }
+        if let Some(age) = self.hand_over_age {
+            builder = builder.hand_over_age(age);
         }
         if let Some(waiters) = self.max_waiters {
             builder = builder.max_waiters(waiters);
         }
-        if let Some((server, guards)) = self.lease {
-            builder = builder.lease(server, guards).heartbeat(guards / 4);
+        if let Some(lease) = self.server_lease {
+            builder = builder.server_lease(lease);
+        }
+        if let Some(lease) = self.guard_lease {
+            builder = builder.guard_lease(lease).heartbeat(lease / 4);
         }
         if let Some(runtime) = &self.runtime {
             builder = builder.runtime(runtime.clone());
@@ -218,12 +218,12 @@ impl Options {
 
 #[async_trait]
 impl Manager for Locks {
-    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>> {
-        Self::holders(self, key).await
+    async fn inspect(&self, key: LockKey) -> Result<Vec<LockEntry>> {
+        Self::inspect(self, key).await
     }
 
-    async fn all(&self) -> Result<Vec<LockEntry>> {
-        Self::all(self).await
+    async fn inspect_all(&self) -> Result<Vec<LockEntry>> {
+        Self::inspect_all(self).await
     }
 
     async fn check(&self) -> Result<()> {

@@ -164,7 +164,7 @@ impl Place {
 /// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
 /// session's task would do.
 fn client() -> (Arc<Client>, Arc<Notify>) {
-    let config = Config { shared_sessions: 1, ..Config::default() };
+    let config = Config { max_shared_sessions: 1, ..Config::default() };
     let shared = Arc::new(Shared::new(config, 1, None));
     shared.claim_manager();
     let settings = Settings {

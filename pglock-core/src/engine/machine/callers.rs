@@ -24,7 +24,7 @@ impl Machine {
         if let Some(why) = &self.closed {
             return step.fail(waiter, key, why);
         }
-        if self.sessions.queued >= self.sessions.config.queue {
+        if self.sessions.queued >= self.sessions.config.max_waiters {
             return step.fail(waiter, key, &Error::queue_full());
         }
         self.arrivals += 1;

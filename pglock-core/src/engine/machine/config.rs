@@ -31,15 +31,15 @@ pub enum WaitStrategy {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Sessions that hold any number of keys and never wait.
-    pub(crate) shared_sessions: usize,
+    pub(crate) max_shared_sessions: usize,
     /// Held keys per shared session before another one is opened: every statement pays for the
     /// locks of its session.
     pub(crate) keys_per_session: usize,
     /// Operations that are queued for a shared session before another one takes the rest.
     pub(crate) crowd: usize,
     /// Sessions that wait for one key each in the server's queue.
-    pub(crate) waiting_sessions: usize,
-    pub(crate) wait: WaitStrategy,
+    pub(crate) max_waiting_sessions: usize,
+    pub(crate) wait_strategy: WaitStrategy,
     /// How often and for how long a lock passes from caller to caller in this process before other
     /// processes get their turn.
     pub(crate) hand_over_count: u32,
@@ -63,9 +63,9 @@ pub(crate) struct Config {
     pub(crate) lease: Lease,
     /// Locks of this process at the server, held or asked for; `None`: what the server's lock table
     /// suggests.
-    pub(crate) locks: Option<usize>,
+    pub(crate) max_locks: Option<usize>,
     /// Callers that wait.
-    pub(crate) queue: usize,
+    pub(crate) max_waiters: usize,
 }
 
 /// Longer than any process runs, and short enough to be added to a time.
@@ -76,7 +76,7 @@ impl Config {
     pub(crate) fn cap_times(&mut self) {
         self.hand_over_age = self.hand_over_age.min(FOREVER);
         self.idle_timeout = self.idle_timeout.min(FOREVER);
-        if let WaitStrategy::Poll { interval } = &mut self.wait {
+        if let WaitStrategy::Poll { interval } = &mut self.wait_strategy {
             *interval = (*interval).min(FOREVER);
         }
     }
@@ -93,7 +93,7 @@ impl Config {
 
     /// The first pause between two tries for a key.
     pub(crate) fn first_pause(&self) -> Duration {
-        match self.wait {
+        match self.wait_strategy {
             WaitStrategy::Queue => self.poll_interval,
             WaitStrategy::Poll { interval } => interval,
         }
@@ -107,7 +107,7 @@ pub(crate) struct Lease {
     /// After this, the server ends a session that says nothing.
     pub(crate) server: Duration,
     /// For so long after a question was sent that has been answered, guards believe in their lock.
-    pub(crate) client: Duration,
+    pub(crate) guard: Duration,
     /// Between two questions whether the session still holds what it should.
     pub(crate) heartbeat: Duration,
 }
@@ -116,7 +116,7 @@ impl Default for Lease {
     fn default() -> Self {
         Self {
             server: Duration::from_secs(15),
-            client: Duration::from_secs(10),
+            guard: Duration::from_secs(10),
             heartbeat: Duration::from_millis(2500),
         }
     }
@@ -139,18 +139,18 @@ impl Lease {
     }
 
     fn shortest_server(&self) -> Duration {
-        self.client.saturating_add(self.client / 100 + self.server / 10)
+        self.guard.saturating_add(self.guard / 100 + self.server / 10)
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            shared_sessions: 4,
+            max_shared_sessions: 4,
             keys_per_session: 1000,
             crowd: 8,
-            waiting_sessions: 4,
-            wait: WaitStrategy::default(),
+            max_waiting_sessions: 4,
+            wait_strategy: WaitStrategy::default(),
             hand_over_count: 100_000,
             hand_over_age: Duration::from_millis(50),
             share_write_locks: false,
@@ -162,8 +162,8 @@ impl Default for Config {
             reconnect_timeout: Duration::from_secs(30),
             cancel_timeout: Duration::from_secs(5),
             lease: Lease::default(),
-            locks: None,
-            queue: 1_000_000,
+            max_locks: None,
+            max_waiters: 1_000_000,
         }
     }
 }
@@ -174,10 +174,9 @@ mod tests {
 
     #[test]
     fn server_drops_its_answer_before_a_lease_that_began_at_the_cut_is_over() {
-        let lease = |server, client, heartbeat| {
-            let [server, client, heartbeat] =
-                [server, client, heartbeat].map(Duration::from_millis);
-            let lease = Lease { server, client, heartbeat };
+        let lease = |server, guard, heartbeat| {
+            let [server, guard, heartbeat] = [server, guard, heartbeat].map(Duration::from_millis);
+            let lease = Lease { server, guard, heartbeat };
             assert!(lease.is_safe());
             lease.acknowledgement().as_millis()
         };

@@ -156,7 +156,7 @@ impl Machine {
         self.sessions.get(id).is_some_and(|session| {
             // This wait, not another one since; and the server had all the time to hear of it.
             session.awaited() == Some(key)
-                && session.has_waited_for(self.sessions.config.lease.client, asked_at)
+                && session.has_waited_for(self.sessions.config.lease.guard, asked_at)
                 && !locks.iter().any(|lock| lock.key == key && lock.pid == session.pid)
         })
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pglock_core::{DistributedRwLock, LockKey, WriteGuard};
+use pglock_core::{DistributedRwLock, NamedKey, WriteGuard};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -52,8 +52,8 @@ pub async fn three_thousand_failed_acquires_hold_nothing(lab: &Lab) {
 }
 
 async fn run_lane(lab: &Lab, lane: u64) -> ([u32; 3], [u32; 3]) {
-    let key = LockKey::in_namespace("lane", &lane.to_string());
-    let (holder, lock) = (lab.lock(key), lab.lock(key));
+    let key = NamedKey::in_namespace("lane", &lane.to_string());
+    let (holder, lock) = (lab.lock(key.clone()), lab.lock(key.clone()));
     let (mut failed, mut granted) = ([0; 3], [0; 3]);
     let mut round = 0;
     while failed.iter().sum::<u32>() < FAILURES {
@@ -65,7 +65,7 @@ async fn run_lane(lab: &Lab, lane: u64) -> ([u32; 3], [u32; 3]) {
         let counts = if soon("the round ends", outcome).await { &mut granted } else { &mut failed };
         counts[(round % 3) as usize] += 1;
         round += 1;
-        lab.witness().until_free(key).await.unwrap();
+        lab.witness().until_free(key.key()).await.unwrap();
     }
     // The manager is none the worse for it.
     soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();

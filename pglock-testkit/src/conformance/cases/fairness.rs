@@ -118,7 +118,11 @@ pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
 /// leave the others their time. On one thread, so that it is not the system which does.
 pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
     let second = Duration::from_secs(1);
-    let options = Options { hand_over: Some((u32::MAX, second)), ..Options::default() };
+    let options = Options {
+        hand_over_count: Some(u32::MAX),
+        hand_over_age: Some(second),
+        ..Options::default()
+    };
     let manager = lab.manager_with(&options);
     let turns = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();

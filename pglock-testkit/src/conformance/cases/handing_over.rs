@@ -17,7 +17,11 @@ use crate::faults::TestProcess;
 const KEY: &str = "key";
 
 pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
-    let options = Options { hand_over: Some((10, Duration::MAX)), ..Options::default() };
+    let options = Options {
+        hand_over_count: Some(10),
+        hand_over_age: Some(Duration::MAX),
+        ..Options::default()
+    };
     let (ours, theirs) = (lab.manager_with(&options), lab.manager());
     let guard = ours.lock(KEY).write().await.unwrap();
     let (served, mut order) = mpsc::unbounded_channel();
@@ -42,7 +46,11 @@ pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
 }
 
 pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
-    let options = Options { hand_over: Some((0, Duration::MAX)), ..Options::default() };
+    let options = Options {
+        hand_over_count: Some(0),
+        hand_over_age: Some(Duration::MAX),
+        ..Options::default()
+    };
     let manager = lab.manager_with(&options);
     let lock = manager.lock(KEY);
     let guard = lock.write().await.unwrap();
@@ -110,7 +118,11 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
 
 pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
     // However long it takes to get there.
-    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..Options::default() };
+    let options = Options {
+        hand_over_count: Some(u32::MAX),
+        hand_over_age: Some(Duration::MAX),
+        ..Options::default()
+    };
     for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
         let ours = lab.manager_with(&options);
         let key = LockKey::from(KEY);
@@ -146,7 +158,11 @@ fn sharing() -> Options {
 
 pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab) {
     let key = LockKey::from(KEY);
-    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
+    let options = Options {
+        hand_over_count: Some(u32::MAX),
+        hand_over_age: Some(Duration::MAX),
+        ..sharing()
+    };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
     let here = read(ours.lock(key));
@@ -163,7 +179,11 @@ pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab
 
 pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
     let key = LockKey::from(KEY);
-    let options = Options { hand_over: Some((u32::MAX, Duration::from_secs(2))), ..sharing() };
+    let options = Options {
+        hand_over_count: Some(u32::MAX),
+        hand_over_age: Some(Duration::from_secs(2)),
+        ..sharing()
+    };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
     let here = read(ours.lock(key));
@@ -184,7 +204,11 @@ pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
 pub async fn write_lock_is_shared_though_a_writer_elsewhere_waits(lab: &Lab) {
     let key = LockKey::from(KEY);
     // However long it takes to get there.
-    let options = Options { hand_over: Some((u32::MAX, Duration::MAX)), ..sharing() };
+    let options = Options {
+        hand_over_count: Some(u32::MAX),
+        hand_over_age: Some(Duration::MAX),
+        ..sharing()
+    };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
     let elsewhere = start(async move { theirs.write().await.unwrap() });

@@ -72,7 +72,7 @@ pub async fn equal_names_meet(lab: &Lab) {
     let _guard = a.lock(LockKey::from_name("reports/daily")).write().await.unwrap();
     let again = b.lock(String::from("reports/daily"));
     assert!(again.try_write().await.unwrap().is_none());
-    let elsewhere = b.lock(LockKey::in_namespace("billing", "reports/daily"));
+    let elsewhere = b.lock(NamedKey::in_namespace("billing", "reports/daily"));
     assert!(elsewhere.try_write().await.unwrap().is_some());
 }
 
@@ -82,7 +82,7 @@ pub async fn one_name_is_one_lock_however_it_is_given(lab: &Lab) {
         ["job".into(), NamedKey::in_namespace("", "job")],
         [NamedKey::in_namespace("", "a/b"), "a/b".into()],
         [LockKey::from_name("own").named("own"), "own".into()],
-        [NamedKey::in_namespace("a", "b"), LockKey::in_namespace("a", "b").named("a/b")],
+        [NamedKey::in_namespace("a", "b"), NamedKey::in_namespace("a", "b").key().named("a/b")],
     ];
     for [first, second] in same {
         let guard = manager.lock(first).write().await.unwrap();

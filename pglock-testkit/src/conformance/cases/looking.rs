@@ -19,7 +19,7 @@ pub async fn holders_and_waiters_are_told(lab: &Lab) {
     let wait = start(async move { lock.write().await.map(drop) });
     lab.witness().until_waiting("key".into(), 1).await.unwrap();
 
-    let seen = waiter.holders("key".into()).await.unwrap();
+    let seen = waiter.inspect("key".into()).await.unwrap();
     let told: Vec<_> = seen
         .iter()
         .map(|lock| (lock.key, lock.mode, lock.granted, &*lock.application_name))
@@ -29,12 +29,12 @@ pub async fn holders_and_waiters_are_told(lab: &Lab) {
     assert_eq!(seen[1].blocked_by, [seen[0].pid]);
     assert!(seen[0].pid != seen[1].pid);
 
-    let all = holder.all().await.unwrap();
+    let all = holder.inspect_all().await.unwrap();
     assert_eq!(all.len(), 3);
     assert!(all.iter().any(|lock| lock.key == LockKey::from((1, -2)) && lock.granted));
     drop(_guard);
     wait.await.unwrap().unwrap();
-    assert!(waiter.holders("never".into()).await.unwrap().is_empty());
+    assert!(waiter.inspect("never".into()).await.unwrap().is_empty());
 }
 
 /// So that operators see whose locks they are.
@@ -56,7 +56,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
         let options = Options { application_name: given.to_owned(), ..Options::default() };
         let manager = lab.manager_at(&url, &options).unwrap();
         let guard = manager.lock("key").write().await.unwrap();
-        let holder = &manager.holders("key".into()).await.unwrap()[0];
+        let holder = &manager.inspect("key".into()).await.unwrap()[0];
         assert_eq!(holder.application_name, expected);
         assert!(witness.sessions(expected).await.unwrap().contains(&holder.pid));
         guard.release().await.unwrap();
@@ -66,7 +66,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
     let options = Options { application_name: String::new(), ..Options::default() };
     let manager = lab.manager_at(&named(&"%C3%A9".repeat(40)), &options).unwrap();
     let guard = manager.lock("key").write().await.unwrap();
-    let name = &manager.holders("key".into()).await.unwrap()[0].application_name;
+    let name = &manager.inspect("key".into()).await.unwrap()[0].application_name;
     assert!(name.len() <= 63 && name.ends_with(" (pglock)"), "{name}");
     guard.release().await.unwrap();
 }
@@ -77,8 +77,8 @@ pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {
     let name = |locks: Vec<pglock_core::LockEntry>| locks[0].name.clone();
     let key = LockKey::from("reports/daily");
     // The lock has gone, and its guard has the name.
-    assert_eq!(name(manager.holders(key).await.unwrap()).as_deref(), Some("reports/daily"));
-    assert_eq!(name(other.holders(key).await.unwrap()), None);
+    assert_eq!(name(manager.inspect(key).await.unwrap()).as_deref(), Some("reports/daily"));
+    assert_eq!(name(other.inspect(key).await.unwrap()), None);
     assert!(format!("{guard:?}").contains("reports/daily"));
     drop(guard);
 }
@@ -100,8 +100,8 @@ pub async fn timeout_says_if_this_process_holds_the_lock(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
     let _guard = manager.lock("key").write().await.unwrap();
     let is_ours = |locks: Vec<pglock_core::LockEntry>| locks[0].is_ours;
-    assert!(is_ours(manager.holders("key".into()).await.unwrap()));
-    assert!(!is_ours(other.holders("key".into()).await.unwrap()));
+    assert!(is_ours(manager.inspect("key".into()).await.unwrap()));
+    assert!(!is_ours(other.inspect("key".into()).await.unwrap()));
     let (lock, elsewhere) = (manager.lock("key"), other.lock("key"));
     let error = until_holder_is_told(&*lock).await;
     let pid = error.holders()[0].pid;

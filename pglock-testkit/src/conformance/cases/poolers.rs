@@ -54,8 +54,9 @@ pub async fn keepalives_leave_a_silent_session_the_lease_of_its_guards(lab: &Lab
     for guards in [2, 30] {
         let Some(site) = Site::start(lab, PoolMode::Session, &keep).await else { return };
         let server = guards + guards / 2;
-        let lease = [server, guards].map(Duration::from_secs);
-        let options = Options { lease: Some(lease.into()), ..Options::default() };
+        let [server_lease, guard_lease] =
+            [server, guards].map(|seconds| Some(Duration::from_secs(seconds)));
+        let options = Options { server_lease, guard_lease, ..Options::default() };
         let manager = site.lab.manager_at(site.pooler.url(), &options).unwrap();
         manager.lock("key").write().await.unwrap().release().await.unwrap();
         manager.close().await.unwrap();

@@ -15,10 +15,15 @@ use tokio::task::spawn_blocking;
 use crate::conformance::{Lab, Manager, Options, soon, start};
 
 /// Short, so that a computation can outlast it.
-const LEASE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_secs(1));
+const GUARD_LEASE: Duration = Duration::from_secs(1);
+const SERVER_LEASE: Duration = Duration::from_millis(1500);
 
 fn leased() -> Options {
-    Options { lease: Some(LEASE), ..Options::default() }
+    Options {
+        server_lease: Some(SERVER_LEASE),
+        guard_lease: Some(GUARD_LEASE),
+        ..Options::default()
+    }
 }
 
 fn one_thread() -> Runtime {
@@ -62,7 +67,7 @@ async fn everything(manager: Arc<dyn Manager>) {
     let error = busy.try_write_for(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(begin.elapsed() >= Duration::from_millis(50));
-    assert!(!manager.holders("busy".into()).await.unwrap().is_empty());
+    assert!(!manager.inspect("busy".into()).await.unwrap().is_empty());
     manager.check().await.unwrap();
     manager.close().await.unwrap();
     assert_eq!(free.write().await.unwrap_err().kind(), ErrorKind::Closed);
@@ -198,7 +203,7 @@ pub async fn computing_for_longer_than_a_lease_loses_nothing(lab: &Lab) {
     aside(move || {
         one_thread().block_on(async {
             let guard = lock.write().await.unwrap();
-            thread::sleep(LEASE.0 * 2);
+            thread::sleep(SERVER_LEASE * 2);
             assert!(guard.is_held());
             guard.release().await.unwrap();
         });
@@ -240,7 +245,7 @@ pub async fn guards_notice_in_time_that_a_named_runtime_is_blocked(lab: &Lab) {
     let guard = soon("the guard", given).await.unwrap();
     let begin = Instant::now();
     let error = soon("it ends", guard.protect(pending::<()>())).await.unwrap_err();
-    assert!(begin.elapsed() < LEASE.0, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SERVER_LEASE, "{:?}", begin.elapsed());
     assert!(!guard.is_held());
     assert_eq!(error.kind(), ErrorKind::Lost);
     let cause = std::error::Error::source(&error).unwrap().to_string();

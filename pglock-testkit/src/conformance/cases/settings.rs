@@ -151,8 +151,9 @@ pub async fn all_settings_of_the_role_at_once_change_nothing(lab: &Lab) {
 /// All kinds of statements do what they should, and end in time.
 async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
     assert_excluding(lab, witness, url).await;
-    let lease = Some((Duration::from_secs(3), Duration::from_secs(2)));
-    let manager = lab.manager_at(url, &Options { lease, ..Options::default() }).unwrap();
+    let [server_lease, guard_lease] = [3, 2].map(|seconds| Some(Duration::from_secs(seconds)));
+    let options = Options { server_lease, guard_lease, ..Options::default() };
+    let manager = lab.manager_at(url, &options).unwrap();
     let (key, held) = (LockKey::from("busy"), manager.lock("held").read().await.unwrap());
     witness.hold(key, Mode::Write).await.unwrap();
     for _ in 0..2 {
@@ -168,8 +169,8 @@ async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
         let sessions = witness.sessions("pglock").await.unwrap();
         assert!(sessions.contains(&waiter), "a session outlives a wait that is given up");
     }
-    assert_eq!(manager.all().await.unwrap().len(), 2000 + 2);
-    assert_eq!(manager.holders(key).await.unwrap().len(), 1);
+    assert_eq!(manager.inspect_all().await.unwrap().len(), 2000 + 2);
+    assert_eq!(manager.inspect(key).await.unwrap().len(), 1);
     witness.release(key, Mode::Write).await.unwrap();
     let statistics = manager.stats();
     assert!(held.is_held());

@@ -51,8 +51,8 @@ pub async fn outage_is_not_reported_as_a_busy_lock(lab: &Lab) {
         assert!(error.to_string().contains("given time"), "{error}");
     }
     errors.push(soon("try_write", lock.try_write()).await.map(drop).unwrap_err());
-    errors.push(soon("holders", manager.holders("key".into())).await.unwrap_err());
-    errors.push(soon("all", manager.all()).await.unwrap_err());
+    errors.push(soon("inspect", manager.inspect("key".into())).await.unwrap_err());
+    errors.push(soon("inspect_all", manager.inspect_all()).await.unwrap_err());
     errors.push(soon("check", manager.check()).await.unwrap_err());
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Connection, "{}", shown(&error));

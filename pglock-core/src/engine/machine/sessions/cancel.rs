@@ -21,7 +21,7 @@ impl Sessions {
     /// Whether locks that other processes hold are waited for in the server's queue. A wait that
     /// cannot be ended is better not begun.
     pub(crate) fn waits_in_queue(&self) -> bool {
-        self.config.wait == WaitStrategy::Queue && self.can_cancel()
+        self.config.wait_strategy == WaitStrategy::Queue && self.can_cancel()
     }
 
     /// Cancels at the server what the session is doing.

@@ -23,13 +23,13 @@ impl Sessions {
         }
         if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
             // Who asks now does not wait until it is open.
-            self.one_more_shared(config.shared_sessions.min(BUSY_SESSIONS), step);
+            self.one_more_shared(config.max_shared_sessions.min(BUSY_SESSIONS), step);
             return id;
         }
         if let Some((id, _)) = roomy().next() {
             return id;
         }
-        if all().count() < config.shared_sessions {
+        if all().count() < config.max_shared_sessions {
             return self.plan(Role::Shared, step);
         }
         let usable = all().filter(|(_, s)| s.is_usable());

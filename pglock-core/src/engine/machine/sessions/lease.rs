@@ -37,7 +37,7 @@ impl Sessions {
             session.announced_start = Some(session.lease_start);
             step.push(Effect::LeaseRenewed {
                 session: id,
-                until: session.lease_start + lease.client,
+                until: session.lease_start + lease.guard,
             });
         }
         self.watch_lease(id, step.now);
@@ -72,7 +72,7 @@ impl Sessions {
         if !session.has_lease() {
             return false;
         }
-        if step.now >= session.lease_start + lease.client {
+        if step.now >= session.lease_start + lease.guard {
             return true;
         }
         if step.now >= session.last_heartbeat + lease.heartbeat && !session.heartbeat_due {
@@ -88,20 +88,20 @@ impl Sessions {
     /// Sets the timers of a session that begins to wait for a lock: its silence says nothing.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
         self.rotate_at(now + self.config.turn);
-        self.timers.set(Timer::Wait(id), now + self.config.lease.client);
+        self.timers.set(Timer::Wait(id), now + self.config.lease.guard);
     }
 
     /// The key that the session has waited for since its timer was set, if it does.
     pub(crate) fn wait_to_check(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
         let key = self.table.get(&id)?.awaited()?;
-        self.timers.set(Timer::Wait(id), now + self.config.lease.client);
+        self.timers.set(Timer::Wait(id), now + self.config.lease.guard);
         Some(key)
     }
 
     /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else
     /// tells whether they live.
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
-        let silent = |s: &Session| s.has_waited_for(self.config.lease.client, now);
+        let silent = |s: &Session| s.has_waited_for(self.config.lease.guard, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
     }
 }
@@ -148,7 +148,7 @@ impl Session {
     }
 
     fn next_lease_check(&self, lease: Lease, now: Moment) -> Moment {
-        let end = self.lease_start + lease.client;
+        let end = self.lease_start + lease.guard;
         match self.heartbeat_due {
             true => end.min(now + lease.heartbeat),
             false => end.min(self.last_heartbeat + lease.heartbeat).max(now),

@@ -14,7 +14,7 @@ impl Sessions {
     pub(crate) fn may_wait(&self) -> bool {
         self.waiting().any(Session::is_about_to_be_free)
             || self.at_hand() > self.line.len()
-            || self.waiting().count() < self.config.waiting_sessions
+            || self.waiting().count() < self.config.max_waiting_sessions
     }
 
     pub(crate) fn leave_line(&mut self, place: Place) {
@@ -23,7 +23,7 @@ impl Sessions {
 
     /// Plans waiting sessions for the keys in line, within the bound.
     pub(crate) fn grow_waiting(&mut self, step: &mut Step<'_>) {
-        let room = self.config.waiting_sessions.saturating_sub(self.waiting().count());
+        let room = self.config.max_waiting_sessions.saturating_sub(self.waiting().count());
         for _ in 0..room.min(self.line.len().saturating_sub(self.at_hand())) {
             self.plan(Role::Waiting, step);
         }

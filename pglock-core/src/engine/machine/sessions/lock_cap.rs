@@ -48,6 +48,6 @@ impl Sessions {
     fn cap(&self) -> usize {
         let table = self.server.and_then(|server| server.lock_table);
         let share = || table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS));
-        self.config.locks.unwrap_or_else(share)
+        self.config.max_locks.unwrap_or_else(share)
     }
 }

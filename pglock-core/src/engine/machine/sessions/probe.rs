@@ -14,7 +14,7 @@ impl Sessions {
 
     /// Whether one more shared session will be there soon; plans it if there is room.
     pub(crate) fn may_probe(&mut self, step: &mut Step<'_>) -> bool {
-        self.one_more_shared(self.config.shared_sessions, step)
+        self.one_more_shared(self.config.max_shared_sessions, step)
     }
 
     /// Whether an attempt to connect has failed, and the next one must wait.

@@ -152,7 +152,7 @@ impl Sessions {
             return;
         }
         let shared = self.of_role(Role::Shared).count();
-        let room = self.config.shared_sessions.saturating_sub(shared);
+        let room = self.config.max_shared_sessions.saturating_sub(shared);
         let room = room.min(self.unserved(now).0.iter().sum());
         let turn = self.config.turn;
         let holders = self.table.values_mut().filter(|s| s.has_held_for(turn, now) && !s.doomed);
@@ -170,7 +170,7 @@ impl Sessions {
 
     /// Sees then, or earlier, whether waits must make room.
     pub(crate) fn rotate_at(&mut self, at: Moment) {
-        if self.config.waiting_sessions > 0 && !self.line.is_empty() {
+        if self.config.max_waiting_sessions > 0 && !self.line.is_empty() {
             self.timers.set_at_latest(Timer::Rotate, at);
         }
     }

@@ -48,7 +48,7 @@ impl Setup {
             (prop::bool::weighted(0.2), prop::bool::weighted(0.4), prop::bool::weighted(0.4));
         let lease = |server: u64, heartbeat| Lease {
             server: Duration::from_millis(server),
-            client: Duration::from_millis(server / 3 * 2),
+            guard: Duration::from_millis(server / 3 * 2),
             heartbeat: Duration::from_millis(heartbeat),
         };
         // Where nothing goes wrong, no session is given up, but each is asked often.
@@ -79,11 +79,11 @@ impl Setup {
     fn config(&self) -> Config {
         let ms = Duration::from_millis;
         Config {
-            shared_sessions: self.shared,
+            max_shared_sessions: self.shared,
             keys_per_session: 1,
             crowd: self.crowd,
-            waiting_sessions: self.waiting,
-            wait: match self.polls {
+            max_waiting_sessions: self.waiting,
+            wait_strategy: match self.polls {
                 true => WaitStrategy::Poll { interval: ms(10) },
                 false => WaitStrategy::Queue,
             },
@@ -98,8 +98,8 @@ impl Setup {
             reconnect_timeout: ms(300),
             cancel_timeout: ms(100),
             lease: self.lease,
-            locks: self.cap,
-            queue: 1000,
+            max_locks: self.cap,
+            max_waiters: 1000,
         }
     }
 

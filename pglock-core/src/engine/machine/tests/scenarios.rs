@@ -38,14 +38,18 @@ fn world() -> World {
 /// Nor is a second shared one there before it is needed.
 fn world_without_waiting_sessions() -> World {
     world_with(|config| {
-        config.shared_sessions = 2;
-        config.waiting_sessions = 0;
+        config.max_shared_sessions = 2;
+        config.max_waiting_sessions = 0;
     })
 }
 
 fn world_with(change: impl FnOnce(&mut Config)) -> World {
-    let mut config =
-        Config { shared_sessions: 1, waiting_sessions: 1, hand_over_count: 2, ..Config::default() };
+    let mut config = Config {
+        max_shared_sessions: 1,
+        max_waiting_sessions: 1,
+        hand_over_count: 2,
+        ..Config::default()
+    };
     change(&mut config);
     World::new(config, vec![key()], 1)
 }

@@ -75,8 +75,8 @@ impl World {
         let count = |role| sessions.of_role(role).count();
         // One that takes no more, but holds something still, has been replaced.
         let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
-        assert!(usable <= self.config.shared_sessions);
-        assert!(count(Role::Waiting) <= self.config.waiting_sessions);
+        assert!(usable <= self.config.max_shared_sessions);
+        assert!(count(Role::Waiting) <= self.config.max_waiting_sessions);
         let is_closed = self.reference.closed;
         assert!(
             is_closed || sessions.server.is_none() || count(Role::Shared) > 0,
@@ -110,8 +110,11 @@ impl World {
         assert_eq!(sessions.claims, claims);
         let ours =
             self.server.held().filter(|(pid, ..)| self.links.values().any(|l| l.pid == *pid));
-        let most =
-            self.config.locks.unwrap_or(usize::MAX).saturating_add(self.config.waiting_sessions);
+        let most = self
+            .config
+            .max_locks
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.config.max_waiting_sessions);
         assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
     }
 
@@ -140,7 +143,7 @@ impl World {
         let stuck = self.machine.keys.values().flat_map(|entry| &entry.grants);
         let stuck = stuck.filter(|grant| grant.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.ask, Ask::Wait { cancelled: false, .. }));
-        self.config.locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
+        self.config.max_locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
     }
 
     /// Notes what the server has granted: other processes are kept out from then on, however late a
@@ -191,12 +194,12 @@ impl World {
     pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
         let sessions = &self.machine.sessions;
         let waiting = sessions.of_role(Role::Waiting);
-        let room = waiting.count() < self.config.waiting_sessions;
+        let room = waiting.count() < self.config.max_waiting_sessions;
         let by_waiting =
             sessions.waits_in_queue() && (sessions.free_to_wait().is_some() || room && !is_tick);
         let shared = || sessions.of_role(Role::Shared);
-        let to_come =
-            shared().count() < self.config.shared_sessions || shared().any(|(_, s)| !s.is_open());
+        let to_come = shared().count() < self.config.max_shared_sessions
+            || shared().any(|(_, s)| !s.is_open());
         let by_opening = to_come && !sessions.has_just_failed(self.now) && !is_tick;
         let askable = |key: &LockKey| {
             let grants = self.machine.keys.get(key).map(|entry| &entry.grants[..]);

@@ -211,7 +211,7 @@ fn a_caller_that_waits_behind_a_holder_is_told_that_the_lock_is_busy() {
 
 #[test]
 fn a_caller_that_polls_is_told_that_the_lock_is_busy_while_there_is_a_session() {
-    let mut world = world_with(|config| config.waiting_sessions = 0);
+    let mut world = world_with(|config| config.max_waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     world.acquire(key(), Write, Patience::Wait);
     world.settle();

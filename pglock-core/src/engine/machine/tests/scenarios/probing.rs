@@ -57,9 +57,9 @@ fn a_reader_who_would_not_wait_is_not_refused_by_what_was_asked_before_it_came()
 fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
     // No session is left to wait in, so that the reader has to find out by itself.
     let mut world = world_with(|config| {
-        config.shared_sessions = 2;
+        config.max_shared_sessions = 2;
         config.keys_per_session = 1;
-        config.waiting_sessions = 0;
+        config.max_waiting_sessions = 0;
     });
     for number in [KEY, 8] {
         world.acquire(LockKey::from(number), Read, Patience::Wait);
@@ -78,7 +78,7 @@ fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
 
 #[test]
 fn all_readers_join_when_nobody_can_be_asked() {
-    let mut world = world_with(|config| config.waiting_sessions = 0);
+    let mut world = world_with(|config| config.max_waiting_sessions = 0);
     let readers: Vec<_> = (0..10).map(|_| world.acquire(key(), Read, Patience::Wait)).collect();
     world.settle();
     assert!(readers.iter().all(|reader| is_granted(&world, *reader)));
@@ -139,9 +139,9 @@ fn a_reader_joins_when_the_session_to_ask_with_takes_long_to_open() {
 fn a_session_that_answers_a_question_can_be_asked_soon() {
     for looks in [false, true] {
         let mut world = world_with(|config| {
-            config.shared_sessions = 2;
+            config.max_shared_sessions = 2;
             config.keys_per_session = 1;
-            config.waiting_sessions = 0;
+            config.max_waiting_sessions = 0;
         });
         // The first key fills the session that looks go to, as long as there is no room for a
         // second one.

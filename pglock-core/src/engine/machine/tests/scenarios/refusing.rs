@@ -104,7 +104,7 @@ fn a_session_that_may_not_cancel_polls() {
 
 #[test]
 fn cancels_of_several_waits_are_given_up_with_the_first() {
-    let mut world = world_with(|config| config.waiting_sessions = 3);
+    let mut world = world_with(|config| config.max_waiting_sessions = 3);
     let keys = [1, 2, 3].map(LockKey::from);
     let waiters = keys.map(|key| {
         world.server.try_lock(ELSEWHERE, key, Write);
@@ -214,8 +214,8 @@ fn passed_on_late(change: impl FnOnce(&mut Config)) -> World {
 #[test]
 fn a_lock_that_is_passed_on_late_has_been_held_since_it_was_granted() {
     let mut world = passed_on_late(|config| {
-        config.shared_sessions = 2;
-        config.waiting_sessions = 0;
+        config.max_shared_sessions = 2;
+        config.max_waiting_sessions = 0;
         config.reconnect_pause = Duration::from_millis(20);
     });
     world.refuse_key(None, Reason::Unknown);

@@ -159,7 +159,7 @@ fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
 
 #[test]
 fn wait_that_makes_room_is_not_refused_for_want_of_room_below_the_cap() {
-    let mut world = world_with(|config| config.locks = Some(2));
+    let mut world = world_with(|config| config.max_locks = Some(2));
     let waiters = [key(), LockKey::from(8)].map(|key| {
         world.server.try_lock(ELSEWHERE, key, Write);
         let waiter = world.acquire(key, Write, Patience::Wait);

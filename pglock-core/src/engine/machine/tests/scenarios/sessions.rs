@@ -39,7 +39,7 @@ fn wait_and_give_up(world: &mut World) {
 
 #[test]
 fn a_key_that_wants_no_session_any_more_leaves_the_line() {
-    let mut world = world_with(|config| config.waiting_sessions = 0);
+    let mut world = world_with(|config| config.max_waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
         wait_and_give_up(&mut world);
@@ -49,7 +49,7 @@ fn a_key_that_wants_no_session_any_more_leaves_the_line() {
 
 #[test]
 fn a_free_waiting_session_is_used_before_another_one_is_opened() {
-    let mut world = world_with(|config| config.waiting_sessions = 2);
+    let mut world = world_with(|config| config.max_waiting_sessions = 2);
     world.server.try_lock(ELSEWHERE, key(), Write);
     for _ in 0..3 {
         wait_and_give_up(&mut world);
@@ -80,7 +80,7 @@ fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
 #[test]
 fn a_crowded_session_gets_one_more_beside_it() {
     let mut world = world_with(|config| {
-        config.shared_sessions = 4;
+        config.max_shared_sessions = 4;
         config.crowd = 2;
     });
     let acquire = |world: &mut World, numbers: Range<i64>| {
@@ -107,7 +107,7 @@ fn a_crowded_session_gets_one_more_beside_it() {
 #[test]
 fn a_second_session_that_cannot_be_opened_is_no_outage() {
     let mut world = world_with(|config| {
-        config.shared_sessions = 2;
+        config.max_shared_sessions = 2;
         config.crowd = 1;
     });
     let seconds = world.machine.sessions.config.reconnect_timeout.as_secs();
@@ -134,7 +134,7 @@ fn a_second_session_that_cannot_be_opened_is_no_outage() {
 #[test]
 fn of_idle_shared_sessions_one_is_kept() {
     let mut world = world_with(|config| {
-        config.shared_sessions = 2;
+        config.max_shared_sessions = 2;
         config.keys_per_session = 1;
     });
     let waiters: Vec<_> = [KEY, KEY + 1]
@@ -156,7 +156,7 @@ fn of_idle_shared_sessions_one_is_kept() {
 #[test]
 fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_it_was_due() {
     let mut world = world_with(|config| {
-        config.shared_sessions = 2;
+        config.max_shared_sessions = 2;
         config.keys_per_session = 1;
     });
     let [first, _] = [KEY, KEY + 1].map(|key| world.acquire(key.into(), Write, Patience::Wait));

@@ -15,9 +15,9 @@ const SECOND: SessionId = SessionId(1);
 /// that it cannot give back. A reader of that key and a writer elsewhere wait.
 fn with_a_stray_lock() -> World {
     let mut world = world_with(|config| {
-        config.shared_sessions = 2;
+        config.max_shared_sessions = 2;
         config.keys_per_session = 2;
-        config.waiting_sessions = 0;
+        config.max_waiting_sessions = 0;
     });
     for number in [KEY, 10, 8, 9] {
         world.acquire(LockKey::from(number), Read, Patience::Wait);

@@ -104,7 +104,7 @@ fn a_wait_that_fails_though_it_was_granted_is_followed_by_the_release_of_everyth
 
 #[test]
 fn a_reader_tries_for_itself_when_the_writer_before_it_goes() {
-    let mut world = world_with(|config| config.waiting_sessions = 0);
+    let mut world = world_with(|config| config.max_waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Read);
     let writer = world.acquire(key(), Write, Patience::Wait);
     world.settle();
@@ -131,7 +131,7 @@ fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
 fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
     let other = LockKey::from(8);
     for given_back in [0, 1] {
-        let (mut world, grant) = holding_in(world_with(|config| config.locks = Some(1)), Write);
+        let (mut world, grant) = holding_in(world_with(|config| config.max_locks = Some(1)), Write);
         world.release(key(), grant, false);
         for _ in 0..given_back {
             world.turn(SHARED, true);
@@ -144,7 +144,7 @@ fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
 
 #[test]
 fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks() {
-    let (mut world, writer) = waiting_in(world_with(|config| config.locks = Some(1)), Write);
+    let (mut world, writer) = waiting_in(world_with(|config| config.max_locks = Some(1)), Write);
     assert!(matches!(world.sent.last(), Some((WAITING, Operation::Lock(..)))));
     let reader = world.acquire(key(), Read, Patience::Wait);
     world.abandon(writer, key());
@@ -156,7 +156,7 @@ fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks()
 
 #[test]
 fn who_comes_while_the_last_wait_that_is_allowed_is_given_up_waits_for_its_place() {
-    let (mut world, writer) = waiting_in(world_with(|config| config.locks = Some(1)), Write);
+    let (mut world, writer) = waiting_in(world_with(|config| config.max_locks = Some(1)), Write);
     world.abandon(writer, key());
     let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
     world.settle();

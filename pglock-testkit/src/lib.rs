@@ -1,32 +1,55 @@
 //! Locks in memory, a test PostgreSQL, and the checks that every pglock backend runs.
 //!
-//! * [`memory`](mod@memory): locks for unit tests without PostgreSQL, in one line.
-//! * [`conformance`](mod@conformance): the checks, and how to run them on a backend.
-//! * [`cpus`]: on which CPUs a benchmark and its server run.
-//! * `encrypted`: whether an adapter keeps to TLS. Unix only.
-//! * [`faults`]: what can go wrong around a server, made to happen.
-//! * [`faulty`]: a driver that fails where a test wants it to.
-//! * [`postgres`]: a PostgreSQL for tests and examples, found, started and cleaned up.
-//! * [`uncontended`]: what a lock costs that nobody else wants, measured for an adapter.
-//! * [`witness`]: who holds and who waits, as the server tells a third client.
+//! | module | what it has | feature |
+//! |---|---|---|
+//! | [`memory`](mod@memory) | locks for unit tests without PostgreSQL, in one line | `memory` |
+//! | [`conformance`](mod@conformance) | the checks, and how to run them on a backend | `conformance` |
+//! | `encrypted` | checks that an adapter uses TLS; Unix only | `conformance` |
+//! | [`faults`] | tools that disturb servers, processes and networks | `faults` |
+//! | [`postgres`] | finds a PostgreSQL for tests and examples, starts it and cleans up | `postgres` |
+//! | [`faulty`] | a driver that fails at a chosen point | |
+//! | [`witness`] | shows holders and waiters, independently of the backend | |
+//! | [`cpus`], [`uncontended`] | place and run benchmarks | `postgres` |
+//!
+//! By default, `conformance` and `memory` are on. `conformance` turns `faults` on, and `faults`
+//! turns `postgres` on. The feature `download` turns `postgres` on too, and downloads a PostgreSQL
+//! where none is installed.
+//!
+//! Unit tests that only need locks in memory build faster without the rest:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! pglock-testkit = { version = "0.1", default-features = false, features = ["memory"] }
+//! ```
 
 // Names, on docs.rs, the feature that an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "postgres")]
 pub mod cpus;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "conformance"))]
 pub mod encrypted;
+#[cfg(feature = "faults")]
 pub mod faults;
 pub mod faulty;
+#[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "postgres")]
+#[cfg_attr(
+    not(feature = "faults"),
+    allow(dead_code, unused_imports, reason = "`faults` uses more of it")
+)]
 pub mod postgres;
+#[cfg(feature = "postgres")]
 pub mod uncontended;
 pub mod witness;
 
+#[cfg(feature = "memory")]
 pub use memory::memory;
 
 // So that its examples are tested.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

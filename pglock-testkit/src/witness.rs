@@ -1,8 +1,8 @@
 //! Who holds and who waits for a lock, as somebody else than the backend under test tells it.
 //!
 //! An adapter could believe in a lock that the server does not know. So the checks ask a
-//! [`Witness`]; for PostgreSQL, [`PostgresWitness`] looks into `pg_locks` over a connection of its
-//! own and another client.
+//! [`Witness`]; for PostgreSQL, `PostgresWitness` (feature `postgres`) looks into `pg_locks` over a
+//! connection of its own and another client.
 
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use pglock_core::{LockKey, Mode};
 use tokio::time::{Instant, sleep};
 
 mod error;
+#[cfg(feature = "postgres")]
 mod postgres;
 
 pub use self::error::WitnessError;
+#[cfg(feature = "postgres")]
 pub use self::postgres::PostgresWitness;
 
 /// How long what a test waits for may take on a busy machine.

@@ -1,7 +1,10 @@
+//! Why a witness cannot tell what it is asked.
+
 use std::error::Error;
 use std::fmt;
 
 use super::{LockRow, PATIENCE};
+#[cfg(feature = "postgres")]
 use crate::postgres::TestServerError;
 
 /// Why a [`Witness`](super::Witness) cannot tell.
@@ -9,8 +12,10 @@ use crate::postgres::TestServerError;
 #[non_exhaustive]
 pub enum WitnessError {
     /// It cannot connect.
+    #[cfg(feature = "postgres")]
     Connect(TestServerError),
     /// A statement failed.
+    #[cfg(feature = "postgres")]
     Query(tokio_postgres::Error),
     /// Its own session has ended, or could not be had, in a server that is not PostgreSQL.
     SessionEnded,
@@ -28,7 +33,9 @@ pub enum WitnessError {
 impl fmt::Display for WitnessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "postgres")]
             Self::Connect(_) => f.write_str("the witness cannot connect"),
+            #[cfg(feature = "postgres")]
             Self::Query(_) => f.write_str("the witness cannot ask the server"),
             Self::SessionEnded => f.write_str("the witness has no session any more"),
             Self::UnknownLock => {
@@ -48,13 +55,16 @@ impl fmt::Display for WitnessError {
 impl Error for WitnessError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            #[cfg(feature = "postgres")]
             Self::Connect(source) => Some(source),
+            #[cfg(feature = "postgres")]
             Self::Query(source) => Some(source),
             Self::SessionEnded | Self::UnknownLock | Self::TimedOut { .. } => None,
         }
     }
 }
 
+#[cfg(feature = "postgres")]
 impl From<tokio_postgres::Error> for WitnessError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Query(error)

@@ -44,7 +44,6 @@ const WITHOUT_SENTENCE: &[&str] = &[
     "pglock-testkit/src/faults/proxy/connection.rs",
     "pglock-testkit/src/memory/witness.rs",
     "pglock-testkit/src/postgres/database.rs",
-    "pglock-testkit/src/witness/error.rs",
     "pglock-testkit/src/witness/postgres.rs",
     "pglock-testkit/tests/faults/namespace.rs",
     "pglock-testkit/tests/faults/pgbouncer.rs",

@@ -4,7 +4,7 @@
 //! over an SQL client binds [`Statement::params`] to [`Statement::sql`] and returns the rows; it
 //! contains no SQL and no lock logic. A backend that is not PostgreSQL reads
 //! [`Request::to_operations`] and [`Question::topic`], carries them out, and returns the same
-//! answers.
+//! answers; a [`LockTable`] keeps locks by the same rules.
 //!
 //! A backend that does without the engine implements
 //! [`DistributedRwLock`](crate::DistributedRwLock). It makes its guards from a [`Hold`] and its
@@ -17,6 +17,7 @@ pub use entry::{lock_entry, lock_row};
 pub use error::DriverError;
 pub use error_builder::ErrorBuilder;
 pub use hold::Hold;
+pub use lock_table::LockTable;
 pub use question::{Fact, Holding, Question, Row, Topic};
 pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
@@ -28,6 +29,7 @@ mod entry;
 mod error;
 mod error_builder;
 mod hold;
+mod lock_table;
 mod question;
 mod request;
 mod statement;

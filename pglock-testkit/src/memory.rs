@@ -66,7 +66,6 @@ use pglock_core::Locks;
 
 mod driver;
 mod state;
-mod table;
 mod witness;
 
 pub use self::driver::{MemoryDriver, MemorySession};

@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use pglock_core::LockKey;
 use pglock_core::driver::{
-    Answer, Driver, DriverError, Fact, Holding, Operation, Question, Request, Row, Session, Topic,
-    lock_entry, lock_row,
+    Answer, Driver, DriverError, Fact, Operation, Question, Request, Row, Session, Topic, lock_row,
 };
 use tokio::sync::watch;
 use tokio::task::consume_budget;
 use tokio::time::sleep;
 
 use super::MemoryServer;
-use super::state::{Done, State, Waited};
-use super::table::Pid;
-use crate::witness::LockRow;
+use super::state::{Done, Pid, State, Waited};
 
 /// Of the server that the lock table is modelled on.
 const VERSION: i64 = 180_000;
@@ -127,26 +124,13 @@ impl MemorySession {
 
     fn locks(&self, key: Option<LockKey>) -> Result<Vec<Row>, DriverError> {
         self.with(|state| {
-            let rows = state.table.rows();
-            let wanted = rows.iter().filter(|row| key.is_none_or(|key| row.key == key));
-            Ok(wanted
-                .map(|row| {
-                    let holding = Holding { key: row.key, mode: row.mode };
-                    let mut entry = lock_entry(holding, row.granted, row.pid);
-                    if let Some(session) = state.sessions.get(&row.pid) {
-                        entry.application_name.clone_from(&session.application_name);
-                    }
-                    // Rows are in the order of the queue.
-                    let before = rows.iter().take_while(|other| *other != row);
-                    let is_in_the_way = |other: &&LockRow| {
-                        other.key == row.key && !other.mode.is_compatible_with(row.mode)
-                    };
-                    if !row.granted {
-                        entry.blocked_by = before.filter(is_in_the_way).map(|o| o.pid).collect();
-                    }
-                    lock_row(&entry)
-                })
-                .collect())
+            let mut entries = state.table.entries(key);
+            for entry in &mut entries {
+                if let Some(session) = state.sessions.get(&entry.pid) {
+                    entry.application_name.clone_from(&session.application_name);
+                }
+            }
+            Ok(entries.iter().map(lock_row).collect())
         })
     }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pglock_core::driver::Operation;
+use pglock_core::driver::{LockTable, Operation};
 use pglock_core::{LockKey, Mode};
 use tokio::sync::{oneshot, watch};
 
-use super::table::{LockTable, Pid};
+/// A session.
+pub(super) type Pid = i32;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -23,7 +24,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct SessionState {
     pub(super) application_name: String,
-    wait: Option<(LockKey, oneshot::Sender<Waited>)>,
+    wait: Option<oneshot::Sender<Waited>>,
     /// Dropped with the session, which tells the client.
     _lives: watch::Sender<()>,
 }
@@ -87,7 +88,7 @@ impl State {
         }
         let (answer, waited) = oneshot::channel();
         if let Some(session) = self.sessions.get_mut(&pid) {
-            session.wait = Some((key, answer));
+            session.wait = Some(answer);
         }
         Done::Later(waited)
     }
@@ -97,10 +98,10 @@ impl State {
         let Some(session) = self.sessions.get_mut(&pid) else {
             return false;
         };
-        if let Some((key, answer)) = session.wait.take() {
+        if let Some(answer) = session.wait.take() {
             // The client may have gone.
             let _ = answer.send(Waited::Cancelled);
-            let granted = self.table.leave_queue(pid, key);
+            let granted = self.table.leave_queue(pid);
             self.tell(granted);
         }
         true
@@ -108,14 +109,10 @@ impl State {
 
     /// Ends the session. False if there is none.
     pub(super) fn end(&mut self, pid: Pid) -> bool {
-        let Some(session) = self.sessions.remove(&pid) else {
+        if self.sessions.remove(&pid).is_none() {
             return false;
-        };
-        let mut granted = Vec::new();
-        if let Some((key, _)) = session.wait {
-            granted = self.table.leave_queue(pid, key);
         }
-        granted.extend(self.table.unlock_all(pid));
+        let granted = self.table.end(pid);
         self.tell(granted);
         true
     }
@@ -131,7 +128,7 @@ impl State {
     fn tell(&mut self, granted: Vec<Pid>) {
         for pid in granted {
             let wait = self.sessions.get_mut(&pid).and_then(|session| session.wait.take());
-            if let Some((_, answer)) = wait {
+            if let Some(answer) = wait {
                 let _ = answer.send(Waited::Granted);
             }
         }

@@ -1,6 +1,8 @@
+//! The witness of a server in memory.
+
 use async_trait::async_trait;
 use pglock_core::driver::Operation;
-use pglock_core::{LockKey, Mode};
+use pglock_core::{LockEntry, LockKey, Mode};
 
 use super::MemoryServer;
 use super::driver::MemorySession;
@@ -32,7 +34,14 @@ impl MemoryWitness {
 #[async_trait]
 impl Witness for MemoryWitness {
     async fn locks(&self) -> Result<Vec<LockRow>, WitnessError> {
-        Ok(self.server.state().table.rows())
+        let entries = self.server.state().table.entries(None);
+        let row = |entry: LockEntry| LockRow {
+            key: entry.key,
+            mode: entry.mode,
+            granted: entry.granted,
+            pid: entry.pid,
+        };
+        Ok(entries.into_iter().map(row).collect())
     }
 
     async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError> {

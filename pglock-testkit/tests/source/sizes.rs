@@ -42,7 +42,6 @@ const WITHOUT_SENTENCE: &[&str] = &[
     "pglock-testkit/src/conformance/macros.rs",
     "pglock-testkit/src/faults/error.rs",
     "pglock-testkit/src/faults/proxy/connection.rs",
-    "pglock-testkit/src/memory/witness.rs",
     "pglock-testkit/src/postgres/database.rs",
     "pglock-testkit/src/witness/postgres.rs",
     "pglock-testkit/tests/faults/namespace.rs",

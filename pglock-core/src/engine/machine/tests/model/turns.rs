@@ -71,6 +71,7 @@ impl World {
             }
             Stage::Closing => {
                 self.server.end(link.pid);
+                self.is_replacing |= self.machine.sessions.get(id).is_some_and(|s| s.doomed);
                 self.end(id);
             }
             Stage::Silent => link.stage = Stage::Silent,

@@ -1,31 +1,33 @@
-//! Distributed read-write locks on PostgreSQL advisory locks: the trait, the guards and the engine.
+//! Distributed read-write locks on PostgreSQL advisory locks: the lock trait, the guards and the
+//! engine.
 //!
-//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports what they need from
-//! here. This crate knows no SQL client.
+//! Applications depend on an adapter, such as `pglock-sqlx`, which re-exports the public interface
+//! of this crate. This crate contains no SQL client.
 //!
-//! # The tour
+//! # Overview
 //!
 //! [`Locks`] is the lock manager of a process: it owns the few sessions that hold locks.
-//! [`Locks::rwlock`] gives the [`RwLock`] on a [`LockKey`], which is made from a name, a number or
-//! a pair of numbers (see [`key`]). An acquire gives a [`ReadGuard`] or a [`WriteGuard`], and the
-//! lock is held until the guard is released or dropped.
+//! [`Locks::rwlock`] returns the [`RwLock`] on a [`LockKey`], made from a name, a number or a pair
+//! of numbers (see [`key`]). Acquiring it returns a [`ReadGuard`] or a [`WriteGuard`]. The lock is
+//! held until the guard is released or dropped.
 //!
-//! A lock may be lost before that, with the session that holds it. [`WriteGuard::protect`] stops
-//! the work then, [`lost`](WriteGuard::lost) and [`is_held`](WriteGuard::is_held) tell it, and
-//! [`on_loss`](WriteGuard::on_loss) calls a function. [`Locks::inspect`] and [`Locks::inspect_all`] show
-//! who holds and who waits, [`Locks::stats`] what the manager is doing, and [`Locks::check`] asks
-//! the server whether it grants locks now.
+//! A lock may be lost before that, together with the session that holds it. Then
+//! [`WriteGuard::protect`] stops the work, [`lost`](WriteGuard::lost) completes,
+//! [`is_held`](WriteGuard::is_held) turns false, and [`on_loss`](WriteGuard::on_loss) calls a
+//! function.
 //!
-//! [`Locks`] is one type, whatever the backend. Code that should also run on a backend without this
-//! engine, or on a fake, names the traits: [`DistributedRwLock`] for a lock, [`LockProvider`] for
-//! what gives out locks by name.
+//! To observe locks, [`Locks::inspect`] and [`Locks::inspect_all`] return who holds them and who
+//! waits, [`Locks::stats`] returns what the manager is doing, and [`Locks::check`] asks the server
+//! whether it grants locks now.
+//!
+//! Code that uses locks takes the trait, [`DistributedRwLock`], and works with every backend:
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use pglock_core::{DistributedRwLock, ErrorKind, Result};
 //!
-//! /// True if this call has rebuilt the index, false if somebody else is doing it.
+//! /// True if this call has rebuilt the index, false if another caller is doing it.
 //! async fn rebuild(lock: &dyn DistributedRwLock) -> Result<bool> {
 //!     let Some(guard) = lock.try_write().await? else {
 //!         return Ok(false);
@@ -47,41 +49,40 @@
 //!
 //! # Guarantees
 //!
-//! * Any number of readers, or one writer, hold a key at a time, among all that use one database of
+//! * At any time, a key has any number of readers or one writer, among all that use one database of
 //!   one primary server, as long as the sessions of the holders live.
 //! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place
-//!   in a line.
+//!   in a queue.
 //! * Waiters are served in order: across processes by PostgreSQL's lock queue, within a process
 //!   first come, first served. A key that is polled, because of [`WaitStrategy::Poll`] or because
 //!   all waiting sessions are busy, has no place in that queue meanwhile; in the latter case, all
 //!   keys take turns in the queue.
-//! * When the session of a guard ends, the guard is told: within milliseconds if the server ends
-//!   it. If nothing is heard of the server, guards stop believing when their lease is over: 10
-//!   seconds after the last question was sent that has been answered. The server (PostgreSQL 14 or
-//!   later) gives the locks away after 15 seconds without a word, not sooner. See
-//!   [`LocksBuilder::server_lease`].
+//! * When a session ends, its guards report the loss: within milliseconds if the server ends it.
+//!   When a session goes silent, its guards stop believing when their lease expires: 10 seconds
+//!   after sending the last request that got a reply. The server (PostgreSQL 14 or later) gives the
+//!   locks away after 15 seconds of silence, not sooner. See [`LocksBuilder::guard_lease`].
 //! * A process that was stopped or suspended notices the loss at its first check afterwards:
 //!   `is_held`, and each poll of `protect` and `lost`, compare the lease with the clock.
 //! * A manager takes no more than its [share](LocksBuilder::max_locks) of the lock table, so that
 //!   the server's other users have room.
 //! * Locks work on any executor, on several at a time, and on threads without one. They outlive the
-//!   runtime of the caller that took them, and heartbeats go on however long the application
+//!   runtime of the caller that took them, and heartbeats continue however long the application
 //!   computes. See [`LocksBuilder::runtime`].
 //! * Dropping a guard never blocks, panics or does I/O.
 //! * A function or a waker of the application that panics or blocks harms no other caller.
 //! * No error, log line or `Debug` output of this crate shows a password.
 //!
-//! It is *not* guaranteed that a holder is alone until it knows better: between a look at `is_held`
-//! and what follows from it there is always a gap. Locks do not survive a failover. Below
-//! PostgreSQL 14 there is no lease at the server: a stopped process keeps its locks until it goes
-//! on. Deadlocks over several keys are not found, and locks are not re-entrant.
+//! It is *not* guaranteed that a holder is alone until it knows better: a lock may be lost between
+//! a check of `is_held` and what follows from it. Locks do not survive a failover. Below PostgreSQL
+//! 14 there is no lease at the server: a stopped process keeps its locks until it resumes.
+//! Deadlocks over several keys are not found, and locks are not re-entrant.
 //!
 //! `GUARANTEES.md` in the repository has the bounds, fault by fault, and the servers and poolers
 //! that work.
 //!
-//! # What it tells
+//! # Logs and metrics
 //!
-//! By `tracing`, with names that stay as they are:
+//! Spans and events go to `tracing`. Their names are stable:
 //!
 //! | level | what | fields |
 //! |---|---|---|
@@ -90,6 +91,7 @@
 //! | debug | `lock not acquired`, in the span | `error` |
 //! | debug | `lock session opened`, `lock session ended` | `pid`; `error`: why it ended |
 //! | debug | `lock session could not be opened` | `error` |
+//! | debug | `no other session to compare with …`: no check for poolers | `error`, if there is one |
 //! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
 //! | warn | `connection to the server lost: …`, once per outage | `pid`, `error`: why, with its causes |
 //! | warn | `the server cannot be reached: …`, once per outage that begins so | `error`: why, with its causes |
@@ -100,22 +102,23 @@
 //! | warn | `the server ended a wait that was not given up, …` | `pid`, `key`, `error` |
 //! | error | `a function given to on_loss panicked` | |
 //!
-//! With the feature `metrics`, each manager publishes the numbers of [`Stats`] through the crate of
-//! this name, at least once per heartbeat from the first connection on, and during an outage, too:
+//! With the feature `metrics`, each manager publishes the numbers of [`Stats`] through the crate
+//! `metrics`. It does so at least once per heartbeat from the first connection on, also during an
+//! outage:
 //!
 //! * the counters `pglock_grants_total`, `pglock_hand_overs_total`, `pglock_losses_total` and
 //!   `pglock_reconnects_total`;
 //! * the gauges `pglock_sessions`, `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
 //!   `pglock_heartbeat_age_seconds`, which grows while the server does not answer.
 //!
-//! Their label is the `application_name` of the builder, or `pglock`: give two managers of one
+//! Their label is the `application_name` of the builder, or `pglock`: give two managers in one
 //! process two names.
 //!
 //! # Features
 //!
-//! * `metrics`: the above.
+//! * `metrics`: publishes counters and gauges, see above.
 //! * `tokio-util`: `cancel_on_loss`, which cancels a `CancellationToken` when a lock is lost.
-//! * `uuid`: a `Uuid` converts to a key, the one of its text.
+//! * `uuid`: a `Uuid` converts to the key of its text.
 //!
 //! None is on by default.
 //!
@@ -123,19 +126,19 @@
 //!
 //! There are two ways to add a backend.
 //!
-//! *Another client for PostgreSQL* implements two traits, [`Driver`](driver::Driver), which
+//! *Another client for PostgreSQL* implements two traits: [`Driver`](driver::Driver), which
 //! connects, and [`Session`](driver::Session), which runs one statement at a time and notices the
-//! end of its connection. The engine decides what is said to the server and when; an adapter binds
-//! the parameters of a [`Statement`](driver::Statement) to its text, hands back the rows, and says
-//! by the kind of [`DriverError`](driver::DriverError) whether the session survived.
-//! `Locks::new(my_driver)` makes the manager then.
+//! end of its connection. The engine decides what to send to the server and when. An adapter binds
+//! the parameters of a [`Statement`](driver::Statement) to its text, returns the rows, and shows by
+//! the kind of [`DriverError`](driver::DriverError) whether the session survived. Then
+//! `Locks::new(my_driver)` makes the manager.
 //!
-//! *Something that is not PostgreSQL* either answers requests and questions itself, by
+//! *A backend that is not PostgreSQL* has two options. It answers requests and questions itself, by
 //! [`Request::to_operations`](driver::Request::to_operations) and
-//! [`Question::topic`](driver::Question::topic), and gets the engine with its queues; or it
+//! [`Question::topic`](driver::Question::topic), and gets the engine with its queues. Or it
 //! implements [`DistributedRwLock`] and makes its guards from a [`Hold`](driver::Hold).
 //!
-//! Either way, `pglock-testkit` has the cases that prove it: one macro runs them all.
+//! In either case, `pglock-testkit` has the cases that prove it: one macro runs them all.
 
 // Names, on docs.rs, the feature that an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]

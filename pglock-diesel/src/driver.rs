@@ -25,11 +25,11 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// # Behavior
 ///
-/// - Connects as the pool or the function does: TLS, credentials and `custom_setup` are kept.
-///   Connects to a URL, or with options, without TLS.
+/// - Connects as the pool or the function does: keeps TLS, credentials and `custom_setup`. Connects
+///   to a URL, or with options, without TLS.
 /// - Keeps each connection for itself, outside any pool.
-/// - Turns the cache of prepared statements on in its connections, even where the set-up has turned
-///   it off.
+/// - Turns on the cache of prepared statements in its connections, even if the set-up has turned it
+///   off.
 #[derive(Clone)]
 pub struct DieselDriver {
     source: Source,
@@ -44,13 +44,13 @@ enum Source {
 }
 
 impl DieselDriver {
-    /// Connects as this pool does, `custom_setup` and all, past the pool itself.
+    /// Connects as this pool does, including its `custom_setup`, but outside the pool.
     ///
-    /// A connection is never taken from the pool, except from mobc's, which offers nothing else:
-    /// each needs a free place in that pool for a moment. Hooks that deadpool runs beside the
-    /// `custom_setup`, such as `post_create`, do not run.
+    /// It never takes a connection from the pool. mobc is the exception, because it offers no other
+    /// way: each connection needs a free place in that pool for a moment. Hooks that deadpool
+    /// itself runs, such as `post_create`, do not run.
     ///
-    /// The driver keeps a handle to the pool, whose manager it connects with.
+    /// The driver keeps a handle to the pool, because it connects with the pool's manager.
     ///
     /// # Examples
     ///
@@ -94,12 +94,12 @@ impl DieselDriver {
 
     /// Connects to the server of this URL, without TLS. Does no I/O.
     ///
-    /// TCP options in it, such as `keepalives_idle` and `tcp_user_timeout`, are kept.
+    /// It keeps TCP options in the URL, such as `keepalives_idle` and `tcp_user_timeout`.
     ///
     /// # Errors
     ///
     /// [`InvalidOptions`](pglock_core::ErrorKind::InvalidOptions) if the URL cannot be read. The
-    /// error names the parameter that is not known, and shows neither the URL nor a value.
+    /// error names an unknown parameter, and shows neither the URL nor a value.
     ///
     /// # Examples
     ///
@@ -116,10 +116,10 @@ impl DieselDriver {
         Ok(url::read(url).map(Self::from_options)?)
     }
 
-    /// Connects by this function, which must make a new connection each time.
+    /// Connects with this function, which must make a new connection each time.
     ///
-    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket: its loss
-    /// shows at the next request. One made by
+    /// If [`AsyncPgConnection::try_from`] makes the connection, it does not read its own socket:
+    /// its end shows at the next request. A connection made by
     /// [`AsyncPgConnection::try_from_client_and_connection`] or `establish` shows it within
     /// milliseconds.
     ///

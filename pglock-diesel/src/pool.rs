@@ -1,4 +1,4 @@
-//! The pools that lend how they connect.
+//! The pools whose configuration a driver can use.
 
 use diesel_async::{AsyncPgConnection, pooled_connection};
 
@@ -15,7 +15,7 @@ pub trait Lend {
     fn driver(&self) -> DieselDriver;
 }
 
-/// Customizes connections as the pool does, and takes none from it.
+/// Sets connections up as the pool does, and takes none from it.
 #[cfg(feature = "bb8")]
 impl Pool for pooled_connection::bb8::Pool<AsyncPgConnection> {}
 

@@ -15,7 +15,7 @@ use crate::error::driver_error;
 use crate::session::SqlxSession;
 use crate::url;
 
-/// How long the private pool may go on trying, where a plain connection has just worked.
+/// How long the private pool may keep trying after a plain connection has just worked.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// More than the texts of this library and of a set-up hook. 0 must not be used: sqlx then leaves a
@@ -26,15 +26,15 @@ const STATEMENT_CACHE_CAPACITY: usize = 100;
 ///
 /// # Behavior
 ///
-/// - Connects as the pool does: TLS, credentials and `after_connect` are kept, and options set by
-///   [`Pool::set_connect_options`](sqlx::Pool::set_connect_options) are used from the next session
-///   on.
-/// - Takes no connection and no slot of the pool, and goes on when the pool is closed.
-/// - Keeps a handle to the pool, because that alone shows new options. sqlx closes a pool with its
-///   last handle, so end one that the locks outlive by [`Pool::close`](sqlx::Pool::close): if it is
-///   only dropped, its idle connections stay for its `idle_timeout`, and `min_connections` of them
-///   for good. [`from_pool_options`](Self::from_pool_options) keeps no handle.
-/// - Logs no statements: one that waits for a lock is not a slow statement.
+/// - Connects as the pool does: keeps TLS, credentials and `after_connect`, and uses options set by
+///   [`Pool::set_connect_options`](sqlx::Pool::set_connect_options) from the next session on.
+/// - Takes no connection and no permit from the pool, and continues when the pool is closed.
+/// - Keeps a handle to the pool, because only a handle shows new options. sqlx closes a pool with
+///   its last handle. So if the locks outlive your pool, call [`Pool::close`](sqlx::Pool::close):
+///   if you only drop the pool, its idle connections stay for its `idle_timeout`, and
+///   `min_connections` of them for good. [`from_pool_options`](Self::from_pool_options) keeps no
+///   handle.
+/// - Logs no statements: a statement that waits for a lock is not a slow one.
 #[derive(Clone)]
 pub struct SqlxDriver {
     template: Template,
@@ -42,7 +42,7 @@ pub struct SqlxDriver {
     proven: Arc<AtomicBool>,
 }
 
-/// Tells how to connect.
+/// How to connect.
 #[derive(Clone)]
 enum Template {
     /// No connection is ever taken from it.
@@ -51,7 +51,7 @@ enum Template {
 }
 
 impl SqlxDriver {
-    /// Connects as this pool does, `after_connect` and all.
+    /// Connects as this pool does, including its `after_connect`.
     ///
     /// # Examples
     ///
@@ -70,7 +70,7 @@ impl SqlxDriver {
         Self { template: Template::Pool(pool.clone()), proven: Arc::default() }
     }
 
-    /// Connects as a pool with these options does, `after_connect` and all.
+    /// Connects as a pool with these options does, including its `after_connect`.
     ///
     /// # Examples
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{LockKey, NamedKey, Space};
 
-/// Integers all of whose values fit in a `bigint`. Those of `u64` and `usize` do not: see
+/// Integer types whose values all fit in a `bigint`. For `u64` and `usize`, see
 /// [`LockKey::from_u64`].
 macro_rules! numbers {
     ($($number:ty)*) => {$(

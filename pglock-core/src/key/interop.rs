@@ -1,10 +1,11 @@
-//! Keys as other systems derive them, to lock against programs that already run.
+//! Keys as other systems derive them, to share locks with programs that already run.
 //!
-//! For programs that all use this library, a plain name is better in every way: see
-//! [`LockKey::from_name`]. These functions are never applied by default.
+//! If all programs use this library, a plain name is better in every way: see
+//! [`LockKey::from_name`]. The library never applies these functions by default.
 //!
-//! go-pglock itself takes an `int64`; the two recipes here are those of its documentation and
-//! examples. A go-pglock program that uses its own numbers is met with `LockKey::from(number)`.
+//! go-pglock itself takes an `int64`; the two functions here are those of its documentation and
+//! examples. To share locks with a go-pglock program that uses its own numbers, use
+//! `LockKey::from(number)`.
 
 use super::LockKey;
 
@@ -12,8 +13,9 @@ use super::LockKey;
 /// taken as signed.
 ///
 /// FNV-1a has **no collision resistance**: it is made for hash tables, and names with equal keys
-/// can be computed. Such names exclude each other: `tenant:036j5l85vu-h` and `tenant:1-0z9b69xhfy`
-/// do. It is here only to meet running Go programs; never feed it names that strangers choose.
+/// can be computed. Such names exclude each other, for example `tenant:036j5l85vu-h` and
+/// `tenant:1-0z9b69xhfy`. Use it only to share locks with Go programs, and never with names that
+/// strangers choose.
 ///
 /// # Examples
 ///
@@ -33,9 +35,9 @@ pub fn fnv1a(name: &str) -> LockKey {
 
 /// The key of go-pglock's composite ids: the *bigint* `(kind << 32) | id`.
 ///
-/// It computes what Go computes on two `int64`, for any values: an `id` outside 0 to 2^32 - 1 runs
-/// into the kind, and the upper half of `kind` is lost. It is not the pair `(kind, id)`, which is
-/// another lock; new programs use that: `LockKey::from((kind, id))`.
+/// It computes what Go computes on two `int64`, for any values: an `id` outside 0 to 2^32 - 1
+/// overlaps with the kind, and the upper half of `kind` is lost. The pair `(kind, id)` is another
+/// lock; new programs should use that one: `LockKey::from((kind, id))`.
 ///
 /// # Examples
 ///

@@ -113,8 +113,7 @@ impl KeyName {
 }
 
 impl LockKey {
-    /// This key, known by a name of your choice: for numbers, and for names that other systems
-    /// hash.
+    /// Gives this key a name of your choice: for numbers, and for names that other systems hash.
     ///
     /// # Examples
     ///
@@ -130,7 +129,7 @@ impl LockKey {
     }
 }
 
-/// Without a name.
+/// The key, without a name.
 impl From<LockKey> for NamedKey {
     fn from(key: LockKey) -> Self {
         Self { key, name: None }

@@ -26,7 +26,7 @@ impl FromStr for LockKey {
     }
 }
 
-/// A text that is not the textual form of a [`LockKey`].
+/// The error for a text that is not the textual form of a [`LockKey`].
 ///
 /// Its message says what is accepted and does not repeat the text.
 #[derive(Clone, Debug, PartialEq, Eq)]

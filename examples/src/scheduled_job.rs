@@ -48,7 +48,7 @@ async fn serve(
         sleep(Duration::from_secs(due).saturating_sub(now()?)).await;
         let due = format!("the job of second {:02}", due % 60);
         let Some(guard) = lock.try_write().await? else {
-            println!("server {server}: {due} is being run elsewhere");
+            println!("server {server}: {due} is being run by another server");
             continue;
         };
         // Under the lock: nobody runs it between this look and what follows from it.

@@ -1,4 +1,4 @@
-//! What keys are called: the server knows numbers only.
+//! The names of keys, which stay in this process: the server gets numbers only.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ const SHOWN: usize = 128;
 #[derive(Debug, Default)]
 pub(crate) struct Names(Mutex<HashMap<LockKey, Weak<Name>>>);
 
-/// The name of a key; known as long as somebody has it.
+/// The name of a key; known as long as a lock or guard has it.
 pub(crate) struct Name {
     name: KeyName,
     key: LockKey,
@@ -21,7 +21,7 @@ pub(crate) struct Name {
 }
 
 impl Names {
-    /// The name, or the other name that the key has already.
+    /// The name, or as an error another name that the key already has.
     pub(crate) fn enter(
         self: &Arc<Self>,
         key: LockKey,

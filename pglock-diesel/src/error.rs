@@ -6,7 +6,7 @@ use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
 use diesel::result::{DatabaseErrorInformation, Error};
 use pglock_core::driver::DriverError;
 
-/// The one place that decides what an error means.
+/// Decides what an error of diesel means; no other place does.
 pub(crate) fn driver_error(
     error: Box<dyn StdError + Send + Sync>,
     session_goes_on: bool,
@@ -24,7 +24,7 @@ pub(crate) fn driver_error(
     error.with_sqlstate(sqlstate)
 }
 
-/// Whether the server has spoken, rather than that the connection or the client failed.
+/// Whether the error comes from the server, not from the connection or the client.
 pub(crate) fn is_answer(error: &Error) -> bool {
     match error {
         Error::DatabaseError(kind, _) => !matches!(kind, ClosedConnection | UnableToSendCommand),
@@ -44,25 +44,25 @@ fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
     error.is::<tokio_postgres::Error>()
         && match &*error.to_string() {
             "invalid configuration" => true,
-            // TLS cannot be had; a handshake that a broken connection ended has an I/O error
-            // inside.
+            // TLS is not available. (If a broken connection ended the handshake, there is an I/O
+            // error inside.)
             "error performing TLS handshake" => !chain(error).any(is_broken),
             _ => false,
         }
 }
 
-/// Whether something was answered that was not asked. Told by the text only, which diesel hands on.
+/// Whether the reply does not match the request. Only the text shows it, which diesel passes on.
 fn is_out_of_turn(error: &(dyn StdError + 'static)) -> bool {
     error.to_string() == "unexpected message from server"
 }
 
-/// Rather than that rustls refuses the server's certificate.
+/// False if rustls refuses the server's certificate.
 fn is_broken(error: &(dyn StdError + 'static)) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
 }
 
-/// The SQLSTATE, as far as it can be known: diesel keeps it to itself.
+/// The SQLSTATE as far as it can be derived: diesel does not show it.
 fn sqlstate(error: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
         return error.code().map(|code| code.code().to_owned());
@@ -75,13 +75,13 @@ fn sqlstate(error: &(dyn StdError + 'static)) -> Option<String> {
     code.or_else(|| by_text(&error.to_string())).map(str::to_owned)
 }
 
-/// Goes by names, which the server translates into no language.
+/// Looks at names, which the server never translates.
 fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'static str> {
     let has = |text: Option<&str>, part| text.is_some_and(|text| text.contains(part));
     if has(answer.hint(), "max_locks_per_transaction") {
         Some("53200")
     } else if answer.statement_position().is_some() {
-        // It points at what it does not know in the text, which is always the same.
+        // It points at what it does not know in the statement, whose text is constant.
         Some("42000")
     } else if has(Some(answer.message()), "_advisory_") {
         Some("42501")
@@ -90,7 +90,7 @@ fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'s
     }
 }
 
-/// Goes by the words of a server that speaks English, except for the name of a file.
+/// Looks at the words of a server that speaks English, except for the name of a file.
 fn by_text(text: &str) -> Option<&'static str> {
     if text.contains("pg_hba.conf") {
         return Some("28000");

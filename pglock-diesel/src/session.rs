@@ -35,8 +35,8 @@ impl DieselSession {
             Ok(rows) => return Ok(rows),
             Err(error) => error,
         };
-        // diesel does not tell whether the error was the server's last word, so an empty query
-        // asks.
+        // diesel does not show whether the server ended the session after the error, so send an
+        // empty query to find out.
         let goes_on = is_answer(&error) && goes_on(connection).await;
         if !goes_on {
             self.connection = None;
@@ -93,7 +93,7 @@ async fn goes_on(connection: &mut AsyncPgConnection) -> bool {
     for _ in 0..3 {
         match connection.batch_execute("").await {
             Ok(()) => return true,
-            // Whoever cancelled the statement may cancel this one, too.
+            // An operator who cancelled the statement may cancel this query, too.
             Err(error) if is_answer(&error) => {}
             Err(_) => return false,
         }
@@ -141,7 +141,7 @@ impl QueryFragment<Pg> for Constant<'_> {
     }
 }
 
-/// Statements are told apart by their text: one type has them all.
+/// diesel distinguishes statements by their text: one type is enough for all.
 impl QueryId for Constant<'_> {
     type QueryId = ();
 

@@ -6,7 +6,8 @@ use pglock_core::driver::DriverError;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-/// Of libpq and of sqlx. A name that is none of these may be half a password.
+/// TLS parameters of libpq and of sqlx. Any other name may be half a password, so errors do not
+/// show it.
 const TLS: [&str; 18] = [
     "ssl-ca",
     "ssl-cert",
@@ -28,7 +29,7 @@ const TLS: [&str; 18] = [
     "requiressl",
 ];
 
-/// As [`TLS`], with what to use instead, if there is something.
+/// Other parameters of libpq and of sqlx, with what to use instead, if there is something.
 const OTHERS: [(&str, &str); 20] = [
     ("client_encoding", "it is always UTF8"),
     ("fallback_application_name", "use application_name"),
@@ -57,7 +58,8 @@ pub(crate) fn read(url: &str) -> Result<Config, DriverError> {
     let config: Config = url.parse().map_err(|error| refuse(&what_is_wrong(url, &error)))?;
     let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
     if config.get_hosts().iter().any(has_at) {
-        // What comes before the last one is a part of the password, and the host would be shown.
+        // What comes before the last `@` is a part of the password, and errors would show it as the
+        // host.
         return Err(refuse(
             "it has more than one `@`: write `%40` for one in a user or a password",
         ));
@@ -69,7 +71,7 @@ fn refuse(why: &str) -> DriverError {
     DriverError::configuration(format!("tokio-postgres cannot read this connection URL: {why}"))
 }
 
-/// Goes by the parser's words, of which only names from a list are repeated.
+/// Looks at the parser's words, but repeats only names from the lists.
 fn what_is_wrong(url: &str, error: &tokio_postgres::Error) -> String {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     let quoted = |start| cause.strip_prefix(start)?.strip_suffix('`');

@@ -6,7 +6,7 @@ use pglock_core::driver::DriverError;
 use sqlx::Error;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-/// The one place that decides what an error of sqlx means.
+/// Decides what an error of sqlx means; no other place does.
 pub(crate) fn driver_error(error: Error) -> DriverError {
     let sqlstate = error.as_database_error().and_then(|error| error.code()).map(Cow::into_owned);
     let error = if !ends_session(&error) {
@@ -19,8 +19,8 @@ pub(crate) fn driver_error(error: Error) -> DriverError {
     error.with_sqlstate(sqlstate)
 }
 
-/// The same in a session. While it connects, sqlx takes an end of the connection for an odd answer,
-/// too.
+/// The same in a session. While connecting, sqlx reports an end of the connection as an unexpected
+/// reply, too.
 pub(crate) fn answer_error(error: Error) -> DriverError {
     match error {
         Error::Protocol(_) => DriverError::protocol(error),
@@ -48,7 +48,7 @@ fn cannot_work(error: &Error) -> bool {
         // TLS is not built in, or its certificates cannot be used; a handshake that a broken
         // connection ended has an I/O error inside.
         Error::Tls(source) => !has_io_error(source.as_ref()),
-        // What rustls says of the server's certificate.
+        // rustls refuses the server's certificate.
         Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         _ => false,
     }

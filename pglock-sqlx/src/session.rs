@@ -34,13 +34,13 @@ impl SqlxSession {
     pub(crate) fn new(mut listener: PgListener, pool: PgPool) -> Self {
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
-        // A closed pool opens no further connection, so that a lost one cannot be replaced behind
-        // the engine's back.
+        // A closed pool opens no further connection, so sqlx cannot replace a lost one without the
+        // engine's knowledge.
         drop(pool.close());
         Self { listener: Some(listener), pool }
     }
 
-    /// What comes first in a session.
+    /// Sends the first statements of a session.
     pub(crate) async fn prepare(&mut self) -> Result<(), DriverError> {
         let Some(listener) = &mut self.listener else {
             return Err(is_over());
@@ -120,7 +120,8 @@ impl Session for SqlxSession {
     }
 
     async fn close(mut self) {
-        // The listener spawns the farewell; the pool then waits until its connection is closed.
+        // The listener spawns a task that says goodbye; the pool then waits until its connection is
+        // closed.
         drop(self.listener.take());
         self.pool.close().await;
     }
@@ -132,8 +133,8 @@ impl Drop for SqlxSession {
     }
 }
 
-/// In a live runtime the listener's own drop would spawn a farewell, behind a statement that may
-/// never end; outside one it would panic.
+/// In a live runtime, the listener's own drop would spawn a task that says goodbye, behind a
+/// statement that may never end. Outside a runtime, it would panic.
 fn close_at_once(listener: PgListener) {
     match Handle::try_current() {
         // The thread is ending and enters no runtime any more.

@@ -6,7 +6,7 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::error::driver_error;
 
-/// What sqlx knows in the query of a URL, beside `options[…]`.
+/// The parameters that sqlx knows in the query of a URL, besides `options[…]`.
 const KNOWN: [&str; 18] = [
     "application_name",
     "dbname",
@@ -34,7 +34,7 @@ pub(crate) fn read(url: &str) -> Result<PgConnectOptions, DriverError> {
         return url.parse().map_err(unreadable);
     };
     tracing::warn!(place, "sqlx does not know a parameter of the connection URL, and ignores it");
-    // sqlx says so itself, with the value, which may be a secret.
+    // sqlx's own error shows the value, which may be a secret.
     with_default(NoSubscriber::default(), || url.parse().map_err(unreadable))
 }
 

@@ -81,7 +81,7 @@ pub struct Holding {
 }
 
 impl Question {
-    /// `trial`: a key that nobody else uses at this time.
+    /// `trial`: a key that no other session uses at this time.
     pub(crate) fn open(
         nonce: Arc<str>,
         application_name: Arc<str>,

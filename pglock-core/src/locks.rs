@@ -109,11 +109,12 @@ impl Locks {
         LocksBuilder::new(Arc::new(driver))
     }
 
-    /// The lock on this key. Does no I/O; two locks on one key exclude each other like those of two
-    /// processes.
+    /// The lock on this key. Does no I/O. Two locks on one key exclude each other, just like locks
+    /// of two processes.
     ///
-    /// Two names that have the same key are not silently one lock: while a lock or guard has the
-    /// one, every acquire of the other fails with [`KeyCollision`](crate::ErrorKind::KeyCollision).
+    /// If two names have the same key, they do not silently become one lock: while a lock or guard
+    /// uses one name, every acquire of the other fails with
+    /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
     ///
     /// # Examples
     ///
@@ -136,15 +137,14 @@ impl Locks {
 
     /// Releases every lock, ends every wait and closes the connections.
     ///
-    /// Whoever waits gets [`Closed`](crate::ErrorKind::Closed), and so does every later call. Guards that
-    /// still exist have lost their locks. Returns when the server has confirmed that the locks are
-    /// free and the connections are closed, or after 5 seconds without an answer, when the
-    /// connections are dropped.
+    /// Waiting calls and all later calls fail with [`Closed`](crate::ErrorKind::Closed). Guards
+    /// that still exist have lost their locks. `close` returns when the server has confirmed that
+    /// the locks are free and the connections are closed. After 5 seconds without an answer, it
+    /// drops the connections and returns.
     ///
     /// # Cancel safety
     ///
-    /// The manager is closed all the same when this future is dropped; what is lost is the
-    /// confirmation.
+    /// If this future is dropped, the manager still closes; only the confirmation is lost.
     ///
     /// # Errors
     ///
@@ -156,12 +156,12 @@ impl Locks {
 
     /// Asks the server who holds this key and who waits for it.
     ///
-    /// The entries include advisory locks in the same database that are not of this library. Those
+    /// The entries include locks on this key that other programs take without this library. Entries
     /// with [`granted`](LockEntry::granted) hold the lock, the others wait.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl Locks {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped.
+    /// Dropping this future leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl Locks {
     /// Checks that the server grants locks now: one round trip, for readiness probes.
     ///
     /// Opens a session if there is none. `Ok` means that a session that takes locks has answered a
-    /// question sent after this call; an error is the one that an acquire would have returned. The
+    /// question sent after this call. An error is the one that an acquire would have returned. The
     /// check takes no lock, so it says nothing about a particular key and does not notice a full
     /// lock table. It fails after 10 seconds without an answer.
     ///
@@ -227,8 +227,8 @@ impl Locks {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is left behind when this future is dropped, so you can wrap it in
-    /// `tokio::time::timeout` for a shorter bound.
+    /// Dropping this future leaves nothing behind, so you can wrap it in `tokio::time::timeout` for
+    /// a shorter bound.
     ///
     /// # Errors
     ///
@@ -242,7 +242,7 @@ impl Locks {
     /// use pglock_core::Locks;
     /// use tokio::time::timeout;
     ///
-    /// /// The status of an answer to `GET /ready`.
+    /// /// The status of a reply to `GET /ready`.
     /// async fn ready(locks: &Locks) -> u16 {
     ///     match timeout(Duration::from_secs(1), locks.check()).await {
     ///         Ok(Ok(())) => 200,

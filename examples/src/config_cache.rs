@@ -1,5 +1,5 @@
-//! Settings that many read and few change: readers load them together, and never see a half-made
-//! change.
+//! Settings that are read often and changed rarely: readers load them together, and never see half
+//! a change.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/config-cache";
 
 const READERS: usize = 5;
@@ -62,7 +62,7 @@ async fn read(reader: usize, lock: &dyn DistributedRwLock, settings: &Settings) 
 async fn refresh(lock: &dyn DistributedRwLock, settings: &Settings) -> Result {
     for version in 1..=LAST_VERSION {
         sleep(Duration::from_millis(500)).await;
-        // The readers do not starve the writer: those who come later wait behind it.
+        // Readers do not starve the writer: those that come later wait behind it.
         let guard = lock.write().await?;
         println!("writer: refreshing to version {version}");
         settings.routes.store(version, Ordering::SeqCst);

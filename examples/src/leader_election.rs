@@ -1,4 +1,4 @@
-//! One leader among equals: whoever holds the lock leads and works periodically, the others wait to
+//! One leader among equals: the holder of the lock leads and works periodically, the others wait to
 //! take over.
 //!
 //! The next one takes over at once when the leader steps down, and when its process dies: the
@@ -14,12 +14,13 @@ use tokio::time::{interval, sleep};
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/leader-election";
 
 const CANDIDATES: usize = 3;
 const ROUNDS: u32 = 3;
-/// How long a candidate waits for a leader that may never step down, in a program that shall end.
+/// How long a candidate waits for a leader that may never step down, in a program that is meant to
+/// end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Three candidates lead for a while, one after the other; `forever` is one candidate that leads
@@ -45,7 +46,7 @@ async fn candidate_forever(name: &str, lock: &dyn DistributedRwLock) -> Result {
         println!("{name}: following");
         let leadership = lock.write().await?;
         println!("{name}: leading");
-        // Never work on without the lock: somebody else may lead by now.
+        // Never continue to work without the lock: another candidate may lead by now.
         tokio::select! {
             () = work(name, u32::MAX) => {}
             () = leadership.lost() => println!("{name}: lost the leadership"),

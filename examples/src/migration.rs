@@ -1,9 +1,9 @@
 //! A schema migration at the start of a service: all replicas start at once, one migrates, the
 //! others find it done.
 //!
-//! The lock is waited for by polling, since a session that waits in the server's queue would keep a
-//! `CREATE INDEX CONCURRENTLY` of the holder from ever finishing, and no longer than a deployment
-//! may take.
+//! The replicas poll for the lock, up to the time that a deployment may take. A session that waits
+//! in the server's queue would keep a `CREATE INDEX CONCURRENTLY` of the holder from ever
+//! finishing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/migration";
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ pub fn locks(driver: impl Driver) -> Result<Locks, Error> {
 ///
 /// # Errors
 ///
-/// Those of the lock, such as a time-out if another program migrates for longer than the deadline;
+/// Those of the lock, such as a timeout if another program migrates for longer than the deadline;
 /// and if a migration is run twice.
 pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     let schema = Schema::default();
@@ -54,7 +54,7 @@ async fn start(replica: usize, lock: &dyn DistributedRwLock, schema: &Schema) ->
     println!("replica {replica}: waiting for the lock for at most {DEADLINE:?}");
     let guard = lock.try_write_for(DEADLINE).await?;
 
-    // Under the lock: nobody migrates between this look and what follows from it.
+    // Under the lock: no other replica migrates between this check and what follows.
     let done = schema.migrations().len();
     for migration in &MIGRATIONS[done..] {
         println!("replica {replica}: {migration}");

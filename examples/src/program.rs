@@ -12,7 +12,7 @@ use crate::{Result, in_one_line};
 
 /// Runs a scenario on the locks that `locks` makes of a URL, until it is done or Ctrl-C is pressed.
 ///
-/// Both are a success. An error is printed in one line.
+/// Both count as success. It prints an error in one line.
 pub async fn run(
     locks: fn(&str) -> pglock_core::Result<Locks>,
     scenario: impl AsyncFnOnce(&Locks) -> Result,
@@ -40,7 +40,7 @@ async fn try_run(
     };
     let locks = locks(server.url())?;
 
-    // The scenario that is dropped half-way drops its guards, and so releases its locks.
+    // Dropping the scenario half-way drops its guards, and so releases its locks.
     let outcome = tokio::select! {
         outcome = scenario(&locks) => outcome,
         interrupted = interrupted => {
@@ -54,8 +54,7 @@ async fn try_run(
     Ok(closed?)
 }
 
-/// Whether the program was called with `--forever`, the one argument that those have for which
-/// running on is the point.
+/// Whether the program was called with `--forever`, the only argument there is.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ use crate::{Result, ensure};
 const READERS: usize = 3;
 const WORK: Duration = Duration::from_millis(500);
 
-/// What is locked: something else in each run.
+/// The key of the lock: another one in each run.
 ///
 /// The three readers below wait for each other. A writer of another program could come between
 /// them: it would wait for the first reader, the second reader for the writer, and the first for

@@ -1,7 +1,7 @@
-//! A report that many ask for at once: the first builds it, the others wait for that and use it.
+//! A report for many requests at once: the first request builds it, the others wait and use it.
 //!
-//! Who comes later waits for the *read* lock. All of them get it together as soon as the builder
-//! has released the write lock; and if the builder has died, the next one builds.
+//! Later requests wait for the *read* lock. All of them get it together as soon as the builder has
+//! released the write lock. If the builder has died, the next request builds the report.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/report";
 
 const REQUESTS: usize = 4;
@@ -36,19 +36,19 @@ async fn get(request: usize, lock: &dyn DistributedRwLock, reports: &Reports) ->
     let guard = match lock.try_write().await? {
         Some(guard) => guard,
         None => {
-            println!("request {request}: somebody is building it, waiting");
+            println!("request {request}: another request is building it, waiting");
             lock.read().await?.release().await?;
             if let Some(report) = reports.stored() {
                 println!("request {request}: has the report");
                 return Ok(report);
             }
-            // Its builder has died, or is another terminal, which stores its reports elsewhere. In
-            // line, since any number may find this at once: tries would only get into each other's
-            // way.
+            // The builder has died, or runs in another terminal and keeps its reports there. Wait
+            // in the queue, because any number of requests may find this at once, and tries would
+            // only block each other.
             lock.write().await?
         }
     };
-    // Under the lock: nobody builds it between this look and what follows from it.
+    // Under the lock: no other request builds it between this check and what follows.
     let report = match reports.stored() {
         Some(report) => report,
         None => {

@@ -1,6 +1,6 @@
 //! A bounded pool: at most three jobs, of all processes together, use something at the same time.
 //!
-//! Each slot of the pool is a lock. Whoever holds the lock of a slot has the slot.
+//! Each slot of the pool is a lock. The job that holds the lock has the slot.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -51,15 +51,14 @@ async fn work(job: usize, pool: &[Slot]) -> Result {
     Ok(guard.release().await?)
 }
 
-/// A slot that is free; else the first that becomes free.
+/// A free slot, or the first one that becomes free.
 async fn acquire(pool: &[Slot]) -> Result<(&Slot, WriteGuard)> {
     for slot in pool {
         if let Some(guard) = slot.lock.try_write().await? {
             return Ok((slot, guard));
         }
     }
-    // In line for all of them. Leaving the other lines is just dropping their futures: nothing is
-    // left behind.
+    // Wait for all of them. Dropping the other futures leaves their queues, and nothing behind.
     let (guard, first, others) = select_all(pool.iter().map(|slot| slot.lock.write())).await;
     drop(others);
     Ok((&pool[first], guard?))

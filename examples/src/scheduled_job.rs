@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/scheduled-job";
 
 const SERVERS: usize = 3;
@@ -51,7 +51,7 @@ async fn serve(
             println!("server {server}: {due} is being run by another server");
             continue;
         };
-        // Under the lock: nobody runs it between this look and what follows from it.
+        // Under the lock: no other server runs it between this check and what follows.
         if job.last_done.load(Ordering::SeqCst) < time {
             println!("server {server}: running {due}");
             job.run(time).await?;

@@ -3,8 +3,8 @@
 //!
 //! A queue that delivers "at least once" may hand a task to several workers. The first to get its
 //! lock processes it; the others report that it is being processed and go on to the next. A lock
-//! tells what is being done, not what has been done: where a task may come again later, keep a
-//! record, and look into it under the lock, as the scenario `scheduled-job` does.
+//! shows what is being done, not what has been done. If a task may come again later, keep a record,
+//! and check it under the lock, as the scenario `scheduled-job` does.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ enum Outcome {
 pub async fn run(locks: &dyn LockProvider) -> Result {
     for task in TASKS {
         println!("task {task}, key {}", key(task).key());
-        // Everybody has had an answer before the task is done, so that exactly one can have
-        // processed it.
+        // Every worker has had an answer before the task is done, so exactly one can have processed
+        // it.
         let delivered = Barrier::new(WORKERS);
         let deliveries = (1..=WORKERS).map(|worker| process(worker, task, locks, &delivered));
         let outcomes = try_join_all(deliveries).await?;

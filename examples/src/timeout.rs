@@ -1,5 +1,4 @@
-//! Waiting for no longer than so long: who is not patient enough gets the time-out error, who is
-//! gets the lock.
+//! Waiting up to a timeout: a short wait fails with a timeout, a longer one gets the lock.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/timeout";
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -19,7 +18,7 @@ const LONG: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 ///
-/// Those of the lock, but for the one time-out that is expected.
+/// Those of the lock, except for the one timeout that is expected.
 pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     let held = lock.write().await?;
     println!("the lock is held");

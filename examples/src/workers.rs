@@ -1,5 +1,5 @@
-//! Something that only one may use at a time: five workers wait for it and use it one after the
-//! other.
+//! Five workers share something that only one may use at a time: they wait for it and use it one
+//! after the other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// What is locked.
+/// The key of the lock.
 pub const NAME: &str = "pglock-examples/workers";
 
 const WORKERS: usize = 5;

@@ -21,6 +21,7 @@ pub use lock_table::LockTable;
 pub use question::{Fact, Holding, Question, Row, Topic};
 pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
+pub use transaction::Transaction;
 
 pub(crate) use entry::read_lock_row;
 pub(crate) use error::Reason;
@@ -33,6 +34,7 @@ mod lock_table;
 mod question;
 mod request;
 mod statement;
+mod transaction;
 
 /// What an adapter over an SQL client runs first in each session: several statements in one text,
 /// without parameters or rows, for the simple query protocol.

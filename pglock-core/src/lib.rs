@@ -156,6 +156,7 @@ mod names;
 mod provider;
 mod rwlock;
 mod sql;
+mod transaction;
 
 pub use engine::{Stats, WaitStrategy};
 pub use error::{Error, ErrorKind, Result};
@@ -166,3 +167,4 @@ pub use looking::LockEntry;
 pub use mode::Mode;
 pub use provider::LockProvider;
 pub use rwlock::{DistributedRwLock, RwLock};
+pub use transaction::TransactionLocks;

@@ -23,6 +23,7 @@ macro_rules! in_session {
 mod inspection;
 mod opening;
 mod operations;
+pub(crate) mod transaction;
 
 pub(crate) use self::inspection::{HOLDINGS, LOCKS, LOCKS_ON_KEY};
 pub(crate) use self::opening::{OPEN, PRELUDE};

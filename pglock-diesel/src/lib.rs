@@ -7,6 +7,7 @@ mod error;
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 mod pool;
 mod session;
+mod transaction;
 mod url;
 
 pub use diesel;
@@ -16,8 +17,9 @@ pub use pglock_core::key;
 #[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
-    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy, WriteGuard,
 };
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 pub use pool::Pool;
 pub use tokio_postgres;
+pub use transaction::{DieselTransaction, LockInTransaction};

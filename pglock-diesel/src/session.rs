@@ -31,7 +31,7 @@ impl DieselSession {
         let Some(connection) = &mut self.connection else {
             return Err(is_over());
         };
-        let error = match load(connection, statement).await {
+        let error = match load(connection, statement, true).await {
             Ok(rows) => return Ok(rows),
             Err(error) => error,
         };
@@ -101,14 +101,16 @@ async fn goes_on(connection: &mut AsyncPgConnection) -> bool {
     false
 }
 
-async fn load<T, R>(
+pub(crate) async fn load<T, R>(
     connection: &mut AsyncPgConnection,
     statement: Statement<'_>,
+    is_cached: bool,
 ) -> QueryResult<Vec<R>>
 where
     R: FromSqlRow<T, Pg> + Send,
 {
-    let query = Constant { sql: statement.sql(), params: statement.params().collect() };
+    let params = statement.params().collect();
+    let query = Constant { sql: statement.sql(), params, is_cached };
     let mut answer = AsyncConnectionCore::load(connection, query).await?;
     let mut rows = Vec::new();
     while let Some(row) = answer.try_next().await? {
@@ -121,10 +123,15 @@ where
 struct Constant<'a> {
     sql: &'static str,
     params: Vec<Param<'a>>,
+    /// Whether the connection keeps the prepared statement.
+    is_cached: bool,
 }
 
 impl QueryFragment<Pg> for Constant<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if !self.is_cached {
+            out.unsafe_to_cache_prepared();
+        }
         // diesel writes the `$1`, `$2` … itself, so they are left out.
         let mut parts = self.sql.split('$');
         out.push_sql(parts.next().unwrap_or_default());

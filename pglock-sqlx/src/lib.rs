@@ -5,6 +5,7 @@
 mod driver;
 mod error;
 mod session;
+mod transaction;
 mod url;
 
 pub use driver::SqlxDriver;
@@ -12,6 +13,7 @@ pub use pglock_core::key;
 #[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
-    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, WaitStrategy, WriteGuard,
+    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy, WriteGuard,
 };
 pub use sqlx;
+pub use transaction::{LockInTransaction, SqlxTransaction};

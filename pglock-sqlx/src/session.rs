@@ -5,8 +5,9 @@ use std::thread;
 use pglock_core::driver::{
     Answer, DriverError, PRELUDE, Param, Question, Request, Row, Session, Statement,
 };
-use sqlx::postgres::{PgListener, PgRow};
-use sqlx::{Acquire, FromRow, PgPool};
+use sqlx::postgres::{PgArguments, PgListener, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{Acquire, FromRow, PgPool, Postgres};
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::{answer_error, driver_error, ends_session};
@@ -60,15 +61,7 @@ impl SqlxSession {
         let Some(listener) = &mut self.listener else {
             return Err(is_over());
         };
-        let mut query = sqlx::query_as(statement.sql());
-        for param in statement.params() {
-            query = match param {
-                Param::Int8(value) => query.bind(value),
-                Param::Text(value) => query.bind(value),
-                Param::Int2Array(values) => query.bind(values),
-                Param::Int8Array(values) => query.bind(values),
-            };
-        }
+        let query = bind(sqlx::query_as(statement.sql()), &statement);
         let answer = async {
             // Straight on the connection: the listener's own executor adds a stream around each
             // answer.
@@ -91,6 +84,22 @@ impl SqlxSession {
             close_at_once(listener);
         }
     }
+}
+
+/// Binds the parameters of a statement in their order.
+pub(crate) fn bind<'q, R>(
+    mut query: QueryAs<'q, Postgres, R, PgArguments>,
+    statement: &Statement<'q>,
+) -> QueryAs<'q, Postgres, R, PgArguments> {
+    for param in statement.params() {
+        query = match param {
+            Param::Int8(value) => query.bind(value),
+            Param::Text(value) => query.bind(value),
+            Param::Int2Array(values) => query.bind(values),
+            Param::Int8Array(values) => query.bind(values),
+        };
+    }
+    query
 }
 
 impl Session for SqlxSession {

@@ -9,6 +9,7 @@
 //! | [`postgres`] | finds a PostgreSQL for tests and examples, starts it and cleans up | `postgres` |
 //! | [`faulty`] | a driver that fails at a chosen point | |
 //! | [`witness`] | shows holders and waiters, independently of the backend | |
+//! | [`transactions`] | the checks of locks in a transaction of the application | `conformance` |
 //! | [`cpus`], [`uncontended`] | place and run benchmarks | `postgres` |
 //!
 //! By default, `conformance` and `memory` are on. `conformance` turns `faults` on, and `faults`
@@ -42,6 +43,8 @@ pub mod memory;
     allow(dead_code, unused_imports, reason = "`faults` uses more of it")
 )]
 pub mod postgres;
+#[cfg(feature = "conformance")]
+pub mod transactions;
 #[cfg(feature = "postgres")]
 pub mod uncontended;
 pub mod witness;

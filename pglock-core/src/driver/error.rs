@@ -72,6 +72,16 @@ impl DriverError {
         }
     }
 
+    /// Whether the server ended a wait because `lock_timeout` was over. Where the client does not
+    /// show the SQLSTATE code, the time that has passed decides.
+    pub(crate) fn is_lock_timeout(&self, time_is_up: bool) -> bool {
+        self.session_goes_on()
+            && match self.sqlstate.as_deref() {
+                Some(code) => code == "55P03",
+                None => time_is_up,
+            }
+    }
+
     /// The error that the user sees if this one comes from the question that opens a session.
     pub(crate) fn at_open(self) -> Error {
         Error::at_open(self.failure, self.sqlstate.as_deref(), self.source)

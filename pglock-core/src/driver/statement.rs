@@ -27,7 +27,7 @@ pub enum Param<'a> {
 }
 
 impl<'a> Statement<'a> {
-    pub(super) fn new<const N: usize>(sql: &'static str, values: [Param<'a>; N]) -> Self {
+    pub(crate) fn new<const N: usize>(sql: &'static str, values: [Param<'a>; N]) -> Self {
         const { assert!(N <= MOST) };
         let mut params = [None; MOST];
         for (param, value) in params.iter_mut().zip(values) {

@@ -151,6 +151,7 @@ mod error;
 mod guard;
 mod locks;
 mod looking;
+pub mod migration;
 mod mode;
 mod names;
 mod provider;

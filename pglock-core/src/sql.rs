@@ -25,6 +25,6 @@ mod opening;
 mod operations;
 pub(crate) mod transaction;
 
-pub(crate) use self::inspection::{HOLDINGS, LOCKS, LOCKS_ON_KEY};
+pub(crate) use self::inspection::{DATABASE, HOLDINGS, LOCKS, LOCKS_ON_KEY};
 pub(crate) use self::opening::{OPEN, PRELUDE};
 pub(crate) use self::operations::{few, many};

@@ -1,13 +1,14 @@
 //! Locks that belong to a transaction of the application.
 
-use std::fmt;
-use std::time::{Duration, Instant};
+pub(crate) mod acquire;
 
-use crate::driver::{DriverError, Param, Statement, Transaction};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::{LockKey, NamedKey};
+use std::fmt;
+use std::time::Duration;
+
+use crate::driver::Transaction;
+use crate::error::Result;
+use crate::key::NamedKey;
 use crate::mode::Mode;
-use crate::sql::transaction as sql;
 
 /// Takes locks in a transaction of the application: on its connection, and until it ends.
 ///
@@ -31,7 +32,7 @@ use crate::sql::transaction as sql;
 ///
 /// Above READ COMMITTED, a transaction reads from a snapshot that is older than the lock: it would
 /// not see what the previous holder committed. So an acquire fails there with
-/// [`InvalidOptions`](ErrorKind::InvalidOptions). Take a guard before the transaction begins, or
+/// [`InvalidOptions`](crate::ErrorKind::InvalidOptions). Take a guard before the transaction begins, or
 /// call [`at_any_isolation`](Self::at_any_isolation) if the work does not read what the lock
 /// protects.
 ///
@@ -45,23 +46,6 @@ use crate::sql::transaction as sql;
 pub struct TransactionLocks<T> {
     transaction: T,
     any_isolation: bool,
-}
-
-/// What a try answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
-    Busy = 0,
-    Taken = 1,
-    /// The isolation level is above READ COMMITTED.
-    OldSnapshot = 2,
-    /// The server is a standby, whose locks exclude nothing on the primary.
-    Standby = 3,
-}
-
-/// How a slice of a wait ended.
-enum Slice {
-    Taken,
-    TimedOut,
 }
 
 impl<T: Transaction> TransactionLocks<T> {
@@ -85,8 +69,8 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) outside a transaction or above READ COMMITTED,
-    /// [`UnsupportedServer`](ErrorKind::UnsupportedServer) on a standby; see [`ErrorKind`].
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) outside a transaction or above READ COMMITTED,
+    /// [`UnsupportedServer`](crate::ErrorKind::UnsupportedServer) on a standby; see [`ErrorKind`](crate::ErrorKind).
     pub fn try_read(
         &mut self,
         key: impl Into<NamedKey>,
@@ -120,7 +104,7 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// As [`try_read`](Self::try_read); [`Deadlock`](ErrorKind::Deadlock) if this transaction and
+    /// As [`try_read`](Self::try_read); [`Deadlock`](crate::ErrorKind::Deadlock) if this transaction and
     /// others wait for each other, in locks of rows, too.
     pub fn read(&mut self, key: impl Into<NamedKey>) -> impl Future<Output = Result<()>> + Send {
         self.lock(key.into(), Mode::Read, None)
@@ -149,7 +133,7 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) if the lock was not free in time; otherwise as
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; otherwise as
     /// [`read`](Self::read). Shorter than the server's `deadlock_timeout`, a deadlock is a time-out.
     pub fn try_read_for(
         &mut self,
@@ -175,127 +159,6 @@ impl<T: Transaction> TransactionLocks<T> {
     ) -> impl Future<Output = Result<()>> + Send {
         self.lock(key.into(), Mode::Write, Some(timeout))
     }
-
-    async fn try_lock(&mut self, key: NamedKey, mode: Mode) -> Result<bool> {
-        let (key, _) = key.into_parts();
-        self.try_once(key, mode).await.map_err(|error| error.for_key(key))
-    }
-
-    async fn lock(&mut self, key: NamedKey, mode: Mode, timeout: Option<Duration>) -> Result<()> {
-        let (key, _) = key.into_parts();
-        self.wait(key, mode, timeout).await.map_err(|error| error.for_key(key))
-    }
-
-    async fn try_once(&mut self, key: LockKey, mode: Mode) -> Result<bool> {
-        if !self.transaction.is_open() {
-            return Err(Error::new(
-                ErrorKind::InvalidOptions,
-                "no transaction is open: the lock would end with the statement; begin one first, \
-                 by the client's own means, since it does not see a BEGIN that is sent as SQL",
-            ));
-        }
-        let (is_pair, bits) = key.pack();
-        let sql = match (mode, is_pair) {
-            (Mode::Read, false) => sql::TRY_READ,
-            (Mode::Read, true) => sql::TRY_READ_PAIR,
-            (Mode::Write, false) => sql::TRY_WRITE,
-            (Mode::Write, true) => sql::TRY_WRITE_PAIR,
-        };
-        let any_isolation = Param::Int8(self.any_isolation.into());
-        let rows =
-            self.transaction.query(Statement::new(sql, [Param::Int8(bits), any_isolation])).await?;
-        match rows.first().and_then(|(outcome, _)| Outcome::read(*outcome)) {
-            Some(Outcome::Taken) => Ok(true),
-            Some(Outcome::Busy) => Ok(false),
-            Some(Outcome::OldSnapshot) => Err(Error::new(
-                ErrorKind::InvalidOptions,
-                "the transaction is above READ COMMITTED, so it may not see what the previous holder \
-                 committed: take a guard before it begins, or allow this by `at_any_isolation`",
-            )),
-            Some(Outcome::Standby) => Err(Error::new(
-                ErrorKind::UnsupportedServer,
-                "the server is a standby, whose locks exclude nothing on the primary: connect to the primary",
-            )),
-            None => Err(unexpected()),
-        }
-    }
-
-    async fn wait(&mut self, key: LockKey, mode: Mode, timeout: Option<Duration>) -> Result<()> {
-        let begin = Instant::now();
-        if self.try_once(key, mode).await? {
-            return Ok(());
-        }
-        let left = || timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
-        if left() == Some(Duration::ZERO) {
-            return Err(Error::timeout(Vec::new()));
-        }
-        self.transaction.execute(sql::SAVEPOINT).await?;
-        loop {
-            let slice = self.wait_for_a_slice(key, mode, left()).await;
-            let error = match slice {
-                Ok(Slice::Taken) => return Ok(self.transaction.execute(sql::RELEASE).await?),
-                Err(error) if !error.session_goes_on() => return Err(error.into()),
-                Ok(Slice::TimedOut) => None,
-                Err(error) => Some(error.into()),
-            };
-            self.transaction.execute(sql::ROLL_BACK).await?;
-            let is_over = left() == Some(Duration::ZERO);
-            if error.is_some() || is_over {
-                self.transaction.execute(sql::RELEASE).await?;
-                return Err(error.unwrap_or_else(|| Error::timeout(Vec::new())));
-            }
-        }
-    }
-
-    /// Waits in the server's queue until the lock is granted, a deadlock would have been found, or
-    /// the time that is left is over.
-    async fn wait_for_a_slice(
-        &mut self,
-        key: LockKey,
-        mode: Mode,
-        left: Option<Duration>,
-    ) -> Result<Slice, DriverError> {
-        let rows = self.transaction.query(Statement::new(sql::BEFORE_WAIT, [])).await?;
-        let setting = |wanted: i64| {
-            let row = rows.iter().find(|(number, _)| *number == wanted);
-            row.and_then(|(_, value)| value.as_deref()).unwrap_or("0")
-        };
-        let deadlock_timeout = setting(3).parse().unwrap_or(1.0_f64).clamp(0.0, 3600.0);
-        let slice = Duration::from_secs_f64(deadlock_timeout) + Duration::from_secs(1);
-        // The server counts whole milliseconds, and zero is no limit.
-        let millis = left.map_or(slice, |left| left.min(slice)).as_millis().max(1);
-        let wait = millis.to_string();
-        let (is_pair, bits) = key.pack();
-        let sql = match (mode, is_pair) {
-            (Mode::Read, false) => sql::READ,
-            (Mode::Read, true) => sql::READ_PAIR,
-            (Mode::Write, false) => sql::WRITE,
-            (Mode::Write, true) => sql::WRITE_PAIR,
-        };
-        let params = [&*wait, setting(1), setting(2)].map(Param::Text);
-        let [wait, lock_timeout, statement_timeout] = params;
-        let statement =
-            Statement::new(sql, [Param::Int8(bits), wait, lock_timeout, statement_timeout]);
-        let begin = Instant::now();
-        match self.transaction.query(statement).await {
-            Ok(_) => Ok(Slice::Taken),
-            Err(error) if error.is_lock_timeout(begin.elapsed().as_millis() >= millis) => {
-                Ok(Slice::TimedOut)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Outcome {
-    fn read(digit: i64) -> Option<Self> {
-        let all = [Self::Busy, Self::Taken, Self::OldSnapshot, Self::Standby];
-        all.into_iter().find(|outcome| *outcome as i64 == digit)
-    }
-}
-
-fn unexpected() -> Error {
-    Error::new(ErrorKind::Driver, "the server's answer is not one to what was asked")
 }
 
 impl<T> fmt::Debug for TransactionLocks<T> {

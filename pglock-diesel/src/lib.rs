@@ -15,6 +15,8 @@ pub use diesel_async;
 pub use driver::DieselDriver;
 pub use pglock_core::key;
 #[doc(inline)]
+pub use pglock_core::migration::run_exclusively;
+#[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
     Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy, WriteGuard,

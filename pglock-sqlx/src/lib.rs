@@ -4,12 +4,18 @@
 
 mod driver;
 mod error;
+#[cfg(feature = "migrate")]
+mod migration;
 mod session;
 mod transaction;
 mod url;
 
 pub use driver::SqlxDriver;
+#[cfg(feature = "migrate")]
+pub use migration::{MigrationError, migrate};
 pub use pglock_core::key;
+#[doc(inline)]
+pub use pglock_core::migration::run_exclusively;
 #[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,

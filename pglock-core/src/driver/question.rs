@@ -24,6 +24,7 @@ enum Body {
     Holdings,
     Locks,
     LocksOn(LockKey),
+    Database,
 }
 
 /// What a question asks, for backends that do not use SQL.
@@ -38,6 +39,9 @@ pub enum Topic {
     /// Which sessions hold locks or wait for them, on this key or on all keys. Answer with a
     /// [`lock_row`](super::lock_row) for each.
     Locks(Option<LockKey>),
+    /// The name of the database, to be answered by one row `(0, name)`. It may be the only question of
+    /// a session.
+    Database,
 }
 
 /// A fact about the server or the session that is reported when a session opens.
@@ -102,6 +106,11 @@ impl Question {
         Self { body: key.map_or(Body::Locks, Body::LocksOn), nonce }
     }
 
+    /// The name of the database.
+    pub(crate) fn database() -> Self {
+        Self { body: Body::Database, nonce: "".into() }
+    }
+
     /// The statement for an SQL client.
     pub fn statement(&self) -> Statement<'_> {
         let nonce = Param::Text(&self.nonce);
@@ -115,6 +124,7 @@ impl Question {
             }
             Body::Holdings => Statement::new(sql::HOLDINGS, [nonce]),
             Body::Locks => Statement::new(sql::LOCKS, []),
+            Body::Database => Statement::new(sql::DATABASE, []),
             Body::LocksOn(key) => {
                 let (is_pair, bits) = key.pack();
                 let space = 1 + i64::from(is_pair);
@@ -129,6 +139,7 @@ impl Question {
             Body::Open { .. } => Topic::Open,
             Body::Holdings => Topic::Holdings,
             Body::Locks => Topic::Locks(None),
+            Body::Database => Topic::Database,
             Body::LocksOn(key) => Topic::Locks(Some(key)),
         }
     }
@@ -146,7 +157,7 @@ impl Question {
             Body::Open { application_name, .. } => {
                 Some(&**application_name).filter(|name| !name.is_empty())
             }
-            Body::Holdings | Body::Locks | Body::LocksOn(_) => None,
+            Body::Holdings | Body::Locks | Body::LocksOn(_) | Body::Database => None,
         }
     }
 }

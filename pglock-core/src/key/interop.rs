@@ -51,6 +51,26 @@ pub fn composite(kind: i64, id: i64) -> LockKey {
     LockKey::from((kind << 32) | id)
 }
 
+/// The key under which sqlx migrates a database, by the name of the database:
+/// `0x3d32ad9e * crc32(name)`.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::key::interop;
+///
+/// assert_eq!(interop::sqlx_migrate("postgres").as_bigint(), Some(368907709894077238));
+/// ```
+pub fn sqlx_migrate(database: &str) -> LockKey {
+    const POLYNOMIAL: u32 = 0xedb8_8320;
+
+    let shift = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 };
+    let crc = database
+        .bytes()
+        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shift(crc)));
+    LockKey::from(0x3d32_ad9e * i64::from(!crc))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +88,14 @@ mod tests {
         ];
         for (name, key) in vectors {
             assert_eq!(fnv1a(name), LockKey::from(key), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn sqlx_migrate_matches_sqlx() {
+        let vectors = [("postgres", 368907709894077238), ("mydb", 293176876009260204), ("", 0_i64)];
+        for (database, key) in vectors {
+            assert_eq!(sqlx_migrate(database), LockKey::from(key), "{database:?}");
         }
     }
 

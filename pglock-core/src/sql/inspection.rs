@@ -44,3 +44,7 @@ pub(crate) const LOCKS: &str = locks!("");
 /// The locks on one key: `$1` its 64 bits, `$2` is 1, or 2 for a pair.
 pub(crate) const LOCKS_ON_KEY: &str =
     locks!(" AND ((l.classid::int8 << 32) | l.objid::int8) = $1::int8 AND l.objsubid = $2::int8");
+
+/// The name of the database, in a row of its own.
+pub(crate) const DATABASE: &str =
+    "SELECT 0::bigint, pg_catalog.current_database()::pg_catalog.text";

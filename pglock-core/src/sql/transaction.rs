@@ -13,7 +13,7 @@ macro_rules! on_key {
 }
 
 /// Takes the lock if it is free: `$1` key, `$2` 1 if any isolation level will do, else 0. Answers
-/// one row with an [`Outcome`](crate::transaction::Outcome).
+/// one row with an [`Outcome`](crate::transaction::acquire::Outcome).
 macro_rules! try_lock {
     ($function:literal, $kind:ident) => {
         concat!(

@@ -159,6 +159,7 @@ impl Session for MemorySession {
             Topic::Open => self.open(question)?,
             Topic::Holdings => self.holdings(question)?,
             Topic::Locks(key) => self.locks(key)?,
+            Topic::Database => vec![(0, Some("memory".to_owned()))],
             _ => {
                 return Err(DriverError::statement("the memory server does not know the question"));
             }

@@ -1,0 +1,74 @@
+//! One replica of a service migrates the schema while the others wait.
+
+use std::time::Duration;
+
+use crate::driver::{Driver, Question, Session};
+use crate::engine::WaitStrategy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::interop;
+use crate::locks::Locks;
+
+/// The first pause between two tries; pauses grow up to 16 times as long.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs work while no other program migrates this database.
+///
+/// - It holds the lock that sqlx takes for its own migrations, so it also excludes replicas of an
+///   older release.
+/// - It waits by polling. A session in the server's queue would keep a `CREATE INDEX CONCURRENTLY`
+///   of the holder from finishing.
+/// - It stops the work at its next `await` if the lock is lost.
+/// - It releases the lock when the work has ended, also if it failed.
+/// - It opens a lock session of its own, and closes it at the end.
+///
+/// The work looks which migrations are left to do after it has begun: another replica may have run
+/// them in the meantime. It must not take sqlx's lock itself, as it would wait for this call.
+///
+/// Call it in a tokio runtime with I/O and timers.
+///
+/// # Cancel safety
+///
+/// If this future is dropped, the work is dropped, and the lock is released.
+///
+/// # Errors
+///
+/// [`Lost`](ErrorKind::Lost) if the lock was lost before the work was done: the schema may be half
+/// migrated. Otherwise see [`ErrorKind`].
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::driver::Driver;
+/// use pglock_core::migration::run_exclusively;
+///
+/// # type MigrationError = std::fmt::Error;
+/// async fn migrate_schema() -> Result<(), MigrationError> {
+///     // … the migrations that this database lacks …
+///     Ok(())
+/// }
+///
+/// async fn start(driver: impl Driver) -> Result<(), Box<dyn std::error::Error>> {
+///     run_exclusively(driver, migrate_schema()).await??;
+///     Ok(())
+/// }
+/// ```
+pub async fn run_exclusively<F: Future>(driver: impl Driver, work: F) -> Result<F::Output> {
+    let key = interop::sqlx_migrate(&database(&driver).await?);
+    let strategy = WaitStrategy::Poll { interval: INTERVAL };
+    let locks = Locks::builder(driver).wait_strategy(strategy).build()?;
+    let guard = locks.rwlock(key).write().await?;
+    let output = guard.protect(work).await;
+    drop(guard);
+    locks.close().await?;
+    output
+}
+
+async fn database(driver: &impl Driver) -> Result<String> {
+    let mut session = driver.connect().await?;
+    let rows = session.ask(&Question::database()).await?;
+    session.close().await;
+    let name = rows.into_iter().find_map(|(_, name)| name);
+    name.ok_or_else(|| {
+        Error::new(ErrorKind::Driver, "the driver does not tell the name of the database")
+    })
+}

@@ -1,0 +1,130 @@
+//! Replicas that migrate the schema at the same time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::env;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pglock_sqlx::key::interop;
+use pglock_sqlx::sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
+use pglock_sqlx::sqlx::{PgPool, SqlStr, query_scalar};
+use pglock_sqlx::{ErrorKind, Locks, MigrationError, SqlxDriver, migrate, run_exclusively};
+use pglock_testkit::postgres::{TestDatabase, TestServer};
+use pglock_testkit::witness::{PostgresWitness, Witness};
+use tokio::time::{sleep, timeout};
+
+/// Where a replica finds the database.
+const URL: &str = "PGLOCK_TEST_REPLICA_OF";
+const SOON: Duration = Duration::from_secs(60);
+
+fn migrator(statements: &[&'static str]) -> Migrator {
+    let migrations = statements.iter().enumerate().map(|(at, sql)| {
+        let name = format!("step {at}").into();
+        // An index is built concurrently outside a transaction only.
+        let no_tx = sql.contains("CONCURRENTLY");
+        let sql = SqlStr::from_static(sql);
+        Migration::new(at as i64 + 1, name, MigrationType::Simple, sql, no_tx)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+const STEPS: [&str; 3] = [
+    "CREATE TABLE invoice (id bigint, paid_at timestamptz); CREATE TABLE run (step int)",
+    "INSERT INTO invoice SELECT n FROM generate_series(1, 20000) AS n; INSERT INTO run VALUES (2)",
+    "CREATE INDEX CONCURRENTLY invoice_paid_at ON invoice (paid_at)",
+];
+
+async fn place() -> (TestDatabase, PostgresWitness) {
+    let server = TestServer::shared().await.unwrap();
+    let database = server.database().await.unwrap();
+    let witness = PostgresWitness::connect(database.url()).await.unwrap();
+    (database, witness)
+}
+
+/// A process of its own, when [`three_processes_build_an_index_concurrently`] starts it.
+#[tokio::test]
+async fn replica() {
+    let Ok(url) = env::var(URL) else { return };
+    let pool = PgPool::connect(&url).await.unwrap();
+    migrate(&pool, migrator(&STEPS)).await.unwrap();
+}
+
+#[tokio::test]
+async fn three_processes_build_an_index_concurrently() {
+    let (database, witness) = place().await;
+    let replicas: Vec<_> = (0..3)
+        .map(|_| {
+            Command::new(env::current_exe().unwrap())
+                .args(["--exact", "replica", "--nocapture"])
+                .env(URL, database.url())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let ended = tokio::task::spawn_blocking(|| {
+        replicas.into_iter().all(|mut replica| replica.wait().unwrap().success())
+    });
+    assert!(timeout(SOON, ended).await.unwrap().unwrap());
+    let pool = PgPool::connect(database.url()).await.unwrap();
+    let valid: bool = query_scalar(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'invoice_paid_at'::regclass",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(valid);
+    let runs: i64 = query_scalar("SELECT count(*) FROM run").fetch_one(&pool).await.unwrap();
+    assert_eq!(runs, 1);
+    witness.until_quiet().await.unwrap();
+}
+
+#[tokio::test]
+async fn failed_migration_releases_the_lock() {
+    let (database, witness) = place().await;
+    let pool = PgPool::connect(database.url()).await.unwrap();
+    let error = migrate(&pool, migrator(&["SELECT 1 / 0"])).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Migration(_)), "{error:?}");
+    witness.until_quiet().await.unwrap();
+    witness.until_sessions("pglock", 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn migration_waits_for_replicas_that_use_the_lock_of_sqlx() {
+    let (database, witness) = place().await;
+    let key = interop::sqlx_migrate(database.name());
+    // As sqlx takes it in an older release.
+    let old = PgPool::connect(database.url()).await.unwrap();
+    let mut old = old.acquire().await.unwrap();
+    old.lock().await.unwrap();
+    assert_eq!(witness.holders(key).await.unwrap().len(), 1);
+    let pool = PgPool::connect(database.url()).await.unwrap();
+    let wait = tokio::spawn(async move { migrate(&pool, migrator(&STEPS)).await });
+    witness.until_sessions("pglock", 1).await.unwrap();
+    sleep(Duration::from_millis(200)).await;
+    assert!(!wait.is_finished());
+    // It does not stand in the server's queue.
+    assert!(witness.waiters(key).await.unwrap().is_empty());
+    old.unlock().await.unwrap();
+    timeout(SOON, wait).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn work_stops_when_the_lock_is_lost() {
+    let (database, witness) = place().await;
+    let driver = SqlxDriver::from_url(database.url()).unwrap();
+    let work = tokio::spawn(run_exclusively(driver, std::future::pending::<()>()));
+    let key = interop::sqlx_migrate(database.name());
+    let pid = loop {
+        if let [holder] = witness.holders(key).await.unwrap()[..] {
+            break holder.pid;
+        }
+        tokio::task::yield_now().await;
+    };
+    witness.terminate(pid).await.unwrap();
+    let error = timeout(SOON, work).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+    let locks = Locks::new(SqlxDriver::from_url(database.url()).unwrap());
+    locks.rwlock(key).write().await.unwrap().release().await.unwrap();
+}

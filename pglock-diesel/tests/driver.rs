@@ -29,7 +29,7 @@ fn what_a_lock_entry_has_can_be_named() {
 }
 
 #[tokio::test]
-async fn wrong_password_that_diesel_hides_is_told() {
+async fn wrong_password_that_diesel_hides_is_reported() {
     let rules = std::env::temp_dir().join(format!("pglock-diesel-hba-{}", std::process::id()));
     fs::write(
         &rules,
@@ -49,14 +49,14 @@ async fn wrong_password_that_diesel_hides_is_told() {
 }
 
 #[tokio::test]
-async fn missing_database_that_diesel_hides_is_told() {
+async fn missing_database_that_diesel_hides_is_reported() {
     let (database, _) = place().await;
     let url = with_secret(&database).replace(database.name(), "none");
     assert_refused(establishing(url), ErrorKind::InvalidOptions).await;
 }
 
 #[tokio::test]
-async fn full_server_that_diesel_hides_is_told() {
+async fn full_server_that_diesel_hides_is_reported() {
     let (database, admin) = place().await;
     let role = database.name();
     let create = format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD '{SECRET}'");
@@ -107,7 +107,7 @@ async fn tls_that_cannot_be_had_is_a_wrong_setting() {
 }
 
 #[tokio::test]
-async fn failing_function_is_told_and_leaves_no_connection() {
+async fn failing_function_is_reported_and_leaves_no_connection() {
     let (database, witness) = place().await;
     let failing = set_up(named(&database), "SELECT 1 / 0");
     let error = assert_refused(failing, ErrorKind::Connection).await;

@@ -39,7 +39,7 @@ async fn tls_that_cannot_be_had_is_a_wrong_setting() {
 }
 
 #[tokio::test]
-async fn failing_hook_is_told_and_leaves_no_connection() {
+async fn failing_hook_is_reported_and_leaves_no_connection() {
     let (database, witness) = place().await;
     let pool = PgPoolOptions::new()
         .after_connect(|connection, _| {

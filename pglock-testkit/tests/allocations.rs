@@ -70,7 +70,7 @@ fn a_reader_that_joins_another_allocates_nothing() {
 }
 
 #[test]
-fn who_is_answered_at_once_is_not_woken_and_who_waits_is_woken_once() {
+fn only_a_waiting_caller_is_woken_and_only_once() {
     #[derive(Default)]
     struct Woken(AtomicUsize);
     impl Wake for Woken {

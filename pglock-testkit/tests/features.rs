@@ -37,7 +37,7 @@ async fn token_is_cancelled_when_the_lock_is_lost() {
 }
 
 #[tokio::test]
-async fn token_is_not_cancelled_when_the_lock_is_given_back() {
+async fn token_is_not_cancelled_when_the_lock_is_released() {
     let server = MemoryServer::new();
     let locks = server.locks();
     let (released, dropped) = (CancellationToken::new(), CancellationToken::new());

@@ -171,7 +171,7 @@ async fn delayed_answers_take_that_long() {
 }
 
 #[tokio::test]
-async fn refused_connections_are_told_and_got_over() {
+async fn refused_connections_are_reported_and_survived() {
     let server = MemoryServer::new();
     let locks = server.locks();
     server.refuse_connections(true);
@@ -191,7 +191,7 @@ async fn check_of_a_silent_server_ends_in_time() {
 }
 
 #[tokio::test]
-async fn outage_is_told_and_got_over() {
+async fn outage_is_reported_and_survived() {
     let server = MemoryServer::new();
     let locks = server.locks();
     let guard = locks.rwlock("key").write().await.unwrap();
@@ -206,7 +206,7 @@ async fn outage_is_told_and_got_over() {
 }
 
 #[tokio::test]
-async fn refused_statement_is_told_and_costs_no_lock_that_is_held() {
+async fn refused_statement_is_reported_and_costs_no_held_lock() {
     let server = MemoryServer::new();
     let locks = server.locks();
     let guard = locks.rwlock("held").write().await.unwrap();

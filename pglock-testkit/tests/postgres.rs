@@ -145,7 +145,7 @@ async fn a_private_server_takes_settings() -> TestResult {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_bad_setting_is_told_in_the_servers_words() {
+async fn bad_setting_is_reported_in_the_servers_words() {
     let error = TestServer::private_with(&[("no_such_setting", "1")]).await.unwrap_err();
     assert!(matches!(error, TestServerError::Start { .. }));
     assert!(error.to_string().contains("unrecognized configuration parameter"), "{error}");

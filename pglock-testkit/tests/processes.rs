@@ -264,7 +264,7 @@ fn a_process_killed_while_it_starts_a_server_leaves_nothing() -> TestResult {
 }
 
 #[test]
-fn a_process_killed_before_it_is_watched_is_cleaned_up_by_the_next() -> TestResult {
+fn next_process_cleans_up_after_one_killed_unwatched() -> TestResult {
     let terminals = Terminals::new()?;
     terminals.kill_at("users")?;
     terminals.open("private")?.close()?;
@@ -288,7 +288,7 @@ fn newcomers_and_leavers_never_lose_the_server() -> TestResult {
 }
 
 #[test]
-fn a_server_whose_watchdog_was_killed_is_removed_by_the_next_process() -> TestResult {
+fn next_process_removes_a_server_without_its_watchdog() -> TestResult {
     let terminals = Terminals::new()?;
     let first = terminals.open("shared")?;
     let orphaned = first.url.clone();
@@ -327,7 +327,7 @@ fn answer(terminals: &Terminals, variables: &[(&str, &str)]) -> Result<String, B
 }
 
 #[test]
-fn a_database_url_that_does_not_work_is_told_without_its_password() -> TestResult {
+fn unusable_database_url_is_reported_without_its_password() -> TestResult {
     let terminals = Terminals::new()?;
     for url in [
         "postgres://me:canary@127.0.0.1:1/db",
@@ -351,7 +351,7 @@ fn a_wrong_binary_folder_is_named() -> TestResult {
 }
 
 #[test]
-fn a_role_that_may_not_create_databases_is_told_what_it_needs() -> TestResult {
+fn role_without_createdb_learns_what_it_needs() -> TestResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = TestServer::private().await?;

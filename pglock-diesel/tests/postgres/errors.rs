@@ -32,7 +32,7 @@ async fn refused_statement_takes_no_lock_away() {
 }
 
 #[tokio::test]
-async fn loss_of_a_connection_that_others_drive_is_told_at_the_next_request() {
+async fn next_request_reports_the_loss_of_a_spawned_connection() {
     let database = database().await;
     let url = database.url().to_owned();
     let driver = DieselDriver::from_fn(move || {

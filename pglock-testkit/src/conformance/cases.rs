@@ -137,11 +137,11 @@ macro_rules! __each_case {
                 named_runtime_without_timers_is_an_error: Engine,
             ],
             strangers: [
-                panic_in_a_listener_harms_nobody_else: Sessions,
-                listener_that_blocks_holds_up_nobody: Sessions,
-                listener_that_panics_as_it_is_dropped_harms_nobody,
-                waker_that_panics_harms_nobody_else,
-                guard_dropped_after_its_loss_has_told_it: Sessions,
+                panic_in_a_listener_harms_no_other: Sessions,
+                blocking_listener_holds_up_no_caller: Sessions,
+                panic_in_the_drop_of_a_listener_harms_no_other,
+                panic_in_a_waker_harms_no_other,
+                guard_dropped_after_its_loss_has_reported_it: Sessions,
             ],
             queueing: [
                 writers_of_one_process_are_served_in_order,
@@ -155,14 +155,14 @@ macro_rules! __each_case {
             ],
             rotating: [
                 key_that_others_pass_on_is_had_beside_keys_held_for_good,
-                key_that_others_pass_on_is_had_after_a_turn_of_each_other_key,
+                key_passed_on_is_granted_after_a_turn_of_each_other,
                 wait_that_has_made_room_gets_its_lock_when_it_comes_free: Sessions,
-                locks_that_were_waited_for_keep_nobody_from_waiting,
+                granted_locks_leave_room_for_other_waiters,
             ],
             #[cfg(unix)]
             fairness: [
                 processes_get_equal_shares_of_a_key: Process,
-                writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share: Process,
+                writer_waits_no_longer_than_readers_of_another_process_hold: Process,
                 writer_is_not_starved_for_want_of_a_session_to_ask: Process,
                 process_passes_a_lock_on_for_a_bounded_time: Process,
                 task_that_never_has_to_wait_leaves_others_their_turn: Engine,
@@ -176,9 +176,9 @@ macro_rules! __each_case {
                 process_that_hands_nothing_over_asks_the_server_each_time: Engine,
                 lock_that_passes_on_has_been_left_before: Process,
                 change_of_mode_goes_through_the_server: Engine,
-                readers_elsewhere_share_a_write_lock_once_no_writer_waits: Engine,
-                readers_elsewhere_share_a_write_lock_after_a_while: Engine,
-                write_lock_is_shared_though_a_writer_elsewhere_waits: Engine,
+                readers_of_another_process_share_if_no_writer_waits: Engine,
+                readers_of_another_process_share_after_a_while: Engine,
+                write_lock_is_shared_though_another_process_awaits_it: Engine,
                 shared_write_lock_has_been_left_before_it_passes_on: Process,
             ],
             keys: [
@@ -191,10 +191,10 @@ macro_rules! __each_case {
                 a_collision_ends_with_the_other_name,
             ],
             looking: [
-                holders_and_waiters_are_told,
+                holders_and_waiters_are_listed,
                 sessions_keep_the_name_of_their_connection: Postgres,
-                names_are_told_while_somebody_here_has_them,
-                timeout_says_who_holds_the_lock,
+                names_are_listed_while_this_manager_uses_them,
+                timeout_names_the_holder,
                 timeout_says_if_this_process_holds_the_lock,
                 names_that_share_a_key_are_reported,
                 stats_count_grants_and_hand_overs,
@@ -202,8 +202,8 @@ macro_rules! __each_case {
             protecting: [
                 protected_work_gives_its_result,
                 protected_work_is_stopped_when_the_lock_is_lost: Sessions,
-                listeners_are_told_of_a_loss_once: Sessions,
-                listeners_are_not_told_of_a_release,
+                listeners_are_called_once_for_a_loss: Sessions,
+                listeners_are_not_called_for_a_release,
             ],
             closing: [
                 close_frees_locks_as_others_see: Sessions,
@@ -213,8 +213,8 @@ macro_rules! __each_case {
                 dropped_manager_ends_its_sessions: Sessions,
             ],
             connecting: [
-                refused_connection_is_told_at_once: Postgres,
-                full_server_is_told_at_once: Postgres,
+                refused_connection_is_reported_at_once: Postgres,
+                full_server_is_reported_at_once: Postgres,
                 unreadable_urls_are_refused_without_being_shown: Postgres,
                 driver_is_made_outside_a_runtime_and_shows_no_password: Postgres,
                 dropped_attempt_leaves_no_connection: Postgres,
@@ -227,7 +227,7 @@ macro_rules! __each_case {
             ],
             sessions: [
                 thousand_keys_are_held_on_few_sessions: Sessions,
-                ended_session_is_told_to_its_guards: Sessions,
+                guards_report_the_end_of_their_session: Sessions,
                 release_of_a_lost_lock_says_so: Sessions,
                 lost_lock_does_not_disturb_others: Sessions,
                 waiter_survives_the_end_of_its_session: Sessions,
@@ -236,13 +236,13 @@ macro_rules! __each_case {
             ],
             #[cfg(unix)]
             losing: [
-                terminated_session_is_told_promptly: Sessions,
-                end_of_the_server_is_told_promptly: Postgres,
-                loss_is_told_to_every_guard_and_to_those_who_ask_later: Sessions,
+                terminated_session_is_reported_promptly: Sessions,
+                end_of_the_server_is_reported_promptly: Postgres,
+                every_guard_reports_the_loss_and_goes_on_reporting_it: Sessions,
                 release_of_one_guard_is_no_loss_to_another,
                 forgotten_guard_holds_its_lock_until_the_manager_is_closed,
-                lock_taken_from_a_living_session_is_told_within_a_heartbeat: Engine,
-                stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over: Postgres,
+                lock_taken_from_a_live_session_is_lost_within_a_heartbeat: Engine,
+                stopped_backend_is_suspected_when_the_lease_expires: Postgres,
                 wait_that_the_server_has_forgotten_is_begun_again: Postgres,
                 no_lock_is_lost_on_an_overloaded_machine: Postgres,
                 confirmed_guards_never_overlap_while_sessions_end: Sessions,
@@ -264,7 +264,7 @@ macro_rules! __each_case {
                 try_that_fails_though_it_was_granted_takes_nothing_else_away: Engine,
                 release_that_is_refused_is_made_up_for: Engine,
                 release_of_a_lock_that_was_taken_away_says_so: Engine,
-                statement_in_a_foreign_session_locks_nothing_and_is_told: Engine,
+                statement_in_a_foreign_session_locks_nothing_and_fails: Engine,
                 release_in_a_foreign_session_is_no_silent_success: Engine,
             ],
             loads: [
@@ -294,10 +294,10 @@ macro_rules! __each_case {
                 attempts_to_connect_come_further_and_further_apart: Postgres,
             ],
             outages: [
-                fast_restart_is_told_and_got_over: Postgres,
-                immediate_restart_is_told_and_got_over: Postgres,
-                killed_server_is_told_and_got_over: Postgres,
-                server_that_was_never_there_is_told_at_once: Postgres,
+                fast_restart_is_reported_and_survived: Postgres,
+                immediate_restart_is_reported_and_survived: Postgres,
+                killed_server_is_reported_and_survived: Postgres,
+                missing_server_is_reported_at_once: Postgres,
             ],
             unreachable: [
                 outage_is_not_reported_as_a_busy_lock: Postgres,
@@ -312,10 +312,10 @@ macro_rules! __each_case {
             limits: [
                 no_more_locks_are_held_than_allowed,
                 no_more_callers_wait_than_allowed,
-                full_lock_table_is_told_and_takes_no_lock_away: Postgres,
+                full_lock_table_is_reported_and_takes_no_lock_away: Postgres,
                 locks_at_the_cap_leave_room_for_other_users: Postgres,
                 connection_limit_of_the_role_is_kept: Postgres,
-                server_without_room_for_connections_is_told_and_takes_no_lock_away: Postgres,
+                full_server_is_reported_and_takes_no_lock_away: Postgres,
             ],
             refusals: [
                 wrong_password_is_no_permission: Postgres,
@@ -325,11 +325,11 @@ macro_rules! __each_case {
             ],
             operators: [
                 wait_cancelled_by_an_operator_goes_on: Sessions,
-                statement_cancelled_by_an_operator_fails_nobody: Sessions,
+                statement_cancelled_by_an_operator_fails_no_caller: Sessions,
             ],
             rights: [
                 role_that_may_not_cancel_polls: Postgres,
-                refused_cancel_is_nobody_elses_error: Postgres,
+                refused_cancel_fails_no_other_caller: Postgres,
                 refused_operation_fails_no_neighbour: Postgres,
             ],
             #[cfg(unix)]
@@ -346,12 +346,12 @@ macro_rules! __each_case {
                 keepalives_leave_a_silent_session_the_lease_of_its_guards: Postgres,
                 transaction_pooling_is_refused_for_a_lone_session: Postgres,
                 statement_pooling_is_refused_for_a_lone_session: Postgres,
-                transaction_pooling_lets_nobody_believe_in_a_lock_of_two: Postgres,
-                answer_to_somebody_elses_question_is_told: Postgres,
+                transaction_pooling_never_gives_two_guards_one_lock: Postgres,
+                answer_to_another_question_is_reported: Postgres,
             ],
             engines: [
                 locks_that_do_nothing_are_refused: Postgres,
-                locks_that_cannot_be_given_back_are_refused: Postgres,
+                locks_that_cannot_be_released_are_refused: Postgres,
                 missing_functions_are_refused_by_name: Postgres,
                 server_that_cannot_watch_its_clients_is_not_asked_to: Postgres,
             ],

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_no_pgbouncer_is_told_what_to_install() {
+    fn missing_pgbouncer_is_reported_with_what_to_install() {
         if let Err(error) = installed(std::iter::empty()) {
             assert!(error.to_string().contains("apt-get install pgbouncer"), "{error}");
         }

@@ -67,8 +67,8 @@ async fn in_transaction_mode_two_clients_hold_one_lock() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_bad_setting_is_told_in_the_poolers_words() -> TestResult {
-    if allowed("a_bad_setting_is_told_in_the_poolers_words", PgBouncer::program())?.is_none() {
+async fn bad_setting_is_reported_in_the_poolers_words() -> TestResult {
+    if allowed("bad_setting_is_reported_in_the_poolers_words", PgBouncer::program())?.is_none() {
         return Ok(());
     }
     let server = TestServer::private().await?;

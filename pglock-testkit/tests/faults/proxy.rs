@@ -347,7 +347,7 @@ async fn long_answers_pass_unharmed() -> TestResult {
 }
 
 #[tokio::test]
-async fn clients_that_ask_for_tls_are_told_apart() -> TestResult {
+async fn clients_that_ask_for_tls_are_recognized() -> TestResult {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
     let lab = Lab::new().await?;
     let mut client = TcpStream::connect(lab.proxy.address()).await?;
@@ -374,7 +374,7 @@ async fn a_dropped_proxy_ends_its_connections() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_moved_proxy_leads_new_clients_elsewhere() -> TestResult {
+async fn moved_proxy_leads_new_clients_to_its_new_server() -> TestResult {
     let (lab, other) = (Lab::new().await?, TestServer::private().await?);
     // By the name that the proxy's URL has.
     let database = format!("CREATE DATABASE {}", lab.database.name());

@@ -110,7 +110,7 @@ pub async fn release_of_a_lock_that_was_taken_away_says_so(lab: &Lab) {
     soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
 }
 
-pub async fn statement_in_a_foreign_session_locks_nothing_and_is_told(lab: &Lab) {
+pub async fn statement_in_a_foreign_session_locks_nothing_and_fails(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
     let guard = manager.lock("held").write().await.unwrap();
     faults.strike(Point::TryLock, Fault::Moved);

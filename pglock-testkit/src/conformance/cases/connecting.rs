@@ -49,14 +49,14 @@ fn named(url: &str) -> String {
     format!("{url}?application_name={}", NAME.replace(' ', "%20"))
 }
 
-pub async fn refused_connection_is_told_at_once(lab: &Lab) {
+pub async fn refused_connection_is_reported_at_once(lab: &Lab) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let driver = lab.driver_at(&format!("postgres://user:{SECRET}@127.0.0.1:{port}/db")).unwrap();
     let error = assert_refused(&*driver, ErrorKind::Connection).await;
     assert!(shown(&error).contains("refused"), "{error:?}");
 }
 
-pub async fn full_server_is_told_at_once(lab: &Lab) {
+pub async fn full_server_is_reported_at_once(lab: &Lab) {
     let place = Place::new(lab).await;
     let role = place.database.name();
     let create = format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 1 PASSWORD '{SECRET}'");

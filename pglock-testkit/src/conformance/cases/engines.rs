@@ -27,7 +27,7 @@ pub async fn locks_that_do_nothing_are_refused(lab: &Lab) {
     }
 }
 
-pub async fn locks_that_cannot_be_given_back_are_refused(lab: &Lab) {
+pub async fn locks_that_cannot_be_released_are_refused(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let engine = Engine::on(&server).await;
     let makes = "RETURNS boolean LANGUAGE sql AS 'SELECT false'";

@@ -59,7 +59,7 @@ fn jain(shares: &[usize]) -> f64 {
     sum * sum / (shares().count() as f64 * squares)
 }
 
-pub async fn writer_waits_no_longer_than_a_hold_that_readers_elsewhere_share(lab: &Lab) {
+pub async fn writer_waits_no_longer_than_readers_of_another_process_hold(lab: &Lab) {
     writer_among_readers(lab, &Options::default()).await;
 }
 

@@ -156,7 +156,7 @@ fn sharing() -> Options {
     Options { share_write_locks: true, ..Options::default() }
 }
 
-pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab) {
+pub async fn readers_of_another_process_share_if_no_writer_waits(lab: &Lab) {
     let key = LockKey::from(KEY);
     let options = Options {
         hand_over_count: Some(u32::MAX),
@@ -177,7 +177,7 @@ pub async fn readers_elsewhere_share_a_write_lock_once_no_writer_waits(lab: &Lab
     lab.witness().until_free(key).await.unwrap();
 }
 
-pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
+pub async fn readers_of_another_process_share_after_a_while(lab: &Lab) {
     let key = LockKey::from(KEY);
     let options = Options {
         hand_over_count: Some(u32::MAX),
@@ -201,7 +201,7 @@ pub async fn readers_elsewhere_share_a_write_lock_after_a_while(lab: &Lab) {
     lab.witness().until_free(key).await.unwrap();
 }
 
-pub async fn write_lock_is_shared_though_a_writer_elsewhere_waits(lab: &Lab) {
+pub async fn write_lock_is_shared_though_another_process_awaits_it(lab: &Lab) {
     let key = LockKey::from(KEY);
     // However long it takes to get there.
     let options = Options {

@@ -56,7 +56,7 @@ pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-pub async fn full_lock_table_is_told_and_takes_no_lock_away(lab: &Lab) {
+pub async fn full_lock_table_is_reported_and_takes_no_lock_away(lab: &Lab) {
     let server = TestServer::private_with(&SMALL_TABLE).await.unwrap();
     let witness = connect(server.url()).await;
     execute(&witness, "CREATE ROLE greedy LOGIN").await;
@@ -157,7 +157,7 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
     drop(soon("there is room", third.lock("held").write()).await.unwrap());
 }
 
-pub async fn server_without_room_for_connections_is_told_and_takes_no_lock_away(lab: &Lab) {
+pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
     let server = TestServer::private_with(&[("max_connections", "12")]).await.unwrap();
     let witness = connect(server.url()).await;
     execute(&witness, "CREATE ROLE plain LOGIN").await;

@@ -10,7 +10,7 @@ use crate::conformance::{Lab, Options, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
 
-pub async fn holders_and_waiters_are_told(lab: &Lab) {
+pub async fn holders_and_waiters_are_listed(lab: &Lab) {
     let named = |name: &str| Options { application_name: name.to_owned(), ..Options::default() };
     let (holder, waiter) = (lab.manager_with(&named("holder")), lab.manager_with(&named("waiter")));
     let _guard = holder.lock("key").read().await.unwrap();
@@ -71,7 +71,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {
+pub async fn names_are_listed_while_this_manager_uses_them(lab: &Lab) {
     let (manager, other) = (lab.manager(), lab.manager());
     let guard = manager.lock("reports/daily").write().await.unwrap();
     let name = |locks: Vec<pglock_core::LockEntry>| locks[0].name.clone();
@@ -83,12 +83,12 @@ pub async fn names_are_told_while_somebody_here_has_them(lab: &Lab) {
     drop(guard);
 }
 
-pub async fn timeout_says_who_holds_the_lock(lab: &Lab) {
+pub async fn timeout_names_the_holder(lab: &Lab) {
     let options = Options { application_name: "the holder".to_owned(), ..Options::default() };
     let holder = lab.manager_with(&options);
     let guard = holder.lock("key").write().await.unwrap();
     let lock = lab.manager().lock("key");
-    let error = until_holder_is_told(&*lock).await;
+    let error = until_holder_is_named(&*lock).await;
     assert!(error.to_string().contains("\"key\""), "{error}");
     let [holder] = error.holders() else { panic!("{error}") };
     assert_eq!((holder.mode, &*holder.application_name), (Mode::Write, "the holder"));
@@ -103,10 +103,10 @@ pub async fn timeout_says_if_this_process_holds_the_lock(lab: &Lab) {
     assert!(is_ours(manager.inspect("key".into()).await.unwrap()));
     assert!(!is_ours(other.inspect("key".into()).await.unwrap()));
     let (lock, elsewhere) = (manager.lock("key"), other.lock("key"));
-    let error = until_holder_is_told(&*lock).await;
+    let error = until_holder_is_named(&*lock).await;
     let pid = error.holders()[0].pid;
     assert!(error.to_string().contains(&format!("held by this process (pid {pid})")), "{error}");
-    let error = until_holder_is_told(&*elsewhere).await;
+    let error = until_holder_is_named(&*elsewhere).await;
     assert!(!error.to_string().contains("this process"), "{error}");
     // What may be shown to strangers says nothing of it.
     assert_eq!(error.kind().to_string(), "the lock was not free in time");
@@ -114,7 +114,7 @@ pub async fn timeout_says_if_this_process_holds_the_lock(lab: &Lab) {
 
 /// The first time-out that names a holder. If the server is slow to accept or to answer, the error
 /// says that instead, and that is no failure.
-async fn until_holder_is_told(lock: &dyn DistributedRwLock) -> Error {
+async fn until_holder_is_named(lock: &dyn DistributedRwLock) -> Error {
     for _ in 0..50 {
         let error = lock.try_write_for(Duration::from_millis(10)).await.unwrap_err();
         if error.holders().len() == 1 {

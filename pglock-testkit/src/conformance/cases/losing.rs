@@ -20,7 +20,7 @@ use crate::witness::Witness;
 /// Within which the end of a session is told.
 const PROMPT: Duration = Duration::from_millis(250);
 
-pub async fn terminated_session_is_told_promptly(lab: &Lab) {
+pub async fn terminated_session_is_reported_promptly(lab: &Lab) {
     let lock = lab.lock("key");
     let mut told = Latencies::default();
     for _ in 0..50 {
@@ -34,7 +34,7 @@ pub async fn terminated_session_is_told_promptly(lab: &Lab) {
     told.assert_below("loss told after pg_terminate_backend", PROMPT);
 }
 
-pub async fn end_of_the_server_is_told_promptly(lab: &Lab) {
+pub async fn end_of_the_server_is_reported_promptly(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let lock = lab.manager_at(server.url(), &Options::default()).unwrap().lock("key");
     for outage in ["fast stop", "immediate stop", "killed postmaster", "killed backend"] {
@@ -94,7 +94,7 @@ pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
     witness.until_quiet().await.unwrap();
 }
 
-pub async fn loss_is_told_to_every_guard_and_to_those_who_ask_later(lab: &Lab) {
+pub async fn every_guard_reports_the_loss_and_goes_on_reporting_it(lab: &Lab) {
     let manager = lab.manager();
     let asking = Arc::new(manager.lock("asking").write().await.unwrap());
     let quiet = manager.lock("quiet").write().await.unwrap();
@@ -163,7 +163,7 @@ pub async fn forgotten_guard_holds_its_lock_until_the_manager_is_closed(lab: &La
 }
 
 /// So heartbeats ask for the lock, not for a sign of life.
-pub async fn lock_taken_from_a_living_session_is_told_within_a_heartbeat(lab: &Lab) {
+pub async fn lock_taken_from_a_live_session_is_lost_within_a_heartbeat(lab: &Lab) {
     let faults = Faults::new();
     let manager = lab.manager_with(&Options { faults: Some(faults.clone()), ..leased() });
     let lock = manager.lock("key");
@@ -181,7 +181,7 @@ pub async fn lock_taken_from_a_living_session_is_told_within_a_heartbeat(lab: &L
 }
 
 /// Nobody can tell whether it will ever answer, so this is the safe side: the lock is still there.
-pub async fn stopped_backend_is_suspected_when_the_lease_of_the_guards_is_over(lab: &Lab) {
+pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let observer = connect(server.url()).await;
     let lock = lab.manager_at(server.url(), &leased()).unwrap().lock("key");

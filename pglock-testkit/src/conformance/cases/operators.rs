@@ -26,7 +26,7 @@ pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
 }
 
 /// The operator does not care what the sessions are doing.
-pub async fn statement_cancelled_by_an_operator_fails_nobody(lab: &Lab) {
+pub async fn statement_cancelled_by_an_operator_fails_no_caller(lab: &Lab) {
     let manager = lab.manager();
     let held = manager.lock("held").write().await.unwrap();
     let mut tasks = Vec::new();

@@ -16,15 +16,15 @@ enum Outage {
     Kill,
 }
 
-pub async fn fast_restart_is_told_and_got_over(lab: &Lab) {
+pub async fn fast_restart_is_reported_and_survived(lab: &Lab) {
     assert_got_over(lab, Outage::Restart(StopMode::Fast)).await;
 }
 
-pub async fn immediate_restart_is_told_and_got_over(lab: &Lab) {
+pub async fn immediate_restart_is_reported_and_survived(lab: &Lab) {
     assert_got_over(lab, Outage::Restart(StopMode::Immediate)).await;
 }
 
-pub async fn killed_server_is_told_and_got_over(lab: &Lab) {
+pub async fn killed_server_is_reported_and_survived(lab: &Lab) {
     assert_got_over(lab, Outage::Kill).await;
 }
 
@@ -65,7 +65,7 @@ async fn assert_got_over(lab: &Lab, outage: Outage) {
     witness.until_quiet().await.unwrap();
 }
 
-pub async fn server_that_was_never_there_is_told_at_once(lab: &Lab) {
+pub async fn missing_server_is_reported_at_once(lab: &Lab) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://test:test@127.0.0.1:{port}/pglock");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();

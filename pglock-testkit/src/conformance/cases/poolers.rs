@@ -102,7 +102,7 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
 }
 
 /// Statements find now one server session, now another.
-pub async fn transaction_pooling_lets_nobody_believe_in_a_lock_of_two(lab: &Lab) {
+pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
     let Some(site) = Site::start(lab, PoolMode::Transaction, &[]).await else { return };
     let end = Instant::now() + Duration::from_secs(2);
     let holding = Arc::new(AtomicUsize::new(0));
@@ -154,7 +154,7 @@ fn cause(error: &Error) -> &Error {
 
 /// What is on the wire when prepared statements are mixed up is a matter of luck, so that it is
 /// told from another source here.
-pub async fn answer_to_somebody_elses_question_is_told(lab: &Lab) {
+pub async fn answer_to_another_question_is_reported(lab: &Lab) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://test@{}/test?sslmode=disable", listener.local_addr().unwrap());
     let server = start(async move {

@@ -40,7 +40,7 @@ pub async fn protected_work_is_stopped_when_the_lock_is_lost(lab: &Lab) {
     assert!(dropped.await.is_err(), "the work was dropped");
 }
 
-pub async fn listeners_are_told_of_a_loss_once(lab: &Lab) {
+pub async fn listeners_are_called_once_for_a_loss(lab: &Lab) {
     let manager = lab.manager();
     let guards = [manager.lock("a"), manager.lock("b")];
     let guards = [guards[0].write().await.unwrap(), guards[1].write().await.unwrap()];
@@ -65,7 +65,7 @@ pub async fn listeners_are_told_of_a_loss_once(lab: &Lab) {
     assert_eq!(told.load(Ordering::SeqCst), 4);
 }
 
-pub async fn listeners_are_not_told_of_a_release(lab: &Lab) {
+pub async fn listeners_are_not_called_for_a_release(lab: &Lab) {
     let manager = lab.manager();
     let lock = manager.lock("key");
     let told = Arc::new(AtomicUsize::new(0));

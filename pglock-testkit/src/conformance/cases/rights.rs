@@ -46,7 +46,7 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
 }
 
 /// The wait has begun when the role may cancel, and is given up when it may not any more.
-pub async fn refused_cancel_is_nobody_elses_error(lab: &Lab) {
+pub async fn refused_cancel_fails_no_other_caller(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
     execute(&witness, ROLES).await;

@@ -43,7 +43,7 @@ pub async fn key_that_others_pass_on_is_had_beside_keys_held_for_good(lab: &Lab)
 }
 
 /// All keys are waited for at once, and this one is the last.
-pub async fn key_that_others_pass_on_is_had_after_a_turn_of_each_other_key(lab: &Lab) {
+pub async fn key_passed_on_is_granted_after_a_turn_of_each_other(lab: &Lab) {
     let (others, turns): (&[i32], _) = if is_long() { (&[3, 4, 19, 199], 3) } else { (&[4, 9], 1) };
     let rivals = Rivals::start(lab).await;
     for &others in others {
@@ -77,7 +77,7 @@ pub async fn wait_that_has_made_room_gets_its_lock_when_it_comes_free(lab: &Lab)
 }
 
 /// All sessions that may wait hold what they have waited for.
-pub async fn locks_that_were_waited_for_keep_nobody_from_waiting(lab: &Lab) {
+pub async fn granted_locks_leave_room_for_other_waiters(lab: &Lab) {
     let manager = lab.manager();
     let waits = stand_by(lab, &manager, 4).await;
     for key in 0..4 {

@@ -38,7 +38,7 @@ pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     assert!(held.iter().all(|guard| guard.is_held()));
 }
 
-pub async fn ended_session_is_told_to_its_guards(lab: &Lab) {
+pub async fn guards_report_the_end_of_their_session(lab: &Lab) {
     let manager = lab.manager();
     let write = manager.lock("one").write().await.unwrap();
     let read = manager.lock("two").read().await.unwrap();

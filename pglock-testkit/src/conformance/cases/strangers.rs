@@ -26,7 +26,7 @@ impl Drop for Bomb {
     }
 }
 
-pub async fn panic_in_a_listener_harms_nobody_else(lab: &Lab) {
+pub async fn panic_in_a_listener_harms_no_other(lab: &Lab) {
     let manager = lab.manager();
     let lock = |name: &str| manager.lock(name);
     let (bad, good) = (lock("bad").write().await.unwrap(), lock("good").write().await.unwrap());
@@ -50,7 +50,7 @@ pub async fn panic_in_a_listener_harms_nobody_else(lab: &Lab) {
     soon("a new lock", lock("good").write()).await.unwrap().release().await.unwrap();
 }
 
-pub async fn listener_that_blocks_holds_up_nobody(lab: &Lab) {
+pub async fn blocking_listener_holds_up_no_caller(lab: &Lab) {
     let manager = lab.manager();
     let guard = manager.lock("key").write().await.unwrap();
     let (end, ended) = mpsc::channel::<()>();
@@ -69,7 +69,7 @@ pub async fn listener_that_blocks_holds_up_nobody(lab: &Lab) {
     drop((guard, end));
 }
 
-pub async fn listener_that_panics_as_it_is_dropped_harms_nobody(lab: &Lab) {
+pub async fn panic_in_the_drop_of_a_listener_harms_no_other(lab: &Lab) {
     let lock = lab.lock("key");
     let guard = lock.write().await.unwrap();
     let bomb = Bomb;
@@ -88,7 +88,7 @@ impl Wake for PanickingWaker {
     }
 }
 
-pub async fn waker_that_panics_harms_nobody_else(lab: &Lab) {
+pub async fn panic_in_a_waker_harms_no_other(lab: &Lab) {
     let lock = lab.lock("key");
     let other = lab.lock("other");
     let guard = lock.write().await.unwrap();
@@ -110,7 +110,7 @@ pub async fn waker_that_panics_harms_nobody_else(lab: &Lab) {
 }
 
 /// A guard that goes as soon as it has heard of its loss.
-pub async fn guard_dropped_after_its_loss_has_told_it(lab: &Lab) {
+pub async fn guard_dropped_after_its_loss_has_reported_it(lab: &Lab) {
     let told = Arc::new(AtomicUsize::new(0));
     let rounds = 30;
     for _ in 0..rounds {

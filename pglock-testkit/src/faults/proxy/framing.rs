@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_behind_tls_is_told() {
+    fn plain_text_behind_tls_is_recognized() {
         let bytes =
             [startup(SSL_REQUEST, &[]), vec![22, 3, 1, 0, 1, 0], message(b'p', b"secret\0")];
         assert_eq!(
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_told() {
+    fn strangers_are_recognized() {
         assert_eq!(frames(b"GET / HTTP/1.1\r\n\r\n", to_server), [Frame::Unknown]);
         assert_eq!(frames(b"HTTP/1.1 200 OK\r\n\r\n", || to_client(false)), [Frame::Message('H')]);
         assert_eq!(frames(&startup(CANCEL_REQUEST, &[0; 8]), to_server), [Frame::CancelRequest]);

@@ -214,13 +214,6 @@ impl Lab {
     }
 }
 
-impl dyn Manager + '_ {
-    /// The lock on this key, to be shared by tasks.
-    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
-        self.rwlock(key.into()).into()
-    }
-}
-
 impl fmt::Debug for Lab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lab").finish_non_exhaustive()

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
-use pglock_core::{LockEntry, LockKey, LockProvider, Locks, Result, Stats, WaitStrategy};
+use pglock_core::{
+    DistributedRwLock, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
+    WaitStrategy,
+};
 use tokio::runtime::Handle;
 
 use super::driver::AnyDriver;
@@ -121,6 +124,13 @@ pub trait Manager: LockProvider {
 
     /// What the manager is doing.
     fn stats(&self) -> Stats;
+}
+
+impl dyn Manager + '_ {
+    /// The lock on this key, to be shared by tasks.
+    pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
+        self.rwlock(key.into()).into()
+    }
 }
 
 /// Options of a lock manager that cases set.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pglock_core::driver::Hold;
+use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
 use pglock_core::{
-    DistributedRwLock, LockKey, LockProvider, NamedKey, ReadGuard, Result, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, Lease, LockKey, LockProvider, NamedKey, ReadGuard, Result,
+    WriteGuard,
 };
 use pglock_examples as examples;
 
@@ -90,7 +91,7 @@ impl DistributedRwLock for Lax {
     }
 
     async fn read(&self) -> Result<ReadGuard> {
-        Ok(ReadGuard::new(self.clone()))
+        Ok(ReadGuard::new(LaxHold(Lease::new(self.clone()))))
     }
 
     async fn try_read_for(&self, _: Duration) -> Result<ReadGuard> {
@@ -102,7 +103,7 @@ impl DistributedRwLock for Lax {
     }
 
     async fn write(&self) -> Result<WriteGuard> {
-        Ok(WriteGuard::new(self.clone()))
+        Ok(WriteGuard::new(LaxHold(Lease::new(self.clone()))))
     }
 
     async fn try_write_for(&self, _: Duration) -> Result<WriteGuard> {
@@ -110,14 +111,29 @@ impl DistributedRwLock for Lax {
     }
 }
 
+/// A lock that everybody has.
+#[derive(Debug)]
+struct LaxHold(Lease);
+
 #[async_trait]
-impl Hold for Lax {
+impl Hold for LaxHold {
+    fn lease(&self) -> &Lease {
+        &self.0
+    }
+
+    async fn release(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LeaseState for Lax {
     fn key(&self) -> LockKey {
         self.0
     }
 
-    fn is_held(&self) -> bool {
-        true
+    fn valid_for(&self) -> Duration {
+        Duration::MAX
     }
 
     async fn lost(&self) {
@@ -126,7 +142,7 @@ impl Hold for Lax {
 
     fn on_loss(&self, _: Box<dyn FnOnce() + Send>) {}
 
-    async fn release(self: Box<Self>) -> Result<()> {
-        Ok(())
+    fn error(&self) -> Error {
+        ErrorBuilder::new(ErrorKind::Lost, "never").build()
     }
 }

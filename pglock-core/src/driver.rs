@@ -23,6 +23,8 @@ pub use request::{Answer, Operation, Request};
 pub use statement::{Param, Statement};
 pub use transaction::Transaction;
 
+pub use crate::lease::LeaseState;
+
 pub(crate) use entry::read_lock_row;
 pub(crate) use error::Reason;
 

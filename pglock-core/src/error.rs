@@ -87,7 +87,11 @@ impl Error {
 
     /// The same error, about this key and what it is called.
     pub(crate) fn about(self, key: LockKey, name: Option<&Arc<Name>>) -> Self {
-        Self { key: Some(key), name: name.map(|name| name.text().clone()), ..self }
+        self.named(key, name.map(|name| name.text().clone()))
+    }
+
+    pub(crate) fn named(self, key: LockKey, name: Option<Arc<str>>) -> Self {
+        Self { key: Some(key), name, ..self }
     }
 
     /// The same error, with its consequence added to the text.

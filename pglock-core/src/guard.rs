@@ -1,17 +1,50 @@
+//! Guards: what holds a lock until it is released or dropped.
+
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::{Poll, ready};
+use std::time::Duration;
 
 use crate::driver::Hold;
 use crate::engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::key::LockKey;
+use crate::lease::Lease;
 
 /// The engine's own guards need no box.
 enum Inner {
     Engine(engine::Held),
     Other(Box<dyn Hold>),
+}
+
+impl Inner {
+    fn lease(&self) -> &Lease {
+        match self {
+            Self::Engine(held) => held.lease(),
+            Self::Other(hold) => hold.lease(),
+        }
+    }
+
+    // The methods below need no lease if the engine granted the lock, and so allocate nothing.
+
+    fn key(&self) -> LockKey {
+        match self {
+            Self::Engine(held) => held.key(),
+            Self::Other(hold) => hold.lease().key(),
+        }
+    }
+
+    fn valid_for(&self) -> Duration {
+        match self {
+            Self::Engine(held) => held.valid_for(),
+            Self::Other(hold) => hold.lease().valid_for(),
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        match self {
+            Self::Engine(held) => held.is_held(),
+            Self::Other(hold) => hold.lease().is_held(),
+        }
+    }
 }
 
 macro_rules! guard {
@@ -33,99 +66,65 @@ macro_rules! guard {
                 Self { inner: Inner::Engine(held) }
             }
 
-            /// What is locked.
-            pub fn key(&self) -> LockKey {
-                match &self.inner {
-                    Inner::Engine(held) => held.key(),
-                    Inner::Other(hold) => hold.key(),
-                }
+            /// What tells whether the lock is still held, for code that does not own the guard.
+            /// Clone it; it may outlive the guard.
+            pub fn lease(&self) -> &Lease {
+                self.inner.lease()
             }
 
-            /// Whether the lock is still held, as far as this process knows.
-            ///
-            /// False once the session that holds the lock has ended, or has not been confirmed by
-            /// the server for as long as the lease of the guards lasts, and never true again. Does
-            /// no I/O. There is always a gap between this answer and what is done with it: only a
-            /// resource that checks by itself can close it.
+            /// The key that is locked.
+            pub fn key(&self) -> LockKey {
+                self.inner.key()
+            }
+
+            /// Whether the lock is still held, as far as this process knows: see
+            /// [`Lease::is_held`].
             pub fn is_held(&self) -> bool {
-                match &self.inner {
-                    Inner::Engine(held) => held.is_held(),
-                    Inner::Other(hold) => hold.is_held(),
-                }
+                self.inner.is_held()
+            }
+
+            /// For how long this process may believe in the lock without hearing from the server
+            /// again: see [`Lease::valid_for`].
+            pub fn valid_for(&self) -> Duration {
+                self.inner.valid_for()
             }
 
             /// Completes when the lock is lost: at once if it was lost before, never while it is
-            /// held.
+            /// held. See [`Lease::lost`].
             ///
             /// # Cancel safety
             ///
-            /// Nothing is lost when this future is dropped; whoever asks later is told as well.
+            /// Nothing is lost when this future is dropped; a later call reports the loss as well.
             pub async fn lost(&self) {
-                match &self.inner {
-                    Inner::Engine(held) => held.lost().await,
-                    Inner::Other(hold) => hold.lost().await,
-                }
+                self.lease().lost().await;
             }
 
-            /// Works under the lock, and stops the work when the lock is lost.
-            ///
-            /// Before each poll of the work, it compares the clock with the lease of the guard, so
-            /// a process that was stopped does not go on with work whose lock it has lost.
-            ///
-            /// On a loss the future is dropped where it is, at its next `await`. What it has begun
-            /// elsewhere, such as a request that it has sent, goes on without it.
+            /// Works under the lock, and stops the work when the lock is lost: see
+            /// [`Lease::protect`].
             ///
             /// # Cancel safety
             ///
-            /// The work is dropped with this future; the lock is held on.
+            /// The work is dropped with this future; the lock stays held.
             ///
             /// # Errors
             ///
             /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the
             /// source is what ended the session.
             pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
-                let (mut lost, mut work) = (pin!(self.lost()), pin!(work));
-                poll_fn(|cx| {
-                    // By the clock, in case nobody has noticed the loss yet.
-                    if !self.is_held() || lost.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Err(self.loss()));
-                    }
-                    let output = ready!(work.as_mut().poll(cx));
-                    // The poll itself may have taken longer than the lease.
-                    Poll::Ready(if self.is_held() { Ok(output) } else { Err(self.loss()) })
-                })
-                .await
+                self.lease().protect(work).await
             }
 
-            fn loss(&self) -> Error {
-                match &self.inner {
-                    Inner::Engine(held) => held.loss(),
-                    Inner::Other(hold) => Error::lost().for_key(hold.key()),
-                }
-            }
-
-            /// Does something once when the lock is lost: at once if it was lost before, never if
-            /// the guard is released or dropped first.
-            ///
-            /// When a session ends, the functions of its guards are called one after the other, on
-            /// a thread for work that blocks: a panic is caught and logged, and a function that
-            /// blocks delays those behind it. If the lock is lost while the guard is being dropped,
-            /// the function may still be running when the drop returns. If the lock was already
-            /// lost, this method calls the function itself before it returns.
+            /// Calls a function once when the lock is lost: at once if it was lost before, never if
+            /// the guard is released or dropped first. See [`Lease::on_loss`].
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
-                let act = Box::new(act);
-                match &self.inner {
-                    Inner::Engine(held) => held.on_loss(act),
-                    Inner::Other(hold) => hold.on_loss(act),
-                }
+                self.lease().on_loss(act);
             }
 
             /// Cancels the token when the lock is lost: at once if it was lost before, never if the
             /// guard is released or dropped first.
             #[cfg(feature = "tokio-util")]
             pub fn cancel_on_loss(&self, token: &tokio_util::sync::CancellationToken) {
-                let token = token.clone();
-                self.on_loss(move || token.cancel());
+                self.lease().cancel_on_loss(token);
             }
 
             /// Releases the lock and waits for the confirmation.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pglock_core::driver::{ErrorBuilder, Hold};
-use pglock_core::{DistributedRwLock, Error, ErrorKind, LockKey, ReadGuard, Result, WriteGuard};
-use tokio::sync::RwLock;
+use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
+use pglock_core::{
+    DistributedRwLock, Error, ErrorKind, Lease, LockKey, ReadGuard, Result, WriteGuard,
+};
+use tokio::sync::{RwLock, watch};
 use tokio::time::timeout;
 
 #[derive(Debug)]
@@ -20,34 +22,56 @@ struct LocalLock {
 /// Released when dropped, and never lost.
 #[derive(Debug)]
 struct LocalHold<G> {
-    key: LockKey,
+    lease: Lease,
+    /// Dropped before the lock is free.
+    _alive: watch::Sender<()>,
     _guard: G,
 }
 
 #[async_trait]
 impl<G: fmt::Debug + Send + Sync + 'static> Hold for LocalHold<G> {
-    fn key(&self) -> LockKey {
-        self.key
+    fn lease(&self) -> &Lease {
+        &self.lease
     }
-
-    fn is_held(&self) -> bool {
-        true
-    }
-
-    async fn lost(&self) {
-        std::future::pending().await
-    }
-
-    fn on_loss(&self, _: Box<dyn FnOnce() + Send>) {}
 
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }
 }
 
+#[derive(Debug)]
+struct LocalLease {
+    key: LockKey,
+    alive: watch::Receiver<()>,
+}
+
+#[async_trait]
+impl LeaseState for LocalLease {
+    fn key(&self) -> LockKey {
+        self.key
+    }
+
+    fn valid_for(&self) -> Duration {
+        if self.alive.has_changed().is_ok() { Duration::MAX } else { Duration::ZERO }
+    }
+
+    async fn lost(&self) {
+        // Nothing is ever sent: this waits for the end.
+        let _ = self.alive.clone().changed().await;
+    }
+
+    fn on_loss(&self, _: Box<dyn FnOnce() + Send>) {}
+
+    fn error(&self) -> Error {
+        ErrorBuilder::new(ErrorKind::Lost, "the lock was released").key(self.key).build()
+    }
+}
+
 impl LocalLock {
     fn hold<G>(&self, guard: G) -> LocalHold<G> {
-        LocalHold { key: self.key, _guard: guard }
+        let (_alive, alive) = watch::channel(());
+        let lease = Lease::new(LocalLease { key: self.key, alive });
+        LocalHold { lease, _alive, _guard: guard }
     }
 
     fn timeout(&self) -> Error {
@@ -99,7 +123,13 @@ async fn guards_can_be_built_by_other_backends() {
     assert!(lock.try_read().await.unwrap().is_none());
     let error = lock.try_read_for(Duration::from_millis(1)).await.unwrap_err();
     assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(lock.key())));
+    let lease = guard.lease().clone();
+    assert_eq!((lease.key(), lease.valid_for()), (lock.key(), Duration::MAX));
+    assert_eq!(lease.protect(async { 7 }).await.unwrap(), 7);
     guard.release().await.unwrap();
+    assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
+    lease.lost().await;
+    assert_eq!(lease.protect(async {}).await.unwrap_err().kind(), ErrorKind::Lost);
     let readers = (lock.read().await.unwrap(), lock.read().await.unwrap());
     assert!(lock.try_write().await.unwrap().is_none());
     drop(readers);

@@ -18,8 +18,9 @@ pub use pglock_core::key;
 pub use pglock_core::migration::run_exclusively;
 #[doc(inline)]
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, LockEntry, LockKey, LockProvider, Locks, LocksBuilder,
-    Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, Lease, LockEntry, LockKey, LockProvider, Locks,
+    LocksBuilder, Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy,
+    WriteGuard,
 };
 pub use sqlx;
 pub use transaction::{LockInTransaction, SqlxTransaction};

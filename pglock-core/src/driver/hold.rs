@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::key::LockKey;
+use crate::lease::Lease;
 
 /// The lock behind a guard of another backend.
 ///
@@ -17,22 +17,12 @@ use crate::key::LockKey;
 ///
 /// - Dropping the value releases the lock. `Drop` does not block, panic or do I/O: it hands the
 ///   release to a task or thread.
-/// - [`is_held`](Self::is_held) turns false as soon as the holder can know that the lock is lost,
-///   and never turns true again.
+/// - The lease ends no later than the lock: when the value is dropped or released, clones of the
+///   lease report that the lock is not held.
 #[async_trait]
 pub trait Hold: fmt::Debug + Send + Sync + 'static {
-    /// The key that is locked.
-    fn key(&self) -> LockKey;
-
-    /// Whether the lock is still held, as far as this process knows. Does no I/O.
-    fn is_held(&self) -> bool;
-
-    /// Completes when the lock is lost: at once if it was lost before, never if it is released.
-    async fn lost(&self);
-
-    /// Calls `act` once when the lock is lost: at once if it was lost before, never if the value is
-    /// dropped first.
-    fn on_loss(&self, act: Box<dyn FnOnce() + Send>);
+    /// The lease of the lock, made from a [`LeaseState`](super::LeaseState).
+    fn lease(&self) -> &Lease;
 
     /// Releases the lock and confirms it.
     ///

@@ -5,11 +5,11 @@ mod check;
 mod commands;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
+mod tenure;
 
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -17,17 +17,19 @@ use tokio::task::coop::consume_budget;
 
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
+use self::tenure::Tenure;
 use super::machine::config::Config;
 use super::machine::event::{Event, GrantId, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
-use super::runtime::liveness::{Liveness, OnLoss, WatcherId};
+use super::runtime::liveness::Liveness;
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
 use super::runtime::thread;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
+use crate::lease::Lease;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
@@ -96,8 +98,8 @@ impl Client {
             };
             let client = self.clone();
             let name = name.cloned();
-            let watcher = OnceLock::new();
-            let held = Held { client, liveness, key, name, mode, grant: Some(grant), watcher };
+            let lease = OnceLock::new();
+            let held = Held { client, liveness, key, name, mode, grant: Some(grant), lease };
             // The session may have ended before the caller could look. Nobody has believed in that
             // grant, so the caller asks again.
             if held.is_held() {
@@ -161,7 +163,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A lock that the engine granted; gives it back when dropped.
+/// A lock that the engine granted. Releases it when dropped.
 pub(crate) struct Held {
     client: Arc<Client>,
     liveness: Arc<Liveness>,
@@ -170,20 +172,8 @@ pub(crate) struct Held {
     name: Option<Arc<Name>>,
     mode: Mode,
     grant: Option<GrantId>,
-    /// Made when something is to be done on a loss.
-    watcher: OnceLock<WatcherId>,
-}
-
-/// Somebody who waits for the end of a session.
-struct Watch<'a> {
-    liveness: &'a Liveness,
-    id: WatcherId,
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        self.liveness.stop_watching(self.id);
-    }
+    /// Made when it is first asked for.
+    lease: OnceLock<(Arc<Tenure>, Lease)>,
 }
 
 impl Held {
@@ -191,43 +181,27 @@ impl Held {
         self.key
     }
 
+    pub(crate) fn lease(&self) -> &Lease {
+        let (_, lease) = self.lease.get_or_init(|| {
+            let tenure = Arc::new(Tenure {
+                shared: self.client.shared.clone(),
+                liveness: self.liveness.clone(),
+                key: self.key,
+                name: self.name.as_ref().map(|name| name.text().clone()),
+                watcher: self.liveness.new_watcher(),
+            });
+            let lease = Lease::from_shared(tenure.clone());
+            (tenure, lease)
+        });
+        lease
+    }
+
     pub(crate) fn is_held(&self) -> bool {
-        let shared = &self.client.shared;
-        if !self.liveness.has_ended() && !self.liveness.is_leased(shared.clock().now()) {
-            // If the lease is over, the session ends here and now, and for all of its guards.
-            shared.step(Event::Tick);
-        }
-        !self.liveness.has_ended()
+        tenure::is_alive(&self.client.shared, &self.liveness)
     }
 
-    /// Completes when the lock is lost: by the clock, whoever polls it.
-    pub(crate) async fn lost(&self) {
-        let watch = Watch { liveness: &self.liveness, id: self.liveness.new_watcher() };
-        poll_fn(|cx| {
-            if !self.is_held() || watch.liveness.wake_at_end(watch.id, cx.waker().clone()) {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// What a holder is told that has lost its lock.
-    pub(crate) fn loss(&self) -> Error {
-        let error = match self.liveness.reason() {
-            Some(reason) => Error::lost_by(reason.clone()),
-            None => Error::lost(),
-        };
-        self.about(error)
-    }
-
-    pub(crate) fn on_loss(&self, on_loss: OnLoss) {
-        // An end that nobody has noticed yet is noticed now.
-        self.is_held();
-        let watcher = *self.watcher.get_or_init(|| self.liveness.new_watcher());
-        if let Some(on_loss) = self.liveness.call_at_end(watcher, on_loss) {
-            on_loss();
-        }
+    pub(crate) fn valid_for(&self) -> Duration {
+        tenure::valid_for(&self.client.shared, &self.liveness)
     }
 
     fn about(&self, error: Error) -> Error {
@@ -240,9 +214,12 @@ impl Held {
         let Some(grant) = *held else {
             return Ok(());
         };
+        if let Some((tenure, _)) = self.lease.get() {
+            tenure.end();
+        }
         let released = Call::new(client, Release { key, grant, held }).await;
-        released.map_err(|error| match error.kind() {
-            ErrorKind::Lost => self.loss(),
+        released.map_err(|error| match (error.kind(), self.liveness.reason()) {
+            (ErrorKind::Lost, Some(reason)) => self.about(Error::lost_by(reason.clone())),
             _ => self.about(error),
         })
     }
@@ -250,9 +227,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What comes after a release is no loss.
-        if let Some(watcher) = self.watcher.get() {
-            self.liveness.stop_watching(*watcher);
+        // Before anybody else can have the lock.
+        if let Some((tenure, _)) = self.lease.get() {
+            tenure.end();
         }
         if let Some(grant) = self.grant.take()
             && !cfg!(pglock_seed_bug = "keep_dropped")

@@ -128,4 +128,12 @@ impl Error {
     pub(crate) fn lost_by(reason: Self) -> Self {
         Self::with_source(ErrorKind::Lost, LOST, reason)
     }
+
+    /// For work under the lease of a lock that its guard has released.
+    pub(crate) fn released() -> Self {
+        Self::new(
+            ErrorKind::Lost,
+            "the lock was released: its guard was released or dropped while the work went on",
+        )
+    }
 }

@@ -87,9 +87,9 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
                 told[place].fetch_add(1, Ordering::Relaxed);
             })
         };
-        leaves.on_loss(count(0));
-        stays.on_loss(count(1));
-        leaves_after.on_loss(count(3));
+        leaves.lease().on_loss(count(0));
+        stays.lease().on_loss(count(1));
+        leaves_after.lease().on_loss(count(3));
         let session = thread::spawn({
             let shared = client.shared.clone();
             move || {
@@ -99,14 +99,14 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
         });
         let count_late = count(2);
         let other = thread::spawn(move || {
-            asks_late.on_loss(count_late);
+            asks_late.lease().on_loss(count_late);
             drop(leaves);
             asks_late
         });
-        block_on(leaves_after.lost());
+        block_on(leaves_after.lease().lost());
         // Whoever has seen the loss is told of it, even if it leaves at once.
         drop(leaves_after);
-        block_on(stays.lost());
+        block_on(stays.lease().lost());
         assert!(!stays.is_held());
         let asks_late = other.join().expect("no panic");
         session.join().expect("no panic");
@@ -114,6 +114,19 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
         let told = [0, 1, 2, 3].map(|place: usize| told[place].load(Ordering::Relaxed));
         // Who leaves while the session ends may or may not be told.
         assert!(matches!(told, [0 | 1, 1, 1, 1]), "{told:?}");
+    });
+}
+
+#[test]
+fn a_lease_ends_with_its_guard() {
+    check(|| {
+        let (client, _) = client();
+        let guard = served(&client, acquire(&client, Read)).expect("it is free");
+        let lease = guard.lease().clone();
+        let other = thread::spawn(move || drop(guard));
+        block_on(lease.lost());
+        assert!(!lease.is_held());
+        other.join().expect("no panic");
     });
 }
 

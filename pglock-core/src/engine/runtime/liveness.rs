@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 use std::task::Waker;
 
-use super::sync::{AtomicU64, Mutex, MutexGuard};
+use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use super::thread::catch_panic;
 use crate::engine::machine::event::Moment;
 use crate::error::Error;
@@ -30,13 +30,27 @@ pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Watchers {
     next: u64,
-    functions: BTreeMap<(WatcherId, u64), OnLoss>,
-    wakers: BTreeMap<WatcherId, Waker>,
+    functions: BTreeMap<Place, OnLoss>,
+    wakers: BTreeMap<Place, Waker>,
 }
 
-/// One guard, or one future, that watches for the end of the session.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct WatcherId(u64);
+/// Which watcher, and what it keeps there.
+type Place = (u64, u64);
+
+/// A guard that watches for the end of the session, with its leases.
+pub(crate) struct Watcher {
+    id: u64,
+    /// Set under the mutex, and not if the session has ended: for each watcher, one of the two
+    /// comes first.
+    left: AtomicBool,
+}
+
+impl Watcher {
+    /// Whether its guard has released the lock before the session ended.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+}
 
 /// What to call when a session has ended, once no mutex is held.
 #[must_use]
@@ -63,8 +77,12 @@ impl Liveness {
         self.leased_until.fetch_max(until, Ordering::Relaxed);
     }
 
+    pub(crate) fn leased_until(&self) -> Moment {
+        Moment::from_nanos(self.leased_until.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn is_leased(&self, now: Moment) -> bool {
-        now.as_nanos() < self.leased_until.load(Ordering::Relaxed).into()
+        now < self.leased_until()
     }
 
     /// Ends it; a second end does nothing.
@@ -78,50 +96,75 @@ impl Liveness {
         Callbacks { functions, wakers }
     }
 
-    pub(crate) fn new_watcher(&self) -> WatcherId {
-        let mut watchers = self.lock();
-        watchers.next += 1;
-        WatcherId(watchers.next)
+    pub(crate) fn new_watcher(&self) -> Watcher {
+        Watcher { id: self.new_place(), left: AtomicBool::new(false) }
     }
 
-    /// Keeps the function until the session ends, or returns it if the session has ended.
-    pub(crate) fn call_at_end(&self, id: WatcherId, on_loss: OnLoss) -> Option<OnLoss> {
+    /// A number that this session has not given before.
+    pub(crate) fn new_place(&self) -> u64 {
         let mut watchers = self.lock();
+        watchers.next += 1;
+        watchers.next
+    }
+
+    /// Keeps the function until the session ends, or returns it if the session has ended. Drops it
+    /// if the watcher has left before.
+    pub(crate) fn call_at_end(&self, watcher: &Watcher, on_loss: OnLoss) -> Option<OnLoss> {
+        let mut watchers = self.lock();
+        if watcher.has_left() {
+            return None;
+        }
         if self.has_ended() {
             return Some(on_loss);
         }
         watchers.next += 1;
-        let place = (id, watchers.next);
+        let place = (watcher.id, watchers.next);
         watchers.functions.insert(place, on_loss);
         None
     }
 
-    /// Wakes when the session ends. True if it has ended.
-    pub(crate) fn wake_at_end(&self, id: WatcherId, waker: Waker) -> bool {
+    /// Wakes when the session ends or the watcher leaves. True if that has happened.
+    pub(crate) fn wake_at_end(&self, watcher: &Watcher, place: u64, waker: Waker) -> bool {
         let mut watchers = self.lock();
-        if self.has_ended() {
+        if watcher.has_left() || self.has_ended() {
             return true;
         }
-        let former = watchers.wakers.insert(id, waker);
+        let former = watchers.wakers.insert((watcher.id, place), waker);
         // Dropped outside the mutex: a waker is foreign code.
         drop(watchers);
         catch_panic(|| drop(former));
         false
     }
 
-    pub(crate) fn stop_watching(&self, id: WatcherId) {
+    pub(crate) fn forget_waker(&self, watcher: &Watcher, place: u64) {
+        let waker = self.lock().wakers.remove(&(watcher.id, place));
+        catch_panic(|| drop(waker));
+    }
+
+    /// The guard has released the lock: its functions are dropped, and whoever waits for the end is
+    /// woken.
+    pub(crate) fn leave(&self, watcher: &Watcher) {
         let mut watchers = self.lock();
-        let mut functions = Vec::new();
-        while let Some((&place, _)) = watchers.functions.range((id, 0)..=(id, u64::MAX)).next() {
+        if self.has_ended() {
+            return;
+        }
+        watcher.left.store(true, Ordering::Release);
+        let (mut functions, mut wakers) = (Vec::new(), Vec::new());
+        let all = (watcher.id, 0)..=(watcher.id, u64::MAX);
+        while let Some((&place, _)) = watchers.functions.range(all.clone()).next() {
             functions.extend(watchers.functions.remove(&place));
         }
-        let waker = watchers.wakers.remove(&id);
+        while let Some((&place, _)) = watchers.wakers.range(all.clone()).next() {
+            wakers.extend(watchers.wakers.remove(&place));
+        }
         drop(watchers);
-        // Dropping what the application put into them may panic.
+        // What the application has put into them may panic.
         functions.into_iter().for_each(|function| {
             catch_panic(|| drop(function));
         });
-        catch_panic(|| drop(waker));
+        wakers.into_iter().for_each(|waker| {
+            catch_panic(|| waker.wake());
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Watchers> {

@@ -1,10 +1,13 @@
 //! Giving a lock back, on every way out.
 
+use std::future::{pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pglock_core::Mode;
+use pglock_core::{ErrorKind, Mode};
 use tokio::runtime;
 
 use super::listening::Listener;
@@ -36,6 +39,73 @@ pub async fn release_may_be_dropped(lab: &Lab) {
     let guard = lock.write().await.unwrap();
     let _ = tokio::time::timeout(Duration::ZERO, guard.release()).await;
     lab.witness().until_free("key".into()).await.unwrap();
+}
+
+pub async fn lease_ends_with_its_guard(lab: &Lab) {
+    for drops in [true, false] {
+        let guard = lab.lock("key").write().await.unwrap();
+        let lease = guard.lease().clone();
+        assert_eq!(lease.key(), "key".into());
+        assert!(lease.is_held() && guard.valid_for() > Duration::ZERO);
+        assert_eq!(lease.protect(async { 7 }).await.unwrap(), 7);
+        let called = Arc::new(AtomicBool::new(false));
+        lease.on_loss({
+            let called = called.clone();
+            move || called.store(true, Ordering::Relaxed)
+        });
+        let ends = start({
+            let lease = lease.clone();
+            async move { lease.lost().await }
+        });
+        let work = start({
+            let lease = lease.clone();
+            async move { lease.protect(pending::<()>()).await }
+        });
+        match drops {
+            true => drop(guard),
+            false => guard.release().await.unwrap(),
+        }
+        assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
+        soon("the wait ends", ends).await.unwrap();
+        let error = soon("the work stops", work).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+        assert!(error.to_string().contains("released"), "{error}");
+        // A release is no loss.
+        assert!(!called.load(Ordering::Relaxed));
+        lab.witness().until_free("key".into()).await.unwrap();
+    }
+}
+
+pub async fn lease_reports_a_loss_to_all_its_clones(lab: &Lab) {
+    let guard = lab.lock("key").write().await.unwrap();
+    let leases = [guard.lease().clone(), guard.lease().clone()];
+    let waits = leases.clone().map(|lease| start(async move { lease.lost().await }));
+    lab.end_sessions().await;
+    for wait in waits {
+        soon("the loss is reported", wait).await.unwrap();
+    }
+    for lease in leases {
+        assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
+        let error = lease.protect(ready(())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Lost);
+        // Also after the guard has gone: it was lost before.
+        assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    }
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+}
+
+pub async fn lease_outlives_its_guard_and_manager(lab: &Lab) {
+    let manager = lab.manager();
+    let guard = manager.rwlock("key".into()).write().await.unwrap();
+    let lease = guard.lease().clone();
+    drop(manager);
+    assert!(lease.is_held());
+    drop(guard);
+    lab.witness().until_free("key".into()).await.unwrap();
+    assert!(!lease.is_held());
+    // The next holder's lock is none of its business.
+    let next = lab.lock("key").write().await.unwrap();
+    assert!(next.is_held() && !lease.is_held());
 }
 
 pub async fn guard_may_be_dropped_in_a_panic(lab: &Lab) {

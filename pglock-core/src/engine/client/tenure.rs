@@ -1,0 +1,116 @@
+//! What the leases of one guard share, and keep when the guard has gone.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::engine::machine::event::Event;
+use crate::engine::runtime::Shared;
+use crate::engine::runtime::liveness::{Liveness, OnLoss, Watcher};
+use crate::error::Error;
+use crate::key::LockKey;
+use crate::lease::LeaseState;
+
+/// Made when a guard is first asked for its lease, so that an acquire allocates nothing for it.
+pub(super) struct Tenure {
+    pub(super) shared: Arc<Shared>,
+    pub(super) liveness: Arc<Liveness>,
+    pub(super) key: LockKey,
+    /// A text only: it must not keep the name from being known by another one.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) watcher: Watcher,
+}
+
+/// A future that waits for the end.
+struct Watch<'a> {
+    tenure: &'a Tenure,
+    place: u64,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.tenure.liveness.forget_waker(&self.tenure.watcher, self.place);
+    }
+}
+
+/// Whether the session lives, by the clock.
+pub(super) fn is_alive(shared: &Shared, liveness: &Liveness) -> bool {
+    if !liveness.has_ended() && !liveness.is_leased(shared.clock().now()) {
+        // If the lease is over, the session ends here and now, and for all of its guards.
+        shared.step(Event::Tick);
+    }
+    !liveness.has_ended()
+}
+
+/// For how long a lock of this session may be believed in.
+pub(super) fn valid_for(shared: &Shared, liveness: &Liveness) -> Duration {
+    match is_alive(shared, liveness) {
+        true => liveness.leased_until().saturating_sub(shared.clock().now()),
+        false => Duration::ZERO,
+    }
+}
+
+impl Tenure {
+    /// The guard releases the lock: a later end of its session is no loss.
+    pub(super) fn end(&self) {
+        self.liveness.leave(&self.watcher);
+    }
+
+    fn is_held(&self) -> bool {
+        !self.watcher.has_left() && is_alive(&self.shared, &self.liveness)
+    }
+}
+
+#[async_trait]
+impl LeaseState for Tenure {
+    fn key(&self) -> LockKey {
+        self.key
+    }
+
+    fn valid_for(&self) -> Duration {
+        match self.watcher.has_left() {
+            true => Duration::ZERO,
+            false => valid_for(&self.shared, &self.liveness),
+        }
+    }
+
+    /// By the clock, whoever polls it.
+    async fn lost(&self) {
+        let watch = Watch { tenure: self, place: self.liveness.new_place() };
+        poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            if !self.is_held() || self.liveness.wake_at_end(&self.watcher, watch.place, waker) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn on_loss(&self, act: OnLoss) {
+        // An end that nobody has noticed yet is noticed now.
+        self.is_held();
+        if let Some(act) = self.liveness.call_at_end(&self.watcher, act) {
+            act();
+        }
+    }
+
+    fn error(&self) -> Error {
+        let error = match self.liveness.reason() {
+            _ if self.watcher.has_left() => Error::released(),
+            Some(reason) => Error::lost_by(reason.clone()),
+            None => Error::lost(),
+        };
+        error.named(self.key, self.name.clone())
+    }
+}
+
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenure").field("key", &self.key).finish_non_exhaustive()
+    }
+}

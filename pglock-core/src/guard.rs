@@ -73,12 +73,33 @@ macro_rules! guard {
             }
 
             /// The key that is locked.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn example(guard: pglock_core::WriteGuard) {
+            /// println!("the lock {} is held", guard.key());
+            /// # }
+            /// ```
             pub fn key(&self) -> LockKey {
                 self.inner.key()
             }
 
             /// Whether the lock is still held, as far as this process knows: see
             /// [`Lease::is_held`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn next() -> bool { false }
+            /// # fn step() {}
+            /// # fn example(guard: &pglock_core::WriteGuard) {
+            /// // Between the steps of a long computation, which `protect` cannot stop:
+            /// while guard.is_held() && next() {
+            ///     step();
+            /// }
+            /// # }
+            /// ```
             pub fn is_held(&self) -> bool {
                 self.inner.is_held()
             }
@@ -95,6 +116,24 @@ macro_rules! guard {
             /// # Cancel safety
             ///
             /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # async fn next() -> Option<u32> { None }
+            /// # async fn example(guard: &pglock_core::WriteGuard) {
+            /// loop {
+            ///     tokio::select! {
+            ///         biased;
+            ///         () = guard.lost() => break, // first, so that a loss goes before work
+            ///         job = next() => match job {
+            ///             Some(job) => println!("job {job}"),
+            ///             None => break,
+            ///         },
+            ///     }
+            /// }
+            /// # }
+            /// ```
             pub async fn lost(&self) {
                 self.lease().lost().await;
             }
@@ -110,18 +149,58 @@ macro_rules! guard {
             ///
             /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the
             /// source is what ended the session.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use pglock_core::{ErrorKind, Result, WriteGuard};
+            ///
+            /// /// False if the lock was lost, and the work stopped.
+            /// async fn work(guard: &WriteGuard) -> Result<bool> {
+            ///     match guard.protect(async { /* the work */ }).await {
+            ///         Ok(()) => Ok(true),
+            ///         Err(error) if error.kind() == ErrorKind::Lost => Ok(false),
+            ///         Err(error) => Err(error),
+            ///     }
+            /// }
+            /// ```
             pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
                 self.lease().protect(work).await
             }
 
             /// Calls a function once when the lock is lost: at once if it was lost before, never if
             /// the guard is released or dropped first. See [`Lease::on_loss`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn example(guard: &pglock_core::WriteGuard) {
+            /// use std::sync::Arc;
+            /// use std::sync::atomic::{AtomicBool, Ordering};
+            ///
+            /// let stop = Arc::new(AtomicBool::new(false)); // which a thread of yours looks at
+            /// let flag = stop.clone();
+            /// guard.on_loss(move || flag.store(true, Ordering::Relaxed));
+            /// # }
+            /// ```
             pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
                 self.lease().on_loss(act);
             }
 
             /// Cancels the token when the lock is lost: at once if it was lost before, never if the
             /// guard is released or dropped first.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn example(guard: &pglock_core::WriteGuard) {
+            /// use tokio_util::sync::CancellationToken;
+            ///
+            /// let token = CancellationToken::new();
+            /// guard.cancel_on_loss(&token);
+            /// // … give clones of the token to the tasks that work under the lock …
+            /// # }
+            /// ```
             #[cfg(feature = "tokio-util")]
             pub fn cancel_on_loss(&self, token: &tokio_util::sync::CancellationToken) {
                 self.lease().cancel_on_loss(token);
@@ -144,6 +223,17 @@ macro_rules! guard {
             /// [`Lost`](crate::ErrorKind::Lost) if the lock had been lost before,
             /// [`Closed`](crate::ErrorKind::Closed) if the lock manager was closed, which released
             /// it.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # async fn example(guard: pglock_core::WriteGuard) {
+            /// match guard.release().await {
+            ///     Ok(()) => println!("the lock was held all the time"),
+            ///     Err(error) => println!("check what has been done: {error}"),
+            /// }
+            /// # }
+            /// ```
             pub async fn release(mut self) -> Result<()> {
                 match self.inner {
                     // Borrowed, as the future would have room for each place that a guard is moved

@@ -149,6 +149,16 @@ impl Locks {
     /// # Errors
     ///
     /// Returns no errors at present.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
+    /// // … when the process shuts down, and the work under locks has ended …
+    /// locks.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self) -> Result<()> {
         self.client.close().await;
         Ok(())
@@ -259,6 +269,17 @@ impl Locks {
     }
 
     /// What the manager is doing now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::Locks;
+    ///
+    /// fn line(locks: &Locks) -> String {
+    ///     let stats = locks.stats();
+    ///     format!("{} locks held, {} callers wait, {} lost", stats.held, stats.waiting, stats.losses)
+    /// }
+    /// ```
     pub fn stats(&self) -> Stats {
         self.client.stats()
     }

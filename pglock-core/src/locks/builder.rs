@@ -20,7 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// use std::time::Duration;
 ///
 /// use pglock_core::driver::Driver;
-/// use pglock_core::{Locks, Result};
+/// use pglock_core::{Locks, Result, WaitStrategy};
+/// use tokio::runtime::Handle;
 ///
 /// /// Notices within three seconds that the server cannot be reached any more.
 /// fn watchful(driver: impl Driver) -> Result<Locks> {
@@ -30,6 +31,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///         .guard_lease(Duration::from_secs(3))
 ///         .heartbeat(Duration::from_millis(500))
 ///         .build()
+/// }
+///
+/// /// Holds no more than two connections, and refuses callers rather than queue them.
+/// fn small(driver: impl Driver) -> Result<Locks> {
+///     Locks::builder(driver)
+///         .max_shared_sessions(1)
+///         .max_waiting_sessions(1)
+///         .idle_timeout(Duration::from_secs(5))
+///         .max_locks(100)
+///         .max_waiters(1000)
+///         .build()
+/// }
+///
+/// /// For keys that one process reads very often; other processes may wait for half a second.
+/// fn fast(driver: impl Driver) -> Result<Locks> {
+///     Locks::builder(driver)
+///         .hand_over_count(1_000_000)
+///         .hand_over_age(Duration::from_millis(500))
+///         .share_write_locks(true)
+///         .runtime(Handle::current())
+///         .build()
+/// }
+///
+/// /// For migrations: no session waits in the server while an index is built.
+/// fn polling(driver: impl Driver) -> Result<Locks> {
+///     let strategy = WaitStrategy::Poll { interval: Duration::from_secs(1) };
+///     Locks::builder(driver).wait_strategy(strategy).build()
 /// }
 /// ```
 #[derive(Debug)]

@@ -12,7 +12,6 @@ const FUNCTION: usize = 60;
 
 /// Files that are longer, still.
 const LONG_FILES: &[&str] = &[
-    "pglock-core/src/rwlock.rs",
     "pglock-testkit/src/conformance/cases.rs",
     "pglock-testkit/src/faults/namespace.rs",
     "pglock-testkit/src/faulty.rs",
@@ -32,7 +31,6 @@ const LONG_FUNCTIONS: &[&str] = &[
 /// Files that begin with no sentence, still.
 const WITHOUT_SENTENCE: &[&str] = &[
     "examples/compare/subjects.rs",
-    "pglock-core/src/rwlock.rs",
     "pglock-diesel/src/error.rs",
     "pglock-diesel/src/session.rs",
     "pglock-sqlx/src/error.rs",

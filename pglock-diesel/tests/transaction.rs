@@ -47,21 +47,7 @@ impl Client for Diesel {
     }
 
     async fn lock(&mut self, key: NamedKey, mode: Mode, patience: Patience) -> Result<bool> {
-        let mut locks = self.0.locks();
-        match (mode, patience) {
-            (Mode::Read, Patience::Try) => locks.try_read(key).await,
-            (Mode::Write, Patience::Try) => locks.try_write(key).await,
-            (Mode::Read, Patience::Wait) => locks.read(key).await.map(|()| true),
-            (Mode::Write, Patience::Wait) => locks.write(key).await.map(|()| true),
-            (Mode::Read, Patience::WaitFor(time)) => {
-                locks.try_read_for(key, time).await.map(|()| true)
-            }
-            (Mode::Write, Patience::WaitFor(time)) => {
-                locks.try_write_for(key, time).await.map(|()| true)
-            }
-            (Mode::Read, _) => locks.at_any_isolation().try_read(key).await,
-            (Mode::Write, _) => locks.at_any_isolation().try_write(key).await,
-        }
+        patience.lock(self.0.locks(), key, mode).await
     }
 }
 

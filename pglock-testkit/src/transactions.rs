@@ -2,11 +2,11 @@
 //! [`TransactionLocks`](pglock_core::TransactionLocks), by
 //! [`transaction_cases!`](crate::transaction_cases!).
 
-use std::env;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use pglock_core::{Mode, NamedKey, Result};
+use pglock_core::driver::Transaction;
+use pglock_core::{Mode, NamedKey, Result, TransactionLocks};
 use tokio::runtime::Builder;
 
 use crate::postgres::{TestDatabase, TestServer};
@@ -60,6 +60,33 @@ pub enum Patience {
     WaitFor(Duration),
 }
 
+impl Patience {
+    /// What [`Client::lock`] does, with the locks of the adapter's own trait.
+    ///
+    /// # Errors
+    ///
+    /// Those of the lock.
+    pub async fn lock<T: Transaction>(
+        self,
+        mut locks: TransactionLocks<T>,
+        key: NamedKey,
+        mode: Mode,
+    ) -> Result<bool> {
+        match (mode, self) {
+            (Mode::Read, Self::Try) => locks.try_read(key).await,
+            (Mode::Write, Self::Try) => locks.try_write(key).await,
+            (Mode::Read, Self::TryAtAnyIsolation) => locks.at_any_isolation().try_read(key).await,
+            (Mode::Write, Self::TryAtAnyIsolation) => locks.at_any_isolation().try_write(key).await,
+            (Mode::Read, Self::Wait) => locks.read(key).await.map(|()| true),
+            (Mode::Write, Self::Wait) => locks.write(key).await.map(|()| true),
+            (Mode::Read, Self::WaitFor(time)) => locks.try_read_for(key, time).await.map(|()| true),
+            (Mode::Write, Self::WaitFor(time)) => {
+                locks.try_write_for(key, time).await.map(|()| true)
+            }
+        }
+    }
+}
+
 /// What a case works with: a database of its own.
 #[derive(Debug)]
 pub struct Site {
@@ -89,11 +116,6 @@ pub fn run<F: Future<Output = ()>>(case: impl FnOnce(Site) -> F) {
         .build()
         .expect("a runtime for the test");
     runtime.block_on(async { case(Site::new().await).await });
-}
-
-/// Whether rare cases are to be looked for at length.
-pub(crate) fn is_long() -> bool {
-    env::var_os("PGLOCK_LONG").is_some()
 }
 
 /// Makes one `#[test]` of each case of locks in a transaction, with this

@@ -7,8 +7,9 @@ use pglock_core::{ErrorKind, LockKey};
 use tokio::time::timeout;
 
 use super::{SOON, assert_unharmed, begin, setting};
+use crate::conformance::is_long;
 use crate::transactions::Patience::{Try, Wait, WaitFor};
-use crate::transactions::{Client, Site, is_long};
+use crate::transactions::{Client, Site};
 use crate::witness::Witness;
 
 pub async fn wait_ends_when_the_lock_is_free<C: Client>(site: Site) {

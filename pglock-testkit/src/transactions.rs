@@ -1,5 +1,5 @@
 //! The cases of locks in a transaction of the application, which adapters run that offer
-//! [`TransactionLocks`](pglock_core::TransactionLocks), by
+//! [`TransactionLocks`], by
 //! [`transaction_cases!`](crate::transaction_cases!).
 
 use std::error::Error as StdError;
@@ -46,7 +46,7 @@ pub trait Client: Sized + Send + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 }
 
-/// Which of the methods of [`TransactionLocks`](pglock_core::TransactionLocks) a case calls.
+/// Which of the methods of [`TransactionLocks`] a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Patience {

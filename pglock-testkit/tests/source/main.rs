@@ -1,8 +1,11 @@
-//! Rules for the source of this repository, checked on its text: where SQL stands, which module may
-//! know which, and how long files and functions are.
+//! Rules for the source and the documentation of this repository, checked on their text: where SQL
+//! stands, which module may know which, how long files and functions are, and what the pages must
+//! explain.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod markdown;
+mod operating;
 mod sizes;
 mod sql;
 mod text;

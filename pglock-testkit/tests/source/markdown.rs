@@ -1,10 +1,10 @@
 //! The Markdown files read well outside rustdoc: links lead to files and headings that exist, and
 //! no link is one that only rustdoc knows.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use super::text::repository;
 
 /// A file, without what is in its code.
 struct Page {
@@ -74,9 +74,8 @@ fn readmes_of_packages_link_to_addresses_only() {
 }
 
 fn pages() -> Vec<Page> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut pages = Vec::new();
-    collect(root, &mut pages);
+    collect(repository(), &mut pages);
     assert!(pages.len() >= 10);
     pages
 }

@@ -76,6 +76,7 @@ mod process;
 
 pub use self::driver::{AnyDriver, AnySession};
 pub use self::fixture::{Fixture, Manager, Options, Power};
+use self::macros::group;
 pub use self::postgres::PostgresFixture;
 pub use self::process::Process;
 

@@ -1,3 +1,5 @@
+//! The macros that make a test of each conformance case, for each backend.
+
 /// Tests a backend, given as a type that implements [`Fixture`](crate::conformance::Fixture), and
 /// by name the [powers](crate::conformance::Power) that it lacks.
 ///
@@ -31,16 +33,34 @@ macro_rules! __conformance {
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __cases {
-    ($define:ident $($(#[$system:meta])? $group:ident: [$($case:ident $(: $power:ident)?),* $(,)?],)*) => {
+macro_rules! __groups {
+    ($define:ident $($(#[$system:meta])? $group:ident,)*) => {
         $($(#[$system])? mod $group {
             #[allow(unused_imports)]
             use super::*;
 
-            $($define! { $group $case $($power)? })*
+            $crate::$group! { $define }
         })*
     };
 }
+
+/// Lists the cases of a group, each with the power that it needs, if any.
+///
+/// Defines a macro with the name of the group, which passes the list to another macro.
+macro_rules! group {
+    ($group:ident: $($cases:tt)*) => {
+        group! { ($) $group: $($cases)* }
+    };
+    (($d:tt) $group:ident: $($case:ident $(: $power:ident)?,)*) => {
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $group {
+            ($d define:ident) => { $($d define! { $group $case $($power)? })* };
+        }
+    };
+}
+
+pub(super) use group;
 
 #[doc(hidden)]
 #[macro_export]

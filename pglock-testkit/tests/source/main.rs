@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod cases;
 mod markdown;
 mod operating;
 mod sizes;

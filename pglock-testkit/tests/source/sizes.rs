@@ -12,7 +12,6 @@ const FUNCTION: usize = 60;
 
 /// Files that are longer, still.
 const LONG_FILES: &[&str] = &[
-    "pglock-testkit/src/conformance/cases.rs",
     "pglock-testkit/src/faults/namespace.rs",
     "pglock-testkit/src/faulty.rs",
     "pglock-testkit/tests/faults/proxy.rs",
@@ -23,7 +22,6 @@ const LONG_FILES: &[&str] = &[
 /// Functions that are longer, still.
 const LONG_FUNCTIONS: &[&str] = &[
     "examples/compare/report.rs: row",
-    "pglock-testkit/src/conformance/cases/loads.rs: many_held_and_awaited_keys_need_few_sessions",
     "pglock-testkit/src/conformance/cases/secrets.rs: password_is_shown_nowhere",
     "pglock-testkit/src/encrypted.rs: assert_encrypted",
 ];
@@ -36,7 +34,6 @@ const WITHOUT_SENTENCE: &[&str] = &[
     "pglock-sqlx/src/error.rs",
     "pglock-sqlx/src/session.rs",
     "pglock-testkit/src/conformance/latencies.rs",
-    "pglock-testkit/src/conformance/macros.rs",
     "pglock-testkit/src/faults/error.rs",
     "pglock-testkit/src/faults/proxy/connection.rs",
     "pglock-testkit/src/postgres/database.rs",

@@ -5,8 +5,19 @@ use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode};
 
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
+
+group! { answers:
+    acquire_dropped_between_grant_and_answer_leaves_nothing: Engine,
+    acquire_behind_a_dropped_one_gets_the_lock: Engine,
+    wait_that_fails_though_it_was_granted_holds_nothing: Engine,
+    try_that_fails_though_it_was_granted_takes_nothing_else_away: Engine,
+    release_that_is_refused_is_made_up_for: Engine,
+    release_of_a_lock_that_was_taken_away_says_so: Engine,
+    statement_in_a_foreign_session_locks_nothing_and_fails: Engine,
+    release_in_a_foreign_session_is_no_silent_success: Engine,
+}
 
 /// A manager whose faults are up to the case, with a session.
 async fn faulty(lab: &Lab) -> (Arc<dyn Manager>, Faults) {

@@ -8,7 +8,20 @@ use std::time::{Duration, Instant};
 use pglock_core::{LockKey, Mode};
 use tokio::time::timeout;
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { cancelling:
+    dropped_waiter_leaves_the_servers_queue,
+    dropped_reader_leaves_the_servers_queue,
+    dropped_waiter_leaves_the_local_queue,
+    timed_out_waiter_leaves_the_servers_queue,
+    try_succeeds_at_once_after_a_timeout,
+    failed_acquires_hold_nothing,
+    acquire_may_be_dropped_at_any_poll_when_free,
+    acquire_may_be_dropped_at_any_poll_when_contended,
+    acquires_dropped_at_random_leave_nothing,
+    cancelled_waits_hit_no_later_operation,
+}
 
 pub async fn dropped_waiter_leaves_the_servers_queue(lab: &Lab) {
     let witness = lab.witness();

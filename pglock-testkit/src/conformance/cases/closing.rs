@@ -2,7 +2,15 @@
 
 use pglock_core::{ErrorKind, Mode};
 
-use crate::conformance::{Lab, Options, soon, start};
+use crate::conformance::{Lab, Options, group, soon, start};
+
+group! { closing:
+    close_frees_locks_as_others_see: Sessions,
+    close_ends_waits,
+    closed_manager_refuses,
+    close_twice_is_harmless,
+    dropped_manager_ends_its_sessions: Sessions,
+}
 
 /// As others see: an end that only the manager itself believes in would not do.
 pub async fn close_frees_locks_as_others_see(lab: &Lab) {

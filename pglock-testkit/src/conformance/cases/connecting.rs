@@ -11,10 +11,24 @@ use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
 use super::{connect, database, execute};
-use crate::conformance::{AnyDriver, AnySession, Lab, Options, shown, soon};
+use crate::conformance::{AnyDriver, AnySession, Lab, Options, group, shown, soon};
 use crate::faulty::{Fault, Faults, Point};
 use crate::postgres::TestDatabase;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { connecting:
+    refused_connection_is_reported_at_once: Postgres,
+    full_server_is_reported_at_once: Postgres,
+    unreadable_urls_are_refused_without_being_shown: Postgres,
+    driver_is_made_outside_a_runtime_and_shows_no_password: Postgres,
+    dropped_attempt_leaves_no_connection: Postgres,
+    closed_session_is_gone_at_the_server: Postgres,
+    dropped_session_is_gone_from_any_thread: Postgres,
+    dropped_session_is_gone_without_its_runtime: Postgres,
+    dropped_session_is_gone_at_the_end_of_its_thread: Postgres,
+    end_at_the_server_is_noticed_and_final: Postgres,
+    session_whose_farewell_does_not_end_is_dropped: Engine,
+}
 
 const SECRET: &str = "Zk7-secret-9Qx";
 /// Of the sessions under test.

@@ -10,8 +10,16 @@ use tokio::task::spawn_blocking;
 
 use super::SLACK;
 use crate::conformance::latencies::Latencies;
-use crate::conformance::{Lab, is_long, soon, start};
+use crate::conformance::{Lab, group, is_long, soon, start};
 use crate::faults::{TestProcess, kill, terminate};
+
+group! { deaths:
+    lock_of_a_killed_process_goes_to_the_next: Process,
+    lock_of_a_process_that_is_asked_to_end_goes_to_the_next: Process,
+    lock_of_a_process_that_exits_goes_to_the_next: Process,
+    lock_of_a_process_that_aborts_goes_to_the_next: Process,
+    readers_pass_a_writer_whose_process_was_killed: Process,
+}
 
 const TRIES: usize = 20;
 /// Until the lock of a process that has ended is somebody else's.

@@ -4,9 +4,16 @@
 use pglock_core::{ErrorKind, LockKey};
 
 use super::{assert_advice, connect, execute};
-use crate::conformance::{Lab, Options, soon};
+use crate::conformance::{Lab, Options, group, soon};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::{PostgresWitness, Witness};
+
+group! { engines:
+    locks_that_do_nothing_are_refused: Postgres,
+    locks_that_cannot_be_released_are_refused: Postgres,
+    missing_functions_are_refused_by_name: Postgres,
+    server_that_cannot_watch_its_clients_is_not_asked_to: Postgres,
+}
 
 const NO_LOCKS: [&str; 2] = ["advisory locks do nothing on this server", "use PostgreSQL"];
 

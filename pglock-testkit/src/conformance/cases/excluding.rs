@@ -6,7 +6,23 @@ use std::time::Duration;
 
 use pglock_core::{LockKey, Mode};
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { excluding:
+    writer_excludes_writers_of_other_processes,
+    writer_excludes_readers_of_other_processes,
+    readers_of_several_processes_share,
+    reader_excludes_writers_of_other_processes,
+    writer_excludes_tasks_of_its_own_process,
+    readers_of_one_process_share,
+    reader_excludes_writers_of_its_own_process,
+    two_locks_on_one_key_are_two_callers,
+    one_of_many_tries_succeeds,
+    keys_do_not_interfere,
+    intervals_of_conflicting_guards_never_overlap,
+    server_counts_one_lock_per_key_and_session,
+    sessions_that_wait_hold_nothing,
+}
 
 pub async fn writer_excludes_writers_of_other_processes(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));

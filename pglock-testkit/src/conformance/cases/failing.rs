@@ -7,7 +7,11 @@ use pglock_core::{DistributedRwLock, NamedKey, WriteGuard};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
-use crate::conformance::{Lab, soon};
+use crate::conformance::{Lab, group, soon};
+
+group! { failing:
+    three_thousand_failed_acquires_hold_nothing: Sessions,
+}
 
 const LANES: u64 = 6;
 /// Of each lane; about half of the acquires fail.

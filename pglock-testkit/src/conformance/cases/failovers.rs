@@ -6,10 +6,18 @@ use pglock_core::{ErrorKind, LockKey, Mode, WriteGuard};
 use tokio::task::JoinHandle;
 
 use super::{assert_advice, connect};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faults::{Proxy, Standby};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { failovers:
+    standby_is_refused_and_says_where_to_connect: Postgres,
+    reconnect_to_a_standby_is_refused: Postgres,
+    guards_of_two_clusters_are_never_believed_at_once: Postgres,
+    promotion_makes_every_older_guard_lost: Postgres,
+    superseded_primary_is_refused: Postgres,
+}
 
 const STANDBY: [&str; 2] = ["the server is a standby", "connect to the primary"];
 const SUPERSEDED: [&str; 2] =

@@ -11,7 +11,18 @@ use tokio::time::sleep;
 
 use crate::conformance::busy::{Busy, keep_busy};
 use crate::conformance::latencies::Latencies;
-use crate::conformance::{Lab, Options, is_long, soon, start};
+use crate::conformance::{Lab, Options, group, is_long, soon, start};
+
+group! { fairness:
+    processes_get_equal_shares_of_a_key: Process,
+    writer_waits_no_longer_than_readers_of_another_process_hold: Process,
+    writer_is_not_starved_for_want_of_a_session_to_ask: Process,
+    process_passes_a_lock_on_for_a_bounded_time: Process,
+    task_that_never_has_to_wait_leaves_others_their_turn: Engine,
+    tasks_that_want_one_key_get_equal_turns,
+    reader_gets_its_turn_among_writers_of_its_process,
+    reader_gets_its_turn_among_writers_of_other_processes,
+}
 
 const KEY: &str = "key";
 

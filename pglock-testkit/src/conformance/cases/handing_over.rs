@@ -11,8 +11,19 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use crate::conformance::busy::{Busy, keep_busy};
-use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
 use crate::faults::TestProcess;
+
+group! { handing_over:
+    process_passes_a_lock_on_a_bounded_number_of_times: Engine,
+    process_that_hands_nothing_over_asks_the_server_each_time: Engine,
+    lock_that_passes_on_has_been_left_before: Process,
+    change_of_mode_goes_through_the_server: Engine,
+    readers_of_another_process_share_if_no_writer_waits: Engine,
+    readers_of_another_process_share_after_a_while: Engine,
+    write_lock_is_shared_though_another_process_awaits_it: Engine,
+    shared_write_lock_has_been_left_before_it_passes_on: Process,
+}
 
 const KEY: &str = "key";
 

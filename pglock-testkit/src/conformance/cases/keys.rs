@@ -3,7 +3,17 @@
 use pglock_core::key::interop;
 use pglock_core::{ErrorKind, LockKey, NamedKey};
 
-use crate::conformance::Lab;
+use crate::conformance::{Lab, group};
+
+group! { keys:
+    extreme_keys_are_kept_apart,
+    single_and_pair_keys_never_meet,
+    names_are_taken_as_they_are,
+    equal_names_meet,
+    one_name_is_one_lock_however_it_is_given,
+    names_shown_alike_are_two_locks,
+    a_collision_ends_with_the_other_name,
+}
 
 pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
     let keys = [

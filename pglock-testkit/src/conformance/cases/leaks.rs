@@ -9,8 +9,12 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::holder;
-use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
 use crate::faults::TestProcess;
+
+group! { leaks:
+    files_tasks_and_memory_stay_as_they_are: Process,
+}
 
 /// Between two samples.
 const CYCLES: usize = 200;

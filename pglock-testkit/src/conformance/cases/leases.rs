@@ -13,10 +13,20 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::{SLACK, connect, lease, leased};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faults::{Direction, FaultError, Namespace, Proxy, Stopped, TestProcess};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
+
+group! { leases:
+    silence_to_the_server_ends_belief_before_the_lock_is_free: Postgres,
+    silence_from_the_server_ends_belief_before_the_lock_is_free: Postgres,
+    silence_both_ways_ends_belief_before_the_lock_is_free: Postgres,
+    partition_ends_belief_before_the_lock_is_free: Postgres,
+    stopped_process_believes_nothing_when_it_goes_on: Postgres,
+    process_that_stops_for_a_moment_loses_nothing: Postgres,
+    lock_granted_to_a_stopped_process_is_not_handed_out: Postgres,
+}
 
 pub async fn silence_to_the_server_ends_belief_before_the_lock_is_free(lab: &Lab) {
     silence(lab, &[Direction::ToServer]).await;

@@ -8,9 +8,18 @@ use pglock_core::{Error, ErrorKind, Mode, WriteGuard};
 use tokio::time::{Instant, sleep};
 
 use super::{SMALL_TABLE, as_role, connect, execute, fill_lock_table, lease, leased};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { limits:
+    no_more_locks_are_held_than_allowed,
+    no_more_callers_wait_than_allowed,
+    full_lock_table_is_reported_and_takes_no_lock_away: Postgres,
+    locks_at_the_cap_leave_room_for_other_users: Postgres,
+    connection_limit_of_the_role_is_kept: Postgres,
+    full_server_is_reported_and_takes_no_lock_away: Postgres,
+}
 
 pub async fn no_more_locks_are_held_than_allowed(lab: &Lab) {
     let manager = lab.manager_with(&Options { max_locks: Some(5), ..Options::default() });

@@ -6,9 +6,19 @@ use pglock_core::key::interop;
 use pglock_core::{DistributedRwLock, Error, ErrorKind, LockKey, Mode};
 
 use super::{as_role, connect, execute};
-use crate::conformance::{Lab, Options, start};
+use crate::conformance::{Lab, Options, group, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
+
+group! { looking:
+    holders_and_waiters_are_listed,
+    sessions_keep_the_name_of_their_connection: Postgres,
+    names_are_listed_while_this_manager_uses_them,
+    timeout_names_the_holder,
+    timeout_says_if_this_process_holds_the_lock,
+    names_that_share_a_key_are_reported,
+    stats_count_grants_and_hand_overs,
+}
 
 pub async fn holders_and_waiters_are_listed(lab: &Lab) {
     let named = |name: &str| Options { application_name: name.to_owned(), ..Options::default() };

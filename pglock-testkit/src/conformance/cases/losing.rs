@@ -3,7 +3,6 @@
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode, WriteGuard};
@@ -11,11 +10,23 @@ use tokio::time::sleep;
 
 use super::{SLACK, connect, database, holder, lease, leased};
 use crate::conformance::latencies::Latencies;
-use crate::conformance::{Lab, Options, is_long, soon, start};
+use crate::conformance::{Lab, Options, group, is_long, soon, start};
 use crate::faults::{Direction, Proxy, Stopped, kill};
 use crate::faulty::{Fault, Faults, Point};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::Witness;
+
+group! { losing:
+    terminated_session_is_reported_promptly: Sessions,
+    end_of_the_server_is_reported_promptly: Postgres,
+    every_guard_reports_the_loss_and_goes_on_reporting_it: Sessions,
+    release_of_one_guard_is_no_loss_to_another,
+    forgotten_guard_holds_its_lock_until_the_manager_is_closed,
+    lock_taken_from_a_live_session_is_lost_within_a_heartbeat: Engine,
+    stopped_backend_is_suspected_when_the_lease_expires: Postgres,
+    wait_that_the_server_has_forgotten_is_begun_again: Postgres,
+    confirmed_guards_never_overlap_while_sessions_end: Sessions,
+}
 
 /// Within which the end of a session is told.
 const PROMPT: Duration = Duration::from_millis(250);
@@ -197,47 +208,6 @@ pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
     stopped.resume();
     observer.until_free("key".into()).await.unwrap();
-}
-
-/// Twice as many busy threads as there are processors.
-pub async fn no_lock_is_lost_on_an_overloaded_machine(lab: &Lab) {
-    let _alone = lab.alone().await;
-    let length = Duration::from_secs(if is_long() { 600 } else { 4 });
-    let managers = [lab.manager_with(&leased()), lab.manager_with(&leased())];
-    let mut guards = Vec::new();
-    for (number, manager) in managers.iter().enumerate() {
-        for key in 0..10 {
-            guards.push(manager.lock((number as i32, key)).write().await.unwrap());
-        }
-    }
-    let over = Arc::new(AtomicBool::new(false));
-    let processors = thread::available_parallelism().map_or(2, usize::from);
-    let busy: Vec<_> = (0..2 * processors)
-        .map(|_| {
-            let over = over.clone();
-            thread::spawn(move || while !over.load(Ordering::Relaxed) {})
-        })
-        .collect();
-    let end = Instant::now() + length;
-    let mut cycles = 0;
-    while Instant::now() < end {
-        for manager in &managers {
-            let guard = soon("the lock is free", manager.lock("cycled").write()).await;
-            guard.unwrap().release().await.expect("nothing was lost");
-            cycles += 1;
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
-    over.store(true, Ordering::Relaxed);
-    let lost = guards.iter().filter(|guard| !guard.is_held()).count();
-    println!("{lost} of {} locks lost in {length:?}, {cycles} cycles", guards.len());
-    assert_eq!(lost, 0);
-    for thread in busy {
-        thread.join().unwrap();
-    }
-    for guard in guards {
-        guard.release().await.unwrap();
-    }
 }
 
 /// Several callers in each process, so that the lock also passes from one to the next there.

@@ -5,7 +5,12 @@ use std::time::{Duration, Instant};
 use pglock_core::Mode;
 use tokio::time::sleep;
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { operators:
+    wait_cancelled_by_an_operator_goes_on: Sessions,
+    statement_cancelled_by_an_operator_fails_no_caller: Sessions,
+}
 
 pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
     let witness = lab.witness();

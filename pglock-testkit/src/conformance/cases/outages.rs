@@ -6,9 +6,16 @@ use std::time::{Duration, Instant};
 use pglock_core::{ErrorKind, LockKey, Mode};
 
 use super::connect;
-use crate::conformance::{Lab, Options, soon, start};
+use crate::conformance::{Lab, Options, group, soon, start};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::Witness;
+
+group! { outages:
+    fast_restart_is_reported_and_survived: Postgres,
+    immediate_restart_is_reported_and_survived: Postgres,
+    killed_server_is_reported_and_survived: Postgres,
+    missing_server_is_reported_at_once: Postgres,
+}
 
 #[derive(Clone, Copy)]
 enum Outage {

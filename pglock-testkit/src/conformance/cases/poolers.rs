@@ -12,10 +12,19 @@ use tokio::time::sleep;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{assert_advice, connect, holder};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faults::{PgBouncer, PoolMode};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { poolers:
+    session_pooling_works: Postgres,
+    keepalives_leave_a_silent_session_the_lease_of_its_guards: Postgres,
+    transaction_pooling_is_refused_for_a_lone_session: Postgres,
+    statement_pooling_is_refused_for_a_lone_session: Postgres,
+    transaction_pooling_never_gives_two_guards_one_lock: Postgres,
+    answer_to_another_question_is_reported: Postgres,
+}
 
 const ADVICE: [&str; 2] =
     ["pooler", "connect to PostgreSQL directly or through a pooler in session mode"];

@@ -8,9 +8,16 @@ use tracing::instrument::WithSubscriber;
 
 use super::listening::Listener;
 use super::{as_role, connect, execute};
-use crate::conformance::{Lab, Manager, Options, shown, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, shown, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { privacy:
+    names_are_shown_escaped_and_cut,
+    names_stay_in_the_process: Postgres,
+    role_that_may_only_connect_is_enough: Postgres,
+    hardened_database_keeps_strangers_out: Postgres,
+}
 
 /// A name breaks the line, colours the terminal, turns the text around, and does not end.
 pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {

@@ -7,7 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pglock_core::ErrorKind;
 use tokio::sync::oneshot;
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { protecting:
+    protected_work_gives_its_result,
+    protected_work_is_stopped_when_the_lock_is_lost: Sessions,
+    listeners_are_called_once_for_a_loss: Sessions,
+    listeners_are_not_called_for_a_release,
+}
 
 pub async fn protected_work_gives_its_result(lab: &Lab) {
     let guard = lab.lock("key").write().await.unwrap();

@@ -7,7 +7,18 @@ use std::time::{Duration, Instant};
 use pglock_core::Mode;
 use tokio::sync::mpsc;
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { queueing:
+    writers_of_one_process_are_served_in_order,
+    writers_of_several_processes_are_served_in_order,
+    reader_does_not_pass_a_waiting_writer_of_its_process,
+    reader_does_not_pass_a_waiting_writer_of_another_process,
+    writer_is_not_starved_by_overlapping_readers,
+    many_callers_wait_on_one_session: Sessions,
+    released_lock_reaches_the_next_process_promptly,
+    every_waiter_is_served,
+}
 
 pub async fn writers_of_one_process_are_served_in_order(lab: &Lab) {
     let manager = lab.manager();

@@ -8,10 +8,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::{SLACK, connect};
-use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
 use crate::faults::{Direction, Proxy};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::{PostgresWitness, Witness};
+
+group! { reconnecting:
+    one_attempt_to_connect_is_under_way: Postgres,
+    attempts_to_connect_come_further_and_further_apart: Postgres,
+}
 
 /// The longest pause between two attempts, of which chance takes up to a half.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);

@@ -7,8 +7,15 @@ use std::time::{Duration, Instant};
 use pglock_core::ErrorKind;
 
 use super::{assert_advice, connect, execute};
-use crate::conformance::{Lab, Options, shown, soon};
+use crate::conformance::{Lab, Options, group, shown, soon};
 use crate::postgres::{StopMode, TestServer};
+
+group! { refusals:
+    wrong_password_is_no_permission: Postgres,
+    missing_database_is_an_invalid_option: Postgres,
+    revoked_functions_are_no_permission: Postgres,
+    hot_standby_is_no_server_for_locks: Postgres,
+}
 
 const SECRET: &str = "Wq4-secret-7Hz";
 

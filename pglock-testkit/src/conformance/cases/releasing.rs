@@ -11,7 +11,22 @@ use pglock_core::{ErrorKind, Mode};
 use tokio::runtime;
 
 use super::listening::Listener;
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { releasing:
+    dropped_guard_frees_the_lock,
+    released_lock_is_free_when_release_returns,
+    release_may_be_dropped,
+    lease_ends_with_its_guard,
+    lease_reports_a_loss_to_all_its_clones: Sessions,
+    lease_outlives_its_guard_and_manager,
+    guard_may_be_dropped_in_a_panic,
+    guard_may_be_dropped_outside_a_runtime,
+    guard_may_outlive_its_lock_and_manager,
+    program_that_drops_its_guard_and_ends_warns_of_no_loss: Process,
+    current_thread_runtime_is_enough,
+    releases_need_no_other_connection,
+}
 
 pub async fn dropped_guard_frees_the_lock(lab: &Lab) {
     let lock = lab.lock("key");

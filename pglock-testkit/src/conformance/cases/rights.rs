@@ -7,9 +7,15 @@ use pglock_core::{ErrorKind, Mode};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{as_role, connect, execute};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { rights:
+    role_that_may_not_cancel_polls: Postgres,
+    refused_cancel_fails_no_other_caller: Postgres,
+    refused_operation_fails_no_neighbour: Postgres,
+}
 
 /// A set-up hook that runs `SET ROLE` has the same effect.
 const ROLES: &str = "

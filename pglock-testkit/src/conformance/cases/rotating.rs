@@ -10,7 +10,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::conformance::latencies::Latencies;
-use crate::conformance::{Lab, Manager, Options, is_long, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
+
+group! { rotating:
+    key_that_others_pass_on_is_had_beside_keys_held_for_good,
+    key_passed_on_is_granted_after_a_turn_of_each_other,
+    wait_that_has_made_room_gets_its_lock_when_it_comes_free: Sessions,
+    granted_locks_leave_room_for_other_waiters,
+}
 
 const BUSY: &str = "passed on without end";
 

@@ -12,7 +12,21 @@ use pglock_core::{ErrorKind, Mode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
+
+group! { runtimes:
+    locks_are_awaited_without_a_runtime,
+    locks_are_awaited_on_a_runtime_without_timers_and_io,
+    timeout_works_outside_a_runtime_while_the_manager_runs,
+    locks_outlive_the_runtime_that_took_them,
+    waiters_go_on_when_the_first_runtime_ends,
+    many_short_runtimes_share_a_manager,
+    computing_for_longer_than_a_lease_loses_nothing,
+    guard_dropped_before_a_computation_is_released_at_once,
+    guards_notice_in_time_that_a_named_runtime_is_blocked: Engine,
+    manager_ends_with_the_runtime_that_it_names: Engine,
+    named_runtime_without_timers_is_an_error: Engine,
+}
 
 /// Short, so that a computation can outlast it.
 const GUARD_LEASE: Duration = Duration::from_secs(1);

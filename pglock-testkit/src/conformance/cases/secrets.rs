@@ -10,9 +10,13 @@ use pglock_core::{Error, LockKey, Mode};
 
 use super::listening::Listener;
 use super::{SMALL_TABLE, connect, execute, fill_lock_table};
-use crate::conformance::{Lab, Options, shown, soon};
+use crate::conformance::{Lab, Options, group, shown, soon};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
+
+group! { secrets:
+    password_is_shown_nowhere: Postgres,
+}
 
 const CANARY: &str = "kanarienvogel-5tJ";
 

@@ -4,7 +4,17 @@ use std::time::Duration;
 
 use pglock_core::{ErrorKind, Mode};
 
-use crate::conformance::{Lab, Options, soon, start};
+use crate::conformance::{Lab, Options, group, soon, start};
+
+group! { sessions:
+    thousand_keys_are_held_on_few_sessions: Sessions,
+    guards_report_the_end_of_their_session: Sessions,
+    release_of_a_lost_lock_says_so: Sessions,
+    lost_lock_does_not_disturb_others: Sessions,
+    waiter_survives_the_end_of_its_session: Sessions,
+    lock_can_be_had_again_after_a_loss: Sessions,
+    idle_waiting_sessions_are_closed: Sessions,
+}
 
 pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
     let witness = lab.witness();

@@ -7,9 +7,17 @@ use pglock_core::{ErrorKind, LockKey, Mode};
 use tokio::time::{Instant, sleep};
 
 use super::{as_role, connect, database, execute};
-use crate::conformance::{Lab, Manager, Options, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::postgres::TestServer;
 use crate::witness::{PostgresWitness, Witness};
+
+group! { settings:
+    shadow_functions_and_operators_change_nothing: Postgres,
+    shadow_types_change_nothing: Postgres,
+    timeouts_of_the_database_shorten_neither_waits_nor_holds: Postgres,
+    timeouts_of_the_role_shorten_neither_waits_nor_holds: Postgres,
+    all_settings_of_the_role_at_once_change_nothing: Postgres,
+}
 
 /// Stand before the real ones in the path, and say yes to everything.
 const SHADOWS: &str = "

@@ -8,7 +8,15 @@ use std::task::{Context, Wake, Waker};
 
 use pglock_core::Mode;
 
-use crate::conformance::{Lab, soon, start};
+use crate::conformance::{Lab, group, soon, start};
+
+group! { strangers:
+    panic_in_a_listener_harms_no_other: Sessions,
+    blocking_listener_holds_up_no_caller: Sessions,
+    panic_in_the_drop_of_a_listener_harms_no_other,
+    panic_in_a_waker_harms_no_other,
+    guard_dropped_after_its_loss_has_reported_it: Sessions,
+}
 
 fn count(told: &Arc<AtomicUsize>) -> impl FnOnce() + Send + 'static {
     let told = told.clone();

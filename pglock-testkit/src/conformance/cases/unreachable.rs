@@ -10,11 +10,22 @@ use tokio::time::{Instant, sleep};
 
 use super::listening::Listener;
 use super::{as_role, connect, execute};
-use crate::conformance::{Lab, Options, shown, soon};
+use crate::conformance::{Lab, Options, group, shown, soon};
 use crate::faults::{Direction, Proxy};
 use crate::faulty::{Fault, Faults, Point};
 use crate::postgres::{StopMode, TestServer};
 use crate::witness::Witness;
+
+group! { unreachable:
+    outage_is_not_reported_as_a_busy_lock: Postgres,
+    connection_that_hangs_is_not_reported_as_a_busy_lock: Postgres,
+    server_that_does_not_answer_is_not_reported_as_a_busy_lock: Postgres,
+    refused_connection_is_not_reported_as_a_busy_lock: Postgres,
+    idle_manager_reconnects_by_itself: Postgres,
+    outage_is_logged_once_and_so_is_its_end: Postgres,
+    check_connects_and_says_that_locks_can_be_had,
+    check_fails_while_the_server_refuses_it: Engine,
+}
 
 const SECOND: Duration = Duration::from_secs(1);
 

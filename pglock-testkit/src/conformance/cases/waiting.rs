@@ -4,7 +4,22 @@ use std::time::{Duration, Instant};
 
 use pglock_core::{ErrorKind, LockKey, Mode, WaitStrategy};
 
-use crate::conformance::{Lab, Options, soon, start};
+use crate::conformance::{Lab, Options, group, soon, start};
+
+group! { waiting:
+    write_waits_for_a_writer_of_another_process,
+    write_waits_for_readers_of_other_processes,
+    read_waits_for_a_writer_of_another_process,
+    write_waits_for_a_writer_of_its_own_process,
+    readers_come_in_together_after_a_writer,
+    timeout_is_an_error_that_names_the_key,
+    timeout_returns_in_time,
+    zero_timeout_tries_once,
+    longest_timeout_waits,
+    timed_wait_gets_a_lock_that_comes_free_in_time,
+    polling_waits_without_a_place_in_the_servers_queue,
+    more_keys_are_waited_for_than_there_are_sessions,
+}
 
 pub async fn write_waits_for_a_writer_of_another_process(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));

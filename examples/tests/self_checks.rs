@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
 use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, Lease, LockKey, LockProvider, NamedKey, ReadGuard, Result,
-    WriteGuard,
+    DistributedRwLock, Error, ErrorKind, Lease, LockEntry, LockKey, LockProvider, NamedKey,
+    ReadGuard, Result, WriteGuard,
 };
 use pglock_examples as examples;
 
@@ -70,9 +70,14 @@ const KEY: LockKey = LockKey::from_u64(1);
 #[derive(Debug)]
 struct LaxSource;
 
+#[async_trait]
 impl LockProvider for LaxSource {
     fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
         Box::new(Lax(key.key()))
+    }
+
+    async fn inspect(&self, _: NamedKey) -> Result<Vec<LockEntry>> {
+        Ok(Vec::new())
     }
 }
 

@@ -156,6 +156,7 @@ pub mod migration;
 mod mode;
 mod names;
 mod provider;
+pub mod recipes;
 mod rwlock;
 mod sql;
 mod transaction;

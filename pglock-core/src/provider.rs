@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
+
+use crate::error::Result;
 use crate::key::NamedKey;
 use crate::locks::Locks;
+use crate::looking::LockEntry;
 use crate::rwlock::DistributedRwLock;
 
-/// Gives out locks by name.
+/// Gives out locks by name, and tells who holds them.
 ///
 /// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
 /// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that
@@ -16,6 +20,9 @@ use crate::rwlock::DistributedRwLock;
 ///
 /// - Two locks with equal keys exclude each other, even from the same provider.
 /// - [`rwlock`](Self::rwlock) does no I/O and takes no lock.
+/// - [`inspect`](Self::inspect) lists the holders that existed when it was called and still do when
+///   it returns, of all processes. It may leave out who waits.
+/// - Backends without the engine make entries by [`lock_entry`](crate::driver::lock_entry).
 ///
 /// # Examples
 ///
@@ -33,14 +40,31 @@ use crate::rwlock::DistributedRwLock;
 ///     Ok(true)
 /// }
 /// ```
+#[async_trait]
 pub trait LockProvider: fmt::Debug + Send + Sync {
     /// The lock on this key.
     fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock>;
+
+    /// Who holds this key and who waits for it, as the backend knows.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind).
+    async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>>;
 }
 
+#[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl LockProvider for Locks {
     fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
         Box::new(self.rwlock(key))
+    }
+
+    async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>> {
+        self.inspect(key).await
     }
 }

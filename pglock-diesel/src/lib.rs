@@ -16,6 +16,7 @@ pub use driver::DieselDriver;
 pub use pglock_core::key;
 #[doc(inline)]
 pub use pglock_core::migration::run_exclusively;
+pub use pglock_core::recipes;
 #[doc(inline)]
 pub use pglock_core::{
     DistributedRwLock, Error, ErrorKind, Lease, LockEntry, LockKey, LockProvider, Locks,

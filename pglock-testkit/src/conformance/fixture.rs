@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
-    DistributedRwLock, LockEntry, LockKey, LockProvider, Locks, NamedKey, Result, Stats,
-    WaitStrategy,
+    DistributedRwLock, LockEntry, LockProvider, Locks, NamedKey, Result, Stats, WaitStrategy,
 };
 use tokio::runtime::Handle;
 
@@ -110,9 +109,6 @@ fn lacks(power: Power) -> ! {
 /// What the cases need of a lock manager, beside its locks. [`Locks`] has it.
 #[async_trait]
 pub trait Manager: LockProvider {
-    /// Who holds this key and who waits for it.
-    async fn inspect(&self, key: LockKey) -> Result<Vec<LockEntry>>;
-
     /// Who holds and who waits for any key.
     async fn inspect_all(&self) -> Result<Vec<LockEntry>>;
 
@@ -228,10 +224,6 @@ impl Options {
 
 #[async_trait]
 impl Manager for Locks {
-    async fn inspect(&self, key: LockKey) -> Result<Vec<LockEntry>> {
-        Self::inspect(self, key).await
-    }
-
     async fn inspect_all(&self) -> Result<Vec<LockEntry>> {
         Self::inspect_all(self).await
     }

@@ -87,8 +87,8 @@ pub async fn names_are_listed_while_this_manager_uses_them(lab: &Lab) {
     let name = |locks: Vec<pglock_core::LockEntry>| locks[0].name.clone();
     let key = LockKey::from("reports/daily");
     // The lock has gone, and its guard has the name.
-    assert_eq!(name(manager.inspect(key).await.unwrap()).as_deref(), Some("reports/daily"));
-    assert_eq!(name(other.inspect(key).await.unwrap()), None);
+    assert_eq!(name(manager.inspect(key.into()).await.unwrap()).as_deref(), Some("reports/daily"));
+    assert_eq!(name(other.inspect(key.into()).await.unwrap()), None);
     assert!(format!("{guard:?}").contains("reports/daily"));
     drop(guard);
 }

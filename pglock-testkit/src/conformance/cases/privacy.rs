@@ -196,7 +196,7 @@ async fn assert_excluding(
     let waiting = lock.clone();
     let wait = start(async move { waiting.write().await });
     witness.until_waiting(key, 1).await.unwrap();
-    let seen = a.inspect(key).await.unwrap();
+    let seen = a.inspect(key.into()).await.unwrap();
     let modes: Vec<_> = seen.iter().map(|entry| (entry.mode, entry.granted)).collect();
     assert_eq!(modes, [(Mode::Read, true), (Mode::Write, false)]);
     assert_eq!(seen[1].blocked_by, [seen[0].pid]);

@@ -178,7 +178,7 @@ async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
         assert!(sessions.contains(&waiter), "a session outlives a wait that is given up");
     }
     assert_eq!(manager.inspect_all().await.unwrap().len(), 2000 + 2);
-    assert_eq!(manager.inspect(key).await.unwrap().len(), 1);
+    assert_eq!(manager.inspect(key.into()).await.unwrap().len(), 1);
     witness.release(key, Mode::Write).await.unwrap();
     let statistics = manager.stats();
     assert!(held.is_held());

@@ -1,0 +1,30 @@
+//! Recipes: what applications build on locks, built once.
+//!
+//! | recipe | for | namespace of its keys |
+//! |---|---|---|
+//!
+//! Recipes use the public interface of locks only, so they run on every backend that has a
+//! [`LockProvider`](crate::LockProvider). They take their locks from the manager that you give
+//! them, and open no sessions of their own.
+//!
+//! # Keys
+//!
+//! The key of a recipe is that of its name in a namespace of its own:
+//! [`NamedKey::in_namespace`](crate::NamedKey::in_namespace)`("pglock-election", "scheduler")`. So a
+//! recipe never meets the application's own locks. Namespaces never change, because programs of
+//! different versions meet on these keys.
+//!
+//! | namespace | name | key |
+//! |---|---|---|
+//! | `pglock-election` | `scheduler` | 5530788690693005019 |
+//! | `pglock-election` | `漢字🔒` | 5117683298543083464 |
+
+pub mod election;
+
+/// The namespaces of the keys of recipes. Never change one.
+mod namespace {
+    pub(super) const ELECTION: &str = "pglock-election";
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,20 @@
-//! The lock on one key, and how it asks the engine.
+//! The lock on one key.
 
+mod acquire;
 mod distributed;
 
-use std::convert::identity;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tracing::field::display;
-use tracing::{Instrument, debug, debug_span, trace};
-
 pub use self::distributed::DistributedRwLock;
 
-use crate::engine::{Client, Held, Obstacle, Patience};
-use crate::error::{Error, Result};
+use crate::engine::{Client, Patience};
+use crate::error::Result;
 use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::{KeyName, LockKey, NamedKey};
-use crate::looking::LockEntry;
 use crate::mode::Mode;
-use crate::names::{Name, Shown};
+use crate::names::Name;
 
 /// A lock on one key, from [`Locks::rwlock`](crate::Locks::rwlock). Cheap to make and to clone.
 ///
@@ -49,9 +43,6 @@ pub struct RwLock {
     name: Option<Result<Arc<Name>, KeyName>>,
 }
 
-/// How long the server may take to tell who holds a lock for which the time has run out.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
-
 impl RwLock {
     pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
         let (key, name) = key.into_parts();
@@ -60,11 +51,20 @@ impl RwLock {
     }
 
     /// The key of this lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(locks: pglock_core::Locks) {
+    /// let lock = locks.rwlock("invoice/42");
+    /// println!("psql shows the lock as {}", lock.key());
+    /// # }
+    /// ```
     pub fn key(&self) -> LockKey {
         self.key
     }
 
-    /// See [`DistributedRwLock::try_read`].
+    /// Takes the read lock, or returns `None` if a writer holds it or waits for it.
     ///
     /// # Cancel safety
     ///
@@ -73,12 +73,24 @@ impl RwLock {
     /// # Errors
     ///
     /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// if let Some(guard) = lock.try_read().await? {
+    ///     // … read what no writer changes now …
+    ///     guard.release().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_read(&self) -> Result<Option<ReadGuard>> {
         let held = self.acquire(Mode::Read, Patience::Try).await?;
         Ok(held.map(ReadGuard::from_engine))
     }
 
-    /// See [`DistributedRwLock::read`].
+    /// Waits for the read lock.
     ///
     /// # Cancel safety
     ///
@@ -87,11 +99,22 @@ impl RwLock {
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// let guard = lock.read().await?;
+    /// // … read what no writer changes now …
+    /// drop(guard); // releases, without waiting
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read(&self) -> Result<ReadGuard> {
         self.wait(Mode::Read).await.map(ReadGuard::from_engine)
     }
 
-    /// See [`DistributedRwLock::try_read_for`].
+    /// Waits for the read lock, up to `timeout`. Zero does not wait: it tries once.
     ///
     /// # Cancel safety
     ///
@@ -99,13 +122,26 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; the rest as
-    /// for [`DistributedRwLock::try_read_for`].
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time: see
+    /// [`DistributedRwLock::try_read_for`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let guard = lock.try_read_for(Duration::from_secs(2)).await?;
+    /// // … read what no writer changes now …
+    /// drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
         self.wait_for(Mode::Read, timeout).await.map(ReadGuard::from_engine)
     }
 
-    /// See [`DistributedRwLock::try_write`].
+    /// Takes the write lock, or returns `None` if the lock is held or awaited.
     ///
     /// # Cancel safety
     ///
@@ -114,12 +150,25 @@ impl RwLock {
     /// # Errors
     ///
     /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// let Some(guard) = lock.try_write().await? else {
+    ///     return Ok(()); // another caller is at work
+    /// };
+    /// guard.protect(async { /* the work */ }).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_write(&self) -> Result<Option<WriteGuard>> {
         let held = self.acquire(Mode::Write, Patience::Try).await?;
         Ok(held.map(WriteGuard::from_engine))
     }
 
-    /// See [`DistributedRwLock::write`].
+    /// Waits for the write lock.
     ///
     /// # Cancel safety
     ///
@@ -128,11 +177,22 @@ impl RwLock {
     /// # Errors
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// let guard = lock.write().await?;
+    /// guard.protect(async { /* the work */ }).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write(&self) -> Result<WriteGuard> {
         self.wait(Mode::Write).await.map(WriteGuard::from_engine)
     }
 
-    /// See [`DistributedRwLock::try_write_for`].
+    /// Waits for the write lock, up to `timeout`. Zero does not wait: it tries once.
     ///
     /// # Cancel safety
     ///
@@ -140,117 +200,23 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; the rest as
-    /// for [`DistributedRwLock::try_write_for`].
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time: see
+    /// [`DistributedRwLock::try_write_for`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lock: pglock_core::RwLock) -> pglock_core::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// let guard = lock.try_write_for(Duration::from_secs(60)).await?;
+    /// guard.protect(async { /* the work */ }).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
         self.wait_for(Mode::Write, timeout).await.map(WriteGuard::from_engine)
-    }
-
-    async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
-        let obstacle = if timeout.is_zero() {
-            match self.acquire(mode, Patience::Try).await? {
-                Some(held) => return Ok(held),
-                None => Obstacle::Busy,
-            }
-        } else {
-            // Which keeps the time.
-            self.client.ensure_manager()?;
-            let mut wait = pin!(self.wait(mode));
-            match self.client.within(timeout, &mut wait).await {
-                Some(held) => return held,
-                // While the caller is in line, to see what it waits for.
-                None => self.client.obstacle(self.key, timeout),
-            }
-        };
-        let error = match obstacle {
-            Obstacle::NotConnected(error) => error,
-            Obstacle::Busy => Error::timeout(self.holders().await.unwrap_or_default()),
-            Obstacle::Silence => self.holders().await.map_or_else(identity, Error::timeout),
-        };
-        Err(self.about(error))
-    }
-
-    /// Who holds the lock, if the server can tell at once.
-    async fn holders(&self) -> Result<Vec<LockEntry>> {
-        let look = self.client.look(Some(self.key));
-        let look = self.client.within(LOOK_TIMEOUT, look).await;
-        let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
-        locks.retain(|lock| lock.granted);
-        Ok(locks)
-    }
-
-    fn about(&self, error: Error) -> Error {
-        let name = self.name.as_ref().and_then(|name| name.as_ref().ok());
-        error.about(self.key, name)
-    }
-
-    /// The name that the key can have now, unless the other one is still in use.
-    fn enter(&self, name: &KeyName) -> Result<Arc<Name>> {
-        let entered = self.client.names().enter(self.key, name);
-        entered.map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
-    }
-
-    async fn wait(&self, mode: Mode) -> Result<Held> {
-        // The engine replies "busy" only to callers that do not wait.
-        self.acquire(mode, Patience::Wait)
-            .await?
-            .ok_or_else(|| self.about(Error::mismatched_reply()))
-    }
-
-    async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
-        let entered;
-        let name = match &self.name {
-            None => None,
-            Some(Ok(name)) => Some(name),
-            Some(Err(name)) => {
-                entered = self.enter(name)?;
-                Some(&entered)
-            }
-        };
-        let acquire = async {
-            let acquired = self.client.acquire(self.key, name, mode, patience).await;
-            match &acquired {
-                Ok(Some(_)) => trace!("lock acquired"),
-                Ok(None) => trace!("lock busy"),
-                Err(error) => debug!(%error, "lock not acquired"),
-            }
-            acquired.map_err(|error| error.about(self.key, name))
-        };
-        let shown = name.map(|name| display(Shown(name.text())));
-        let span = debug_span!("pglock_acquire", key = %self.key, name = shown, %mode);
-        acquire.instrument(span).await
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl DistributedRwLock for RwLock {
-    fn key(&self) -> LockKey {
-        self.key()
-    }
-
-    async fn try_read(&self) -> Result<Option<ReadGuard>> {
-        self.try_read().await
-    }
-
-    async fn read(&self) -> Result<ReadGuard> {
-        self.read().await
-    }
-
-    async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
-        self.try_read_for(timeout).await
-    }
-
-    async fn try_write(&self) -> Result<Option<WriteGuard>> {
-        self.try_write().await
-    }
-
-    async fn write(&self) -> Result<WriteGuard> {
-        self.write().await
-    }
-
-    async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
-        self.try_write_for(timeout).await
     }
 }
 

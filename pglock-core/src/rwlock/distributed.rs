@@ -1,10 +1,11 @@
-//! The lock trait, which is the same for every backend.
+//! The lock trait, which is the same for every backend, and the engine's lock as one of them.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::RwLock;
 use crate::error::Result;
 use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::LockKey;
@@ -207,4 +208,36 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     /// }
     /// ```
     async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard>;
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl DistributedRwLock for RwLock {
+    fn key(&self) -> LockKey {
+        self.key()
+    }
+
+    async fn try_read(&self) -> Result<Option<ReadGuard>> {
+        self.try_read().await
+    }
+
+    async fn read(&self) -> Result<ReadGuard> {
+        self.read().await
+    }
+
+    async fn try_read_for(&self, timeout: Duration) -> Result<ReadGuard> {
+        self.try_read_for(timeout).await
+    }
+
+    async fn try_write(&self) -> Result<Option<WriteGuard>> {
+        self.try_write().await
+    }
+
+    async fn write(&self) -> Result<WriteGuard> {
+        self.write().await
+    }
+
+    async fn try_write_for(&self, timeout: Duration) -> Result<WriteGuard> {
+        self.try_write_for(timeout).await
+    }
 }

@@ -1,0 +1,97 @@
+//! How a lock asks the engine, and what its errors name.
+
+use std::convert::identity;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::field::display;
+use tracing::{Instrument, debug, debug_span, trace};
+
+use super::RwLock;
+use crate::engine::{Held, Obstacle, Patience};
+use crate::error::{Error, Result};
+use crate::key::KeyName;
+use crate::looking::LockEntry;
+use crate::mode::Mode;
+use crate::names::{Name, Shown};
+
+/// How long the server may take to name the holders of a lock for which the time has run out.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
+
+impl RwLock {
+    pub(super) async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
+        let obstacle = if timeout.is_zero() {
+            match self.acquire(mode, Patience::Try).await? {
+                Some(held) => return Ok(held),
+                None => Obstacle::Busy,
+            }
+        } else {
+            // Which keeps the time.
+            self.client.ensure_manager()?;
+            let mut wait = pin!(self.wait(mode));
+            match self.client.within(timeout, &mut wait).await {
+                Some(held) => return held,
+                // While the caller is in line, to see what it waits for.
+                None => self.client.obstacle(self.key, timeout),
+            }
+        };
+        let error = match obstacle {
+            Obstacle::NotConnected(error) => error,
+            Obstacle::Busy => Error::timeout(self.holders().await.unwrap_or_default()),
+            Obstacle::Silence => self.holders().await.map_or_else(identity, Error::timeout),
+        };
+        Err(self.about(error))
+    }
+
+    /// Who holds the lock, if the server can tell at once.
+    async fn holders(&self) -> Result<Vec<LockEntry>> {
+        let look = self.client.look(Some(self.key));
+        let look = self.client.within(LOOK_TIMEOUT, look).await;
+        let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
+        locks.retain(|lock| lock.granted);
+        Ok(locks)
+    }
+
+    fn about(&self, error: Error) -> Error {
+        let name = self.name.as_ref().and_then(|name| name.as_ref().ok());
+        error.about(self.key, name)
+    }
+
+    /// The name that the key can have now, unless the other one is still in use.
+    fn enter(&self, name: &KeyName) -> Result<Arc<Name>> {
+        let entered = self.client.names().enter(self.key, name);
+        entered.map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
+    }
+
+    pub(super) async fn wait(&self, mode: Mode) -> Result<Held> {
+        // The engine replies "busy" only to callers that do not wait.
+        self.acquire(mode, Patience::Wait)
+            .await?
+            .ok_or_else(|| self.about(Error::mismatched_reply()))
+    }
+
+    pub(super) async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
+        let entered;
+        let name = match &self.name {
+            None => None,
+            Some(Ok(name)) => Some(name),
+            Some(Err(name)) => {
+                entered = self.enter(name)?;
+                Some(&entered)
+            }
+        };
+        let acquire = async {
+            let acquired = self.client.acquire(self.key, name, mode, patience).await;
+            match &acquired {
+                Ok(Some(_)) => trace!("lock acquired"),
+                Ok(None) => trace!("lock busy"),
+                Err(error) => debug!(%error, "lock not acquired"),
+            }
+            acquired.map_err(|error| error.about(self.key, name))
+        };
+        let shown = name.map(|name| display(Shown(name.text())));
+        let span = debug_span!("pglock_acquire", key = %self.key, name = shown, %mode);
+        acquire.instrument(span).await
+    }
+}

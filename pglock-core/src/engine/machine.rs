@@ -187,6 +187,7 @@ impl Machine {
                     }
                 }
                 Timer::Wait(session) => self.check_wait(session, step),
+                Timer::RenewWait(session) => self.renew_wait(session, step),
                 Timer::Rotate => self.rotate(step),
                 Timer::CloseIdle(session) => self.sessions.close_if_idle(session, step),
                 Timer::Report => self.sessions.report(step.now),

@@ -1,18 +1,16 @@
 //! The options of a lock manager.
 
-use std::hash::{BuildHasher, RandomState};
+mod build;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::Locks;
-use crate::engine::{AnyDriver, Client, Config, Settings, WaitStrategy};
-use crate::error::{Error, ErrorKind, Result};
+use crate::engine::{AnyDriver, Config, WaitStrategy};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The options of a lock manager, from [`Locks::builder`].
+/// The options of a lock manager, from
+/// [`Locks::builder`](crate::Locks::builder).
 ///
 /// # Examples
 ///
@@ -109,6 +107,43 @@ impl LocksBuilder {
         self
     }
 
+    /// For how long a session waits in the server's queue, at most, before the manager ends the
+    /// wait and begins it anew. Default 60 seconds, at least 100 milliseconds; each wait lasts for
+    /// a random part of that, half or more.
+    ///
+    /// A session that waits pins the server's `xmin`: until the wait ends, vacuum removes no row of
+    /// that database that was deleted since it began. With this bound, a follower may wait for
+    /// days. In exchange, a caller that waits for longer loses its place in the server's queue
+    /// each time and waits behind all others, but the order within this process stays. Each
+    /// renewal writes a line "canceling statement due to user request" to the server's log.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use pglock_core::driver::Driver;
+    /// use pglock_core::{Locks, Result};
+    ///
+    /// /// For a database with many updates, where vacuum must not wait.
+    /// fn brief(driver: impl Driver) -> Result<Locks> {
+    ///     Locks::builder(driver).renew_waits_after(Duration::from_secs(20)).build()
+    /// }
+    /// ```
+    pub fn renew_waits_after(mut self, time: Duration) -> Self {
+        self.config.wait_renewal = Some(time);
+        self
+    }
+
+    /// Lets a session wait in the server's queue until it has the lock, however long that takes.
+    ///
+    /// No caller loses its place, and nothing appears in the server's log. In exchange, a wait
+    /// holds back vacuum as long as it lasts: see [`renew_waits_after`](Self::renew_waits_after).
+    pub fn never_renew_waits(mut self) -> Self {
+        self.config.wait_renewal = None;
+        self
+    }
+
     /// How long the manager keeps an idle waiting session. Default 30 seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
@@ -120,7 +155,7 @@ impl LocksBuilder {
     ///
     /// All users of a PostgreSQL server share its lock table; when it is full, their statements
     /// fail, too. So an acquire beyond this limit fails with
-    /// [`LockTableFull`](ErrorKind::LockTableFull). Each waiting session may wait for one more.
+    /// [`LockTableFull`](crate::ErrorKind::LockTableFull). Each waiting session may wait for one more.
     pub fn max_locks(mut self, locks: usize) -> Self {
         self.config.max_locks = Some(locks);
         self
@@ -128,7 +163,7 @@ impl LocksBuilder {
 
     /// At most this many callers that wait. Default a million.
     ///
-    /// An acquire beyond this limit fails with [`QueueFull`](ErrorKind::QueueFull).
+    /// An acquire beyond this limit fails with [`QueueFull`](crate::ErrorKind::QueueFull).
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.config.max_waiters = waiters;
         self
@@ -164,7 +199,7 @@ impl LocksBuilder {
     /// change between reading and writing costs a round trip, for all waiters. With it, the server
     /// keeps the write lock while a writer of this process waits, and converts it to a read lock
     /// when only readers have it. In exchange, readers of other processes may have to wait up to
-    /// that age though only readers hold the lock, and [`inspect`](Locks::inspect) shows a write
+    /// that age though only readers hold the lock, and [`inspect`](crate::Locks::inspect) shows a write
     /// lock meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
         self.config.share_write_locks = share;
@@ -221,7 +256,7 @@ impl LocksBuilder {
     ///
     /// - It needs timers and I/O ([`enable_all`](tokio::runtime::Builder::enable_all)).
     /// - When it ends, all locks of the manager are lost, and every later call fails with
-    ///   [`NoRuntime`](ErrorKind::NoRuntime).
+    ///   [`NoRuntime`](crate::ErrorKind::NoRuntime).
     /// - While it is blocked, by a computation or between two `block_on` of a current-thread
     ///   runtime, no heartbeat is sent and no lock is released. After the
     ///   [guard lease](Self::guard_lease) all locks are lost, and the error says that the runtime was blocked.
@@ -229,57 +264,5 @@ impl LocksBuilder {
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
-    }
-
-    /// Makes the manager. It connects when the first lock is asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if an option is out of range.
-    pub fn build(mut self) -> Result<Locks> {
-        let invalid = |message: &'static str| Err(Error::new(ErrorKind::InvalidOptions, message));
-        if self.config.max_shared_sessions == 0 {
-            return invalid(
-                "max_shared_sessions must be at least 1: without a session nothing can be locked",
-            );
-        }
-        if let WaitStrategy::Poll { interval } = self.config.wait_strategy
-            && interval < Duration::from_millis(1)
-        {
-            return invalid("the interval of WaitStrategy::Poll must be at least one millisecond");
-        }
-        let lease = self.config.lease;
-        // PostgreSQL counts milliseconds in an int4.
-        let countable = Duration::from_millis(100)..=Duration::from_millis(i32::MAX as u64);
-        if !countable.contains(&lease.server) {
-            return invalid("server_lease must be between 100 milliseconds and 24 days");
-        }
-        if !lease.is_safe() {
-            return invalid(
-                "guard_lease must be shorter than server_lease: by a hundredth of its own, and a tenth of server_lease",
-            );
-        }
-        let sensible = Duration::from_millis(10)..=lease.guard / 2;
-        if !sensible.contains(&lease.heartbeat) {
-            return invalid("heartbeat must be between 10 milliseconds and half of guard_lease");
-        }
-        let printable = self.application_name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if self.application_name.len() > 63 || !printable {
-            return invalid("application_name must be at most 63 printable ASCII characters");
-        }
-        self.config.cap_times();
-        Ok(self.assemble())
-    }
-
-    /// The manager with these options, which are known to be in range.
-    pub(super) fn assemble(self) -> Locks {
-        let settings = Settings {
-            application_name: self.application_name.into(),
-            connect_timeout: CONNECT_TIMEOUT,
-            lease: self.config.lease,
-            runtime: self.runtime,
-        };
-        let seed = RandomState::new().hash_one(std::process::id());
-        Locks { client: Arc::new(Client::new(self.driver, self.config, settings, seed)) }
     }
 }

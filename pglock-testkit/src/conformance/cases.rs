@@ -53,6 +53,8 @@ pub mod queueing;
 pub mod reconnecting;
 pub mod refusals;
 pub mod releasing;
+#[cfg(unix)]
+pub mod renewing;
 pub mod rights;
 pub mod rotating;
 pub mod runtimes;
@@ -71,6 +73,7 @@ macro_rules! __each_case {
             $define
             excluding,
             waiting,
+            #[cfg(unix)] renewing,
             cancelling,
             failing,
             releasing,

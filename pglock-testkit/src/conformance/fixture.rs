@@ -141,6 +141,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How it waits for locks of other processes.
     pub wait_strategy: WaitStrategy,
+    /// When it renews its waits, if not by default: `Some(None)` is never.
+    pub wait_renewal: Option<Option<Duration>>,
     /// Bound on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
     /// How often the lock may pass from caller to caller of one process, if not the default.
@@ -168,6 +170,7 @@ impl Default for Options {
             max_waiting_sessions: 4,
             idle_timeout: Duration::from_secs(30),
             wait_strategy: WaitStrategy::default(),
+            wait_renewal: None,
             max_locks: None,
             hand_over_count: None,
             hand_over_age: None,
@@ -197,6 +200,11 @@ impl Options {
             .idle_timeout(self.idle_timeout)
             .wait_strategy(self.wait_strategy)
             .share_write_locks(self.share_write_locks);
+        builder = match self.wait_renewal {
+            None => builder,
+            Some(None) => builder.never_renew_waits(),
+            Some(Some(time)) => builder.renew_waits_after(time),
+        };
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
         }

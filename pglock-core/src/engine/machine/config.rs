@@ -8,9 +8,10 @@ use std::time::Duration;
 pub enum WaitStrategy {
     /// In the server's queue: first come, first served, among all processes.
     ///
-    /// A session that waits pins the server's `xmin`, which holds back vacuum. Meanwhile, a `CREATE
-    /// INDEX CONCURRENTLY` that the holder of the lock runs cannot finish: PostgreSQL reports a
-    /// deadlock, or waits for ever.
+    /// A session that waits pins the server's `xmin`, which holds back vacuum until the wait is
+    /// [renewed](crate::LocksBuilder::renew_waits_after). Meanwhile, a `CREATE INDEX CONCURRENTLY`
+    /// that the holder of the lock runs cannot finish: PostgreSQL reports a deadlock, or waits for
+    /// ever.
     ///
     /// If the role may not cancel its own sessions, as after `SET ROLE`, the manager could not end
     /// such a wait. So it polls instead, with pauses that grow from 20 ms to 16 times as long, and
@@ -48,6 +49,9 @@ pub(crate) struct Config {
     pub(crate) share_write_locks: bool,
     /// For so long at least a key waits in the server's queue before it makes room for another one.
     pub(crate) turn: Duration,
+    /// After a random part of this, at least half, a wait in the server's queue ends and begins
+    /// anew, so that it does not hold back vacuum; `None`: never.
+    pub(crate) wait_renewal: Option<Duration>,
     /// First pause between tries for a key that finds no waiting session.
     pub(crate) poll_interval: Duration,
     /// Operations in one statement.
@@ -76,6 +80,7 @@ impl Config {
     pub(crate) fn cap_times(&mut self) {
         self.hand_over_age = self.hand_over_age.min(FOREVER);
         self.idle_timeout = self.idle_timeout.min(FOREVER);
+        self.wait_renewal = self.wait_renewal.map(|time| time.min(FOREVER));
         if let WaitStrategy::Poll { interval } = &mut self.wait_strategy {
             *interval = (*interval).min(FOREVER);
         }
@@ -155,6 +160,7 @@ impl Default for Config {
             hand_over_age: Duration::from_millis(50),
             share_write_locks: false,
             turn: Duration::from_millis(500),
+            wait_renewal: Some(Duration::from_secs(60)),
             poll_interval: Duration::from_millis(20),
             batch: 1000,
             idle_timeout: Duration::from_secs(30),

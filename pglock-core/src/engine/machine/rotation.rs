@@ -1,6 +1,7 @@
-//! Waits that make room for other keys.
+//! Waits that end before the lock is free: to make room for other keys, or to begin anew.
 
 use super::Machine;
+use crate::engine::machine::event::SessionId;
 use crate::engine::machine::step::Step;
 
 impl Machine {
@@ -17,6 +18,16 @@ impl Machine {
         let turns = |key| keys.get(&key).map_or(0, |state| state.turns);
         for turn in self.sessions.make_room(step.now, turns) {
             self.with(turn.key, step, |state, cx| state.make_room(turn, cx));
+        }
+    }
+
+    /// The session has waited for long. As long as it does, the server keeps every dead row of the
+    /// database. So the wait ends, and its key goes to the end of the line, from where it comes
+    /// back to a free session at once.
+    pub(super) fn renew_wait(&mut self, session: SessionId, step: &mut Step<'_>) {
+        let key = self.sessions.get(session).and_then(|session| session.awaited());
+        if let Some(key) = key {
+            self.with(key, step, |state, cx| state.renew_wait(session, cx));
         }
     }
 }

@@ -120,6 +120,7 @@ impl Sessions {
             Timer::CancelTimeout(id),
             Timer::Lease(id),
             Timer::Wait(id),
+            Timer::RenewWait(id),
             Timer::CloseIdle(id),
         ] {
             self.timers.stop(timer);

@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Lease(SessionId),
     /// Ask another session whether the server knows of this session's wait.
     Wait(SessionId),
+    /// End the session's wait, and begin it anew.
+    RenewWait(SessionId),
     /// Close the session if it has been idle for long.
     CloseIdle(SessionId),
     /// Have the figures of an outage published.

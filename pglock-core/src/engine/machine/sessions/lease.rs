@@ -89,6 +89,10 @@ impl Sessions {
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
         self.rotate_at(now + self.config.turn);
         self.timers.set(Timer::Wait(id), now + self.config.lease.guard);
+        if let Some(time) = self.config.wait_renewal {
+            let time = self.jitter(time);
+            self.timers.set(Timer::RenewWait(id), now + time);
+        }
     }
 
     /// The key that the session has waited for since its timer was set, if it does.

@@ -38,14 +38,14 @@ struct Setup {
     lease: Lease,
     /// How many locks may be held at the server.
     cap: Option<usize>,
+    renews: bool,
     closed: bool,
 }
 
 impl Setup {
     fn strategy(faults: bool) -> impl Strategy<Value = Self> {
         let counts = (1..=2_usize, 1..=3_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
-        let modes =
-            (prop::bool::weighted(0.2), prop::bool::weighted(0.4), prop::bool::weighted(0.4));
+        let modes = [0.2, 0.4, 0.4, 0.5].map(prop::bool::weighted);
         let lease = |server: u64, heartbeat| Lease {
             server: Duration::from_millis(server),
             guard: Duration::from_millis(server / 3 * 2),
@@ -57,7 +57,7 @@ impl Setup {
         let cap = prop_oneof![3 => Just(None), 1 => (1..=2_usize).prop_map(Some)];
         (counts, modes, lease, cap, any::<u64>()).prop_map(|(counts, modes, lease, cap, seed)| {
             let (shared, crowd, waiting, hand_overs, batch, keys) = counts;
-            let (polls, reads, shares) = modes;
+            let [polls, reads, shares, renews] = modes;
             Self {
                 shared,
                 crowd,
@@ -71,6 +71,7 @@ impl Setup {
                 seed,
                 lease,
                 cap,
+                renews,
                 closed: false,
             }
         })
@@ -91,6 +92,7 @@ impl Setup {
             hand_over_age: ms(50),
             share_write_locks: self.shares,
             turn: ms(50),
+            wait_renewal: self.renews.then_some(ms(120)),
             poll_interval: ms(20),
             batch: self.batch,
             idle_timeout: ms(200),

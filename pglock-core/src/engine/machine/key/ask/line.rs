@@ -99,6 +99,13 @@ impl KeyState {
         }
     }
 
+    /// The wait has lasted for long. It is cancelled, and this key waits anew.
+    pub(crate) fn renew_wait(&mut self, session: SessionId, cx: &mut Context<'_>) {
+        if matches!(self.ask, Ask::Wait { session: by, cancelled: false, .. } if by == session) {
+            self.cancel_wait(session, cx);
+        }
+    }
+
     pub(super) fn cancel_wait(&mut self, session: SessionId, cx: &mut Context<'_>) {
         let Some(waiting) = cx.sessions.get_mut(session) else {
             return;

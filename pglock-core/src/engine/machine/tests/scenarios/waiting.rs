@@ -7,6 +7,7 @@ use super::{
     waiting_in, world, world_with,
 };
 use crate::driver::Operation;
+use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Outcome, Patience, SessionId};
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
@@ -44,13 +45,46 @@ fn a_wait_that_the_server_has_forgotten_is_begun_again() {
 }
 
 #[test]
-fn a_long_wait_goes_on() {
-    let (mut world, waiter) = waiting(Write);
-    pass(&mut world, 60);
-    assert!(world.server.is_waiting(world.links[&WAITING].pid));
-    world.server.unlock(ELSEWHERE, key(), Write);
-    world.settle();
-    assert!(is_granted(&world, waiter));
+fn a_long_wait_goes_on_and_never_holds_back_vacuum_for_long() {
+    const RENEWAL: Duration = Duration::from_secs(60);
+    for renewal in [Some(RENEWAL), None] {
+        let config = world_with(|config| config.wait_renewal = renewal);
+        let (mut world, waiter) = waiting_in(config, Write);
+        let begin = world.now;
+        for _ in 0..600 {
+            pass(&mut world, 1);
+            assert!(world.server.is_waiting(world.links[&WAITING].pid));
+            let session = world.machine.sessions.get(WAITING).unwrap();
+            let waited = if renewal.is_some() { RENEWAL } else { world.now - begin };
+            assert!(world.now - session.last_sent <= waited);
+        }
+        let cancels = world.sent.iter().filter(|(_, op)| matches!(op, Operation::Cancel(_)));
+        let expected = if renewal.is_some() { 10..=20 } else { 0..=0 };
+        assert!(expected.contains(&cancels.count()));
+        world.server.unlock(ELSEWHERE, key(), Write);
+        world.settle();
+        assert!(is_granted(&world, waiter));
+    }
+}
+
+#[test]
+fn a_lock_that_comes_free_while_its_wait_is_renewed_is_granted() {
+    let renewal = |config: &mut Config| config.wait_renewal = Some(Duration::from_secs(60));
+    for turns in 0..4 {
+        let (mut world, waiter) = waiting_in(world_with(renewal), Write);
+        while !world.sent.iter().any(|(_, op)| matches!(op, Operation::Cancel(_))) {
+            world.advance(Duration::from_millis(100));
+            run(&mut world, SHARED);
+        }
+        for _ in 0..turns {
+            world.turn(WAITING, true);
+        }
+        world.server.unlock(ELSEWHERE, key(), Write);
+        world.settle();
+        world.advance(Duration::from_millis(100));
+        world.settle();
+        assert!(is_granted(&world, waiter), "{turns}: {world:?}");
+    }
 }
 
 #[test]

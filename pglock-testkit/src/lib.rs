@@ -10,7 +10,6 @@
 //! | [`faulty`] | a driver that fails at a chosen point | |
 //! | [`witness`] | shows holders and waiters, independently of the backend | |
 //! | [`transactions`] | the checks of locks in a transaction of the application | `conformance` |
-//! | [`cpus`], [`uncontended`] | place and run benchmarks | `postgres` |
 //!
 //! By default, `conformance` and `memory` are on. `conformance` turns `faults` on, and `faults`
 //! turns `postgres` on. The feature `download` turns `postgres` on too, and downloads a PostgreSQL
@@ -28,8 +27,6 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(feature = "postgres")]
-pub mod cpus;
 #[cfg(all(unix, feature = "conformance"))]
 pub mod encrypted;
 #[cfg(feature = "faults")]
@@ -45,8 +42,6 @@ pub mod memory;
 pub mod postgres;
 #[cfg(feature = "conformance")]
 pub mod transactions;
-#[cfg(feature = "postgres")]
-pub mod uncontended;
 pub mod witness;
 
 #[cfg(feature = "memory")]

@@ -112,7 +112,7 @@ impl TestServer {
     }
 
     /// The server of `DATABASE_URL`, if that is set.
-    pub(crate) async fn given() -> Result<Option<Self>, TestServerError> {
+    async fn given() -> Result<Option<Self>, TestServerError> {
         let Some(url) = env::var_os("DATABASE_URL").filter(|url| !url.is_empty()) else {
             return Ok(None);
         };

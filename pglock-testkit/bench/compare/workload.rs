@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pglock_testkit::cpus::Placement;
+use pglock_bench::cpus::Placement;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Workload {

@@ -1,7 +1,7 @@
-//! What is done in memory: how long it takes, and what it allocates.
+//! What the engine does without a server: how long it takes, and what it allocates.
 //!
 //! ```text
-//! cargo bench -p pglock-core --bench micro
+//! cargo bench --bench micro
 //! ```
 //!
 //! An iteration is one acquire and one release, except for the keys.

@@ -51,6 +51,63 @@ pub(crate) struct Row {
     pub(crate) error: Option<String>,
 }
 
+impl Row {
+    fn empty((workload, transport, subject): Place) -> Self {
+        Self {
+            workload,
+            subject,
+            transport,
+            ops_per_s: None,
+            p50_us: None,
+            p99_us: None,
+            server_connections: None,
+            min_task_ops: None,
+            max_task_ops: None,
+            ratio_to_floor: None,
+            ratio_to_connection_per_lock: None,
+            spread: None,
+            max_us: None,
+            repetitions: 0,
+            figures: BTreeMap::new(),
+            limit: None,
+            error: None,
+        }
+    }
+
+    /// Sets what the repetitions have measured; there is at least one.
+    fn fill(&mut self, mut outcomes: Vec<&Outcome>) {
+        outcomes.sort_by(|a, b| a.ops_per_s().total_cmp(&b.ops_per_s()));
+        let (slowest, median, fastest) =
+            (outcomes[0], outcomes[outcomes.len() / 2], outcomes[outcomes.len() - 1]);
+        self.ops_per_s = Some(median.ops_per_s());
+        self.spread = Some((fastest.ops_per_s() - slowest.ops_per_s()) / median.ops_per_s());
+        self.min_task_ops = median.task_ops.iter().min().copied();
+        self.max_task_ops = median.task_ops.iter().max().copied();
+        self.server_connections = outcomes.iter().map(|outcome| outcome.connections).max();
+        let latencies = merged(outcomes.iter().map(|outcome| &outcome.latencies));
+        if latencies.len() > 0 {
+            self.p50_us = Some(latencies.quantile_us(0.5));
+            self.p99_us = Some(latencies.quantile_us(0.99));
+            self.max_us = Some(latencies.max_us());
+        }
+        for name in median.figures.keys() {
+            let values = outcomes.iter().filter_map(|outcome| outcome.figures.get(name).copied());
+            self.figures.insert(name.clone(), middle(values.collect()));
+        }
+        let other_writer =
+            merged(outcomes.iter().filter_map(|outcome| outcome.other_writer.as_ref()));
+        if other_writer.len() > 0 {
+            for (name, value) in [
+                ("other_writer_p50_us", other_writer.quantile_us(0.5)),
+                ("other_writer_p99_us", other_writer.quantile_us(0.99)),
+                ("other_writer_ops", other_writer.len() as f64),
+            ] {
+                self.figures.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Report {
     slices: Vec<(Place, Result<Outcome, String>)>,
@@ -86,63 +143,19 @@ impl Report {
     }
 
     fn row(&self, place: Place) -> Row {
-        let (workload, transport, subject) = place;
-        let error = self.of(place).find_map(|slice| slice.as_ref().err().cloned());
-        let mut outcomes: Vec<&Outcome> =
+        let outcomes: Vec<&Outcome> =
             self.of(place).filter_map(|slice| slice.as_ref().ok()).collect();
         let mut row = Row {
-            workload,
-            subject,
-            transport,
-            ops_per_s: None,
-            p50_us: None,
-            p99_us: None,
-            server_connections: None,
-            min_task_ops: None,
-            max_task_ops: None,
-            ratio_to_floor: None,
-            ratio_to_connection_per_lock: None,
-            spread: None,
-            max_us: None,
             repetitions: outcomes.len(),
-            figures: BTreeMap::new(),
             limit: outcomes.iter().find_map(|outcome| outcome.limit.clone()),
-            error,
+            error: self.of(place).find_map(|slice| slice.as_ref().err().cloned()),
+            ..Row::empty(place)
         };
         // What a subject did before it failed is no measure of it.
-        if row.error.is_some() || outcomes.is_empty() {
-            return row;
-        }
-        row.ratio_to_floor = self.ratio(place, "floor");
-        row.ratio_to_connection_per_lock = self.ratio(place, "connection-per-lock");
-
-        outcomes.sort_by(|a, b| a.ops_per_s().total_cmp(&b.ops_per_s()));
-        let (slowest, median, fastest) =
-            (outcomes[0], outcomes[outcomes.len() / 2], outcomes[outcomes.len() - 1]);
-        row.ops_per_s = Some(median.ops_per_s());
-        row.spread = Some((fastest.ops_per_s() - slowest.ops_per_s()) / median.ops_per_s());
-        row.min_task_ops = median.task_ops.iter().min().copied();
-        row.max_task_ops = median.task_ops.iter().max().copied();
-        row.server_connections = outcomes.iter().map(|outcome| outcome.connections).max();
-        let latencies = merged(outcomes.iter().map(|outcome| &outcome.latencies));
-        if latencies.len() > 0 {
-            row.p50_us = Some(latencies.quantile_us(0.5));
-            row.p99_us = Some(latencies.quantile_us(0.99));
-            row.max_us = Some(latencies.max_us());
-        }
-        for name in median.figures.keys() {
-            let values = outcomes.iter().filter_map(|outcome| outcome.figures.get(name).copied());
-            row.figures.insert(name.clone(), middle(values.collect()));
-        }
-        let elsewhere = merged(outcomes.iter().filter_map(|outcome| outcome.elsewhere.as_ref()));
-        if elsewhere.len() > 0 {
-            for (name, value) in [
-                ("other_writer_p50_us", elsewhere.quantile_us(0.5)),
-                ("other_writer_p99_us", elsewhere.quantile_us(0.99)),
-                ("other_writer_ops", elsewhere.len() as f64),
-            ] {
-                row.figures.insert(name.to_owned(), value);
-            }
+        if row.error.is_none() && !outcomes.is_empty() {
+            row.ratio_to_floor = self.ratio(place, "floor");
+            row.ratio_to_connection_per_lock = self.ratio(place, "connection-per-lock");
+            row.fill(outcomes);
         }
         row
     }

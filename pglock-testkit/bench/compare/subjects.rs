@@ -1,3 +1,5 @@
+//! The ways to take a lock that are compared.
+
 pub(crate) mod connection_per_lock;
 pub(crate) mod distributed_lock;
 pub(crate) mod floor;

@@ -37,8 +37,8 @@ mod transport;
 mod workload;
 mod workloads;
 
+use pglock_bench::cpus::Cpus;
 use pglock_examples::in_one_line;
-use pglock_testkit::cpus::Cpus;
 use pglock_testkit::postgres::TestServer;
 
 use self::bare::Observer;

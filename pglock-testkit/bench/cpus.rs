@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::slice::from_ref;
 
-use crate::postgres::TestServer;
+use pglock_testkit::postgres::TestServer;
 
 /// Where client and server run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +75,10 @@ mod system {
     use std::fs;
     use std::io;
 
+    use pglock_testkit::postgres::{TestServer, TestServerError};
     use rustix::io::Errno;
     use rustix::process::Pid;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-    use crate::postgres::{TestServer, TestServerError};
 
     pub(super) fn usable() -> io::Result<Vec<usize>> {
         let set = sched_getaffinity(None)?;
@@ -124,7 +123,7 @@ mod system {
 mod system {
     use std::io;
 
-    use crate::postgres::TestServer;
+    use pglock_testkit::postgres::TestServer;
 
     pub(super) fn usable() -> io::Result<Vec<usize>> {
         Ok(Vec::new())

@@ -1,4 +1,4 @@
-//! Many readers and a few writers here, and now and then a writer elsewhere.
+//! Many readers and a few writers here, and now and then a writer of another process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::outcome::{Latencies, Outcome};
 use crate::subject::Subject;
 use crate::workload::{Slice, Workload};
 
-/// Between two locks of the writer elsewhere.
+/// Between two locks of the writer of another process.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) async fn run<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome> {
@@ -29,17 +29,17 @@ pub(super) async fn run<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome
     let checks = Arc::new(load.checks());
     let ready = load.prepare(&subject, checks.clone()).await?;
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn(write_elsewhere(slice.server.clone(), checks, stop.clone()));
+    let writer = tokio::spawn(write_from_outside(slice.server.clone(), checks, stop.clone()));
     let outcome = observed(&observer, load.length, ready).await;
     stop.store(true, Ordering::Relaxed);
     let mut outcome = outcome?;
-    outcome.elsewhere = Some(writer.await??);
+    outcome.other_writer = Some(writer.await??);
     subject.close().await?;
     Ok(outcome)
 }
 
 /// A bare session waits in the server's queue as another process would. Answers how long it waited.
-async fn write_elsewhere(
+async fn write_from_outside(
     url: String,
     checks: Arc<Checks>,
     stop: Arc<AtomicBool>,

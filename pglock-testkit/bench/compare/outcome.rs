@@ -20,7 +20,7 @@ pub(crate) struct Outcome {
     /// What stopped a subject that did all it could.
     pub(crate) limit: Option<String>,
     /// How long a writer of another process waited.
-    pub(crate) elsewhere: Option<Latencies>,
+    pub(crate) other_writer: Option<Latencies>,
     /// When this process had the key, where several want it.
     pub(crate) runs: Vec<Run>,
 }
@@ -34,7 +34,7 @@ impl Outcome {
             connections: 0,
             figures: BTreeMap::new(),
             limit: None,
-            elsewhere: None,
+            other_writer: None,
             runs: Vec::new(),
         }
     }

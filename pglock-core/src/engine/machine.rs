@@ -8,7 +8,6 @@ pub(super) mod event;
 mod inquiry;
 pub(super) mod key;
 mod next_job;
-
 mod obstacle;
 mod refusals;
 mod rotation;

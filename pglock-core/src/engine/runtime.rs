@@ -198,7 +198,7 @@ impl Shared {
     pub(crate) fn obstacle(&self, key: LockKey, waited: Duration) -> Obstacle {
         self.locked(|host, now, deferred| {
             host.step(Event::Tick, now, deferred);
-            host.machine.obstacle(key, now.saturating_sub(waited.max(BUSY)))
+            host.machine.obstacle(key, now.before(waited.max(BUSY)))
         })
     }
 

@@ -49,7 +49,7 @@ pub(super) fn is_alive(shared: &Shared, liveness: &Liveness) -> bool {
 /// For how long a lock of this session may be believed in.
 pub(super) fn valid_for(shared: &Shared, liveness: &Liveness) -> Duration {
     match is_alive(shared, liveness) {
-        true => liveness.leased_until().saturating_sub(shared.clock().now()),
+        true => liveness.leased_until().since(shared.clock().now()),
         false => Duration::ZERO,
     }
 }

@@ -1,17 +1,17 @@
 //! What goes into the state machine and what comes out.
 
+mod moment;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub(crate) use self::moment::Moment;
 use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
-
-/// Time since the engine was made. The machine has no clock: time comes in with each event.
-pub(crate) type Moment = Duration;
 
 /// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or
 /// abandoned.

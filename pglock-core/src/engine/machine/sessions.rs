@@ -78,7 +78,7 @@ impl Sessions {
             next_place: 0,
             timers: Timers::default(),
             failures: 0,
-            not_before: Moment::ZERO,
+            not_before: Moment::START,
             outage: Outage::default(),
             heartbeat: None,
             server: None,

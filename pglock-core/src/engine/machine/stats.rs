@@ -55,7 +55,7 @@ impl Machine {
             hand_overs: counts.hand_overs,
             losses: counts.losses,
             reconnects: counts.reconnects,
-            last_heartbeat: self.sessions.heartbeat.map(|sent| now.saturating_sub(sent)),
+            last_heartbeat: self.sessions.heartbeat.map(|sent| now.since(sent)),
             connected: self.sessions.is_connected(),
             down_for: self.sessions.down_for(now),
             has_lease: self.sessions.server.and_then(|server| server.has_lease),

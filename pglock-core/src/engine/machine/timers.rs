@@ -87,11 +87,13 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn timers_are_set_moved_and_stopped() {
-        let at = Moment::from_secs;
+        let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
         let mut timers = Timers::default();
         timers.set(Timer::Connect, at(3));
         timers.set(Timer::Report, at(2));

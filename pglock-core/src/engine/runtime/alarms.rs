@@ -2,6 +2,7 @@
 //! manager is blocked.
 
 use std::future::pending;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -32,8 +33,8 @@ pub(super) struct Work {
 
 impl WakeTimes {
     /// By how much the manager is late: its runtime is blocked, or the process was stopped.
-    pub(super) fn stall(&self, now: Moment) -> Moment {
-        self.manager.map_or(Moment::ZERO, |manager| now.saturating_sub(manager))
+    pub(super) fn stall(&self, now: Moment) -> Duration {
+        self.manager.map_or(Duration::ZERO, |manager| now.since(manager))
     }
 }
 

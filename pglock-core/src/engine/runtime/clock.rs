@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
+use crate::engine::machine::event::Moment;
+
 /// Longer than any timer runs: a year.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -32,22 +34,22 @@ impl Clock {
         Self { uptime, paused: can_pause.then(|| (now_of(runtime), AtomicU64::new(0))) }
     }
 
-    pub(crate) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Moment {
         // Where every order of threads is tried, each must be the same every time.
         if cfg!(pglock_loom) {
-            return Duration::from_secs(1);
+            return Moment::after_start(Duration::from_secs(1));
         }
         let Some((start, latest)) = &self.paused else {
-            return self.passed();
+            return Moment::after_start(self.passed());
         };
         let now = start.elapsed().max(self.passed());
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(latest.fetch_max(now, Ordering::Relaxed).max(now))
+        Moment::after_start(Duration::from_nanos(latest.fetch_max(now, Ordering::Relaxed).max(now)))
     }
 
     /// Whether a test has made tokio's clock run ahead of the real one.
     pub(crate) fn is_ahead(&self) -> bool {
-        self.paused.is_some() && self.now() > self.passed() + Duration::from_secs(1)
+        self.paused.is_some() && self.now().since_start() > self.passed() + Duration::from_secs(1)
     }
 
     fn passed(&self) -> Duration {
@@ -55,9 +57,9 @@ impl Clock {
     }
 
     /// When tokio's timer has to end for this time, unless the computer is suspended.
-    pub(crate) fn instant(&self, at: Duration) -> Instant {
+    pub(crate) fn instant(&self, at: Moment) -> Instant {
         // Whoever waits for longer looks again in between.
-        Instant::now() + at.saturating_sub(self.now()).min(FAR)
+        Instant::now() + at.since(self.now()).min(FAR)
     }
 }
 
@@ -101,7 +103,7 @@ mod tests {
     async fn paused_time_counts() {
         let clock = Clock::start(Some(&Handle::current()));
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert!(clock.now() >= Duration::from_secs(3600));
+        assert!(clock.now().since_start() >= Duration::from_secs(3600));
         assert!(clock.is_ahead());
         assert!(clock.instant(clock.now()) <= Instant::now());
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{OnceLock, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use super::thread::catch_panic;
@@ -73,12 +74,12 @@ impl Liveness {
 
     pub(crate) fn renew(&self, until: Moment) {
         // Saturates after 584 years.
-        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        let until = u64::try_from(until.since_start().as_nanos()).unwrap_or(u64::MAX);
         self.leased_until.fetch_max(until, Ordering::Relaxed);
     }
 
     pub(crate) fn leased_until(&self) -> Moment {
-        Moment::from_nanos(self.leased_until.load(Ordering::Relaxed))
+        Moment::after_start(Duration::from_nanos(self.leased_until.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn is_leased(&self, now: Moment) -> bool {

@@ -51,8 +51,7 @@ pub(crate) enum Conversion {
 impl Grant {
     /// Whether it may pass from caller to caller here, rather than to other processes.
     pub(super) fn is_fresh(&self, config: &Config, now: Moment) -> bool {
-        self.passes <= config.hand_over_count
-            && now.saturating_sub(self.since) < config.hand_over_age
+        self.passes <= config.hand_over_count && now.since(self.since) < config.hand_over_age
     }
 
     /// Whether a caller in this mode can have it, as far as the callers here go.

@@ -33,7 +33,7 @@ impl Sessions {
 
     /// How long there has been no session to ask, though there should be one.
     pub(crate) fn down_for(&self, now: Moment) -> Option<Duration> {
-        self.outage.since.map(|since| now.saturating_sub(since))
+        self.outage.since.map(|since| now.since(since))
     }
 
     /// A session could not be opened, or has ended unasked. It is not in the table any more.
@@ -70,7 +70,7 @@ impl Sessions {
         if session.role == Role::Shared {
             self.outage.trouble = None;
             if let Some(since) = self.outage.since.take() {
-                step.push(Effect::Up { session: id, down_for: step.now.saturating_sub(since) });
+                step.push(Effect::Up { session: id, down_for: step.now.since(since) });
             }
         }
     }

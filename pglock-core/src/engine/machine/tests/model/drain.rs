@@ -130,7 +130,7 @@ impl World {
             let Some(alarm) = self.machine.poll_timeout() else {
                 break;
             };
-            self.advance(alarm.saturating_sub(self.now));
+            self.advance(alarm.since(self.now));
         }
         panic!("{goal}: not so: {self:?}");
     }

@@ -68,7 +68,7 @@ impl World {
         Self {
             machine: Machine::new(config.clone(), seed),
             config,
-            now: Moment::ZERO,
+            now: Moment::START,
             server: Server::default(),
             links: BTreeMap::new(),
             orphans: Vec::new(),
@@ -215,7 +215,7 @@ impl World {
                     kicked: false,
                     heard: self.now,
                     lapsed: false,
-                    believed: Moment::ZERO,
+                    believed: Moment::START,
                 };
                 self.links.insert(session, link);
             }

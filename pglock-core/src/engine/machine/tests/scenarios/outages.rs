@@ -23,7 +23,7 @@ fn stats(world: &World) -> Stats {
 }
 
 fn obstacle(world: &World, waited: Duration) -> Obstacle {
-    world.machine.obstacle(key(), world.now - waited)
+    world.machine.obstacle(key(), world.now.before(waited))
 }
 
 fn not_connected(world: &World) -> Error {
@@ -155,11 +155,11 @@ fn figures_are_published_at_every_heartbeat_of_an_outage() {
     while world.now < begin + 20 * SECOND {
         let alarm = world.machine.poll_timeout().expect("the manager is called again");
         assert!(alarm <= world.now + heartbeat);
-        let passed = alarm - world.now;
+        let passed = alarm.since(world.now);
         world.advance(passed);
     }
-    assert_eq!(stats(&world).last_heartbeat, Some(age + (world.now - begin)));
-    assert_eq!(stats(&world).down_for, Some(world.now - begin));
+    assert_eq!(stats(&world).last_heartbeat, Some(age + (world.now.since(begin))));
+    assert_eq!(stats(&world).down_for, Some(world.now.since(begin)));
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn turn_of(world: &mut World, key: LockKey) -> (Duration, GrantId) {
         pass_on(world, key);
         world.settle();
     }
-    (world.now - begin, grant_of(world, waiter))
+    (world.now.since(begin), grant_of(world, waiter))
 }
 
 fn cancels(world: &World) -> usize {
@@ -114,8 +114,8 @@ fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
             guests += 1;
         }
     }
-    println!("{TURN:?} in the queue after {:?}, beside {guests} guests", world.now - begin);
-    assert!(world.now - begin <= TURN * 8 * 10 && guests > 10);
+    println!("{TURN:?} in the queue after {:?}, beside {guests} guests", world.now.since(begin));
+    assert!(world.now.since(begin) <= TURN * 8 * 10 && guests > 10);
 }
 
 #[test]

@@ -26,8 +26,8 @@
 //! # How a `write()` travels
 //!
 //! 1. The caller's future sends `Event::Acquire` to the machine, under the mutex.
-//! 2. The key is new: its `KeyState` puts an `Ask::Try` to a session. The operation goes to the
-//!    outbox of that session, and `Effect::Kick` wakes the session's task.
+//! 2. The key is new: its `KeyState` puts an `Ask::Try` to a session. An errand goes to the outbox
+//!    of that session, and `Effect::Kick` wakes the session's task.
 //! 3. The task asks `poll_job` and gets the operation, together with those of other keys.
 //! 4. It sends them to the server in one statement, and comes back with `Event::Answered`.
 //! 5. The lock is taken: the key has a `Grant`, and `Effect::Resolve` gives it to the caller.
@@ -40,6 +40,8 @@
 //!
 //! * **caller**: a future that waits for a lock or a reply; the machine knows it by its `WaiterId`.
 //! * **ask**: the one thing that a key asks of the server at a time ([`machine::key::ask`]).
+//! * **errand**: an operation that a session does, with what its result is for
+//!   ([`machine::session::errand`]).
 //! * **grant**: a lock that the server has granted to this process ([`machine::key::grant`]). Callers
 //!   have it one after the other, and readers together.
 //! * **session**: a connection with its server session ([`machine::session`]). A *shared* one holds

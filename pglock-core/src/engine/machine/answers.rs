@@ -4,7 +4,7 @@ use super::Machine;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
 use crate::engine::machine::event::{ServerFacts, SessionId};
-use crate::engine::machine::sessions::{Doubt, InFlight, Op, Ops, Session};
+use crate::engine::machine::sessions::{Doubt, Errand, Errands, InFlight, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
@@ -45,7 +45,7 @@ impl Machine {
             return;
         };
         let expected = match session.in_flight() {
-            Some(InFlight::Operations(ops)) => ops.len(),
+            Some(InFlight::Errands(errands)) => errands.len(),
             Some(InFlight::ReleaseAll | InFlight::Inquiries(_)) => 1,
             Some(InFlight::Holdings | InFlight::Answered) | None => return,
         };
@@ -53,17 +53,17 @@ impl Machine {
             return self.ended(id, &moved(), step);
         };
         match session.take_answered() {
-            Some(InFlight::Operations(ops)) => self.operations_done(id, ops, results, step),
+            Some(InFlight::Errands(errands)) => self.errands_done(id, errands, results, step),
             Some(InFlight::ReleaseAll) => self.cleaned_up(id, step),
             Some(InFlight::Inquiries(checks)) => self.checked(id, checks, step),
             Some(InFlight::Holdings | InFlight::Answered) | None => {}
         }
     }
 
-    fn operations_done(
+    fn errands_done(
         &mut self,
         id: SessionId,
-        ops: Ops,
+        errands: Errands,
         results: impl Iterator<Item = bool>,
         step: &mut Step<'_>,
     ) {
@@ -71,17 +71,17 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let [Op::Lock { .. }] = ops[..] {
+        if let [Errand::Lock { .. }] = errands[..] {
             session.cancel_since = None;
             if session.is_stale(lease, step.now) {
-                session.rest_in_doubt(Doubt::Operations { ops, refusal: None });
+                session.rest_in_doubt(Doubt::Errands { errands, refusal: None });
                 return self.sessions.restart_lease(id, step.now);
             }
         }
         session.widen(most);
         self.sessions.note_answer(id, step);
-        for (op, done) in ops.into_iter().zip(results) {
-            self.done(id, op, done, step);
+        for (errand, done) in errands.into_iter().zip(results) {
+            self.done(id, errand, done, step);
         }
         self.sessions.rest(id, step.now);
     }
@@ -95,7 +95,7 @@ impl Machine {
         let doubt = session.take_doubt();
         self.sessions.note_answer(id, step);
         self.sessions.rest(id, step.now);
-        if let Some(Doubt::Wait { failed: Op::Lock { key, .. }, refusal }) = doubt {
+        if let Some(Doubt::Wait { key, refusal }) = doubt {
             self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
         }
     }
@@ -116,20 +116,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn done(&mut self, id: SessionId, op: Op, done: bool, step: &mut Step<'_>) {
-        match op {
-            Op::Try { key, .. } => self.with(key, step, |state, cx| state.tried(id, done, cx)),
-            Op::Probe { key } => self.with(key, step, |state, cx| state.probed(id, done, cx)),
-            Op::Lock { key, .. } => self.with(key, step, |state, cx| state.waited(id, None, cx)),
-            Op::Unlock { key, grant, .. } => {
+    pub(super) fn done(&mut self, id: SessionId, errand: Errand, done: bool, step: &mut Step<'_>) {
+        match errand {
+            Errand::TryLock { key, .. } => {
+                self.with(key, step, |state, cx| state.tried(id, done, cx))
+            }
+            Errand::Probe { key } => self.with(key, step, |state, cx| state.probed(id, done, cx)),
+            Errand::Lock { key, .. } => {
+                self.with(key, step, |state, cx| state.waited(id, None, cx))
+            }
+            Errand::Unlock { key, grant, .. } => {
                 self.with(key, step, |state, cx| state.unlocked(grant, done, cx));
             }
-            Op::Downgrade { .. } if !done => self.doubt(id, missing(), step),
-            Op::Downgrade { key, grant } => {
+            Errand::Downgrade { .. } if !done => self.doubt(id, missing(), step),
+            Errand::Downgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.downgraded(grant, cx));
             }
-            Op::Forget { .. } | Op::Ping => {}
-            Op::Cancel { target, .. } => self.sessions.cancel_answered(target, step),
+            Errand::Forget { .. } | Errand::Ping => {}
+            Errand::Cancel { target, .. } => self.sessions.cancel_answered(target, step),
         }
     }
 }

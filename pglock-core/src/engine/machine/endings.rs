@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::engine::machine::event::{Effect, SessionId};
-use crate::engine::machine::sessions::{Link, Op, Role, Session};
+use crate::engine::machine::sessions::{Errand, Link, Role, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
@@ -158,13 +158,13 @@ impl Machine {
     /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
     /// not to be used again.
     fn reissue_cancels(&mut self, gone: &Session, step: &mut Step<'_>) {
-        for (op, was_sent) in gone
+        for (errand, was_sent) in gone
             .unsettled()
             .iter()
-            .map(|op| (op, true))
-            .chain(gone.outbox.iter().map(|op| (op, false)))
+            .map(|errand| (errand, true))
+            .chain(gone.outbox.iter().map(|errand| (errand, false)))
         {
-            if let Op::Cancel { target, .. } = *op {
+            if let Errand::Cancel { target, .. } = *errand {
                 self.sessions.cancel_vanished(target, was_sent, step);
             }
         }

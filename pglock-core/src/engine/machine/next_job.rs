@@ -5,7 +5,7 @@ use std::collections::hash_map;
 use super::Machine;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::machine::key::Release;
-use crate::engine::machine::sessions::{InFlight, Op, Ops, Role};
+use crate::engine::machine::sessions::{Errand, Errands, InFlight, Role};
 use crate::engine::machine::step::Step;
 
 impl Machine {
@@ -19,20 +19,20 @@ impl Machine {
         if let Some(job) = session.urgent_job(self.closed.is_some(), step.now) {
             return job;
         }
-        let mut ops = self.take_ops(id, step);
-        if ops.is_empty() {
+        let mut errands = self.take_errands(id, step);
+        if errands.is_empty() {
             // Free after all, as what was to be done is not wanted any more.
             self.assign_waiting_sessions(step);
-            ops = self.take_ops(id, step);
+            errands = self.take_errands(id, step);
         }
         let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
-        if ops.is_empty() && session.acknowledgements.want_answer() {
-            ops.push(Op::Ping);
+        if errands.is_empty() && session.acknowledgements.want_answer() {
+            errands.push(Errand::Ping);
         }
-        if ops.is_empty() {
+        if errands.is_empty() {
             // Shared sessions go last: waits are cancelled through them.
             if self.closed.is_some()
                 && session.outbox.is_empty()
@@ -43,57 +43,57 @@ impl Machine {
             }
             return Job::Idle;
         }
-        let operations = ops.iter().map(|op| op.to_operation()).collect();
-        let waits = matches!(ops[..], [Op::Lock { .. }]);
-        session.send(InFlight::Operations(ops), step.now);
+        let operations = errands.iter().map(|errand| errand.to_operation()).collect();
+        let waits = matches!(errands[..], [Errand::Lock { .. }]);
+        session.send(InFlight::Errands(errands), step.now);
         if waits {
             self.sessions.watch_wait(id, step.now);
         }
         Job::Run(operations)
     }
 
-    fn take_ops(&mut self, id: SessionId, step: &mut Step<'_>) -> Ops {
-        let mut ops = Ops::new();
+    fn take_errands(&mut self, id: SessionId, step: &mut Step<'_>) -> Errands {
+        let mut errands = Errands::new();
         let session = self.sessions.get_mut(id);
         let narrowed = session.and_then(|session| session.group_cancels());
         let most = narrowed.unwrap_or(usize::MAX).min(self.sessions.config.batch);
-        while ops.len() < most
+        while errands.len() < most
             && let Some(session) = self.sessions.get_mut(id)
-            && let Some(mut op) = session.take_op(&ops)
+            && let Some(mut errand) = session.take_errand(&errands)
         {
-            if let Op::Lock { .. } = op {
+            if let Errand::Lock { .. } = errand {
                 debug_assert!(
-                    session.grants == 0 && ops.is_empty(),
+                    session.grants == 0 && errands.is_empty(),
                     "a session waits while it holds nothing"
                 );
-                ops.push(op);
+                errands.push(errand);
                 break;
             }
-            if self.is_wanted(&mut op, step) {
-                ops.push(op);
+            if self.is_wanted(&mut errand, step) {
+                errands.push(errand);
             }
         }
-        ops
+        errands
     }
 
     /// Whether the operation still makes sense; notes that it is sent.
-    fn is_wanted(&mut self, op: &mut Op, step: &mut Step<'_>) -> bool {
-        let key = match *op {
-            Op::Try { key, .. }
-            | Op::Probe { key }
-            | Op::Unlock { key, .. }
-            | Op::Downgrade { key, .. } => key,
+    fn is_wanted(&mut self, errand: &mut Errand, step: &mut Step<'_>) -> bool {
+        let key = match *errand {
+            Errand::TryLock { key, .. }
+            | Errand::Probe { key }
+            | Errand::Unlock { key, .. }
+            | Errand::Downgrade { key, .. } => key,
             // The pid of a session that has gone may be another one's by now.
-            Op::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
-            Op::Lock { .. } | Op::Forget { .. } | Op::Ping => return true,
+            Errand::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
+            Errand::Lock { .. } | Errand::Forget { .. } | Errand::Ping => return true,
         };
         let hash_map::Entry::Occupied(mut state) = self.keys.entry(key) else {
             return false;
         };
-        if let Op::Downgrade { grant, .. } = *op {
+        if let Errand::Downgrade { grant, .. } = *errand {
             return state.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
         }
-        if let Op::Unlock { grant: id, mode, .. } = op {
+        if let Errand::Unlock { grant: id, mode, .. } = errand {
             let grant = state.get_mut().grant_mut(*id);
             // It may have passed to another caller here since.
             let Some(grant) = grant.filter(|grant| grant.release == Release::Queued) else {

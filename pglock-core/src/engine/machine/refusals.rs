@@ -6,13 +6,13 @@ use super::Machine;
 use crate::driver::{Holding, Reason};
 use crate::engine::machine::event::{GrantId, Refusal, SessionId};
 use crate::engine::machine::key::Release;
-use crate::engine::machine::sessions::{Doubt, InFlight, Op, Ops};
+use crate::engine::machine::sessions::{Doubt, Errand, Errands, InFlight};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// What becomes of the operations of a refused statement that were not done.
+/// What becomes of the errands of a refused statement that were not done.
 #[derive(Clone, Copy)]
 enum Verdict<'a> {
     /// Several were not: they are sent again, in smaller statements.
@@ -38,9 +38,9 @@ impl Found {
     }
 
     /// Whether the operation has taken a lock, which is no stray then.
-    fn take(&mut self, op: &Op) -> bool {
-        match *op {
-            Op::Try { key, mode } | Op::Lock { key, mode } => {
+    fn take(&mut self, errand: &Errand) -> bool {
+        match *errand {
+            Errand::TryLock { key, mode } | Errand::Lock { key, mode } => {
                 self.strays.remove(&Holding { key, mode })
             }
             _ => false,
@@ -55,17 +55,17 @@ impl Machine {
         };
         let is_cancelled = refusal.reason == Reason::Cancelled;
         match session.take_answered() {
-            Some(InFlight::Operations(ops)) => match ops[..] {
-                [Op::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
+            Some(InFlight::Errands(errands)) => match errands[..] {
+                [Errand::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
                     session.cancel_since = None;
                     self.sessions.rest(id, step.now);
                     self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
                 }
-                [failed @ Op::Lock { .. }] => {
-                    session.rest_in_doubt(Doubt::Wait { failed, refusal });
+                [Errand::Lock { key, .. }] => {
+                    session.rest_in_doubt(Doubt::Wait { key, refusal });
                     self.sessions.restart_lease(id, step.now);
                 }
-                _ => session.rest_in_doubt(Doubt::Operations { ops, refusal: Some(refusal) }),
+                _ => session.rest_in_doubt(Doubt::Errands { errands, refusal: Some(refusal) }),
             },
             Some(InFlight::Inquiries(mut inquiries)) => {
                 session.rest();
@@ -82,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// Settles the operations of a failed statement by what the session turns out to hold. After a
+    /// Settles the errands of a failed statement by what the session turns out to hold. After a
     /// heartbeat there are none.
     pub(super) fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, step: &mut Step<'_>) {
         let Some(mut found) = self.compare(id, held) else {
@@ -92,32 +92,32 @@ impl Machine {
             return;
         };
         session.take_answered();
-        let (ops, refusal) = match session.take_doubt() {
-            Some(Doubt::Operations { ops, refusal }) => (ops, refusal),
-            _ => (Ops::new(), None),
+        let (errands, refusal) = match session.take_doubt() {
+            Some(Doubt::Errands { errands, refusal }) => (errands, refusal),
+            _ => (Errands::new(), None),
         };
-        let taken: Vec<_> = ops.iter().map(|op| found.take(op)).collect();
-        let undone: Ops = (ops.iter().zip(&taken))
-            .filter(|(op, taken)| !**taken && self.is_undone(op, &found))
-            .map(|(op, _)| *op)
+        let taken: Vec<_> = errands.iter().map(|errand| found.take(errand)).collect();
+        let undone: Errands = (errands.iter().zip(&taken))
+            .filter(|(errand, taken)| !**taken && self.is_undone(errand, &found))
+            .map(|(errand, _)| *errand)
             .collect();
         let verdict = match &refusal {
             Some(refusal) if undone.len() > 1 => {
-                self.send_again(id, &undone, ops.len(), refusal.reason);
+                self.send_again(id, &undone, errands.len(), refusal.reason);
                 Verdict::Again
             }
             Some(refusal) => Verdict::Refused(refusal),
             None => Verdict::Missed,
         };
-        for (op, taken) in ops.iter().zip(taken) {
-            match taken || !undone.contains(op) {
-                true => self.done(id, *op, true, step),
-                false => self.not_done(id, *op, verdict, step),
+        for (errand, taken) in errands.iter().zip(taken) {
+            match taken || !undone.contains(errand) {
+                true => self.done(id, *errand, true, step),
+                false => self.not_done(id, *errand, verdict, step),
             }
         }
         self.forget_strays(id, found, &undone, verdict, step);
         match self.sessions.get_mut(id) {
-            Some(session) if ops.is_empty() => {
+            Some(session) if errands.is_empty() => {
                 session.rest();
                 self.sessions.note_heartbeat(id);
             }
@@ -150,14 +150,14 @@ impl Machine {
         &mut self,
         id: SessionId,
         found: Found,
-        undone: &[Op],
+        undone: &[Errand],
         verdict: Verdict<'_>,
         step: &mut Step<'_>,
     ) {
         let mut strays: Vec<_> = found.strays.into_iter().collect();
         strays.sort_unstable_by_key(|stray| (stray.key, stray.mode));
         for Holding { key, mode } in strays {
-            let forget = Op::Forget { key, mode };
+            let forget = Errand::Forget { key, mode };
             match verdict {
                 Verdict::Refused(refusal)
                     if refusal.reason != Reason::Cancelled && undone.contains(&forget) =>
@@ -177,62 +177,71 @@ impl Machine {
         }
     }
 
-    /// Whether an operation that has taken nothing may not have been done.
-    fn is_undone(&self, op: &Op, found: &Found) -> bool {
-        match *op {
-            Op::Try { .. } | Op::Probe { .. } | Op::Lock { .. } | Op::Cancel { .. } => true,
-            Op::Unlock { key, grant, .. } => self.has(key, grant, found),
-            Op::Downgrade { key, grant } => found.kept.contains(&(key, grant)),
-            Op::Forget { key, mode } => found.holds(key, mode),
-            Op::Ping => false,
+    /// Whether an errand that has taken nothing may not have been done.
+    fn is_undone(&self, errand: &Errand, found: &Found) -> bool {
+        match *errand {
+            Errand::TryLock { .. }
+            | Errand::Probe { .. }
+            | Errand::Lock { .. }
+            | Errand::Cancel { .. } => true,
+            Errand::Unlock { key, grant, .. } => self.has(key, grant, found),
+            Errand::Downgrade { key, grant } => found.kept.contains(&(key, grant)),
+            Errand::Forget { key, mode } => found.holds(key, mode),
+            Errand::Ping => false,
         }
     }
 
     /// Sends what was not done once more, before anything else, in smaller statements: one of these
-    /// operations is at fault, and the others shall not suffer from it.
-    fn send_again(&mut self, id: SessionId, undone: &[Op], refused: usize, reason: Reason) {
+    /// errands is at fault, and the others shall not suffer from it.
+    fn send_again(&mut self, id: SessionId, undone: &[Errand], refused: usize, reason: Reason) {
         if let Some(session) = self.sessions.get_mut(id)
             && reason != Reason::Cancelled
         {
             session.narrow(refused);
         }
-        for op in undone.iter().rev() {
+        for errand in undone.iter().rev() {
             // Entries see to the others.
-            if let Op::Try { .. } | Op::Probe { .. } | Op::Cancel { .. } = op {
-                self.sessions.push_first(id, *op);
+            if let Errand::TryLock { .. } | Errand::Probe { .. } | Errand::Cancel { .. } = errand {
+                self.sessions.push_first(id, *errand);
             }
         }
     }
 
-    fn not_done(&mut self, id: SessionId, op: Op, verdict: Verdict<'_>, step: &mut Step<'_>) {
-        match (op, verdict) {
-            (Op::Unlock { key, grant, .. }, Verdict::Refused(refusal)) => {
+    fn not_done(
+        &mut self,
+        id: SessionId,
+        errand: Errand,
+        verdict: Verdict<'_>,
+        step: &mut Step<'_>,
+    ) {
+        match (errand, verdict) {
+            (Errand::Unlock { key, grant, .. }, Verdict::Refused(refusal)) => {
                 self.with(key, step, |state, cx| state.unlock_refused(grant, refusal, cx));
             }
-            (Op::Unlock { key, grant, .. }, _) => {
+            (Errand::Unlock { key, grant, .. }, _) => {
                 self.with(key, step, |state, cx| state.unlock_again(grant, cx));
             }
-            (Op::Downgrade { key, grant }, Verdict::Again) => {
+            (Errand::Downgrade { key, grant }, Verdict::Again) => {
                 self.with(key, step, |state, cx| state.downgrade_again(grant, cx));
             }
-            (Op::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
+            (Errand::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
                 let reason = refusal.reason;
                 self.with(key, step, |state, cx| state.downgrade_refused(grant, reason, cx));
             }
             (_, Verdict::Again) => {}
-            (Op::Try { key, .. } | Op::Probe { key }, Verdict::Refused(refusal)) => {
+            (Errand::TryLock { key, .. } | Errand::Probe { key }, Verdict::Refused(refusal)) => {
                 self.with(key, step, |state, cx| state.ask_refused(id, refusal, cx));
             }
             // The server took it back while its answer was on the way: ask again.
-            (Op::Lock { key, .. }, _) => {
+            (Errand::Lock { key, .. }, _) => {
                 self.with(key, step, |state, cx| state.ask_missed(id, cx));
             }
-            (Op::Cancel { .. }, Verdict::Refused(refusal))
+            (Errand::Cancel { .. }, Verdict::Refused(refusal))
                 if refusal.reason == Reason::Cancelled =>
             {
-                self.sessions.push_first(id, op);
+                self.sessions.push_first(id, errand);
             }
-            (Op::Cancel { target, .. }, Verdict::Refused(refusal)) => {
+            (Errand::Cancel { target, .. }, Verdict::Refused(refusal)) => {
                 self.sessions.cancel_refused(id, target, &refusal.error, step);
             }
             _ => {}

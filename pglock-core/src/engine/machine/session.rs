@@ -20,7 +20,7 @@
 //! │              │────────────────►│ Inquiries  ├─────────────────┤
 //! └───────┬──────┘                 └────────────┘                 ▼
 //!         │        5. in turns     ┌────────────┐            ┌──────────┐
-//!         └───────────────────────►│ Operations ├───────────►│ Answered │ ─► nothing
+//!         └───────────────────────►│  Errands   ├───────────►│ Answered │ ─► nothing
 //!                                  └─────┬──────┘            └──────────┘
 //!                                        │ refused, or granted late
 //!                                        ▼
@@ -30,7 +30,7 @@
 //! A session may end from any of these: by its connection, by its lease, or because what it holds
 //! cannot be told any more. Then all its guards have lost their locks.
 
-pub(super) mod op;
+pub(super) mod errand;
 mod outbox;
 mod status;
 
@@ -38,11 +38,12 @@ use std::collections::VecDeque;
 
 use smallvec::smallvec;
 
-pub(super) use self::op::{Op, Ops};
+pub(super) use self::errand::{Errand, Errands};
 use super::sessions::acknowledgement::Acknowledgements;
 use crate::driver::Operation;
 use crate::engine::machine::event::{Job, Moment, Refusal};
 use crate::engine::machine::inquiry::Inquiry;
+use crate::key::LockKey;
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -53,7 +54,7 @@ pub(crate) struct Session {
     /// What must be settled before anything else is sent.
     doubt: Option<Doubt>,
     pub(crate) pid: i32,
-    pub(crate) outbox: VecDeque<Op>,
+    pub(crate) outbox: VecDeque<Errand>,
     /// What it is to find out, and whether it did so just now.
     pub(crate) inquiries: Vec<Inquiry>,
     inquired_last: bool,
@@ -67,7 +68,7 @@ pub(crate) struct Session {
     /// A cancel aimed at it may still come, or it has a lock that is nobody's: it must not be used
     /// again.
     pub(crate) doomed: bool,
-    /// How many operations its next statement carries at most, after one was refused.
+    /// How many errands its next statement carries at most, after one was refused.
     batch_limit: Option<usize>,
     /// Whether it has given a good answer.
     pub(super) has_answered: bool,
@@ -105,7 +106,7 @@ pub(crate) enum Link {
 /// What is with the server.
 #[derive(Debug)]
 pub(crate) enum InFlight {
-    Operations(Ops),
+    Errands(Errands),
     /// The clean-up after a wait that has failed.
     ReleaseAll,
     /// The question what the session holds: for its doubt, or as a heartbeat.
@@ -120,9 +121,9 @@ pub(crate) enum InFlight {
 #[derive(Debug)]
 pub(crate) enum Doubt {
     /// A wait has failed, and may hold the lock all the same: everything is to be released.
-    Wait { failed: Op, refusal: Refusal },
+    Wait { key: LockKey, refusal: Refusal },
     /// What the session holds tells. Without a refusal, a wait was granted late.
-    Operations { ops: Ops, refusal: Option<Refusal> },
+    Errands { errands: Errands, refusal: Option<Refusal> },
 }
 
 /// Transitions.
@@ -196,7 +197,7 @@ impl Session {
         self.doubt.take()
     }
 
-    /// The job that comes before operations, if there is one. Inquiries take turns with them.
+    /// The job that comes before errands, if there is one. Inquiries take turns with them.
     pub(super) fn urgent_job(&mut self, is_closed: bool, now: Moment) -> Option<Job> {
         // A late cancel may hit whatever it does next.
         if self.doomed && self.grants == 0 && self.in_flight.is_none() {
@@ -215,7 +216,7 @@ impl Session {
                 return Some(Job::Run(smallvec![Operation::UnlockAll]));
             }
             None if is_closed || !self.heartbeat_due => {}
-            None | Some(Doubt::Operations { .. }) => {
+            None | Some(Doubt::Errands { .. }) => {
                 self.send(InFlight::Holdings, now);
                 self.last_heartbeat = now;
                 self.heartbeat_due = false;

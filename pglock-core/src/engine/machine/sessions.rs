@@ -18,7 +18,7 @@ use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Config;
 use super::event::{Effect, Moment, ServerFacts, SessionId};
-pub(super) use super::session::{Doubt, InFlight, Link, Op, Ops, Role, Session};
+pub(super) use super::session::{Doubt, Errand, Errands, InFlight, Link, Role, Session};
 use super::step::Step;
 use super::timers::{Timer, Timers};
 use crate::key::LockKey;
@@ -128,22 +128,22 @@ impl Sessions {
         self.table.remove(&id)
     }
 
-    /// Queues an operation; the session is told that it has something to do.
-    pub(super) fn push(&mut self, id: SessionId, op: Op, step: &mut Step<'_>) {
-        let session = self.table.get_mut(&id).expect("operations go to sessions of the table");
-        session.outbox.push_back(op);
+    /// Queues an errand; the session is told that it has something to do.
+    pub(super) fn push(&mut self, id: SessionId, errand: Errand, step: &mut Step<'_>) {
+        let session = self.table.get_mut(&id).expect("errands go to sessions of the table");
+        session.outbox.push_back(errand);
         // A running session asks for its next job by itself.
         if session.is_idle() && session.outbox.len() == 1 {
             step.push(Effect::Kick(id));
         }
     }
 
-    /// Queues an operation of a session that is about to ask for its next job.
-    pub(super) fn push_first(&mut self, id: SessionId, op: Op) {
+    /// Queues an errand of a session that is about to ask for its next job.
+    pub(super) fn push_first(&mut self, id: SessionId, errand: Errand) {
         let session = self.table.get_mut(&id);
         let outbox = session.map(|session| &mut session.outbox);
-        if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&op)) {
-            outbox.push_front(op);
+        if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&errand)) {
+            outbox.push_front(errand);
         }
     }
 
@@ -155,8 +155,8 @@ impl Sessions {
         };
         session.doomed = true;
         let mut keys = Vec::new();
-        session.outbox.retain(|op| match op {
-            Op::Try { key, .. } | Op::Probe { key } => {
+        session.outbox.retain(|errand| match errand {
+            Errand::TryLock { key, .. } | Errand::Probe { key } => {
                 keys.push(*key);
                 false
             }
@@ -168,7 +168,9 @@ impl Sessions {
     /// Takes back a try that has not been sent.
     pub(super) fn withdraw(&mut self, id: SessionId, key: LockKey) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.outbox.retain(|op| !matches!(op, Op::Try { key: tried, .. } if *tried == key));
+            session.outbox.retain(
+                |errand| !matches!(errand, Errand::TryLock { key: tried, .. } if *tried == key),
+            );
         }
     }
 

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use super::{Context, KeyState};
 use crate::engine::machine::event::{Moment, SessionId};
-use crate::engine::machine::sessions::Op;
+use crate::engine::machine::sessions::Errand;
 use crate::error::Error;
 use crate::mode::Mode;
 
@@ -163,7 +163,7 @@ impl KeyState {
         cx: &mut Context<'_>,
     ) {
         self.ask = Ask::Try { session, mode, asked: None, pause };
-        cx.sessions.push(session, Op::Try { key: cx.key, mode }, &mut cx.step);
+        cx.sessions.push(session, Errand::TryLock { key: cx.key, mode }, &mut cx.step);
     }
 
     /// A session that holds the key would be let past a writer that waits, so another one has to
@@ -189,7 +189,7 @@ impl KeyState {
 
     fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
         self.ask = Ask::Probe { session, asked: None, pause };
-        cx.sessions.push(session, Op::Probe { key: cx.key }, &mut cx.step);
+        cx.sessions.push(session, Errand::Probe { key: cx.key }, &mut cx.step);
     }
 
     /// Lets the readers here go on as if they had just been granted the lock.

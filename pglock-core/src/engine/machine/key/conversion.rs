@@ -27,7 +27,7 @@ use super::{Context, Grant, KeyState, Release};
 use crate::driver::Reason;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{GrantId, Moment};
-use crate::engine::machine::sessions::{Op, Sessions};
+use crate::engine::machine::sessions::{Errand, Sessions};
 use crate::engine::machine::timers::Timer;
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -129,8 +129,8 @@ impl KeyState {
                 Conversion::No if stays => grant.watch(cx.key, cx.sessions),
                 Conversion::No | Conversion::Watched => {
                     grant.conversion = Conversion::Queued;
-                    let op = Op::Downgrade { key: cx.key, grant: grant.id };
-                    cx.sessions.push(grant.session, op, &mut cx.step);
+                    let errand = Errand::Downgrade { key: cx.key, grant: grant.id };
+                    cx.sessions.push(grant.session, errand, &mut cx.step);
                 }
             }
         }
@@ -193,7 +193,7 @@ impl KeyState {
             && grant.conversion == Conversion::Refused
         {
             grant.conversion = Conversion::Queued;
-            cx.sessions.push_first(grant.session, Op::Downgrade { key: cx.key, grant: id });
+            cx.sessions.push_first(grant.session, Errand::Downgrade { key: cx.key, grant: id });
         }
     }
 

@@ -14,7 +14,7 @@
 use super::conversion::Conversion;
 use super::{Ask, Context, KeyState};
 use crate::engine::machine::event::{GrantId, Moment, Outcome, Refusal, SessionId, WaiterId};
-use crate::engine::machine::sessions::Op;
+use crate::engine::machine::sessions::Errand;
 use crate::engine::machine::timers::Timer;
 use crate::error::Error;
 use crate::mode::Mode;
@@ -89,8 +89,8 @@ impl KeyState {
         for grant in &mut self.grants {
             if grant.guards == 0 && grant.release == Release::No {
                 grant.release = Release::Queued;
-                let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
-                cx.sessions.push(grant.session, op, &mut cx.step);
+                let errand = Errand::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
+                cx.sessions.push(grant.session, errand, &mut cx.step);
             }
         }
     }
@@ -140,9 +140,9 @@ impl KeyState {
             return;
         };
         grant.release = Release::Queued;
-        let op = Op::Unlock { key: cx.key, mode: grant.mode, grant: id };
+        let errand = Errand::Unlock { key: cx.key, mode: grant.mode, grant: id };
         // What is asked behind the unlock must stay behind it.
-        cx.sessions.push_first(grant.session, op);
+        cx.sessions.push_first(grant.session, errand);
     }
 
     /// The unlock is refused by itself: it is sent again at once, and then after growing pauses, in

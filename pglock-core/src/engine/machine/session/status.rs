@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Doubt, InFlight, Link, Op, Role, Session};
+use super::{Doubt, Errand, InFlight, Link, Role, Session};
 use crate::engine::machine::event::Moment;
 use crate::engine::machine::inquiry::Inquiry;
 
@@ -24,28 +24,28 @@ impl Session {
         self.in_flight.as_ref()
     }
 
-    /// Whether operations are with the server, or were a moment ago.
+    /// Whether errands are with the server, or were a moment ago.
     pub(in crate::engine::machine) fn is_running(&self) -> bool {
-        matches!(self.in_flight, Some(InFlight::Operations(_) | InFlight::Answered))
+        matches!(self.in_flight, Some(InFlight::Errands(_) | InFlight::Answered))
     }
 
     pub(in crate::engine::machine) fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
-    /// The operations that are with the server.
-    pub(crate) fn operations(&self) -> &[Op] {
+    /// The errands that are with the server.
+    pub(crate) fn errands(&self) -> &[Errand] {
         match &self.in_flight {
-            Some(InFlight::Operations(ops)) => ops,
+            Some(InFlight::Errands(errands)) => errands,
             _ => &[],
         }
     }
 
-    /// The operations that have been sent, and may have been done.
-    pub(in crate::engine::machine) fn unsettled(&self) -> &[Op] {
+    /// The errands that have been sent, and may have been done.
+    pub(in crate::engine::machine) fn unsettled(&self) -> &[Errand] {
         match &self.doubt {
-            Some(Doubt::Operations { ops, .. }) => ops,
-            _ => self.operations(),
+            Some(Doubt::Errands { errands, .. }) => errands,
+            _ => self.errands(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Session {
     pub(in crate::engine::machine) fn is_at_hand(&self) -> bool {
         let answers_first = match self.in_flight {
             None | Some(InFlight::Holdings | InFlight::Inquiries(_) | InFlight::Answered) => true,
-            Some(InFlight::Operations(_) | InFlight::ReleaseAll) => false,
+            Some(InFlight::Errands(_) | InFlight::ReleaseAll) => false,
         };
         self.link == Link::Open && self.doubt.is_none() && answers_first && !self.doomed
     }

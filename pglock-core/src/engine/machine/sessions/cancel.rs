@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Op, Session, Sessions, Timer};
+use super::{Errand, Session, Sessions, Timer};
 use crate::engine::machine::config::WaitStrategy;
 use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::step::Step;
@@ -40,7 +40,7 @@ impl Sessions {
             self.timers.set(Timer::CancelTimeout(target), step.now + timeout);
         }
         let pid = session.pid;
-        self.push(via, Op::Cancel { target, pid }, step);
+        self.push(via, Errand::Cancel { target, pid }, step);
     }
 
     pub(crate) fn cancel_answered(&mut self, target: SessionId, step: &mut Step<'_>) {

@@ -1,4 +1,4 @@
-//! Which session takes an operation that answers at once.
+//! Which session takes an errand that answers at once.
 
 use super::{Role, Sessions};
 use crate::engine::machine::event::SessionId;
@@ -9,7 +9,7 @@ use crate::engine::machine::step::Step;
 const BUSY_SESSIONS: usize = 2;
 
 impl Sessions {
-    /// The session for operations that answer at once; plans one if there is none.
+    /// The session for errands that answer at once; plans one if there is none.
     ///
     /// Few keys stay on one session and travel in one statement. While more is queued than that
     /// session can soon send, another one takes the rest.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Link, Op, Role, Session, Sessions, Timer};
+use super::{Errand, Link, Role, Session, Sessions, Timer};
 use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
@@ -128,8 +128,8 @@ impl Session {
 
     /// The key that it waits for.
     pub(crate) fn awaited(&self) -> Option<LockKey> {
-        match *self.operations() {
-            [Op::Lock { key, .. }] if self.role == Role::Waiting => Some(key),
+        match *self.errands() {
+            [Errand::Lock { key, .. }] if self.role == Role::Waiting => Some(key),
             _ => None,
         }
     }

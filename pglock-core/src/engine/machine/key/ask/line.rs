@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Ask, Why};
 use crate::engine::machine::event::SessionId;
 use crate::engine::machine::key::{Context, KeyState};
-use crate::engine::machine::sessions::{MOST_TURNS, Op, Sessions, Turn};
+use crate::engine::machine::sessions::{Errand, MOST_TURNS, Sessions, Turn};
 use crate::engine::machine::timers::Timer;
 
 impl KeyState {
@@ -49,7 +49,7 @@ impl KeyState {
         } else {
             let mode = first.mode;
             self.ask = Ask::Wait { session, mode, cancelled: false };
-            cx.sessions.push(session, Op::Lock { key: cx.key, mode }, &mut cx.step);
+            cx.sessions.push(session, Errand::Lock { key: cx.key, mode }, &mut cx.step);
         }
     }
 
@@ -111,7 +111,7 @@ impl KeyState {
             return;
         };
         // It has not been sent: the session may be busy with a question that came before it.
-        if waiting.outbox.iter().any(|op| matches!(op, Op::Lock { .. })) {
+        if waiting.outbox.iter().any(|errand| matches!(errand, Errand::Lock { .. })) {
             waiting.outbox.clear();
             self.ask = Ask::None;
             if waiting.is_idle() {

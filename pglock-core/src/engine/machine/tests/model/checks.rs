@@ -178,13 +178,13 @@ impl World {
             return BTreeSet::new();
         };
         let session = self.machine.sessions.get(*session);
-        let ops = session.map_or(&[][..], |session| session.operations());
-        if ops.is_empty() {
+        let errands = session.map_or(&[][..], |session| session.errands());
+        if errands.is_empty() {
             return BTreeSet::new();
         }
-        let results = answer.results(ops.len()).expect("the answer fits");
-        let free = ops.iter().zip(results).filter(|(_, done)| *done);
-        free.filter_map(|(op, _)| match op.to_operation() {
+        let results = answer.results(errands.len()).expect("the answer fits");
+        let free = errands.iter().zip(results).filter(|(_, done)| *done);
+        free.filter_map(|(errand, _)| match errand.to_operation() {
             Operation::Probe(key) => Some(key),
             _ => None,
         })

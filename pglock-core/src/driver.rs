@@ -9,6 +9,168 @@
 //! A backend that does without the engine implements
 //! [`DistributedRwLock`](crate::DistributedRwLock). It makes its guards from a [`Hold`] and its
 //! errors with an [`ErrorBuilder`].
+//!
+//! # An adapter over an SQL client
+//!
+//! This is a whole adapter; only `client`, the SQL client, is left out:
+//!
+//! ```
+//! use pglock_core::driver::{
+//!     Answer, Driver, DriverError, PRELUDE, Param, Question, Request, Row, Session, Statement,
+//! };
+//! # mod client {
+//! #     #[derive(Debug, PartialEq)]
+//! #     pub enum Severity { Error, Fatal }
+//! #     #[derive(Debug)]
+//! #     pub struct Error { pub sqlstate: Option<String>, pub severity: Option<Severity> }
+//! #     impl std::fmt::Display for Error {
+//! #         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "failed") }
+//! #     }
+//! #     impl std::error::Error for Error {}
+//! #     pub struct Row;
+//! #     impl Row {
+//! #         pub fn text(&self, _: usize) -> Option<String> { None }
+//! #         pub fn int8(&self, _: usize) -> i64 { 0 }
+//! #     }
+//! #     pub struct Value;
+//! #     impl Value { pub fn new<T>(_: T) -> Self { Self } }
+//! #     pub struct Client;
+//! #     impl Client {
+//! #         pub async fn connect(_: &str) -> Result<Self, Error> { Ok(Self) }
+//! #         pub async fn simple_query(&mut self, _: &str) -> Result<(), Error> { Ok(()) }
+//! #         pub async fn query(&mut self, _: &str, _: Vec<Value>) -> Result<Vec<Row>, Error> {
+//! #             Ok(Vec::new())
+//! #         }
+//! #         pub async fn until_closed(&mut self) -> Error { std::future::pending().await }
+//! #         pub async fn close(self) {}
+//! #     }
+//! # }
+//! use client::{Client, Severity, Value};
+//!
+//! #[derive(Debug)]
+//! struct MyDriver {
+//!     host: String,
+//! }
+//!
+//! impl Driver for MyDriver {
+//!     type Session = MySession;
+//!
+//!     async fn connect(&self) -> Result<MySession, DriverError> {
+//!         let mut client = Client::connect(&self.host).await.map_err(driver_error)?;
+//!         client.simple_query(PRELUDE).await.map_err(driver_error)?;
+//!         Ok(MySession { client })
+//!     }
+//! }
+//!
+//! struct MySession {
+//!     client: Client,
+//! }
+//!
+//! impl Session for MySession {
+//!     async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
+//!         let rows = self.query(request.statement()).await?;
+//!         Ok(rows.first().and_then(|row| row.text(0)).into())
+//!     }
+//!
+//!     async fn ask(&mut self, question: &Question) -> Result<Vec<Row>, DriverError> {
+//!         let rows = self.query(question.statement()).await?;
+//!         Ok(rows.iter().map(|row| (row.int8(0), row.text(1))).collect())
+//!     }
+//!
+//!     async fn closed(&mut self) -> DriverError {
+//!         driver_error(self.client.until_closed().await)
+//!     }
+//!
+//!     async fn close(self) {
+//!         self.client.close().await;
+//!     }
+//! }
+//!
+//! impl MySession {
+//!     async fn query(&mut self, statement: Statement<'_>) -> Result<Vec<client::Row>, DriverError> {
+//!         let value = |param| match param {
+//!             Param::Int8(value) => Value::new(value),
+//!             Param::Text(value) => Value::new(value),
+//!             Param::Int2Array(values) => Value::new(values),
+//!             Param::Int8Array(values) => Value::new(values),
+//!         };
+//!         let values = statement.params().map(value).collect();
+//!         // Prepares each text once.
+//!         self.client.query(statement.sql(), values).await.map_err(driver_error)
+//!     }
+//! }
+//!
+//! /// What matters is whether the session survived.
+//! fn driver_error(error: client::Error) -> DriverError {
+//!     let sqlstate = error.sqlstate.clone();
+//!     let error = match error.severity {
+//!         Some(Severity::Error) => DriverError::statement(error),
+//!         _ => DriverError::connection(error),
+//!     };
+//!     error.with_sqlstate(sqlstate)
+//! }
+//! ```
+//!
+//! # A backend that is not PostgreSQL
+//!
+//! Its [`Session`] answers in these ways. `pglock_testkit::memory` is a complete one.
+//!
+//! ```
+//! use pglock_core::driver::{
+//!     Answer, DriverError, Fact, Holding, LockTable, Operation, Question, Request, Row, Topic,
+//!     lock_entry, lock_row,
+//! };
+//! use pglock_core::{LockEntry, Mode};
+//!
+//! struct MySession {
+//!     pid: i32,
+//!     nonce: String, // that of the first question
+//! }
+//!
+//! impl MySession {
+//!     fn run(&self, table: &mut LockTable, request: &Request) -> Answer {
+//!         if request.nonce() != self.nonce {
+//!             return Answer::from(None); // for another session
+//!         }
+//!         let carry_out = |operation| match operation {
+//!             Operation::TryLock(key, mode) => table.try_lock(self.pid, key, mode),
+//!             Operation::Unlock(key, mode) => table.unlock(self.pid, key, mode).is_some(),
+//!             // … and the others …
+//! #           _ => true,
+//!         };
+//!         request.to_operations().map(carry_out).collect()
+//!     }
+//!
+//!     fn ask(&mut self, table: &LockTable, question: &Question) -> Result<Vec<Row>, DriverError> {
+//!         Ok(match question.topic() {
+//!             Topic::Open => {
+//!                 self.nonce = question.nonce().to_owned();
+//!                 println!("{:?} has connected", question.application_name());
+//!                 let facts = [
+//!                     (Fact::Pid, self.pid.into()),
+//!                     (Fact::Version, 180_000),
+//!                     (Fact::InRecovery, 0),
+//!                     (Fact::EarlierSession, 0),
+//!                     (Fact::CanCancel, 1),
+//!                 ];
+//!                 facts.map(|(fact, value)| fact.to_row(value)).into()
+//!             }
+//!             Topic::Holdings => {
+//!                 let held = table.holdings(self.pid).map(Holding::to_row);
+//!                 [(1, None)].into_iter().chain(held).collect()
+//!             }
+//!             Topic::Locks(key) => table.entries(key).iter().map(lock_row).collect(),
+//!             Topic::Database => vec![(0, Some("memory".to_owned()))],
+//!             _ => return Err(DriverError::statement("unknown question")),
+//!         })
+//!     }
+//! }
+//!
+//! /// An entry, for a backend with a table of its own.
+//! fn writer(key: i64, pid: i32) -> LockEntry {
+//!     lock_entry(Holding { key: key.into(), mode: Mode::Write }, true, pid)
+//! }
+//! ```
 
 use std::fmt;
 use std::future::Future;

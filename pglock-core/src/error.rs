@@ -28,6 +28,22 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The text is for operators: a timeout names pids, applications and addresses. In a reply to a
 /// client, print the [`ErrorKind`] instead, whose text is short and fixed.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::{Error, ErrorKind};
+///
+/// /// What to write to the log.
+/// fn report(error: &Error) -> String {
+///     match (error.kind(), error.key()) {
+///         (ErrorKind::Timeout, Some(key)) => {
+///             format!("{} holders kept {key} for too long: {error}", error.holders().len())
+///         }
+///         _ => error.to_string(),
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,

@@ -1,51 +1,17 @@
 //! Guards: what holds a lock until it is released or dropped.
 
+mod inner;
+
 use std::fmt;
 use std::time::Duration;
+
+use self::inner::Inner;
 
 use crate::driver::Hold;
 use crate::engine;
 use crate::error::Result;
 use crate::key::LockKey;
 use crate::lease::Lease;
-
-/// The engine's own guards need no box.
-enum Inner {
-    Engine(engine::Held),
-    Other(Box<dyn Hold>),
-}
-
-impl Inner {
-    fn lease(&self) -> &Lease {
-        match self {
-            Self::Engine(held) => held.lease(),
-            Self::Other(hold) => hold.lease(),
-        }
-    }
-
-    // The methods below need no lease if the engine granted the lock, and so allocate nothing.
-
-    fn key(&self) -> LockKey {
-        match self {
-            Self::Engine(held) => held.key(),
-            Self::Other(hold) => hold.lease().key(),
-        }
-    }
-
-    fn valid_for(&self) -> Duration {
-        match self {
-            Self::Engine(held) => held.valid_for(),
-            Self::Other(hold) => hold.lease().valid_for(),
-        }
-    }
-
-    fn is_held(&self) -> bool {
-        match self {
-            Self::Engine(held) => held.is_held(),
-            Self::Other(hold) => hold.lease().is_held(),
-        }
-    }
-}
 
 macro_rules! guard {
     ($(#[$doc:meta])* $name:ident) => {
@@ -57,7 +23,8 @@ macro_rules! guard {
         }
 
         impl $name {
-            /// Makes a guard from a backend's own type.
+            /// Makes a guard from a backend's own type: see [the example of
+            /// `Hold`](crate::driver::Hold#examples).
             pub fn new(hold: impl Hold) -> Self {
                 Self { inner: Inner::Other(Box::new(hold)) }
             }
@@ -68,6 +35,18 @@ macro_rules! guard {
 
             /// What tells whether the lock is still held, for code that does not own the guard.
             /// Clone it; it may outlive the guard.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn example(guard: &pglock_core::WriteGuard) {
+            /// let lease = guard.lease().clone();
+            /// tokio::spawn(async move {
+            ///     lease.lost().await;
+            ///     println!("the lock {} is not held any more", lease.key());
+            /// });
+            /// # }
+            /// ```
             pub fn lease(&self) -> &Lease {
                 self.inner.lease()
             }
@@ -106,6 +85,17 @@ macro_rules! guard {
 
             /// For how long this process may believe in the lock without hearing from the server
             /// again: see [`Lease::valid_for`].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # async fn request() {}
+            /// # async fn example(guard: &pglock_core::WriteGuard) {
+            /// if tokio::time::timeout(guard.valid_for(), request()).await.is_err() {
+            ///     println!("no answer while the lock was certainly held");
+            /// }
+            /// # }
+            /// ```
             pub fn valid_for(&self) -> Duration {
                 self.inner.valid_for()
             }

@@ -127,6 +127,17 @@ mod tests;
 ///
 /// Keys are ordered: all bigints before all pairs, each by number. The order is the same in every
 /// process and version, so tasks that take several keys in ascending order cannot deadlock.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::LockKey;
+///
+/// assert_eq!(LockKey::from(42).as_bigint(), Some(42));
+/// assert_eq!(LockKey::from((5, 7)).as_pair(), Some((5, 7)));
+/// assert_eq!(LockKey::from_usize(42), LockKey::from(42));
+/// assert!(LockKey::from(42) < LockKey::from((5, 7)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LockKey(Space);
 
@@ -145,6 +156,15 @@ impl LockKey {
     /// is one row with one `bigint`. Use it to find the key of a name from psql or from a program
     /// in another language; this library never runs it. See [the module
     /// documentation](self#in-sql).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::LockKey;
+    ///
+    /// // For psql, which binds the values at the end to the statement before it.
+    /// println!("{} \\bind 'billing' 'invoice/42' \\g", LockKey::DERIVATION_SQL);
+    /// ```
     pub const DERIVATION_SQL: &'static str = "\
         SELECT ('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(\
         pg_catalog.convert_to('pglock-key-v1', 'UTF8') \

@@ -60,6 +60,8 @@ pub struct Lease {
 /// - The lock counts as held until it is lost or released, and never again after that.
 /// - All clones of a lease share this value, which may outlive the guard. So it must not own what
 ///   holds the lock.
+///
+/// See [the example of `Hold`](crate::driver::Hold#examples).
 #[async_trait]
 pub trait LeaseState: fmt::Debug + Send + Sync + 'static {
     /// The key that is locked.
@@ -82,7 +84,7 @@ pub trait LeaseState: fmt::Debug + Send + Sync + 'static {
 }
 
 impl Lease {
-    /// Makes a lease from a backend's own state.
+    /// Makes a lease from a backend's own state: see [the example of `Hold`](crate::driver::Hold#examples).
     pub fn new(state: impl LeaseState) -> Self {
         Self { state: Arc::new(state) }
     }
@@ -92,6 +94,14 @@ impl Lease {
     }
 
     /// The key that is locked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(lease: pglock_core::Lease) {
+    /// println!("working under the lock {}", lease.key());
+    /// # }
+    /// ```
     pub fn key(&self) -> LockKey {
         self.state.key()
     }
@@ -102,6 +112,18 @@ impl Lease {
     /// from the server for as long as the [guard lease](crate::LocksBuilder::guard_lease) lasts. It
     /// never becomes true again. There is always a gap between this answer and what you do with
     /// it: only a resource that checks by itself can close it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn step() -> bool { false }
+    /// # fn example(lease: pglock_core::Lease) {
+    /// std::thread::spawn(move || {
+    ///     // Between the steps of a long computation, which `protect` cannot stop:
+    ///     while lease.is_held() && step() {}
+    /// });
+    /// # }
+    /// ```
     pub fn is_held(&self) -> bool {
         !self.valid_for().is_zero()
     }
@@ -133,6 +155,17 @@ impl Lease {
     /// # Cancel safety
     ///
     /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(lease: pglock_core::Lease) {
+    /// tokio::spawn(async move {
+    ///     lease.lost().await;
+    ///     println!("the lock {} is not held any more", lease.key());
+    /// });
+    /// # }
+    /// ```
     pub async fn lost(&self) {
         self.state.lost().await;
     }
@@ -175,12 +208,32 @@ impl Lease {
     /// those behind it. If the lock is lost while the guard is being dropped, the function may
     /// still be running when the drop returns. If the lock was already lost, this method calls the
     /// function itself before it returns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(lease: pglock_core::Lease) {
+    /// let key = lease.key();
+    /// lease.on_loss(move || eprintln!("the lock {key} was lost"));
+    /// # }
+    /// ```
     pub fn on_loss(&self, act: impl FnOnce() + Send + 'static) {
         self.state.on_loss(Box::new(act));
     }
 
     /// Cancels the token when the lock is lost: at once if it was lost before, never if the guard
     /// is released or dropped first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(lease: pglock_core::Lease) {
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// let token = CancellationToken::new();
+    /// lease.cancel_on_loss(&token);
+    /// # }
+    /// ```
     #[cfg(feature = "tokio-util")]
     pub fn cancel_on_loss(&self, token: &tokio_util::sync::CancellationToken) {
         let token = token.clone();

@@ -11,8 +11,20 @@ use crate::mode::Mode;
 /// [`Locks::inspect`](crate::Locks::inspect), [`Locks::inspect_all`](crate::Locks::inspect_all) or
 /// [`Error::holders`](crate::Error::holders).
 ///
-/// It may be any advisory lock in the same database, also one of another program. PostgreSQL hides
+/// It may be any advisory lock in the same database, even one of another program. PostgreSQL hides
 /// address and time of other roles' sessions from ordinary roles.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::LockEntry;
+///
+/// fn line(entry: &LockEntry) -> String {
+///     let name = entry.name.as_deref().unwrap_or("?");
+///     let state = if entry.granted { "holds" } else { "waits for" };
+///     format!("pid {} {state} the {} lock {name} ({})", entry.pid, entry.mode, entry.key)
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LockEntry {

@@ -6,6 +6,15 @@ use std::fmt;
 ///
 /// Any number of readers may hold a key together; a writer holds it alone. PostgreSQL calls the two
 /// `ShareLock` and `ExclusiveLock`.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::Mode;
+///
+/// assert!(Mode::Read.is_compatible_with(Mode::Read));
+/// assert!(!Mode::Read.is_compatible_with(Mode::Write));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a read-write lock has these two modes")]
 pub enum Mode {

@@ -39,6 +39,11 @@ use crate::rwlock::DistributedRwLock;
 ///     guard.release().await?;
 ///     Ok(true)
 /// }
+///
+/// /// How many sessions hold a lock, or wait for it.
+/// async fn interest(locks: &dyn LockProvider, key: &str) -> Result<usize> {
+///     Ok(locks.inspect(key.into()).await?.len())
+/// }
 /// ```
 #[async_trait]
 pub trait LockProvider: fmt::Debug + Send + Sync {

@@ -43,6 +43,37 @@ use crate::mode::Mode;
 /// current slice of the wait ends: `deadlock_timeout` and a second, by default 2 seconds. Roll the
 /// transaction back then, as a dropped transaction does: it may hold the lock, and settings of the
 /// wait. To bound a wait, use the `try_…_for` methods.
+///
+/// # Examples
+///
+/// An adapter makes the locks from its client's transaction, as in `tx.locks()`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pglock_core::driver::Transaction;
+/// use pglock_core::{Result, TransactionLocks};
+///
+/// async fn pay<T: Transaction>(tx: T) -> Result<bool> {
+///     let mut locks = TransactionLocks::new(tx);
+///     locks.read("prices").await?; // waits
+///     locks.try_write_for("customer/7", Duration::from_secs(5)).await?; // waits for 5 s at most
+///     if !locks.try_write("invoice/42").await? {
+///         return Ok(false); // another session is paying it
+///     }
+///     // … updates; the commit releases the locks …
+///     Ok(true)
+/// }
+///
+/// /// In a REPEATABLE READ transaction whose work does not read what the lock protects.
+/// async fn log<T: Transaction>(tx: T) -> Result<()> {
+///     let mut locks = TransactionLocks::new(tx).at_any_isolation();
+///     if !locks.try_read("log").await? {
+///         locks.write("log/overflow").await?;
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct TransactionLocks<T> {
     transaction: T,
     any_isolation: bool,

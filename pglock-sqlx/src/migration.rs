@@ -44,6 +44,20 @@ pub async fn migrate(pool: &PgPool, mut migrator: Migrator) -> Result<(), Migrat
 }
 
 /// Why [`migrate`] did not run all migrations.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_sqlx::MigrationError;
+///
+/// fn advice(error: &MigrationError) -> &'static str {
+///     match error {
+///         MigrationError::Lock(_) => "start again: another process may be migrating",
+///         MigrationError::Migration(_) => "correct the migration",
+///         _ => "look at the cause",
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MigrationError {

@@ -1,7 +1,22 @@
-//! Whether an adapter keeps to TLS with all its connections: a test for adapters, which alone know
-//! how their client is told of certificates.
+//! A test for adapters: all connections use TLS.
 //!
-//! The certificates are made by `openssl`, which comes with PostgreSQL's packages.
+//! It makes certificates with `openssl`, which comes with PostgreSQL's packages. Only the adapter
+//! knows how its client takes them.
+//!
+//! # Examples
+//!
+//! ```ignore
+//! use pglock_testkit::encrypted::assert_encrypted;
+//!
+//! #[tokio::test]
+//! async fn every_connection_uses_tls() {
+//!     assert_encrypted("every_connection_uses_tls", |url, authority| {
+//!         let options = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+//!         MyDriver::from_url(&format!("{url}?{options}")).unwrap()
+//!     })
+//!     .await;
+//! }
+//! ```
 
 // It is a test: it ends by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]

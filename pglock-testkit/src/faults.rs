@@ -1,14 +1,44 @@
-//! What can go wrong, made to happen.
+//! Tools that make things go wrong.
 //!
 //! * [`Proxy`]: delays, stalls, holds, cuts and resets what passes between clients and a server.
 //! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
 //! * [`Standby`]: a copy of a private server, which can be promoted.
 //! * [`PgBouncer`]: a pooler in front of a server.
-//! * [`kill`], [`terminate`], [`Stopped`]: processes that end or stop; [`TestProcess`]: a process
-//!   of a test, to do that to.
+//! * [`kill`], [`terminate`], [`Stopped`]: end or stop a process, such as a [`TestProcess`].
 //!
 //! To end a session, see [`Witness::terminate`](crate::witness::Witness::terminate); to stop, kill
 //! and start a server, [`TestServer`](crate::postgres::TestServer).
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use pglock_testkit::faults::{Direction, FaultError, Namespace, PgBouncer, PoolMode, Proxy, Stopped};
+//! use pglock_testkit::postgres::TestServer;
+//!
+//! # fn connect(_url: &str) {}
+//! # async fn tests(server: TestServer) -> Result<(), FaultError> {
+//! // A server that accepts connections, and then falls silent.
+//! let proxy = Proxy::start(server.url())?;
+//! connect(proxy.url());
+//! proxy.stall(Direction::ToClient);
+//! println!("{} connections hang", proxy.open());
+//!
+//! // A network that loses what the client sends. The server must listen for it: `LISTEN`.
+//! let network = Namespace::new()?;
+//! let url = network.url(&server)?;
+//! network.run(async move || connect(&url)).await?;
+//! network.lose(Direction::ToServer)?;
+//!
+//! // A pooler in transaction mode.
+//! let pooler = PgBouncer::start(&server, PoolMode::Transaction).await?;
+//! connect(pooler.url());
+//!
+//! // A server that does not answer, until the value is dropped.
+//! let stopped = Stopped::stop(server.postmaster()?)?;
+//! # drop(stopped);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::env;
 use std::fmt::Display;

@@ -1,7 +1,36 @@
-//! A driver that fails where a test wants it to, around any other one.
+//! A driver around another one that fails where a test wants it to.
 //!
 //! [`Faults`] is the script: which [`Fault`] strikes at which [`Point`], once or until it is
 //! cleared. A [`Faulty`] driver follows it.
+//!
+//! # Examples
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pglock_core::Result<()> {
+//! use pglock_core::{ErrorKind, Locks};
+//! use pglock_testkit::faulty::{Fault, Faults, Faulty, Point};
+//! use pglock_testkit::memory::MemoryServer;
+//!
+//! let faults = Faults::new();
+//! let locks = Locks::new(Faulty::new(MemoryServer::new().driver(), &faults));
+//!
+//! // The server cannot be reached.
+//! faults.strike(Point::Connect, Fault::Broken { done: false });
+//! let error = locks.rwlock("reports/daily").try_write().await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Connection);
+//!
+//! // It can be reached again, but the connection breaks when the lock has been granted.
+//! faults.clear();
+//! faults.strike_once(Point::TryLock, Fault::Broken { done: true });
+//! let guard = locks.rwlock("reports/daily").write().await?; // by another connection
+//! assert!(guard.is_held() && faults.strikes() > 1);
+//! # guard.release().await
+//! # }
+//! # #[cfg(not(feature = "memory"))]
+//! # fn main() {}
+//! ```
 
 use std::fmt;
 use std::future::pending;

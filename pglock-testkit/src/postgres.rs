@@ -1,12 +1,36 @@
 //! A PostgreSQL to test against.
 //!
 //! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an
-//! installed PostgreSQL on a port and a data directory of its own, as root too, and all processes
-//! of one user that run at the same time share it, unless they want other binaries. It stops, and
-//! its files go, with the last of these processes, even when that is killed.
+//! installed PostgreSQL, as root too, with a port and a data directory of its own. All processes of
+//! one user that run at the same time share this server, unless they want other binaries. With the
+//! last of these processes it stops and its files are removed, even if that process is killed.
 //!
 //! It looks for PostgreSQL in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian,
 //! Red Hat, Homebrew and others install it.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use pglock_testkit::postgres::{StopMode, TestServer, TestServerError};
+//!
+//! # fn connect(_url: &str) {}
+//! #[tokio::test]
+//! async fn service_works() -> Result<(), TestServerError> {
+//!     let database = TestServer::shared().await?.database().await?; // empty, with a new name
+//!     connect(database.url());
+//!     database.close().await
+//! }
+//!
+//! #[tokio::test]
+//! async fn service_survives_a_crash() -> Result<(), TestServerError> {
+//!     let server = TestServer::private_with(&[("max_connections", "20")]).await?;
+//!     connect(server.url());
+//!     server.restart(StopMode::Immediate).await?;
+//!     println!("{}", server.log()?);
+//!     Ok(())
+//! }
+//! # fn main() {}
+//! ```
 //!
 //! # Download
 //!

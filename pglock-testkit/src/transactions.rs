@@ -1,6 +1,20 @@
-//! The cases of locks in a transaction of the application, which adapters run that offer
-//! [`TransactionLocks`], by
-//! [`transaction_cases!`](crate::transaction_cases!).
+//! The cases of locks in a transaction of the application, for adapters that offer
+//! [`TransactionLocks`]: run by [`transaction_cases!`](crate::transaction_cases!).
+//!
+//! # Examples
+//!
+//! This is all of an adapter's `tests/transaction.rs`:
+//!
+//! ```ignore
+//! use pglock_testkit::transactions::{Client, Patience};
+//!
+//! /// A connection of the adapter's client.
+//! struct MyClient { /* … */ }
+//!
+//! impl Client for MyClient { /* connect, begin, commit, roll_back, execute, value, lock */ }
+//!
+//! pglock_testkit::transaction_cases!(MyClient);
+//! ```
 
 use std::error::Error as StdError;
 use std::time::Duration;

@@ -1,8 +1,29 @@
-//! Who holds and who waits for a lock, as somebody else than the backend under test tells it.
+//! Reports who holds and who waits for a lock, independently of the backend under test.
 //!
-//! An adapter could believe in a lock that the server does not know. So the checks ask a
-//! [`Witness`]; for PostgreSQL, `PostgresWitness` (feature `postgres`) looks into `pg_locks` over a
-//! connection of its own and another client.
+//! An adapter could believe in a lock that the server does not know. So the cases ask a
+//! [`Witness`]. For PostgreSQL, `PostgresWitness` (feature `postgres`) reads `pg_locks` over a
+//! connection of its own, with another client.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # async fn example(locks: pglock_core::Locks, url: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! use pglock_testkit::witness::{PostgresWitness, Witness};
+//!
+//! let witness = PostgresWitness::connect(url).await?;
+//! let guard = locks.rwlock("reports/daily").write().await?;
+//! let lock = locks.rwlock("reports/daily");
+//! let wait = tokio::spawn(async move { lock.read().await });
+//!
+//! for holder in witness.holders("reports/daily".into()).await? {
+//!     println!("held by the server process {}", holder.pid);
+//! }
+//! drop((guard, wait.await??));
+//! witness.until_free("reports/daily".into()).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::time::Duration;
 

@@ -8,6 +8,33 @@ use crate::error::{Error, Failure};
 /// What went wrong in a driver, and whether the session survived it.
 ///
 /// Carries the client's own error, which must not show connection settings.
+///
+/// # Examples
+///
+/// An adapter decides in one function what an error means:
+///
+/// ```
+/// use pglock_core::driver::DriverError;
+///
+/// /// What a client may report.
+/// enum Failure {
+///     Refused { sqlstate: String },
+///     UnexpectedReply,
+///     InvalidUrl,
+///     Broken,
+/// }
+///
+/// fn driver_error(failure: Failure) -> DriverError {
+///     match failure {
+///         Failure::Refused { sqlstate } => {
+///             DriverError::statement("the server refused").with_sqlstate(Some(sqlstate))
+///         }
+///         Failure::UnexpectedReply => DriverError::protocol("unexpected reply"),
+///         Failure::InvalidUrl => DriverError::configuration("the URL cannot be read"),
+///         Failure::Broken => DriverError::connection("the connection broke"),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct DriverError {
     failure: Failure,

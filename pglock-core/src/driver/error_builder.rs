@@ -19,6 +19,10 @@ use crate::key::LockKey;
 /// fn timeout(key: LockKey) -> Error {
 ///     ErrorBuilder::new(ErrorKind::Timeout, "not free in time").key(key).build()
 /// }
+///
+/// fn unreachable(cause: std::io::Error) -> Error {
+///     ErrorBuilder::new(ErrorKind::Connection, "the lock file cannot be read").source(cause).build()
+/// }
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is made before `build`"]

@@ -19,6 +19,76 @@ use crate::lease::Lease;
 ///   release to a task or thread.
 /// - The lease ends no later than the lock: when the value is dropped or released, clones of the
 ///   lease report that the lock is not held.
+///
+/// # Examples
+///
+/// A lock within one process, which cannot be lost:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use async_trait::async_trait;
+/// use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
+/// use pglock_core::{Error, ErrorKind, Lease, LockKey, Result, WriteGuard};
+/// use tokio::sync::{OwnedRwLockWriteGuard, watch};
+///
+/// #[derive(Debug)]
+/// struct LocalHold {
+///     lease: Lease,
+///     _lock: OwnedRwLockWriteGuard<()>, // its drop releases the lock
+///     _end: watch::Sender<()>,          // its drop ends the lease
+/// }
+///
+/// #[async_trait]
+/// impl Hold for LocalHold {
+///     fn lease(&self) -> &Lease {
+///         &self.lease
+///     }
+///
+///     async fn release(self: Box<Self>) -> Result<()> {
+///         Ok(()) // the drop of `self` releases; there is nothing to confirm
+///     }
+/// }
+///
+/// #[derive(Debug)]
+/// struct Local {
+///     key: LockKey,
+///     end: watch::Receiver<()>,
+/// }
+///
+/// #[async_trait]
+/// impl LeaseState for Local {
+///     fn key(&self) -> LockKey {
+///         self.key
+///     }
+///
+///     fn valid_for(&self) -> Duration {
+///         if self.end.has_changed().is_ok() { Duration::MAX } else { Duration::ZERO }
+///     }
+///
+///     async fn lost(&self) {
+///         while self.end.clone().changed().await.is_ok() {}
+///     }
+///
+///     fn on_loss(&self, _act: Box<dyn FnOnce() + Send>) {} // it is only ever released
+///
+///     fn error(&self) -> Error {
+///         ErrorBuilder::new(ErrorKind::Lost, "the lock was released").key(self.key).build()
+///     }
+/// }
+///
+/// fn guard(key: LockKey, lock: OwnedRwLockWriteGuard<()>) -> WriteGuard {
+///     let (end_of_lease, end) = watch::channel(());
+///     let lease = Lease::new(Local { key, end });
+///     WriteGuard::new(LocalHold { lease, _lock: lock, _end: end_of_lease })
+/// }
+/// # let lock = std::sync::Arc::new(tokio::sync::RwLock::new(()));
+/// # let guard = guard(7.into(), lock.clone().try_write_owned().unwrap());
+/// # let lease = guard.lease().clone();
+/// # assert!(guard.is_held() && lock.try_read().is_err());
+/// # drop(guard);
+/// # assert!(!lease.is_held() && lock.try_read().is_ok());
+/// ```
 #[async_trait]
 pub trait Hold: fmt::Debug + Send + Sync + 'static {
     /// The lease of the lock, made from a [`LeaseState`](super::LeaseState).

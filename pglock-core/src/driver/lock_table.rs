@@ -18,7 +18,7 @@ use crate::mode::Mode;
 /// # Examples
 ///
 /// ```
-/// use pglock_core::driver::LockTable;
+/// use pglock_core::driver::{Holding, LockTable};
 /// use pglock_core::{LockKey, Mode};
 ///
 /// let mut table = LockTable::new();
@@ -27,8 +27,20 @@ use crate::mode::Mode;
 /// assert!(table.try_lock(1, key, Mode::Read));
 /// assert!(!table.lock(2, key, Mode::Write)); // waits
 /// assert!(!table.try_lock(3, key, Mode::Read)); // does not overtake it
+/// assert_eq!(table.entries(Some(key)).len(), 2);
+///
 /// assert_eq!(table.unlock(1, key, Mode::Read), Some(vec![2]));
-/// assert_eq!(table.end(2), []);
+/// assert_eq!(table.holdings(2).count(), 1);
+/// assert_eq!(table.count(2, Holding { key, mode: Mode::Write }), 1);
+///
+/// assert!(!table.lock(3, key, Mode::Read));
+/// assert_eq!(table.awaited_by(3), Some(key));
+/// assert_eq!(table.downgrade(2, key), Some(vec![3]));
+/// assert!(!table.lock(1, key, Mode::Write));
+/// assert_eq!(table.leave_queue(1), []);
+///
+/// assert_eq!(table.unlock_all(2), []);
+/// assert_eq!(table.end(3), []);
 /// ```
 #[derive(Debug, Default)]
 pub struct LockTable {

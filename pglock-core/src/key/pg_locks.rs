@@ -49,6 +49,15 @@ impl LockKey {
     /// `None` if `objsubid` is neither 1 nor 2: then the row is not about an advisory lock. The
     /// view lists the locks of all databases of the server, and the same key is another lock in
     /// each database.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::key::LockKey;
+    ///
+    /// assert_eq!(LockKey::from_pg_locks(0, 42, 1), Some(42.into()));
+    /// assert_eq!(LockKey::from_pg_locks(5, 7, 2), Some((5, 7).into()));
+    /// ```
     pub const fn from_pg_locks(classid: u32, objid: u32, objsubid: i16) -> Option<Self> {
         let bits = ((classid as i64) << 32) | (objid as i64);
         match objsubid {

@@ -139,6 +139,18 @@ impl LocksBuilder {
     ///
     /// No caller loses its place, and nothing appears in the server's log. In exchange, a wait
     /// holds back vacuum as long as it lasts: see [`renew_waits_after`](Self::renew_waits_after).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::driver::Driver;
+    /// use pglock_core::{Locks, Result};
+    ///
+    /// /// For a database with few updates, where waiters must keep their order.
+    /// fn patient(driver: impl Driver) -> Result<Locks> {
+    ///     Locks::builder(driver).never_renew_waits().build()
+    /// }
+    /// ```
     pub fn never_renew_waits(mut self) -> Self {
         self.config.wait_renewal = None;
         self

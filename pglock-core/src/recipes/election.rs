@@ -28,6 +28,15 @@ pub struct Election {
 
 impl Locks {
     /// The election of this name, on the locks of this manager. Does no I/O.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(locks: pglock_core::Locks) {
+    /// let election = locks.election("scheduler");
+    /// # drop(election);
+    /// # }
+    /// ```
     pub fn election(&self, name: &str) -> Election {
         Election::new(Arc::new(self.clone()), name)
     }
@@ -35,11 +44,32 @@ impl Locks {
 
 impl Election {
     /// The election of this name, on the locks of any backend. Does no I/O.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use pglock_core::LockProvider;
+    /// use pglock_core::recipes::election::Election;
+    ///
+    /// fn scheduler(locks: Arc<dyn LockProvider>) -> Election {
+    ///     Election::new(locks, "scheduler")
+    /// }
+    /// ```
     pub fn new(locks: Arc<dyn LockProvider>, name: &str) -> Self {
         Self { locks, key: NamedKey::in_namespace(namespace::ELECTION, name) }
     }
 
     /// The key whose write lock the leader holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(locks: pglock_core::Locks) {
+    /// println!("the leader holds {}", locks.election("scheduler").key().key());
+    /// # }
+    /// ```
     pub fn key(&self) -> &NamedKey {
         &self.key
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod cases;
+mod examples;
 mod markdown;
 mod operating;
 mod sizes;

@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 /// How to wait for a lock that another process holds.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pglock_core::driver::Driver;
+/// use pglock_core::{Locks, Result, WaitStrategy};
+///
+/// fn for_migrations(driver: impl Driver) -> Result<Locks> {
+///     let polling = WaitStrategy::Poll { interval: Duration::from_millis(50) };
+///     Locks::builder(driver).wait_strategy(polling).build()
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum WaitStrategy {

@@ -6,6 +6,17 @@ use super::Machine;
 use super::event::Moment;
 
 /// What a lock manager is doing, and counters since it was made.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::Stats;
+///
+/// /// How contended the keys are within this process, from 0 to 1.
+/// fn contention(stats: &Stats) -> f64 {
+///     stats.hand_overs as f64 / stats.grants.max(1) as f64
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {

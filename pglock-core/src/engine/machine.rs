@@ -25,7 +25,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 
 use self::config::Config;
-use self::event::{Effects, Event, Moment};
+use self::event::{Arrival, Effects, Event, GrantId, Moment};
 use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
 use self::sessions::{Claims, Sessions};
@@ -61,10 +61,8 @@ pub(crate) struct Machine {
     /// Unused states kept for reuse, so that short-lived keys do not allocate.
     spare: Vec<KeyState>,
     sessions: Sessions,
-    /// The last [`GrantId`](event::GrantId) in use.
-    last_grant: u64,
-    /// How many callers have come.
-    arrivals: u64,
+    last_grant: GrantId,
+    last_arrival: Arrival,
     /// Why the machine is closed, once it is.
     closed: Option<Error>,
     /// How late the runtime acts on a timer.
@@ -78,8 +76,8 @@ impl Machine {
             keys: HashMap::new(),
             spare: Vec::new(),
             sessions: Sessions::new(config, seed),
-            last_grant: 0,
-            arrivals: 0,
+            last_grant: GrantId::default(),
+            last_arrival: Arrival::default(),
             closed: None,
             stall: Duration::ZERO,
             clock_is_ahead: false,
@@ -92,14 +90,14 @@ impl Machine {
         // What has run out by now must not be given to anybody.
         self.tick(step);
         match event {
-            Event::Acquire { waiter, key, mode, patience } => {
-                self.acquire(waiter, key, mode, patience, step);
+            Event::Acquire { caller, key, mode, patience } => {
+                self.acquire(caller, key, mode, patience, step);
             }
-            Event::Abandon { waiter, key } => self.abandon(waiter, key, step),
+            Event::Abandon { caller, key } => self.abandon(caller, key, step),
             Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
-            Event::Inspect { waiter, key } => self.inspect(waiter, key, step),
-            Event::Check { waiter } => self.check(waiter, step),
-            Event::AbandonInquiry { waiter } => self.abandon_inquiry(waiter),
+            Event::Inspect { caller, key } => self.inspect(caller, key, step),
+            Event::Check { caller } => self.check(caller, step),
+            Event::AbandonInquiry { caller } => self.abandon_inquiry(caller),
             Event::Inspected { session, locks } => self.inspected(session, &locks, step),
             Event::Opened { session, server } => self.opened(session, server, step),
             Event::OpenFailed { session, error, permanent } => {

@@ -35,7 +35,7 @@ use self::liveness::Liveness;
 use self::sync::{AtomicBool, Mutex, MutexGuard};
 use super::machine::Obstacle;
 use super::machine::config::Config;
-use super::machine::event::{Event, Job, Moment, SessionId, WaiterId};
+use super::machine::event::{CallerId, Event, Job, Moment, SessionId};
 use super::machine::stats::Stats;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -93,7 +93,7 @@ impl Shared {
 
     /// Steps with the event of a command, and takes the reply if there is one already. Otherwise,
     /// [`poll_reply`](Self::poll_reply) will find it once the waker is called.
-    pub(crate) fn ask(&self, event: impl FnOnce(WaiterId) -> Event, waker: Waker) -> Poll<Reply> {
+    pub(crate) fn ask(&self, event: impl FnOnce(CallerId) -> Event, waker: Waker) -> Poll<Reply> {
         self.locked(|host, now, deferred| {
             let caller = self.callers.insert();
             host.step(event(caller), now, deferred);
@@ -102,12 +102,12 @@ impl Shared {
     }
 
     /// Takes the reply, if it is there, which removes the caller.
-    pub(crate) fn poll_reply(&self, caller: WaiterId, waker: &Waker) -> Poll<Reply> {
+    pub(crate) fn poll_reply(&self, caller: CallerId, waker: &Waker) -> Poll<Reply> {
         self.callers.poll(caller, waker)
     }
 
     /// Removes the caller. Returns its reply, if it has one; otherwise steps with `abandon`.
-    pub(crate) fn forget(&self, caller: WaiterId, abandon: Event) -> Option<Reply> {
+    pub(crate) fn forget(&self, caller: CallerId, abandon: Event) -> Option<Reply> {
         let caller = self.locked(|host, now, deferred| {
             if self.callers.is_waiting(caller) {
                 host.step(abandon, now, deferred);

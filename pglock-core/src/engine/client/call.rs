@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::Client;
 use super::commands::Command;
-use crate::engine::machine::event::WaiterId;
+use crate::engine::machine::event::CallerId;
 use crate::error::Result;
 
 /// Gives the command when it is first polled, and completes with the reply. A caller that leaves
@@ -16,7 +16,7 @@ pub(super) struct Call<'a, C: Command> {
     client: &'a Arc<Client>,
     command: C,
     /// From the command to the reply.
-    caller: Option<WaiterId>,
+    caller: Option<CallerId>,
 }
 
 impl<'a, C: Command> Call<'a, C> {
@@ -36,7 +36,7 @@ impl<C: Command + Unpin> Future for Call<'_, C> {
             None => {
                 // Cloned before the command is given: a waker is foreign code, and may panic.
                 let waker = cx.waker().clone();
-                shared.ask(|waiter| command.event(*caller.insert(waiter)), waker)
+                shared.ask(|id| command.event(*caller.insert(id)), waker)
             }
         };
         reply.map(|reply| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::machine::event::{Event, GrantId, Patience, WaiterId};
+use crate::engine::machine::event::{CallerId, Event, GrantId, Patience};
 use crate::engine::runtime::Reply;
 use crate::engine::runtime::liveness::Liveness;
 use crate::error::{Error, Result};
@@ -14,10 +14,10 @@ pub(super) trait Command {
     type Reply;
 
     /// What the machine is to do. Called once.
-    fn event(&mut self, caller: WaiterId) -> Event;
+    fn event(&mut self, caller: CallerId) -> Event;
 
     /// For a caller that leaves before the reply.
-    fn abandon(&self, caller: WaiterId) -> Event;
+    fn abandon(&self, caller: CallerId) -> Event;
 
     /// The reply, or an error if the machine gave one that belongs to another command.
     fn read(&self, reply: Reply) -> Result<Self::Reply>;
@@ -45,13 +45,13 @@ impl Command for Acquire {
     /// `None`: the lock is busy.
     type Reply = Option<Granted>;
 
-    fn event(&mut self, waiter: WaiterId) -> Event {
+    fn event(&mut self, caller: CallerId) -> Event {
         let Self { key, mode, patience } = *self;
-        Event::Acquire { waiter, key, mode, patience }
+        Event::Acquire { caller, key, mode, patience }
     }
 
-    fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::Abandon { waiter, key: self.key }
+    fn abandon(&self, caller: CallerId) -> Event {
+        Event::Abandon { caller, key: self.key }
     }
 
     fn read(&self, reply: Reply) -> Result<Option<Granted>> {
@@ -83,13 +83,13 @@ pub(super) struct Release<'a> {
 impl Command for Release<'_> {
     type Reply = ();
 
-    fn event(&mut self, waiter: WaiterId) -> Event {
+    fn event(&mut self, caller: CallerId) -> Event {
         *self.held = None;
-        Event::Release { key: self.key, grant: self.grant, releaser: Some(waiter) }
+        Event::Release { key: self.key, grant: self.grant, releaser: Some(caller) }
     }
 
-    fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::Abandon { waiter, key: self.key }
+    fn abandon(&self, caller: CallerId) -> Event {
+        Event::Abandon { caller, key: self.key }
     }
 
     fn read(&self, reply: Reply) -> Result<()> {
@@ -106,12 +106,12 @@ pub(super) struct Inspect(pub(super) Option<LockKey>);
 impl Command for Inspect {
     type Reply = Vec<LockEntry>;
 
-    fn event(&mut self, waiter: WaiterId) -> Event {
-        Event::Inspect { waiter, key: self.0 }
+    fn event(&mut self, caller: CallerId) -> Event {
+        Event::Inspect { caller, key: self.0 }
     }
 
-    fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::AbandonInquiry { waiter }
+    fn abandon(&self, caller: CallerId) -> Event {
+        Event::AbandonInquiry { caller }
     }
 
     fn read(&self, reply: Reply) -> Result<Vec<LockEntry>> {
@@ -128,12 +128,12 @@ pub(super) struct Check;
 impl Command for Check {
     type Reply = ();
 
-    fn event(&mut self, waiter: WaiterId) -> Event {
-        Event::Check { waiter }
+    fn event(&mut self, caller: CallerId) -> Event {
+        Event::Check { caller }
     }
 
-    fn abandon(&self, waiter: WaiterId) -> Event {
-        Event::AbandonInquiry { waiter }
+    fn abandon(&self, caller: CallerId) -> Event {
+        Event::AbandonInquiry { caller }
     }
 
     fn read(&self, reply: Reply) -> Result<()> {

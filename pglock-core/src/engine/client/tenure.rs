@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::engine::machine::event::Event;
 use crate::engine::runtime::Shared;
-use crate::engine::runtime::liveness::{Liveness, OnLoss, Watcher};
+use crate::engine::runtime::liveness::{Liveness, Number, OnLoss, Watcher};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::lease::LeaseState;
@@ -28,12 +28,12 @@ pub(super) struct Tenure {
 /// A future that waits for the end.
 struct Watch<'a> {
     tenure: &'a Tenure,
-    place: u64,
+    number: Number,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.tenure.liveness.forget_waker(&self.tenure.watcher, self.place);
+        self.tenure.liveness.forget_waker(&self.tenure.watcher, self.number);
     }
 }
 
@@ -80,10 +80,10 @@ impl LeaseState for Tenure {
 
     /// By the clock, whoever polls it.
     async fn lost(&self) {
-        let watch = Watch { tenure: self, place: self.liveness.new_place() };
+        let watch = Watch { tenure: self, number: self.liveness.number() };
         poll_fn(|cx| {
             let waker = cx.waker().clone();
-            if !self.is_held() || self.liveness.wake_at_end(&self.watcher, watch.place, waker) {
+            if !self.is_held() || self.liveness.wake_at_end(&self.watcher, watch.number, waker) {
                 return Poll::Ready(());
             }
             Poll::Pending

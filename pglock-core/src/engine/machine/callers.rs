@@ -3,7 +3,7 @@
 use std::collections::hash_map;
 
 use super::{Machine, change};
-use crate::engine::machine::event::{Effect, GrantId, Patience, WaiterId};
+use crate::engine::machine::event::{CallerId, Effect, GrantId, Patience};
 use crate::engine::machine::key::queue::Waiter;
 use crate::engine::machine::key::{Context, KeyState};
 use crate::engine::machine::sessions::Link;
@@ -15,20 +15,20 @@ use crate::mode::Mode;
 impl Machine {
     pub(super) fn acquire(
         &mut self,
-        waiter: WaiterId,
+        caller: CallerId,
         key: LockKey,
         mode: Mode,
         patience: Patience,
         step: &mut Step<'_>,
     ) {
         if let Some(why) = &self.closed {
-            return step.fail(waiter, key, why);
+            return step.fail(caller, key, why);
         }
         if self.sessions.queued >= self.sessions.config.max_waiters {
-            return step.fail(waiter, key, &Error::queue_full());
+            return step.fail(caller, key, &Error::queue_full());
         }
-        self.arrivals += 1;
-        let waiter = Waiter { id: waiter, mode, patience, arrival: self.arrivals };
+        self.last_arrival = self.last_arrival.next();
+        let waiter = Waiter { id: caller, mode, patience, arrival: self.last_arrival };
         let state = match self.keys.entry(key) {
             hash_map::Entry::Occupied(state) => state,
             hash_map::Entry::Vacant(place) => {
@@ -45,20 +45,20 @@ impl Machine {
         });
     }
 
-    pub(super) fn abandon(&mut self, waiter: WaiterId, key: LockKey, step: &mut Step<'_>) {
+    pub(super) fn abandon(&mut self, caller: CallerId, key: LockKey, step: &mut Step<'_>) {
         let mut found = false;
         self.with(key, step, |state, cx| {
-            if state.queue.remove(waiter).is_some() {
+            if state.queue.remove(caller).is_some() {
                 found = true;
                 return state.settle(cx);
             }
-            if let Some(grant) = state.grants.iter_mut().find(|h| h.releaser == Some(waiter)) {
+            if let Some(grant) = state.grants.iter_mut().find(|h| h.releaser == Some(caller)) {
                 found = true;
                 grant.releaser = None;
             }
         });
         if !found {
-            self.sessions.forget_releaser(waiter);
+            self.sessions.forget_releaser(caller);
         }
     }
 
@@ -66,7 +66,7 @@ impl Machine {
         &mut self,
         key: LockKey,
         id: GrantId,
-        releaser: Option<WaiterId>,
+        releaser: Option<CallerId>,
         step: &mut Step<'_>,
     ) {
         if let hash_map::Entry::Occupied(mut state) = self.keys.entry(key)

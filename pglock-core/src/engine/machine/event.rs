@@ -1,5 +1,6 @@
 //! What goes into the state machine and what comes out.
 
+mod id;
 mod moment;
 
 use std::time::Duration;
@@ -13,19 +14,7 @@ use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 
-/// Somebody who awaits an [`Outcome`]. Chosen by the runtime, free for reuse once resolved or
-/// abandoned.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct WaiterId(pub(crate) usize);
-
-/// A session of this engine, counted up and never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct SessionId(pub(crate) u32);
-
-/// A lock that the server granted to this process, counted up and never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct GrantId(pub(crate) u64);
-
+pub(crate) use self::id::{Arrival, CallerId, GrantId, SessionId};
 /// Whether a caller waits for a lock that is not free.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Patience {
@@ -56,19 +45,19 @@ pub(crate) struct ServerFacts {
 pub(crate) enum Event {
     /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or
     /// [`Outcome::Failed`].
-    Acquire { waiter: WaiterId, key: LockKey, mode: Mode, patience: Patience },
+    Acquire { caller: CallerId, key: LockKey, mode: Mode, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
-    Abandon { waiter: WaiterId, key: LockKey },
+    Abandon { caller: CallerId, key: LockKey },
     /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
-    Release { key: LockKey, grant: GrantId, releaser: Option<WaiterId> },
+    Release { key: LockKey, grant: GrantId, releaser: Option<CallerId> },
     /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Inspected`]
     /// or [`Outcome::Failed`].
-    Inspect { waiter: WaiterId, key: Option<LockKey> },
+    Inspect { caller: CallerId, key: Option<LockKey> },
     /// A caller wants to know whether locks can be had now. Resolved by [`Outcome::Checked`] or
     /// [`Outcome::Failed`].
-    Check { waiter: WaiterId },
+    Check { caller: CallerId },
     /// One that looks or checks has gone before it was resolved.
-    AbandonInquiry { waiter: WaiterId },
+    AbandonInquiry { caller: CallerId },
     /// What a session has seen.
     Inspected { session: SessionId, locks: Vec<LockEntry> },
     /// The session is connected and set up.
@@ -100,7 +89,7 @@ pub(crate) struct Refusal {
 #[derive(Debug)]
 pub(crate) enum Effect {
     Resolve {
-        waiter: WaiterId,
+        caller: CallerId,
         outcome: Outcome,
     },
     /// Connect this session.

@@ -4,7 +4,7 @@ use smallvec::smallvec;
 
 use super::Machine;
 use crate::driver::Operation;
-use crate::engine::machine::event::{Effect, Job, Moment, Outcome, SessionId, WaiterId};
+use crate::engine::machine::event::{CallerId, Effect, Job, Moment, Outcome, SessionId};
 use crate::engine::machine::sessions::{InFlight, Session};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
@@ -15,15 +15,15 @@ use crate::looking::LockEntry;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Inquiry {
     /// For a caller: who holds and awaits this key, or any.
-    Locks { caller: WaiterId, key: Option<LockKey> },
+    Locks { caller: CallerId, key: Option<LockKey> },
     /// For a caller: whether the session answers.
-    Check { caller: WaiterId },
+    Check { caller: CallerId },
     /// For the machine: whether the server knows of the wait of a session that has waited for long.
     Wait { session: SessionId, key: LockKey },
 }
 
 impl Inquiry {
-    fn caller(self) -> Option<WaiterId> {
+    fn caller(self) -> Option<CallerId> {
         match self {
             Self::Locks { caller, .. } | Self::Check { caller } => Some(caller),
             Self::Wait { .. } => None,
@@ -46,16 +46,16 @@ impl Inquiry {
 
 impl Machine {
     /// Resolves the caller with who holds and awaits this key, or any.
-    pub(super) fn inspect(&mut self, caller: WaiterId, key: Option<LockKey>, step: &mut Step<'_>) {
+    pub(super) fn inspect(&mut self, caller: CallerId, key: Option<LockKey>, step: &mut Step<'_>) {
         self.inquire_for(caller, Inquiry::Locks { caller, key }, step);
     }
 
     /// Resolves the caller after one round trip, whatever else there is to ask.
-    pub(super) fn check(&mut self, caller: WaiterId, step: &mut Step<'_>) {
+    pub(super) fn check(&mut self, caller: CallerId, step: &mut Step<'_>) {
         self.inquire_for(caller, Inquiry::Check { caller }, step);
     }
 
-    fn inquire_for(&mut self, caller: WaiterId, inquiry: Inquiry, step: &mut Step<'_>) {
+    fn inquire_for(&mut self, caller: CallerId, inquiry: Inquiry, step: &mut Step<'_>) {
         match &self.closed {
             Some(why) => step.resolve(caller, Outcome::Failed(why.clone())),
             None => self.inquire(inquiry, step),
@@ -72,7 +72,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn abandon_inquiry(&mut self, caller: WaiterId) {
+    pub(super) fn abandon_inquiry(&mut self, caller: CallerId) {
         let goes_on = |inquiry: &Inquiry| inquiry.caller() != Some(caller);
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {

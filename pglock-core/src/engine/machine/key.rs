@@ -36,7 +36,7 @@ pub(super) struct KeyState {
 pub(super) struct Context<'a> {
     pub(super) key: LockKey,
     pub(super) sessions: &'a mut Sessions,
-    pub(super) last_grant: &'a mut u64,
+    pub(super) last_grant: &'a mut GrantId,
     pub(super) step: Step<'a>,
 }
 

@@ -108,7 +108,7 @@ impl Machine {
             self.with(key, step, |state, _| state.drop_ask());
             return false;
         }
-        state.get_mut().note_ask_sent(self.arrivals);
+        state.get_mut().note_ask_sent(self.last_arrival);
         true
     }
 }

@@ -27,7 +27,7 @@ use crate::key::LockKey;
 pub(super) struct Sessions {
     pub(super) config: Config,
     table: BTreeMap<SessionId, Session>,
-    next_id: u32,
+    next_id: SessionId,
     /// Keys that want a waiting session, by lane, first come first served.
     pub(super) line: BTreeMap<Place, Standing>,
     next_place: u64,
@@ -73,7 +73,7 @@ impl Sessions {
         Self {
             config,
             table: BTreeMap::new(),
-            next_id: 0,
+            next_id: SessionId::default(),
             line: BTreeMap::new(),
             next_place: 0,
             timers: Timers::default(),

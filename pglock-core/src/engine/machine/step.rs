@@ -1,6 +1,6 @@
 //! One step of the machine: when it happens, and which effects it has.
 
-use super::event::{Effect, Effects, Moment, Outcome, WaiterId};
+use super::event::{CallerId, Effect, Effects, Moment, Outcome};
 use crate::error::Error;
 use crate::key::LockKey;
 
@@ -24,11 +24,11 @@ impl<'a> Step<'a> {
         self.effects.0.push(effect);
     }
 
-    pub(super) fn resolve(&mut self, waiter: WaiterId, outcome: Outcome) {
-        self.push(Effect::Resolve { waiter, outcome });
+    pub(super) fn resolve(&mut self, caller: CallerId, outcome: Outcome) {
+        self.push(Effect::Resolve { caller, outcome });
     }
 
-    pub(super) fn fail(&mut self, waiter: WaiterId, key: LockKey, error: &Error) {
-        self.resolve(waiter, Outcome::Failed(error.clone().for_key(key)));
+    pub(super) fn fail(&mut self, caller: CallerId, key: LockKey, error: &Error) {
+        self.resolve(caller, Outcome::Failed(error.clone().for_key(key)));
     }
 }

@@ -9,7 +9,7 @@ use slab::Slab;
 use super::liveness::Liveness;
 use super::sync::{Mutex, MutexGuard};
 use super::thread::catch_panic;
-use crate::engine::machine::event::{GrantId, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId};
 use crate::error::Error;
 use crate::looking::LockEntry;
 
@@ -61,14 +61,14 @@ impl Caller {
 
 /// Wakers are foreign code: none is cloned or dropped under the mutex.
 impl Callers {
-    pub(super) fn insert(&self) -> WaiterId {
-        WaiterId(self.lock().insert(Caller::Waiting(None)))
+    pub(super) fn insert(&self) -> CallerId {
+        CallerId::at(self.lock().insert(Caller::Waiting(None)))
     }
 
     /// Takes the reply, which removes the caller, or keeps a waker for it.
-    pub(super) fn poll(&self, id: WaiterId, waker: &Waker) -> Poll<Reply> {
+    pub(super) fn poll(&self, id: CallerId, waker: &Waker) -> Poll<Reply> {
         let mut callers = self.lock();
-        match callers.get(id.0) {
+        match callers.get(id.place()) {
             Some(Caller::Replied(_)) => take(&mut callers, id),
             Some(Caller::Waiting(Some(known))) if known.will_wake(waker) => Poll::Pending,
             _ => {
@@ -79,9 +79,9 @@ impl Callers {
     }
 
     /// As [`poll`](Self::poll), with a waker that was cloned before.
-    pub(super) fn take_or_wait(&self, id: WaiterId, waker: Waker) -> Poll<Reply> {
+    pub(super) fn take_or_wait(&self, id: CallerId, waker: Waker) -> Poll<Reply> {
         let mut callers = self.lock();
-        let (polled, unused) = match callers.get_mut(id.0) {
+        let (polled, unused) = match callers.get_mut(id.place()) {
             Some(Caller::Waiting(former)) => (Poll::Pending, former.replace(waker)),
             _ => (take(&mut callers, id), Some(waker)),
         };
@@ -90,13 +90,13 @@ impl Callers {
         polled
     }
 
-    pub(super) fn is_waiting(&self, id: WaiterId) -> bool {
-        matches!(self.lock().get(id.0), Some(Caller::Waiting(_)))
+    pub(super) fn is_waiting(&self, id: CallerId) -> bool {
+        matches!(self.lock().get(id.place()), Some(Caller::Waiting(_)))
     }
 
     /// The caller is dropped by whoever calls this, once no mutex is held.
-    pub(super) fn remove(&self, id: WaiterId) -> Option<Caller> {
-        self.lock().try_remove(id.0)
+    pub(super) fn remove(&self, id: CallerId) -> Option<Caller> {
+        self.lock().try_remove(id.place())
     }
 
     pub(super) fn replies(&self) -> Replies<'_> {
@@ -109,8 +109,8 @@ impl Callers {
 }
 
 /// Removes a caller that has its reply.
-fn take(callers: &mut Slab<Caller>, id: WaiterId) -> Poll<Reply> {
-    match callers.try_remove(id.0) {
+fn take(callers: &mut Slab<Caller>, id: CallerId) -> Poll<Reply> {
+    match callers.try_remove(id.place()) {
         Some(Caller::Replied(reply)) => Poll::Ready(reply),
         Some(Caller::Waiting(_)) | None => Poll::Pending,
     }
@@ -118,9 +118,9 @@ fn take(callers: &mut Slab<Caller>, id: WaiterId) -> Poll<Reply> {
 
 impl Replies<'_> {
     /// Returns the waker to call.
-    pub(super) fn give(&mut self, id: WaiterId, reply: Reply) -> Option<Waker> {
+    pub(super) fn give(&mut self, id: CallerId, reply: Reply) -> Option<Waker> {
         let callers = self.locked.get_or_insert_with(|| self.callers.lock());
-        let caller = callers.get_mut(id.0)?;
+        let caller = callers.get_mut(id.place())?;
         match std::mem::replace(caller, Caller::Replied(reply)) {
             Caller::Waiting(waker) => waker,
             Caller::Replied(_) => None,

@@ -21,12 +21,16 @@ struct Table {
     sleepers: BTreeMap<Alarm, Waker>,
 }
 
-/// The number keeps alarms of the same moment apart.
-type Alarm = (Moment, u64);
+/// In order of time. The number keeps alarms of the same moment apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Alarm {
+    at: Moment,
+    number: u64,
+}
 
 impl Deadlines {
     pub(super) fn next(&self) -> Option<Moment> {
-        self.lock().sleepers.first_key_value().map(|((at, _), _)| *at)
+        self.lock().sleepers.first_key_value().map(|(alarm, _)| alarm.at)
     }
 
     /// Removes the wakers whose time has come.
@@ -34,7 +38,7 @@ impl Deadlines {
         let mut table = self.lock();
         let mut due = Vec::new();
         while let Some(first) = table.sleepers.first_entry()
-            && first.key().0 <= now
+            && first.key().at <= now
         {
             due.push(first.remove());
         }
@@ -47,7 +51,7 @@ impl Deadlines {
         let mut table = self.lock();
         let alarm = alarm.unwrap_or_else(|| {
             table.next += 1;
-            (at, table.next)
+            Alarm { at, number: table.next }
         });
         let former = table.sleepers.insert(alarm, waker);
         (alarm, former)

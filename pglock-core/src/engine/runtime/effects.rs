@@ -99,9 +99,9 @@ impl Host {
         deferred: &mut Deferred<'_>,
     ) {
         match effect {
-            Effect::Resolve { waiter, outcome } => {
+            Effect::Resolve { caller, outcome } => {
                 let reply = self.reply(outcome);
-                deferred.wakers.extend(replies.give(waiter, reply));
+                deferred.wakers.extend(replies.give(caller, reply));
             }
             Effect::Open(id) => self.to_open.push(id),
             Effect::Kick(id) => {

@@ -30,17 +30,25 @@ pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Watchers {
-    next: u64,
+    last: Number,
     functions: BTreeMap<Place, OnLoss>,
     wakers: BTreeMap<Place, Waker>,
 }
 
-/// Which watcher, and what it keeps there.
-type Place = (u64, u64);
+/// Counts what a session hands out: no number comes twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Number(u64);
+
+/// Where a watcher keeps a function or a waker.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    watcher: Number,
+    number: Number,
+}
 
 /// A guard that watches for the end of the session, with its leases.
 pub(crate) struct Watcher {
-    id: u64,
+    id: Number,
     /// Set under the mutex, and not if the session has ended: for each watcher, one of the two
     /// comes first.
     left: AtomicBool,
@@ -59,6 +67,13 @@ impl Watcher {
 pub(crate) struct Callbacks {
     pub(crate) functions: Vec<OnLoss>,
     pub(crate) wakers: Vec<Waker>,
+}
+
+impl Watchers {
+    fn number(&mut self) -> Number {
+        self.last.0 += 1;
+        self.last
+    }
 }
 
 impl Liveness {
@@ -98,14 +113,12 @@ impl Liveness {
     }
 
     pub(crate) fn new_watcher(&self) -> Watcher {
-        Watcher { id: self.new_place(), left: AtomicBool::new(false) }
+        Watcher { id: self.number(), left: AtomicBool::new(false) }
     }
 
-    /// A number that this session has not given before.
-    pub(crate) fn new_place(&self) -> u64 {
-        let mut watchers = self.lock();
-        watchers.next += 1;
-        watchers.next
+    /// The number under which a watcher keeps a waker.
+    pub(crate) fn number(&self) -> Number {
+        self.lock().number()
     }
 
     /// Keeps the function until the session ends, or returns it if the session has ended. Drops it
@@ -118,27 +131,26 @@ impl Liveness {
         if self.has_ended() {
             return Some(on_loss);
         }
-        watchers.next += 1;
-        let place = (watcher.id, watchers.next);
+        let place = Place { watcher: watcher.id, number: watchers.number() };
         watchers.functions.insert(place, on_loss);
         None
     }
 
     /// Wakes when the session ends or the watcher leaves. True if that has happened.
-    pub(crate) fn wake_at_end(&self, watcher: &Watcher, place: u64, waker: Waker) -> bool {
+    pub(crate) fn wake_at_end(&self, watcher: &Watcher, number: Number, waker: Waker) -> bool {
         let mut watchers = self.lock();
         if watcher.has_left() || self.has_ended() {
             return true;
         }
-        let former = watchers.wakers.insert((watcher.id, place), waker);
+        let former = watchers.wakers.insert(Place { watcher: watcher.id, number }, waker);
         // Dropped outside the mutex: a waker is foreign code.
         drop(watchers);
         catch_panic(|| drop(former));
         false
     }
 
-    pub(crate) fn forget_waker(&self, watcher: &Watcher, place: u64) {
-        let waker = self.lock().wakers.remove(&(watcher.id, place));
+    pub(crate) fn forget_waker(&self, watcher: &Watcher, number: Number) {
+        let waker = self.lock().wakers.remove(&Place { watcher: watcher.id, number });
         catch_panic(|| drop(waker));
     }
 
@@ -151,7 +163,8 @@ impl Liveness {
         }
         watcher.left.store(true, Ordering::Release);
         let (mut functions, mut wakers) = (Vec::new(), Vec::new());
-        let all = (watcher.id, 0)..=(watcher.id, u64::MAX);
+        let place = |number| Place { watcher: watcher.id, number: Number(number) };
+        let all = place(0)..=place(u64::MAX);
         while let Some((&place, _)) = watchers.functions.range(all.clone()).next() {
             functions.extend(watchers.functions.remove(&place));
         }

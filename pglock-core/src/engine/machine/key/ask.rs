@@ -40,7 +40,7 @@ mod line;
 use std::time::Duration;
 
 use super::{Context, KeyState};
-use crate::engine::machine::event::{Moment, SessionId};
+use crate::engine::machine::event::{Arrival, Moment, SessionId};
 use crate::engine::machine::sessions::Errand;
 use crate::error::Error;
 use crate::mode::Mode;
@@ -51,11 +51,11 @@ pub(in crate::engine::machine) enum Ask {
     None,
     /// Asks for the lock when there is room below the cap.
     Parked,
-    /// Asks for the lock as it is now. `asked`: how many callers had come when it was sent. `pause`:
-    /// this was one of many tries.
-    Try { session: SessionId, mode: Mode, asked: Option<u64>, pause: Option<Duration> },
+    /// Asks for the lock as it is now. `sent_after`: the last caller that had come when it was
+    /// sent. `pause`: this was one of many tries.
+    Try { session: SessionId, mode: Mode, sent_after: Option<Arrival>, pause: Option<Duration> },
     /// Asks whether a writer elsewhere waits for readers here.
-    Probe { session: SessionId, asked: Option<u64>, pause: Option<Duration> },
+    Probe { session: SessionId, sent_after: Option<Arrival>, pause: Option<Duration> },
     /// A waiting session is wanted, to wait in the server's queue, or to probe. Its timer
     /// makes it try if none is found in time.
     InLine { pause: Duration, why: Why },
@@ -162,7 +162,7 @@ impl KeyState {
         pause: Option<Duration>,
         cx: &mut Context<'_>,
     ) {
-        self.ask = Ask::Try { session, mode, asked: None, pause };
+        self.ask = Ask::Try { session, mode, sent_after: None, pause };
         cx.sessions.push(session, Errand::TryLock { key: cx.key, mode }, &mut cx.step);
     }
 
@@ -188,7 +188,7 @@ impl KeyState {
     }
 
     fn send_probe(&mut self, session: SessionId, pause: Option<Duration>, cx: &mut Context<'_>) {
-        self.ask = Ask::Probe { session, asked: None, pause };
+        self.ask = Ask::Probe { session, sent_after: None, pause };
         cx.sessions.push(session, Errand::Probe { key: cx.key }, &mut cx.step);
     }
 
@@ -209,9 +209,9 @@ impl KeyState {
     }
 
     /// What was asked for is about to be sent.
-    pub(in crate::engine::machine) fn note_ask_sent(&mut self, arrivals: u64) {
-        if let Ask::Try { asked, .. } | Ask::Probe { asked, .. } = &mut self.ask {
-            *asked = Some(arrivals);
+    pub(in crate::engine::machine) fn note_ask_sent(&mut self, last: Arrival) {
+        if let Ask::Try { sent_after, .. } | Ask::Probe { sent_after, .. } = &mut self.ask {
+            *sent_after = Some(last);
         }
     }
 

@@ -13,7 +13,7 @@
 
 use super::conversion::Conversion;
 use super::{Ask, Context, KeyState};
-use crate::engine::machine::event::{GrantId, Moment, Outcome, Refusal, SessionId, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId, Moment, Outcome, Refusal, SessionId};
 use crate::engine::machine::sessions::Errand;
 use crate::engine::machine::timers::Timer;
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub(in crate::engine::machine) struct Grant {
     /// How often the server refused to take it back or to share it.
     pub(in crate::engine::machine) refusals: u8,
     /// Who awaits the server's word that the lock is free.
-    pub(in crate::engine::machine) releaser: Option<WaiterId>,
+    pub(in crate::engine::machine) releaser: Option<CallerId>,
     pub(in crate::engine::machine) since: Moment,
     pub(in crate::engine::machine) passes: u32,
 }
@@ -97,10 +97,10 @@ impl KeyState {
 
     pub(super) fn granted(&mut self, session: SessionId, mode: Mode, cx: &mut Context<'_>) {
         self.refusals = 0;
-        *cx.last_grant += 1;
+        *cx.last_grant = cx.last_grant.next();
         self.turns = 0;
         self.grants.push(Grant {
-            id: GrantId(*cx.last_grant),
+            id: *cx.last_grant,
             session,
             mode,
             guards: 0,

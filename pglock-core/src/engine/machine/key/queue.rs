@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::machine::event::{Patience, WaiterId};
+use crate::engine::machine::event::{Arrival, CallerId, Patience};
 use crate::mode::Mode;
 
 /// Callers in order of arrival.
@@ -16,11 +16,10 @@ pub(crate) struct Queue {
 
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) id: WaiterId,
+    pub(crate) id: CallerId,
     pub(crate) mode: Mode,
     pub(crate) patience: Patience,
-    /// Counts arrivals: an answer of the server speaks to those who came before it was asked.
-    pub(crate) arrival: u64,
+    pub(crate) arrival: Arrival,
 }
 
 impl Queue {
@@ -67,7 +66,7 @@ impl Queue {
         if wanted(self.front()?) { self.pop_front() } else { None }
     }
 
-    pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
+    pub(crate) fn remove(&mut self, id: CallerId) -> Option<Waiter> {
         let at = self.waiters.iter().position(|waiter| waiter.id == id)?;
         let waiter = self.waiters.remove(at)?;
         self.leaves(&waiter);

@@ -2,7 +2,7 @@
 //! them.
 
 use super::Sessions;
-use crate::engine::machine::event::{Effect, Outcome, SessionId, WaiterId};
+use crate::engine::machine::event::{CallerId, Effect, Outcome, SessionId};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -11,9 +11,9 @@ use crate::key::LockKey;
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledgements {
     /// Nothing has been sent to the session since these callers released.
-    unsent: Vec<(WaiterId, LockKey)>,
+    unsent: Vec<(CallerId, LockKey)>,
     /// The answer to what was sent last is for these.
-    sent: Vec<(WaiterId, LockKey)>,
+    sent: Vec<(CallerId, LockKey)>,
 }
 
 impl Sessions {
@@ -22,7 +22,7 @@ impl Sessions {
     pub(crate) fn acknowledge_release(
         &mut self,
         id: SessionId,
-        releaser: WaiterId,
+        releaser: CallerId,
         key: LockKey,
         step: &mut Step<'_>,
     ) {
@@ -37,7 +37,7 @@ impl Sessions {
     }
 
     /// The caller does not wait for the acknowledgement any more.
-    pub(crate) fn forget_releaser(&mut self, releaser: WaiterId) {
+    pub(crate) fn forget_releaser(&mut self, releaser: CallerId) {
         for session in self.table.values_mut() {
             session.acknowledgements.unsent.retain(|(id, _)| *id != releaser);
             session.acknowledgements.sent.retain(|(id, _)| *id != releaser);

@@ -8,8 +8,8 @@ use crate::engine::machine::step::Step;
 
 impl Sessions {
     pub(super) fn plan(&mut self, role: Role, step: &mut Step<'_>) -> SessionId {
-        let id = SessionId(self.next_id);
-        self.next_id += 1;
+        let id = self.next_id;
+        self.next_id = id.next();
         self.table.insert(id, Session::planned(role, step.now));
         self.connect_next(step);
         id

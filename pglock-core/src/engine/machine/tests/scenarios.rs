@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::model::world::{REMOTE, World};
 use crate::engine::machine::config::Config;
-use crate::engine::machine::event::{GrantId, Outcome, Patience, SessionId, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId, Outcome, Patience, SessionId};
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
 
@@ -74,11 +74,11 @@ fn holding_in(mut world: World, mode: crate::Mode) -> (World, GrantId) {
 
 /// A world in which a caller here waits at the server for the lock, which a writer of another
 /// process holds.
-fn waiting(mode: crate::Mode) -> (World, WaiterId) {
+fn waiting(mode: crate::Mode) -> (World, CallerId) {
     waiting_in(world(), mode)
 }
 
-fn waiting_in(mut world: World, mode: crate::Mode) -> (World, WaiterId) {
+fn waiting_in(mut world: World, mode: crate::Mode) -> (World, CallerId) {
     world.server.try_lock(ELSEWHERE, key(), Write);
     let waiter = world.acquire(key(), mode, Patience::Wait);
     world.settle();
@@ -101,13 +101,13 @@ fn run(world: &mut World, id: SessionId) {
     }
 }
 
-fn grant_of(world: &World, waiter: WaiterId) -> GrantId {
-    match &world.outcomes[&waiter.0] {
+fn grant_of(world: &World, waiter: CallerId) -> GrantId {
+    match &world.outcomes[&waiter] {
         Outcome::Granted { grant, .. } => *grant,
         other => panic!("not granted but {other:?}"),
     }
 }
 
-fn is_granted(world: &World, waiter: WaiterId) -> bool {
-    matches!(world.outcomes.get(&waiter.0), Some(Outcome::Granted { .. }))
+fn is_granted(world: &World, waiter: CallerId) -> bool {
+    matches!(world.outcomes.get(&waiter), Some(Outcome::Granted { .. }))
 }

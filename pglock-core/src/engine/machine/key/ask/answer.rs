@@ -17,7 +17,7 @@ const MOST_REPEATS: u8 = 2;
 
 impl KeyState {
     pub(crate) fn tried(&mut self, session: SessionId, taken: bool, cx: &mut Context<'_>) {
-        let Ask::Try { session: by, mode, asked, pause } = self.ask else {
+        let Ask::Try { session: by, mode, sent_after, pause } = self.ask else {
             return;
         };
         if by != session {
@@ -28,8 +28,9 @@ impl KeyState {
             self.granted(session, mode, cx);
         } else {
             // Where no reader is let in, no writer is.
-            let same =
-                |w: &Waiter| Some(w.arrival) <= asked && (w.mode == mode || mode == Mode::Read);
+            let same = |w: &Waiter| {
+                Some(w.arrival) <= sent_after && (w.mode == mode || mode == Mode::Read)
+            };
             self.refused(Why::Busy(mode), same, pause, cx);
         }
         self.settle(cx);
@@ -53,7 +54,7 @@ impl KeyState {
     }
 
     pub(crate) fn probed(&mut self, session: SessionId, free: bool, cx: &mut Context<'_>) {
-        let Ask::Probe { session: by, asked, pause } = self.ask else {
+        let Ask::Probe { session: by, sent_after, pause } = self.ask else {
             return;
         };
         if by != session {
@@ -63,7 +64,7 @@ impl KeyState {
         if free {
             self.renew(cx.step.now);
         } else {
-            self.refused(Why::WriterWaits, |w| Some(w.arrival) <= asked, pause, cx);
+            self.refused(Why::WriterWaits, |w| Some(w.arrival) <= sent_after, pause, cx);
         }
         self.settle(cx);
     }
@@ -129,7 +130,7 @@ impl KeyState {
         refusal: &Refusal,
         cx: &mut Context<'_>,
     ) {
-        let (Ask::Try { session: by, asked, .. } | Ask::Probe { session: by, asked, .. }) =
+        let (Ask::Try { session: by, sent_after, .. } | Ask::Probe { session: by, sent_after, .. }) =
             self.ask
         else {
             return;
@@ -139,7 +140,7 @@ impl KeyState {
         }
         self.ask = Ask::None;
         if !self.is_asked_again(refusal.reason) {
-            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= asked) {
+            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= sent_after) {
                 cx.step.fail(first.id, cx.key, &refusal.error);
             }
         }

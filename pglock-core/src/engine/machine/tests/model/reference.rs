@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::engine::machine::config::Config;
-use crate::engine::machine::event::{GrantId, Moment, Patience, SessionId, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId, Moment, Patience, SessionId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -14,7 +14,7 @@ pub(crate) struct Reference {
     /// Who awaits the server's word that a lock is free.
     pub(crate) confirms: Vec<Confirm>,
     /// Who wants to know who holds the locks.
-    looking: Vec<WaiterId>,
+    looking: Vec<CallerId>,
     pub(crate) closed: bool,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Key {
 
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) id: WaiterId,
+    pub(crate) id: CallerId,
     pub(crate) mode: Mode,
     pub(crate) patience: Patience,
     /// Somebody was in its way at some time.
@@ -36,7 +36,7 @@ pub(crate) struct Caller {
 
 #[derive(Debug)]
 pub(crate) struct Confirm {
-    id: WaiterId,
+    id: CallerId,
     key: LockKey,
     /// The guard had lost its lock before, whether anybody knew it or not.
     lost: bool,
@@ -59,22 +59,22 @@ struct Passed {
 }
 
 impl Reference {
-    pub(crate) fn acquire(&mut self, id: WaiterId, key: LockKey, mode: Mode, patience: Patience) {
+    pub(crate) fn acquire(&mut self, id: CallerId, key: LockKey, mode: Mode, patience: Patience) {
         let waiting = &mut self.keys.entry(key).or_default().waiting;
         let contended = waiting.iter().any(|c| c.patience == Patience::Wait);
         waiting.push_back(Caller { id, mode, patience, contended });
     }
 
-    pub(crate) fn look(&mut self, id: WaiterId) {
+    pub(crate) fn look(&mut self, id: CallerId) {
         self.looking.push(id);
     }
 
-    pub(crate) fn looks(&self, id: WaiterId) -> bool {
+    pub(crate) fn looks(&self, id: CallerId) -> bool {
         self.looking.contains(&id)
     }
 
     /// Everybody who is not resolved yet.
-    pub(crate) fn unresolved(&self) -> Vec<(WaiterId, LockKey)> {
+    pub(crate) fn unresolved(&self) -> Vec<(CallerId, LockKey)> {
         let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));
         let confirms = self.confirms.iter().map(|c| (c.id, c.key));
         // They have no key; any will do.
@@ -82,7 +82,7 @@ impl Reference {
         callers.chain(confirms).chain(looking).collect()
     }
 
-    pub(crate) fn forget(&mut self, id: WaiterId) {
+    pub(crate) fn forget(&mut self, id: CallerId) {
         for key in self.keys.values_mut() {
             key.waiting.retain(|caller| caller.id != id);
         }
@@ -100,7 +100,7 @@ impl Reference {
         &mut self,
         key: LockKey,
         grant: GrantId,
-        confirm: Option<WaiterId>,
+        confirm: Option<CallerId>,
         has_ended: impl Fn(SessionId) -> bool,
     ) {
         let guards = &mut self.keys.entry(key).or_default().guards;
@@ -113,7 +113,7 @@ impl Reference {
 
     pub(crate) fn granted(
         &mut self,
-        id: WaiterId,
+        id: CallerId,
         grant: GrantId,
         session: SessionId,
         now: Moment,
@@ -150,7 +150,7 @@ impl Reference {
         }
     }
 
-    pub(crate) fn busy(&mut self, id: WaiterId, refused: &BTreeSet<LockKey>) {
+    pub(crate) fn busy(&mut self, id: CallerId, refused: &BTreeSet<LockKey>) {
         let (key, model, at) = self.find(id).expect("only who asked is refused");
         let caller = model.waiting.remove(at).expect("it was found there");
         assert_eq!(caller.patience, Patience::Try, "who waits is never refused");
@@ -164,7 +164,7 @@ impl Reference {
     }
 
     /// True if that was to be expected, though nothing has gone wrong since.
-    pub(crate) fn failed(&mut self, id: WaiterId) -> bool {
+    pub(crate) fn failed(&mut self, id: CallerId) -> bool {
         if let Some(confirm) = self.take_confirm(id) {
             return confirm.known;
         }
@@ -177,7 +177,7 @@ impl Reference {
         false
     }
 
-    pub(crate) fn released(&mut self, id: WaiterId) {
+    pub(crate) fn released(&mut self, id: CallerId) {
         let confirm = self.take_confirm(id).expect("a release is confirmed once");
         assert!(!confirm.lost, "{confirm:?} is confirmed");
     }
@@ -196,12 +196,12 @@ impl Reference {
         }
     }
 
-    fn take_confirm(&mut self, id: WaiterId) -> Option<Confirm> {
+    fn take_confirm(&mut self, id: CallerId) -> Option<Confirm> {
         let at = self.confirms.iter().position(|confirm| confirm.id == id)?;
         Some(self.confirms.swap_remove(at))
     }
 
-    fn find(&mut self, id: WaiterId) -> Option<(LockKey, &mut Key, usize)> {
+    fn find(&mut self, id: CallerId) -> Option<(LockKey, &mut Key, usize)> {
         self.keys.iter_mut().find_map(|(key, model)| {
             let at = model.waiting.iter().position(|caller| caller.id == id)?;
             Some((*key, model, at))

@@ -11,7 +11,7 @@ use crate::driver::{Operation, Reason};
 use crate::engine::machine::Machine;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
-    Effect, Effects, Event, GrantId, Moment, Outcome, Patience, SessionId, WaiterId,
+    CallerId, Effect, Effects, Event, GrantId, Moment, Outcome, Patience, SessionId,
 };
 use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) timeline: i64,
     /// What the sessions were told to do, and the answers to callers.
     pub(crate) sent: Vec<(SessionId, Operation)>,
-    pub(crate) outcomes: BTreeMap<usize, Outcome>,
+    pub(crate) outcomes: BTreeMap<CallerId, Outcome>,
     /// Why sessions were lost, in order.
     pub(crate) losses: Vec<Error>,
     /// What was logged: keys whose waits were begun anew, and that cancels are refused.
@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) outages: Vec<(SessionId, Error)>,
     pub(crate) ended_outages: Vec<Duration>,
     next_pid: Pid,
-    next_waiter: usize,
+    next_caller: usize,
 }
 
 impl World {
@@ -90,31 +90,31 @@ impl World {
             outages: Vec::new(),
             ended_outages: Vec::new(),
             next_pid: FIRST_PID,
-            next_waiter: 0,
+            next_caller: 0,
         }
     }
 
     // Callers.
 
-    pub(crate) fn acquire(&mut self, key: LockKey, mode: Mode, patience: Patience) -> WaiterId {
-        let waiter = self.new_waiter();
-        self.reference.acquire(waiter, key, mode, patience);
+    pub(crate) fn acquire(&mut self, key: LockKey, mode: Mode, patience: Patience) -> CallerId {
+        let caller = self.new_caller();
+        self.reference.acquire(caller, key, mode, patience);
         self.note_contention();
-        self.step(Event::Acquire { waiter, key, mode, patience });
-        waiter
+        self.step(Event::Acquire { caller, key, mode, patience });
+        caller
     }
 
-    pub(crate) fn abandon(&mut self, waiter: WaiterId, key: LockKey) {
+    pub(crate) fn abandon(&mut self, caller: CallerId, key: LockKey) {
         // What is due may answer it before it goes.
         self.tick();
-        if !self.reference.unresolved().iter().any(|(unresolved, _)| *unresolved == waiter) {
+        if !self.reference.unresolved().iter().any(|(unresolved, _)| *unresolved == caller) {
             return;
         }
-        let looks = self.reference.looks(waiter);
-        self.reference.forget(waiter);
+        let looks = self.reference.looks(caller);
+        self.reference.forget(caller);
         self.step(match looks {
-            true => Event::AbandonInquiry { waiter },
-            false => Event::Abandon { waiter, key },
+            true => Event::AbandonInquiry { caller },
+            false => Event::Abandon { caller, key },
         });
     }
 
@@ -123,9 +123,9 @@ impl World {
         key: LockKey,
         grant: GrantId,
         confirm: bool,
-    ) -> Option<WaiterId> {
+    ) -> Option<CallerId> {
         self.tick();
-        let confirm = confirm.then(|| self.new_waiter());
+        let confirm = confirm.then(|| self.new_caller());
         let has_ended =
             |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
         self.reference.release(key, grant, confirm, has_ended);
@@ -133,18 +133,18 @@ impl World {
         confirm
     }
 
-    pub(crate) fn look(&mut self, key: Option<LockKey>) -> WaiterId {
-        let waiter = self.new_waiter();
-        self.reference.look(waiter);
-        self.step(Event::Inspect { waiter, key });
-        waiter
+    pub(crate) fn look(&mut self, key: Option<LockKey>) -> CallerId {
+        let caller = self.new_caller();
+        self.reference.look(caller);
+        self.step(Event::Inspect { caller, key });
+        caller
     }
 
-    pub(crate) fn check_server(&mut self) -> WaiterId {
-        let waiter = self.new_waiter();
-        self.reference.look(waiter);
-        self.step(Event::Check { waiter });
-        waiter
+    pub(crate) fn check_server(&mut self) -> CallerId {
+        let caller = self.new_caller();
+        self.reference.look(caller);
+        self.step(Event::Check { caller });
+        caller
     }
 
     pub(crate) fn close(&mut self) {
@@ -173,9 +173,9 @@ impl World {
         }
     }
 
-    fn new_waiter(&mut self) -> WaiterId {
-        self.next_waiter += 1;
-        WaiterId(self.next_waiter)
+    fn new_caller(&mut self) -> CallerId {
+        self.next_caller += 1;
+        CallerId::at(self.next_caller)
     }
 
     // The runtime.
@@ -204,7 +204,7 @@ impl World {
 
     pub(super) fn carry_out(&mut self, effect: Effect, nobody_to_ask: &BTreeSet<LockKey>) {
         match effect {
-            Effect::Resolve { waiter, outcome } => self.resolve(waiter, outcome, nobody_to_ask),
+            Effect::Resolve { caller, outcome } => self.resolve(caller, outcome, nobody_to_ask),
             Effect::Open(session) => {
                 let connecting = self.links.values().any(|l| l.stage == Stage::Connecting);
                 assert!(!connecting, "sessions are opened one by one");
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    fn resolve(&mut self, waiter: WaiterId, outcome: Outcome, nobody_to_ask: &BTreeSet<LockKey>) {
+    fn resolve(&mut self, caller: CallerId, outcome: Outcome, nobody_to_ask: &BTreeSet<LockKey>) {
         match &outcome {
             &Outcome::Granted { grant, session } => {
                 assert!(
@@ -253,7 +253,7 @@ impl World {
                     "a lock is granted by a session that lives"
                 );
                 self.reference.granted(
-                    waiter,
+                    caller,
                     grant,
                     session,
                     self.now,
@@ -261,11 +261,11 @@ impl World {
                     nobody_to_ask,
                 );
             }
-            Outcome::Busy => self.reference.busy(waiter, &self.refused),
-            Outcome::Released => self.reference.released(waiter),
-            Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(waiter),
+            Outcome::Busy => self.reference.busy(caller, &self.refused),
+            Outcome::Released => self.reference.released(caller),
+            Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(caller),
             Outcome::Failed(error) => {
-                let expected = self.reference.failed(waiter);
+                let expected = self.reference.failed(caller);
                 let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));
                 let excused = match error.kind() {
                     _ if is_refused => true,
@@ -276,6 +276,6 @@ impl World {
                 assert!(expected || excused, "nothing went wrong, but a caller was told: {error}");
             }
         }
-        self.outcomes.insert(waiter.0, outcome);
+        self.outcomes.insert(caller, outcome);
     }
 }

@@ -48,7 +48,7 @@ fn a_release_is_confirmed_though_a_late_cancel_may_hit_the_session() {
     let grant = grant_of(&world, next);
     let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Released));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_wait_given_up_before_its_session_has_answered_a_heartbeat_is_not_begun() {
     world.abandon(waiter, key());
     let hasty = world.acquire(key(), Write, Patience::Try);
     world.settle();
-    assert!(matches!(world.outcomes[&hasty.0], Outcome::Busy));
+    assert!(matches!(world.outcomes[&hasty], Outcome::Busy));
     assert!(!world.sent.contains(&(WAITING, Operation::Lock(key(), Write))));
     // Its session is free for another wait.
     let waiter = world.acquire(key(), Write, Patience::Wait);

@@ -16,7 +16,7 @@ fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
     assert!(world.reference.guards()[0].1.lost);
     assert!(is_granted(&world, next));
     let confirm = world.release(key(), grant, true).expect("it was asked for");
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Failed(_)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_failed_statement_is_settled_by_what_the_session_holds() {
     assert_eq!(world.links[&SHARED].stage, Stage::SentHoldings);
     world.settle();
     assert!(is_granted(&world, done));
-    assert!(matches!(world.outcomes[&not_done.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&not_done], Outcome::Failed(_)));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_clean_up_that_ran_in_another_server_session_tells_who_waits() {
     assert_eq!(world.links[&WAITING].stage, Stage::Sent(vec![Operation::UnlockAll]));
     world.links.get_mut(&WAITING).unwrap().stage = Stage::Answer(None.into());
     world.turn(WAITING, true);
-    let Outcome::Failed(error) = &world.outcomes[&waiter.0] else { panic!("it was told nothing") };
+    let Outcome::Failed(error) = &world.outcomes[&waiter] else { panic!("it was told nothing") };
     assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
     world.settle();
 }
@@ -75,7 +75,7 @@ fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
     world.server.unlock_all(world.links[&SHARED].pid);
     let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Failed(_)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::driver::Operation;
 use crate::engine::machine::Obstacle;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{
-    Effect, Effects, Event, Outcome, Patience, SessionId, WaiterId,
+    CallerId, Effect, Effects, Event, Outcome, Patience, SessionId,
 };
 use crate::engine::machine::tests::model::link::Stage;
 use crate::engine::machine::tests::model::turns::refusal;
@@ -33,8 +33,8 @@ fn not_connected(world: &World) -> Error {
     }
 }
 
-fn failure(world: &World, waiter: WaiterId) -> &Error {
-    match world.outcomes.get(&waiter.0) {
+fn failure(world: &World, waiter: CallerId) -> &Error {
+    match world.outcomes.get(&waiter) {
         Some(Outcome::Failed(error)) => error,
         other => panic!("not failed but {other:?}"),
     }
@@ -243,7 +243,7 @@ fn a_check_asks_a_question_of_its_own() {
     let [one, other] = [world.check_server(), world.check_server()];
     run(&mut world, SHARED);
     assert_eq!(world.sent, [(SHARED, Operation::Ping)]);
-    assert!([one, other].iter().all(|id| matches!(world.outcomes[&id.0], Outcome::Checked)));
+    assert!([one, other].iter().all(|id| matches!(world.outcomes[id], Outcome::Checked)));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_check_connects() {
     let mut world = world();
     let check = world.check_server();
     world.settle();
-    assert!(matches!(world.outcomes[&check.0], Outcome::Checked));
+    assert!(matches!(world.outcomes[&check], Outcome::Checked));
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_check_fails_with_what_stands_in_the_way() {
     world.turn(SHARED, true);
     assert_eq!(failure(&world, refused).to_string(), refusal().to_string());
     world.settle();
-    assert!(matches!(world.outcomes[&looks.0], Outcome::Inspected(_)), "others are not concerned");
+    assert!(matches!(world.outcomes[&looks], Outcome::Inspected(_)), "others are not concerned");
 
     let mut world = down();
     let check = world.check_server();

@@ -35,10 +35,10 @@ fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterward
     world.turn(SHARED, true);
     world.turn(SHARED, true);
     assert!(is_granted(&world, elsewhere));
-    assert!(!world.outcomes.contains_key(&confirm.0), "that was asked before the release");
+    assert!(!world.outcomes.contains_key(&confirm), "that was asked before the release");
     world.settle();
     assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Ping)));
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Released));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
     let confirm = world.release(key(), grant, true).unwrap();
     assert!(is_granted(&world, next), "nobody knows yet");
     world.settle();
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Failed(_)));
 }
 
 #[test]

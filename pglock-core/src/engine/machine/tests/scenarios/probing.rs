@@ -49,7 +49,7 @@ fn a_reader_who_would_not_wait_is_not_refused_by_what_was_asked_before_it_came()
     world.server.leave_queue(ELSEWHERE);
     let late = [(); 2].map(|()| world.acquire(key(), Read, Patience::Try));
     world.settle();
-    assert!(matches!(world.outcomes[&early.0], Outcome::Busy));
+    assert!(matches!(world.outcomes[&early], Outcome::Busy));
     assert!(late.iter().all(|reader| is_granted(&world, *reader)));
 }
 

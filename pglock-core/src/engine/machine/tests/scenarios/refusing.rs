@@ -8,7 +8,7 @@ use super::{
 };
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::config::Config;
-use crate::engine::machine::event::{Outcome, Patience, WaiterId};
+use crate::engine::machine::event::{CallerId, Outcome, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
@@ -17,7 +17,7 @@ use crate::mode::Mode::{Read, Write};
 const BAD: i64 = 20;
 
 /// So many callers are in one statement.
-fn one_refused_among(callers: i64, reason: Reason) -> (World, Vec<WaiterId>) {
+fn one_refused_among(callers: i64, reason: Reason) -> (World, Vec<CallerId>) {
     let mut world = world();
     world.refuse_key(Some(LockKey::from(BAD)), reason);
     let keys = (0..callers).map(LockKey::from);
@@ -32,7 +32,7 @@ fn a_refused_operation_fails_nobody_but_its_caller() {
         let (world, waiters) = one_refused_among(64, reason);
         for (place, waiter) in (0..).zip(waiters) {
             match place {
-                BAD => assert!(matches!(world.outcomes[&waiter.0], Outcome::Failed(_))),
+                BAD => assert!(matches!(world.outcomes[&waiter], Outcome::Failed(_))),
                 _ => assert!(is_granted(&world, waiter), "{place}"),
             }
         }
@@ -57,10 +57,10 @@ fn an_unlock_that_is_refused_for_good_is_repeated_ever_more_rarely() {
     let other = world.acquire(LockKey::from(8), Write, Patience::Wait);
     pass(&mut world, 60);
     assert!(is_granted(&world, other));
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Failed(_)));
     assert!(world.statements[0] < 25, "{}", world.statements[0]);
     let hasty = world.acquire(key(), Read, Patience::Try);
-    assert!(matches!(world.outcomes[&hasty.0], Outcome::Busy));
+    assert!(matches!(world.outcomes[&hasty], Outcome::Busy));
     world.refuse_key(None, Reason::Itself);
     pass(&mut world, 6);
     assert_eq!(world.server.claims(key()), []);
@@ -140,12 +140,12 @@ fn a_wait_that_is_refused_says_so() {
     for (reason, repeated) in [(Reason::Itself, 0), (Reason::Unknown, 2)] {
         let (mut world, waiter) = waiting(Write);
         for round in 0..=repeated {
-            assert!(!world.outcomes.contains_key(&waiter.0), "{round}");
+            assert!(!world.outcomes.contains_key(&waiter), "{round}");
             world.refuse_for(WAITING, 0, false, reason);
             world.refused.insert(key());
             world.settle();
         }
-        assert!(matches!(world.outcomes[&waiter.0], Outcome::Failed(_)));
+        assert!(matches!(world.outcomes[&waiter], Outcome::Failed(_)));
         assert_eq!(world.repeated.len(), repeated);
     }
 }
@@ -164,7 +164,7 @@ fn an_operator_who_cancels_again_and_again_takes_no_lock_away() {
     assert!(is_granted(&world, waiter));
     let confirm = world.release(key(), grant, true).expect("it was asked for");
     world.settle();
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Released));
     assert_eq!(world.losses.len(), 0);
 }
 
@@ -175,7 +175,7 @@ fn a_look_that_an_operator_cancels_is_repeated() {
     world.turn(SHARED, true);
     world.operator_cancels(SHARED, 0, false);
     world.settle();
-    assert!(matches!(world.outcomes[&onlooker.0], Outcome::Inspected(_)));
+    assert!(matches!(world.outcomes[&onlooker], Outcome::Inspected(_)));
 }
 
 #[test]
@@ -239,6 +239,6 @@ fn a_reader_does_not_join_because_its_question_was_refused() {
     for _ in 0..3 {
         let reader = world.acquire(key(), Read, Patience::Wait);
         world.settle();
-        assert!(matches!(world.outcomes[&reader.0], Outcome::Failed(_)));
+        assert!(matches!(world.outcomes[&reader], Outcome::Failed(_)));
     }
 }

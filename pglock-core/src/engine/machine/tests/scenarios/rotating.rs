@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ELSEWHERE, WAITING, grant_of, is_granted, key, pass, world_with};
 use crate::driver::Operation;
 use crate::engine::machine::config::Config;
-use crate::engine::machine::event::{GrantId, Patience, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId, Patience};
 use crate::engine::machine::tests::model::world::{REMOTE, World};
 use crate::key::LockKey;
 use crate::mode::Mode::Write;
@@ -14,11 +14,11 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// A world with the bounds of production, in which another process holds so many keys for good, and
 /// callers here wait for them.
-fn standby(keys: i64) -> (World, Vec<WaiterId>) {
+fn standby(keys: i64) -> (World, Vec<CallerId>) {
     standby_with(Config::default(), keys)
 }
 
-fn standby_with(config: Config, keys: i64) -> (World, Vec<WaiterId>) {
+fn standby_with(config: Config, keys: i64) -> (World, Vec<CallerId>) {
     let mut world = World::new(config, (0..keys).map(LockKey::from).collect(), 1);
     let waiters = (0..keys).map(|key| {
         world.server.try_lock(ELSEWHERE, key.into(), Write);
@@ -175,7 +175,7 @@ fn wait_that_makes_room_is_not_refused_for_want_of_room_below_the_cap() {
     world.settle();
     pass(&mut world, 10);
     assert!(cancels(&world) > 1);
-    assert!(waiters.iter().all(|waiter| !world.outcomes.contains_key(&waiter.0)));
+    assert!(waiters.iter().all(|waiter| !world.outcomes.contains_key(waiter)));
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn a_second_session_that_cannot_be_opened_is_no_outage() {
     world.advance(Duration::from_secs(1));
     let waiter = world.acquire(key(), Write, Patience::Wait);
     world.open_fails(false);
-    assert!(!world.outcomes.contains_key(&waiter.0), "the only session has just ended");
+    assert!(!world.outcomes.contains_key(&waiter), "the only session has just ended");
     pass(&mut world, 1);
     assert!(is_granted(&world, waiter));
 }

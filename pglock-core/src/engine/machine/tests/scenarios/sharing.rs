@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ELSEWHERE, SHARED, grant_of, holding, is_granted, key, sharing};
 use crate::driver::{Holding, Operation};
-use crate::engine::machine::event::{GrantId, Outcome, Patience, WaiterId};
+use crate::engine::machine::event::{CallerId, GrantId, Outcome, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::mode::Mode::{Read, Write};
 
@@ -47,7 +47,7 @@ fn readers_elsewhere_come_in_when_no_writer_here_waits() {
 }
 
 /// Readers here, with a writer here waiting for them.
-fn reading_before_a_writer() -> (World, GrantId, WaiterId) {
+fn reading_before_a_writer() -> (World, GrantId, CallerId) {
     let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
     let writer = world.acquire(key(), Write, Patience::Wait);
@@ -115,7 +115,7 @@ fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
     world.turn(SHARED, true);
     let confirm = world.release(key(), reader, true).unwrap();
     world.settle();
-    assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+    assert!(matches!(world.outcomes[&confirm], Outcome::Released));
     let then = [(SHARED, Operation::Downgrade(key())), (SHARED, Operation::Unlock(key(), Read))];
     assert_eq!(world.sent, then);
     assert_eq!(world.server.holdings(world.links[&SHARED].pid), []);
@@ -137,7 +137,7 @@ fn a_downgrade_that_fails_is_made_up_for() {
         assert_eq!(world.server.holdings(world.links[&SHARED].pid), [shared]);
         let confirm = world.release(key(), reader, true).unwrap();
         world.settle();
-        assert!(matches!(world.outcomes[&confirm.0], Outcome::Released));
+        assert!(matches!(world.outcomes[&confirm], Outcome::Released));
         world.drain();
     }
 }

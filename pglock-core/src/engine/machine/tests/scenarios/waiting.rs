@@ -28,7 +28,7 @@ fn a_caller_who_would_not_wait_is_refused_when_another_process_holds_the_lock() 
     let writer = world.acquire(key(), Write, Patience::Try);
     let reader = world.acquire(key(), Read, Patience::Try);
     world.settle();
-    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(matches!(world.outcomes[&writer], Outcome::Busy));
     assert!(is_granted(&world, reader));
 }
 
@@ -132,7 +132,7 @@ fn a_wait_that_fails_though_it_was_granted_is_followed_by_the_release_of_everyth
     world.refuse(WAITING, 0, false);
     world.settle();
     assert_eq!(world.sent.last(), Some(&(WAITING, Operation::UnlockAll)));
-    assert!(matches!(world.outcomes[&waiter.0], Outcome::Failed(_)));
+    assert!(matches!(world.outcomes[&waiter], Outcome::Failed(_)));
     assert_eq!(world.server.holdings(world.links[&WAITING].pid), []);
 }
 
@@ -157,7 +157,7 @@ fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
     let writer = world.acquire(key(), Write, Patience::Try);
     let reader = world.acquire(key(), Read, Patience::Try);
     world.settle();
-    assert!(matches!(world.outcomes[&writer.0], Outcome::Busy));
+    assert!(matches!(world.outcomes[&writer], Outcome::Busy));
     assert!(is_granted(&world, reader));
 }
 

@@ -33,8 +33,8 @@ macro_rules! guard {
                 Self { inner: Inner::Engine(held) }
             }
 
-            /// What tells whether the lock is still held, for code that does not own the guard.
-            /// Clone it; it may outlive the guard.
+            /// Reports whether the lock is still held, to code that does not own the guard. Clone
+            /// it; a clone may outlive the guard.
             ///
             /// # Examples
             ///
@@ -198,10 +198,9 @@ macro_rules! guard {
 
             /// Releases the lock and waits for the confirmation.
             ///
-            /// Dropping the guard releases the lock as well, without waiting. When this returns
-            /// `Ok`, others can have the lock, and the server has said that it was held without
-            /// interruption until this was called. Another caller of this process may have it
-            /// before that.
+            /// Dropping the guard releases the lock as well, without waiting. If this returns `Ok`,
+            /// the server has confirmed that the lock was held without interruption until the call,
+            /// and others can have it now. Another caller of this process may get it earlier.
             ///
             /// # Cancel safety
             ///
@@ -250,8 +249,8 @@ guard! {
     /// A read lock, shared with other readers. Released when dropped.
     ///
     /// A task that holds it and asks for the same key again can [wait for
-    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself): always for the write lock, and
-    /// for another read lock if a writer has come in between.
+    /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself). It does so whenever it asks for
+    /// the write lock, and when it asks for another read lock after a writer has queued.
     ReadGuard
 }
 

@@ -84,7 +84,8 @@ pub trait LeaseState: fmt::Debug + Send + Sync + 'static {
 }
 
 impl Lease {
-    /// Makes a lease from a backend's own state: see [the example of `Hold`](crate::driver::Hold#examples).
+    /// Makes a lease from a backend's own state: see [the example of
+    /// `Hold`](crate::driver::Hold#examples).
     pub fn new(state: impl LeaseState) -> Self {
         Self { state: Arc::new(state) }
     }
@@ -108,9 +109,9 @@ impl Lease {
 
     /// Whether the lock is still held, as far as this process knows. Does no I/O.
     ///
-    /// False once the lock was released, or the session that holds it has ended or has not heard
-    /// from the server for as long as the [guard lease](crate::LocksBuilder::guard_lease) lasts. It
-    /// never becomes true again. There is always a gap between this answer and what you do with
+    /// False once the lock was released, its session has ended, or the
+    /// [guard lease](crate::LocksBuilder::guard_lease) has passed without a reply from the server.
+    /// It never becomes true again. There is always a gap between this answer and what you do with
     /// it: only a resource that checks by itself can close it.
     ///
     /// # Examples
@@ -172,8 +173,8 @@ impl Lease {
 
     /// Works under the lock, and stops the work when the lock is lost or released.
     ///
-    /// Before each poll of the work, it compares the clock with the lease, so a process that was
-    /// stopped does not go on with work whose lock it has lost.
+    /// Before each poll of the work, it compares the clock with the lease. So a process that was
+    /// stopped does not continue work whose lock it has lost.
     ///
     /// On a loss, the future is dropped at its next `await`. What it has started outside itself,
     /// such as a request that it has sent, goes on without it.
@@ -204,8 +205,8 @@ impl Lease {
     /// guard is released or dropped first.
     ///
     /// When a session ends, the engine calls the functions of its leases one after the other, on a
-    /// thread for blocking work: it catches and logs a panic, and a function that blocks delays
-    /// those behind it. If the lock is lost while the guard is being dropped, the function may
+    /// thread for blocking work. It catches and logs panics. A function that blocks delays those
+    /// behind it. If the lock is lost while the guard is being dropped, the function may
     /// still be running when the drop returns. If the lock was already lost, this method calls the
     /// function itself before it returns.
     ///

@@ -17,7 +17,7 @@
 //! function.
 //!
 //! To observe locks, [`Locks::inspect`] and [`Locks::inspect_all`] return who holds them and who
-//! waits, [`Locks::stats`] returns what the manager is doing, and [`Locks::check`] asks the server
+//! waits. [`Locks::stats`] returns what the manager is doing, and [`Locks::check`] asks the server
 //! whether it grants locks now.
 //!
 //! Code that uses locks takes the trait, [`DistributedRwLock`], and works with every backend:
@@ -49,8 +49,8 @@
 //!
 //! # Guarantees
 //!
-//! * At any time, a key has any number of readers or one writer, among all that use one database of
-//!   one primary server, as long as the sessions of the holders live.
+//! * At any time, a key has any number of readers or one writer, among all users of one database on
+//!   one primary server. This holds as long as the holders' sessions live.
 //! * A call that fails, times out or is dropped leaves nothing behind: neither a lock nor a place
 //!   in a queue.
 //! * Waiters are served in order: across processes by PostgreSQL's lock queue, within a process
@@ -72,10 +72,10 @@
 //! * A function or a waker of the application that panics or blocks harms no other caller.
 //! * No error, log line or `Debug` output of this crate shows a password.
 //!
-//! It is *not* guaranteed that a holder is alone until it knows better: a lock may be lost between
-//! a check of `is_held` and what follows from it. Locks do not survive a failover. Below PostgreSQL
-//! 14 there is no lease at the server: a stopped process keeps its locks until it resumes.
-//! Deadlocks over several keys are not found, and locks are not re-entrant.
+//! It is *not* guaranteed that a holder is alone until it learns of a loss: a lock may be lost
+//! between a check of `is_held` and what you do next. Locks do not survive a failover. Below
+//! PostgreSQL 14 there is no lease at the server: a stopped process keeps its locks until it
+//! resumes. Deadlocks over several keys are not found, and locks are not re-entrant.
 //!
 //! `GUARANTEES.md` in the repository has the bounds, fault by fault, and the servers and poolers
 //! that work.

@@ -112,7 +112,7 @@ impl Locks {
     /// The lock on this key. Does no I/O. Two locks on one key exclude each other, just like locks
     /// of two processes.
     ///
-    /// If two names have the same key, they do not silently become one lock: while a lock or guard
+    /// If two names have the same key, they do not silently become one lock. While a lock or guard
     /// uses one name, every acquire of the other fails with
     /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
     ///

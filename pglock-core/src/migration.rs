@@ -18,11 +18,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// - It waits by polling. A session in the server's queue would keep a `CREATE INDEX CONCURRENTLY`
 ///   of the holder from finishing.
 /// - It stops the work at its next `await` if the lock is lost.
-/// - It releases the lock when the work has ended, also if it failed.
+/// - It releases the lock when the work has ended, even if the work failed.
 /// - It opens a lock session of its own, and closes it at the end.
 ///
-/// The work looks which migrations are left to do after it has begun: another replica may have run
-/// them in the meantime. It must not take sqlx's lock itself, as it would wait for this call.
+/// The work must find out which migrations are missing after it has begun, because another replica
+/// may have run them in the meantime. It must not take sqlx's lock itself: it would wait for this
+/// call.
 ///
 /// Call it in a tokio runtime with I/O and timers.
 ///
@@ -69,6 +70,6 @@ async fn database(driver: &impl Driver) -> Result<String> {
     session.close().await;
     let name = rows.into_iter().find_map(|(_, name)| name);
     name.ok_or_else(|| {
-        Error::new(ErrorKind::Driver, "the driver does not tell the name of the database")
+        Error::new(ErrorKind::Driver, "the driver did not return the name of the database")
     })
 }

@@ -10,7 +10,7 @@ use crate::locks::Locks;
 use crate::looking::LockEntry;
 use crate::rwlock::DistributedRwLock;
 
-/// Gives out locks by name, and tells who holds them.
+/// Gives out locks by name, and reports who holds them.
 ///
 /// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
 /// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that

@@ -1,15 +1,15 @@
-//! Locks in memory, a test PostgreSQL, and the checks that every pglock backend runs.
+//! Locks in memory, a test PostgreSQL, and the cases that every pglock backend runs.
 //!
 //! | module | what it has | feature |
 //! |---|---|---|
 //! | [`memory`](mod@memory) | locks for unit tests without PostgreSQL, in one line | `memory` |
-//! | [`conformance`](mod@conformance) | the checks, and how to run them on a backend | `conformance` |
+//! | [`conformance`](mod@conformance) | the cases, and how to run them on a backend | `conformance` |
 //! | `encrypted` | checks that an adapter uses TLS; Unix only | `conformance` |
 //! | [`faults`] | tools that disturb servers, processes and networks | `faults` |
 //! | [`postgres`] | finds a PostgreSQL for tests and examples, starts it and cleans up | `postgres` |
 //! | [`faulty`] | a driver that fails at a chosen point | |
 //! | [`witness`] | shows holders and waiters, independently of the backend | |
-//! | [`transactions`] | the checks of locks in a transaction of the application | `conformance` |
+//! | [`transactions`] | the cases of locks in a transaction of the application | `conformance` |
 //!
 //! By default, `conformance` and `memory` are on. `conformance` turns `faults` on, and `faults`
 //! turns `postgres` on. The feature `download` turns `postgres` on too, and downloads a PostgreSQL

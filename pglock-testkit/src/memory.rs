@@ -1,7 +1,7 @@
 //! A server in memory: locks for unit tests without PostgreSQL.
 //!
-//! Code that is given an `Arc<dyn DistributedRwLock>`, or a lock manager, is tested with
-//! [`memory()`], in one line and without anything installed:
+//! To test code that takes an `Arc<dyn DistributedRwLock>` or a lock manager, give it [`memory()`].
+//! Nothing needs to be installed:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -16,8 +16,8 @@
 //! # }
 //! ```
 //!
-//! Several processes that share their locks are several managers on one [`MemoryServer`], which can
-//! also do what a test needs to go wrong:
+//! To test several processes that share their locks, make several managers on one [`MemoryServer`].
+//! It can also fail as a test needs:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -37,9 +37,9 @@
 //! # }
 //! ```
 //!
-//! It is the real engine that runs, with its queues and its bounds; only what is behind it is not
-//! PostgreSQL but a [lock table](MemoryServer) with the same rules. It needs no sockets. For a test that pauses
-//! tokio's clock, put the engine on the runtime of the test:
+//! The engine is the real one, with its queues and its bounds. Behind it is a
+//! [lock table](MemoryServer) with PostgreSQL's rules instead of a server, so it needs no sockets.
+//! For a test that pauses tokio's clock, put the engine on the runtime of the test:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -73,7 +73,7 @@ pub use self::witness::MemoryWitness;
 
 use self::state::State;
 
-/// A lock manager in memory, with locks that nobody else sees.
+/// A lock manager in memory, on a server of its own.
 ///
 /// See the [module](mod@self).
 #[must_use]
@@ -83,9 +83,9 @@ pub fn memory() -> Locks {
 
 /// A server that keeps locks in memory, by PostgreSQL's rules for advisory locks.
 ///
-/// A queue for each lock, first come, first served; nobody passes a writer that waits; a session
-/// that holds a lock may take it again, and must then give it back as often; what a session holds
-/// is free when it ends. It finds no deadlocks.
+/// Each lock has a queue, first come, first served: no session overtakes a waiting writer. A session
+/// may take a lock that it holds again, and then must release it as often. When a session ends, its
+/// locks are free. The server finds no deadlocks.
 ///
 /// Clones are handles to the same server.
 #[derive(Clone, Default)]
@@ -120,7 +120,7 @@ impl MemoryServer {
         named.map(|(pid, _)| *pid).collect()
     }
 
-    /// Ends a session, which frees its locks, and tells whether there was one.
+    /// Ends a session, which frees its locks. Returns whether there was one.
     pub fn terminate(&self, pid: i32) -> bool {
         self.state().end(pid)
     }
@@ -130,29 +130,29 @@ impl MemoryServer {
         self.state().end_all();
     }
 
-    /// Cancels what a session waits for, if it waits, and tells whether there is such a session.
+    /// Cancels the wait of a session, if it waits. Returns whether there is such a session.
     pub fn cancel(&self, pid: i32) -> bool {
         self.state().cancel(pid)
     }
 
-    /// From now on, answers come this much after what they tell of was done.
+    /// From now on, delays each answer by this much.
     pub fn delay_answers(&self, delay: Duration) {
         self.state().delay = delay;
     }
 
-    /// From now on, new connections are refused, or not any more. The sessions there are go on.
+    /// From now on, refuses new connections, or accepts them again. Existing sessions continue.
     pub fn refuse_connections(&self, refuse: bool) {
         self.state().refuses_connections = refuse;
     }
 
-    /// From now on, statements that take or give back locks are refused, or not any more. Sessions
-    /// go on, and keep what they hold.
+    /// From now on, refuses statements that take or release locks, or accepts them again. Sessions
+    /// continue, and keep what they hold.
     pub fn refuse_statements(&self, refuse: bool) {
         self.state().refuses_statements = refuse;
     }
 
-    /// From now on, sessions may not cancel what others are waiting for, as after `SET ROLE`; or
-    /// they may again. Managers ask when they connect.
+    /// From now on, refuses cancels of other sessions' waits, as after `SET ROLE`, or accepts them
+    /// again. Managers ask for this right when they connect.
     pub fn refuse_cancels(&self, refuse: bool) {
         self.state().refuses_cancels = refuse;
     }

@@ -63,8 +63,7 @@ fn by_code(code: &str) -> Option<(ErrorKind, &'static str)> {
         }
         "42501" => (
             ErrorKind::PermissionDenied,
-            "the role lacks a right that locks need: grant it CONNECT on the database, or EXECUTE on the function that the cause names, \
-             one of the advisory lock functions or of those that open a session",
+            "the role lacks a right that locks need: grant it CONNECT on the database, or EXECUTE on the function that the cause names",
         ),
         "26000" | "42P05" => (
             ErrorKind::UnsupportedServer,
@@ -77,7 +76,7 @@ fn by_code(code: &str) -> Option<(ErrorKind, &'static str)> {
         ),
         _ if code.starts_with("28") => (
             ErrorKind::PermissionDenied,
-            "the server refused the log-in: check user, password and pg_hba.conf",
+            "the server refused the login: check user, password and pg_hba.conf",
         ),
         _ => return None,
     })
@@ -88,7 +87,7 @@ fn by_failure(failure: Failure) -> (ErrorKind, &'static str) {
         Failure::Statement => (ErrorKind::Driver, "the server refused the statement"),
         Failure::Connection => (
             ErrorKind::Connection,
-            "the connection to the PostgreSQL server could not be made or broke: check that the server runs and can be reached",
+            "could not connect to the PostgreSQL server, or the connection broke: check that the server runs and can be reached",
         ),
         Failure::Protocol => (
             ErrorKind::UnsupportedServer,

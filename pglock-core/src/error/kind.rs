@@ -48,9 +48,8 @@ pub enum ErrorKind {
     /// The role may not log in, connect to the database, or call the functions that locks need
     /// (SQLSTATE class 28, and 42501).
     PermissionDenied,
-    /// The server cannot be used for locks: it is a standby, a pooler that moves statements between
-    /// server sessions, or an engine whose advisory locks do nothing or that lacks functions that
-    /// they need.
+    /// The server cannot be used for locks. It is a standby, a pooler that moves statements between
+    /// server sessions, or an engine whose advisory locks do nothing or lack functions.
     UnsupportedServer,
     /// An option is out of range, or the connection settings cannot work, such as a URL that cannot
     /// be read or a database that does not exist.

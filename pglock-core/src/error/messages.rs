@@ -9,9 +9,9 @@ use crate::names::Shown;
 const LOST: &str = "the lock was lost: the session that held it ended before the release";
 
 impl Error {
-    /// `holders`: if the server could tell.
+    /// `holders`: as far as the server named them in time.
     pub(crate) fn timeout(holders: Vec<LockEntry>) -> Self {
-        let mut message = "the lock was not free within the given time".to_owned();
+        let mut message = "the lock was not free within the timeout".to_owned();
         for (place, holder) in holders.iter().enumerate() {
             message += if place == 0 { "; held by " } else { ", " };
             if holder.is_ours {
@@ -73,8 +73,8 @@ impl Error {
     pub(crate) fn clock_paused() -> Self {
         Self::new(
             ErrorKind::Connection,
-            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so the time-out expired before the server \
-             could answer: do not pause the clock, or do not name this runtime when building the lock manager",
+            "tokio's clock is paused and jumps ahead whenever the runtime is idle, so the timeout expired before the server \
+             could answer: do not pause the clock, or do not name this runtime for the lock manager",
         )
     }
 
@@ -109,7 +109,7 @@ impl Error {
     pub(crate) fn unanswered() -> Self {
         Self::new(
             ErrorKind::Connection,
-            "the server has not answered within the given time: the network or the server is down or overloaded",
+            "the server has not answered within the timeout: the network or the server is down or overloaded",
         )
     }
 
@@ -117,7 +117,7 @@ impl Error {
     pub(crate) fn mismatched_reply() -> Self {
         Self::new(
             ErrorKind::Driver,
-            "internal error: the lock engine gave the reply to another command: please report this",
+            "internal error: the lock engine delivered the reply to another command: please report this",
         )
     }
 
@@ -133,7 +133,7 @@ impl Error {
     pub(crate) fn released() -> Self {
         Self::new(
             ErrorKind::Lost,
-            "the lock was released: its guard was released or dropped while the work went on",
+            "the lock was released: its guard was released or dropped while the work was still running",
         )
     }
 }

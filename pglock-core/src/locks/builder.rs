@@ -82,8 +82,8 @@ impl LocksBuilder {
     /// - to ask whether a writer of another process waits for the readers of the first, if no other
     ///   session can. With a single session, these readers may keep that writer out.
     ///
-    /// A waiting session that was granted its lock also becomes one of these, if it holds the lock
-    /// for more than half a second while other keys need a waiting session.
+    /// A waiting session also becomes one of these if it holds the lock that it waited for, for more
+    /// than half a second, while other keys need a waiting session.
     pub fn max_shared_sessions(mut self, sessions: usize) -> Self {
         self.config.max_shared_sessions = sessions;
         self
@@ -203,9 +203,9 @@ impl LocksBuilder {
         self
     }
 
-    /// Lets the readers of this process have a write lock that the server has granted to a writer
-    /// of this process, within the bounds of [`hand_over_count`](Self::hand_over_count) and
-    /// [`hand_over_age`](Self::hand_over_age). Off by default.
+    /// Lets readers of this process share a write lock that the server has granted to one of its
+    /// writers. [`hand_over_count`](Self::hand_over_count) and
+    /// [`hand_over_age`](Self::hand_over_age) bound this. Off by default.
     ///
     /// Use it for keys that one process reads often and writes now and then. Without it, each
     /// change between reading and writing costs a round trip, for all waiters. With it, the server

@@ -35,9 +35,9 @@ use crate::key::LockKey;
 /// again waits for ever
 ///
 /// - in `write`, whichever guard it holds: asking for the write lock does not upgrade a read lock;
-/// - in `read`, if it holds the write lock, or if it holds a read lock and a writer, in this or
-///   another process, has queued in between: the second read waits behind the writer, which waits
-///   for the first.
+/// - in `read`, if it holds the write lock;
+/// - in `read`, if it holds a read lock and a writer of any process has queued in between: the
+///   second read waits behind the writer, which waits for the first.
 ///
 /// Share one guard, in an `Arc`, or release it first. The `try_` methods never wait for ever.
 ///

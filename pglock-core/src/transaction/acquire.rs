@@ -46,8 +46,8 @@ impl<T: Transaction> TransactionLocks<T> {
         if !self.transaction.is_open() {
             return Err(Error::new(
                 ErrorKind::InvalidOptions,
-                "no transaction is open: the lock would end with the statement; begin one first, \
-                 by the client's own means, since it does not see a BEGIN that is sent as SQL",
+                "no transaction is open, so the lock would end with the statement: begin one with the \
+                 client's own method, because the client does not notice a BEGIN that is sent as SQL",
             ));
         }
         let (is_pair, bits) = key.pack();
@@ -66,7 +66,7 @@ impl<T: Transaction> TransactionLocks<T> {
             Some(Outcome::OldSnapshot) => Err(Error::new(
                 ErrorKind::InvalidOptions,
                 "the transaction is above READ COMMITTED, so it may not see what the previous holder \
-                 committed: take a guard before it begins, or allow this by `at_any_isolation`",
+                 committed: take a guard before it begins, or call `at_any_isolation` to allow this",
             )),
             Some(Outcome::Standby) => Err(Error::new(
                 ErrorKind::UnsupportedServer,
@@ -151,5 +151,5 @@ impl Outcome {
 }
 
 fn unexpected() -> Error {
-    Error::new(ErrorKind::Driver, "the server's answer is not one to what was asked")
+    Error::new(ErrorKind::Driver, "received a reply that does not match the request")
 }

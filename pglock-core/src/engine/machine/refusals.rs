@@ -260,6 +260,6 @@ impl Machine {
 pub(super) fn missing() -> Error {
     Error::new(
         ErrorKind::Connection,
-        "a lock that the session held is gone: something else gave it back in the same server session",
+        "a lock that the session held is gone: something else released it in the same server session",
     )
 }

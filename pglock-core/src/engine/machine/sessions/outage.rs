@@ -118,15 +118,15 @@ impl Sessions {
     pub(crate) fn why_not_connected(&self) -> Error {
         match &self.outage.trouble {
             Some(Trouble::Failed(error)) => {
-                error.clone().and_then("no connection could be made within the given time")
+                error.clone().and_then("no connection could be made within the timeout")
             }
             Some(Trouble::Lost(error)) => error
                 .clone()
-                .and_then("connecting again has taken longer than the given time")
+                .and_then("connecting again took longer than the timeout")
                 .of_kind(ErrorKind::Connection),
             None => Error::new(
                 ErrorKind::Connection,
-                "connecting to the server has taken longer than the given time",
+                "connecting to the server took longer than the timeout",
             ),
         }
     }

@@ -97,7 +97,7 @@ fn check(facts: &[Row]) -> Result<ServerFacts, Error> {
     let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
     if Fact::InRecovery.find(facts) != Some(0) {
         return unsupported(
-            "the server is a standby, whose locks exclude nobody on the primary: connect to the primary",
+            "the server is a standby, whose locks exclude nothing on the primary: connect to the primary",
         );
     }
     if Fact::EarlierSession.find(facts) != Some(0) {

@@ -188,7 +188,7 @@ fn a_caller_without_a_connection_is_told_why() {
     world.open_fails(false);
     world.advance(SECOND);
     let error = not_connected(&world).to_string();
-    assert!(error.contains("cannot be reached") && error.contains("given time"), "{error}");
+    assert!(error.contains("cannot be reached") && error.contains("within the timeout"), "{error}");
     world.settle();
 }
 

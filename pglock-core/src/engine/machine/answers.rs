@@ -72,7 +72,7 @@ impl Machine {
             return;
         };
         if let [Errand::Lock { .. }] = errands[..] {
-            session.cancel_since = None;
+            session.wait_ends();
             if session.is_stale(lease, step.now) {
                 session.rest_in_doubt(Doubt::Errands { errands, refusal: None });
                 return self.sessions.restart_lease(id, step.now);
@@ -91,7 +91,7 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.cancel_since = None;
+        session.wait_ends();
         let doubt = session.take_doubt();
         self.sessions.note_answer(id, step);
         self.sessions.rest(id, step.now);

@@ -22,7 +22,7 @@ impl Machine {
         self.note_trouble(id, &session, error, step);
         self.sessions.connect_next(step);
         // Without a session to wait in, the keys that wanted it go on trying.
-        if session.role == Role::Shared {
+        if session.role() == Role::Shared {
             let sessions = &self.sessions;
             let give_up = permanent
                 || sessions.server.is_none()
@@ -45,7 +45,7 @@ impl Machine {
         };
         let held = self.guarded_by(id);
         step.push(Effect::Lost { session: id, held, error: error.clone() });
-        session.acknowledgements.fail(step);
+        session.fail_acknowledgements(step);
         Self::fail_inquiries(session.take_inquiries(), error, step);
         if session.link() == Link::Open {
             self.sessions.counts.missing += 1;
@@ -162,7 +162,7 @@ impl Machine {
             .unsettled()
             .iter()
             .map(|errand| (errand, true))
-            .chain(gone.outbox.iter().map(|errand| (errand, false)))
+            .chain(gone.unsent().map(|errand| (errand, false)))
         {
             if let Errand::Cancel { target, .. } = *errand {
                 self.sessions.cancel_vanished(target, was_sent, step);

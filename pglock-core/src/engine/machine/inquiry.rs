@@ -1,11 +1,8 @@
 //! Inquiries: who holds and awaits which locks, as the server sees it, and whether it answers.
 
-use smallvec::smallvec;
-
 use super::Machine;
-use crate::driver::Operation;
-use crate::engine::machine::event::{CallerId, Effect, Job, Moment, Outcome, SessionId};
-use crate::engine::machine::sessions::{InFlight, Session};
+use crate::engine::machine::event::{CallerId, Effect, Moment, Outcome, SessionId};
+use crate::engine::machine::sessions::InFlight;
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
@@ -23,19 +20,19 @@ pub(crate) enum Inquiry {
 }
 
 impl Inquiry {
-    fn caller(self) -> Option<CallerId> {
+    pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
             Self::Locks { caller, .. } | Self::Check { caller } => Some(caller),
             Self::Wait { .. } => None,
         }
     }
 
-    fn is_check(&self) -> bool {
+    pub(crate) fn is_check(&self) -> bool {
         matches!(self, Self::Check { .. })
     }
 
     /// The key it is about, if it is about one.
-    fn key(&self) -> Option<LockKey> {
+    pub(crate) fn key(&self) -> Option<LockKey> {
         match *self {
             Self::Locks { key, .. } => key,
             Self::Check { .. } => None,
@@ -65,7 +62,7 @@ impl Machine {
     fn inquire(&mut self, inquiry: Inquiry, step: &mut Step<'_>) {
         let id = self.sessions.shared(step);
         if let Some(session) = self.sessions.get_mut(id) {
-            session.inquiries.push(inquiry);
+            session.inquire(inquiry);
             if session.is_idle() {
                 step.push(Effect::Kick(id));
             }
@@ -73,13 +70,9 @@ impl Machine {
     }
 
     pub(super) fn abandon_inquiry(&mut self, caller: CallerId) {
-        let goes_on = |inquiry: &Inquiry| inquiry.caller() != Some(caller);
         for id in self.sessions.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
-                session.inquiries.retain(goes_on);
-                if let Some(inquiries) = session.sent_inquiries() {
-                    inquiries.retain(goes_on);
-                }
+                session.forget_inquirer(caller);
             }
         }
     }
@@ -91,7 +84,7 @@ impl Machine {
             return;
         };
         let inquiry = Inquiry::Wait { session: id, key };
-        let is_asked = self.sessions.iter().any(|(_, s)| s.inquiries.contains(&inquiry));
+        let is_asked = self.sessions.iter().any(|(_, s)| s.is_to_inquire(&inquiry));
         if !is_asked && self.closed.is_none() {
             self.inquire(inquiry, step);
         }
@@ -111,10 +104,10 @@ impl Machine {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let Some(inquiries) = session.sent_inquiries().map(std::mem::take) else {
+        let asked_at = session.last_sent();
+        let Some(InFlight::Inquiries(inquiries)) = session.take_answered() else {
             return;
         };
-        let asked_at = session.last_sent;
         let mut lost = Vec::new();
         for inquiry in inquiries {
             match inquiry {
@@ -141,7 +134,7 @@ impl Machine {
 
     /// A lock as callers see it, who want to know whether this process holds it.
     fn with_owner(&self, lock: &LockEntry) -> LockEntry {
-        let is_ours = self.sessions.iter().any(|(_, s)| s.is_open() && s.pid == lock.pid);
+        let is_ours = self.sessions.iter().any(|(_, s)| s.is_open() && s.pid() == lock.pid);
         LockEntry { is_ours, ..lock.clone() }
     }
 
@@ -157,7 +150,7 @@ impl Machine {
             // This wait, not another one since; and the server had all the time to hear of it.
             session.awaited() == Some(key)
                 && session.has_waited_for(self.sessions.config.lease.guard, asked_at)
-                && !locks.iter().any(|lock| lock.key == key && lock.pid == session.pid)
+                && !locks.iter().any(|lock| lock.key == key && lock.pid == session.pid())
         })
     }
 
@@ -167,33 +160,5 @@ impl Machine {
         for caller in inquiries.into_iter().filter_map(Inquiry::caller) {
             step.resolve(caller, Outcome::Failed(error.clone()));
         }
-    }
-}
-
-impl Session {
-    /// The next job for inquiries, of which there are some. Checks go out on their own: nothing
-    /// else is asked for them.
-    pub(super) fn inquire(&mut self, now: Moment) -> Job {
-        let (checks, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.inquiries).into_iter().partition(Inquiry::is_check);
-        if !checks.is_empty() {
-            self.inquiries = others;
-            self.send(InFlight::Inquiries(checks), now);
-            return Job::Run(smallvec![Operation::Ping]);
-        }
-        let first = others.first().and_then(Inquiry::key);
-        // One answer for all.
-        let key = first.filter(|_| others.iter().all(|inquiry| inquiry.key() == first));
-        self.send(InFlight::Inquiries(others), now);
-        Job::Inspect(key)
-    }
-
-    /// The inquiries that it answers or is to answer.
-    pub(super) fn take_inquiries(&mut self) -> Vec<Inquiry> {
-        let mut inquiries = std::mem::take(&mut self.inquiries);
-        if let Some(sent) = self.sent_inquiries() {
-            inquiries.append(sent);
-        }
-        inquiries
     }
 }

@@ -25,18 +25,18 @@ impl Machine {
             self.assign_waiting_sessions(step);
             errands = self.take_errands(id, step);
         }
-        let last = self.sessions.iter().all(|(_, s)| s.role == Role::Shared);
+        let last = self.sessions.iter().all(|(_, s)| s.role() == Role::Shared);
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
-        if errands.is_empty() && session.acknowledgements.want_answer() {
+        if errands.is_empty() && session.wants_acknowledgement() {
             errands.push(Errand::Ping);
         }
         if errands.is_empty() {
             // Shared sessions go last: waits are cancelled through them.
             if self.closed.is_some()
-                && session.outbox.is_empty()
-                && (session.role == Role::Waiting || last)
+                && session.queued() == 0
+                && (session.role() == Role::Waiting || last)
             {
                 session.close();
                 return Job::Close;
@@ -63,7 +63,7 @@ impl Machine {
         {
             if let Errand::Lock { .. } = errand {
                 debug_assert!(
-                    session.grants == 0 && errands.is_empty(),
+                    session.grants() == 0 && errands.is_empty(),
                     "a session waits while it holds nothing"
                 );
                 errands.push(errand);

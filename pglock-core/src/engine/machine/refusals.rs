@@ -57,7 +57,7 @@ impl Machine {
         match session.take_answered() {
             Some(InFlight::Errands(errands)) => match errands[..] {
                 [Errand::Lock { key, .. }] if cfg!(pglock_seed_bug = "skip_cleanup") => {
-                    session.cancel_since = None;
+                    session.wait_ends();
                     self.sessions.rest(id, step.now);
                     self.with(key, step, |state, cx| state.waited(id, Some(&refusal), cx));
                 }
@@ -67,10 +67,10 @@ impl Machine {
                 }
                 _ => session.rest_in_doubt(Doubt::Errands { errands, refusal: Some(refusal) }),
             },
-            Some(InFlight::Inquiries(mut inquiries)) => {
+            Some(InFlight::Inquiries(inquiries)) => {
                 session.rest();
                 match is_cancelled {
-                    true => session.inquiries.append(&mut inquiries),
+                    true => session.inquire_again(inquiries),
                     false => Self::fail_inquiries(inquiries, &refusal.error, step),
                 }
             }

@@ -30,7 +30,11 @@
 //! A session may end from any of these: by its connection, by its lease, or because what it holds
 //! cannot be told any more. Then all its guards have lost their locks.
 
+mod acknowledgements;
+mod cancels;
 pub(super) mod errand;
+mod inquiries;
+mod lease;
 mod outbox;
 mod status;
 
@@ -38,8 +42,8 @@ use std::collections::VecDeque;
 
 use smallvec::smallvec;
 
+use self::acknowledgements::Acknowledgements;
 pub(super) use self::errand::{Errand, Errands};
-use super::sessions::acknowledgement::Acknowledgements;
 use crate::driver::Operation;
 use crate::engine::machine::event::{Job, Moment, Refusal};
 use crate::engine::machine::inquiry::Inquiry;
@@ -47,41 +51,41 @@ use crate::key::LockKey;
 
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) role: Role,
+    role: Role,
     link: Link,
     /// What has been sent, and is not answered.
     in_flight: Option<InFlight>,
     /// What must be settled before anything else is sent.
     doubt: Option<Doubt>,
-    pub(crate) pid: i32,
-    pub(crate) outbox: VecDeque<Errand>,
+    pid: i32,
+    outbox: VecDeque<Errand>,
     /// What it is to find out, and whether it did so just now.
-    pub(crate) inquiries: Vec<Inquiry>,
+    inquiries: Vec<Inquiry>,
     inquired_last: bool,
-    pub(crate) acknowledgements: Acknowledgements,
+    acknowledgements: Acknowledgements,
     /// How many locks the server has granted to it.
-    pub(crate) grants: usize,
+    grants: usize,
     /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
-    pub(crate) cancels: u32,
+    cancels: u32,
     /// Since when its wait is being cancelled.
-    pub(crate) cancel_since: Option<Moment>,
+    cancel_since: Option<Moment>,
     /// A cancel aimed at it may still come, or it has a lock that is nobody's: it must not be used
     /// again.
-    pub(crate) doomed: bool,
+    doomed: bool,
     /// How many errands its next statement carries at most, after one was refused.
     batch_limit: Option<usize>,
     /// Whether it has given a good answer.
-    pub(super) has_answered: bool,
+    has_answered: bool,
     /// When it was sent something last.
-    pub(crate) last_sent: Moment,
+    last_sent: Moment,
     /// When it was sent what it has answered last.
-    pub(super) lease_start: Moment,
+    lease_start: Moment,
     /// The start of the lease that its guards know of.
-    pub(super) announced_start: Option<Moment>,
+    announced_start: Option<Moment>,
     /// When it was sent a heartbeat last, and whether one is due.
-    pub(crate) last_heartbeat: Moment,
-    pub(crate) heartbeat_due: bool,
-    pub(super) idle_since: Moment,
+    last_heartbeat: Moment,
+    heartbeat_due: bool,
+    idle_since: Moment,
 }
 
 /// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it
@@ -188,9 +192,34 @@ impl Session {
         self.in_flight = None;
     }
 
+    /// Nothing is in flight, and what it did last was of use.
+    pub(super) fn begin_idle(&mut self, now: Moment) {
+        self.rest();
+        self.idle_since = now;
+    }
+
     pub(super) fn rest_in_doubt(&mut self, doubt: Doubt) {
         self.in_flight = None;
         self.doubt = Some(doubt);
+    }
+
+    /// The server has granted it one more lock.
+    pub(super) fn gain_grant(&mut self) {
+        self.grants += 1;
+    }
+
+    pub(super) fn lose_grant(&mut self) {
+        self.grants -= 1;
+    }
+
+    /// It has held the lock that it waited for for long, and is to hold others as well.
+    pub(super) fn become_shared(&mut self) {
+        self.role = Role::Shared;
+    }
+
+    /// It has given a good answer. True if it was the first one.
+    pub(super) fn note_success(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_answered, true)
     }
 
     pub(super) fn take_doubt(&mut self) -> Option<Doubt> {
@@ -223,8 +252,6 @@ impl Session {
                 return Some(Job::Holdings);
             }
         }
-        let has_turn = !self.inquired_last || self.outbox.is_empty();
-        self.inquired_last = has_turn && !self.inquiries.is_empty();
-        self.inquired_last.then(|| self.inquire(now))
+        self.send_inquiries(now)
     }
 }

@@ -1,6 +1,6 @@
 //! The sessions of the machine: what each is doing, and which one to use for what.
 
-pub(super) mod acknowledgement;
+mod acknowledgement;
 mod cancel;
 mod choice;
 mod connection;
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     pub(super) fn of_role(&self, role: Role) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.iter().filter(move |(_, session)| session.role == role)
+        self.iter().filter(move |(_, session)| session.role() == role)
     }
 
     pub(super) fn ids(&self) -> Vec<SessionId> {
@@ -131,19 +131,15 @@ impl Sessions {
     /// Queues an errand; the session is told that it has something to do.
     pub(super) fn push(&mut self, id: SessionId, errand: Errand, step: &mut Step<'_>) {
         let session = self.table.get_mut(&id).expect("errands go to sessions of the table");
-        session.outbox.push_back(errand);
-        // A running session asks for its next job by itself.
-        if session.is_idle() && session.outbox.len() == 1 {
+        if session.push(errand) {
             step.push(Effect::Kick(id));
         }
     }
 
     /// Queues an errand of a session that is about to ask for its next job.
     pub(super) fn push_first(&mut self, id: SessionId, errand: Errand) {
-        let session = self.table.get_mut(&id);
-        let outbox = session.map(|session| &mut session.outbox);
-        if let Some(outbox) = outbox.filter(|outbox| !outbox.contains(&errand)) {
-            outbox.push_front(errand);
+        if let Some(session) = self.table.get_mut(&id) {
+            session.push_first(errand);
         }
     }
 
@@ -153,24 +149,14 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return Vec::new();
         };
-        session.doomed = true;
-        let mut keys = Vec::new();
-        session.outbox.retain(|errand| match errand {
-            Errand::TryLock { key, .. } | Errand::Probe { key } => {
-                keys.push(*key);
-                false
-            }
-            _ => true,
-        });
-        keys
+        session.doom();
+        session.withdraw_asks()
     }
 
     /// Takes back a try that has not been sent.
     pub(super) fn withdraw(&mut self, id: SessionId, key: LockKey) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.outbox.retain(
-                |errand| !matches!(errand, Errand::TryLock { key: tried, .. } if *tried == key),
-            );
+            session.withdraw_try(key);
         }
     }
 

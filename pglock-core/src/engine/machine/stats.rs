@@ -60,7 +60,7 @@ impl Machine {
         let counts = self.sessions.counts;
         Stats {
             sessions: sessions().filter(|session| session.is_open()).count(),
-            held: sessions().map(|session| session.grants).sum(),
+            held: sessions().map(|session| session.grants()).sum(),
             waiting: self.sessions.queued,
             grants: counts.grants,
             hand_overs: counts.hand_overs,

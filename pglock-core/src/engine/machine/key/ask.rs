@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use super::{Context, KeyState};
 use crate::engine::machine::event::{Arrival, Moment, SessionId};
-use crate::engine::machine::sessions::Errand;
+use crate::engine::machine::sessions::{Errand, Session};
 use crate::error::Error;
 use crate::mode::Mode;
 
@@ -142,7 +142,7 @@ impl KeyState {
             [] => cx.sessions.shared(&mut cx.step),
             _ if self.is_stuck() => return Asking::Done,
             // It takes no more: another one asks as soon as the lock has been given back.
-            [grant] if cx.sessions.get(grant.session).is_some_and(|s| s.doomed) => {
+            [grant] if cx.sessions.get(grant.session).is_some_and(Session::is_doomed) => {
                 return Asking::Done;
             }
             // Right behind the unlock, in one statement: whoever waits at the server gets it in

@@ -113,7 +113,7 @@ impl KeyState {
             passes: 0,
         });
         if let Some(session) = cx.sessions.get_mut(session) {
-            session.grants += 1;
+            session.gain_grant();
         }
     }
 
@@ -123,7 +123,7 @@ impl KeyState {
         };
         let grant = self.grants.swap_remove(at);
         if let Some(session) = cx.sessions.get_mut(grant.session) {
-            session.grants -= 1;
+            session.lose_grant();
         }
         if let Some(releaser) = grant.releaser {
             match was_held {

@@ -4,32 +4,53 @@ use std::time::Duration;
 
 use super::{Doubt, Errand, InFlight, Link, Role, Session};
 use crate::engine::machine::event::Moment;
-use crate::engine::machine::inquiry::Inquiry;
 
 impl Session {
     pub(crate) fn link(&self) -> Link {
         self.link
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// How many locks the server has granted to it.
+    pub(crate) fn grants(&self) -> usize {
+        self.grants
+    }
+
+    /// When it was sent something last.
+    pub(crate) fn last_sent(&self) -> Moment {
+        self.last_sent
+    }
+
+    pub(crate) fn idle_since(&self) -> Moment {
+        self.idle_since
+    }
+
     /// Whether it will ask for its next job only when it is told to.
-    pub(in crate::engine::machine) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.link == Link::Open && self.in_flight.is_none() && self.doubt.is_none()
     }
 
-    pub(in crate::engine::machine) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.link == Link::Closing
     }
 
-    pub(in crate::engine::machine) fn in_flight(&self) -> Option<&InFlight> {
+    pub(crate) fn in_flight(&self) -> Option<&InFlight> {
         self.in_flight.as_ref()
     }
 
     /// Whether errands are with the server, or were a moment ago.
-    pub(in crate::engine::machine) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.in_flight, Some(InFlight::Errands(_) | InFlight::Answered))
     }
 
-    pub(in crate::engine::machine) fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
@@ -42,23 +63,11 @@ impl Session {
     }
 
     /// The errands that have been sent, and may have been done.
-    pub(in crate::engine::machine) fn unsettled(&self) -> &[Errand] {
+    pub(crate) fn unsettled(&self) -> &[Errand] {
         match &self.doubt {
             Some(Doubt::Errands { errands, .. }) => errands,
             _ => self.errands(),
         }
-    }
-
-    /// The inquiries that are with the server.
-    pub(in crate::engine::machine) fn sent_inquiries(&mut self) -> Option<&mut Vec<Inquiry>> {
-        match &mut self.in_flight {
-            Some(InFlight::Inquiries(inquiries)) => Some(inquiries),
-            _ => None,
-        }
-    }
-
-    pub(in crate::engine::machine) fn is_being_cancelled(&self) -> bool {
-        self.cancel_since.is_some() && self.is_running()
     }
 
     /// Whether it ended before it had been of any use.
@@ -70,15 +79,15 @@ impl Session {
         matches!(self.link, Link::Open | Link::Closing)
     }
 
-    pub(in crate::engine::machine) fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         !self.doomed && !self.is_closing()
     }
 
-    pub(in crate::engine::machine) fn load(&self) -> usize {
+    pub(crate) fn load(&self) -> usize {
         self.grants + self.outbox.len()
     }
 
-    pub(in crate::engine::machine) fn is_free_to_wait(&self) -> bool {
+    pub(crate) fn is_free_to_wait(&self) -> bool {
         self.role == Role::Waiting && self.is_idle() && self.is_spare()
     }
 
@@ -88,7 +97,7 @@ impl Session {
     }
 
     /// Whether it will do what it is told next, now or once it has answered a question.
-    pub(in crate::engine::machine) fn is_at_hand(&self) -> bool {
+    pub(crate) fn is_at_hand(&self) -> bool {
         let answers_first = match self.in_flight {
             None | Some(InFlight::Holdings | InFlight::Inquiries(_) | InFlight::Answered) => true,
             Some(InFlight::Errands(_) | InFlight::ReleaseAll) => false,
@@ -96,12 +105,12 @@ impl Session {
         self.link == Link::Open && self.doubt.is_none() && answers_first && !self.doomed
     }
 
-    pub(in crate::engine::machine) fn has_held_for(&self, time: Duration, now: Moment) -> bool {
+    pub(crate) fn has_held_for(&self, time: Duration, now: Moment) -> bool {
         self.grants > 0 && now >= self.idle_since + time
     }
 
     /// Whether it holds nothing and nobody wants anything of it.
-    pub(in crate::engine::machine) fn is_spare(&self) -> bool {
+    pub(crate) fn is_spare(&self) -> bool {
         self.grants == 0
             && self.outbox.is_empty()
             && self.inquiries.is_empty()

@@ -34,12 +34,10 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
-        session.cancels += 1;
-        if session.cancel_since.is_none() {
-            session.cancel_since = Some(step.now);
+        if session.cancel_begins(step.now) {
             self.timers.set(Timer::CancelTimeout(target), step.now + timeout);
         }
-        let pid = session.pid;
+        let pid = session.pid();
         self.push(via, Errand::Cancel { target, pid }, step);
     }
 
@@ -47,7 +45,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
-        session.cancels -= 1;
+        session.cancel_ends();
         if session.is_being_cancelled() {
             // It may have come before the wait had begun, and is forgotten then.
             self.timers.set(Timer::CancelAgain(target), step.now + CANCEL_PAUSE);
@@ -86,7 +84,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
-        session.cancels -= 1;
+        session.cancel_ends();
         if session.is_being_cancelled() {
             self.drop_wait(target, step);
         } else {
@@ -104,7 +102,7 @@ impl Sessions {
 
     pub(crate) fn cancel_again(&mut self, target: SessionId, step: &mut Step<'_>) {
         let session = self.table.get(&target);
-        if session.is_some_and(|s| s.is_being_cancelled() && s.cancels == 0) {
+        if session.is_some_and(|s| s.is_being_cancelled() && !s.is_aimed_at()) {
             self.cancel(target, step);
         }
     }
@@ -125,8 +123,10 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&target) else {
             return;
         };
-        session.cancels -= 1;
-        session.doomed |= was_sent;
+        session.cancel_ends();
+        if was_sent {
+            session.doom();
+        }
         if session.is_being_cancelled() {
             self.cancel(target, step);
         } else {

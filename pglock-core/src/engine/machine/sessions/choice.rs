@@ -18,10 +18,10 @@ impl Sessions {
         let all = || self.of_role(Role::Shared);
         let roomy = || all().filter(|(_, s)| s.is_usable() && s.load() < config.keys_per_session);
         let open = || roomy().filter(|(_, s)| s.is_open());
-        if let Some((id, _)) = open().find(|(_, s)| s.outbox.len() < config.crowd) {
+        if let Some((id, _)) = open().find(|(_, s)| s.queued() < config.crowd) {
             return id;
         }
-        if let Some((id, _)) = open().min_by_key(|(_, s)| s.outbox.len()) {
+        if let Some((id, _)) = open().min_by_key(|(_, s)| s.queued()) {
             // Who asks now does not wait until it is open.
             self.one_more_shared(config.max_shared_sessions.min(BUSY_SESSIONS), step);
             return id;

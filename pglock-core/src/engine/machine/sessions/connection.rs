@@ -23,7 +23,7 @@ impl Sessions {
         }
         // A session for tries first: without one nothing goes on.
         let planned = self.table.iter_mut().filter(|(_, s)| s.link() == Link::Planned);
-        let Some((id, session)) = planned.min_by_key(|(_, s)| s.role != Role::Shared) else {
+        let Some((id, session)) = planned.min_by_key(|(_, s)| s.role() != Role::Shared) else {
             return;
         };
         if step.now < self.not_before {

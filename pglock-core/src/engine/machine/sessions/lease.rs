@@ -1,10 +1,7 @@
 //! How long a session is believed in: until the client lease has passed since something was sent to
 //! it that has been answered.
 
-use std::time::Duration;
-
-use super::{Errand, Link, Role, Session, Sessions, Timer};
-use crate::engine::machine::config::Lease;
+use super::{Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 use crate::key::LockKey;
@@ -14,14 +11,14 @@ impl Sessions {
     pub(crate) fn note_answer(&mut self, id: SessionId, step: &mut Step<'_>) {
         self.note_success(id, step);
         if let Some(session) = self.table.get_mut(&id) {
-            session.acknowledgements.resolve(step);
+            session.acknowledge(step);
         }
         self.renew_lease(id, step);
     }
 
     /// What was sent last was a heartbeat, and is answered.
     pub(crate) fn note_heartbeat(&mut self, id: SessionId) {
-        let sent = self.table.get(&id).map(|session| session.last_sent);
+        let sent = self.table.get(&id).map(Session::last_sent);
         self.heartbeat = self.heartbeat.max(sent);
     }
 
@@ -31,14 +28,8 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.lease_start = session.last_sent;
-        // To tell of each answer would cost more than it is worth.
-        if session.is_news(lease) {
-            session.announced_start = Some(session.lease_start);
-            step.push(Effect::LeaseRenewed {
-                session: id,
-                until: session.lease_start + lease.guard,
-            });
+        if let Some(until) = session.renew_lease(lease) {
+            step.push(Effect::LeaseRenewed { session: id, until });
         }
         self.watch_lease(id, step.now);
     }
@@ -46,7 +37,7 @@ impl Sessions {
     /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
     pub(crate) fn restart_lease(&mut self, id: SessionId, now: Moment) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.lease_start = now;
+            session.restart_lease(now);
         }
         self.watch_lease(id, now);
     }
@@ -72,14 +63,11 @@ impl Sessions {
         if !session.has_lease() {
             return false;
         }
-        if step.now >= session.lease_start + lease.guard {
+        if session.is_lease_over(lease, step.now) {
             return true;
         }
-        if step.now >= session.last_heartbeat + lease.heartbeat && !session.heartbeat_due {
-            session.heartbeat_due = true;
-            if session.is_idle() {
-                step.push(Effect::Kick(id));
-            }
+        if session.wants_heartbeat(lease, step.now) && session.is_idle() {
+            step.push(Effect::Kick(id));
         }
         self.watch_lease(id, step.now);
         false
@@ -107,55 +95,5 @@ impl Sessions {
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
         let silent = |s: &Session| s.has_waited_for(self.config.lease.guard, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()
-    }
-}
-
-impl Session {
-    /// Whether the wait has lasted so long that what it was granted must be confirmed.
-    pub(crate) fn is_stale(&self, lease: Lease, now: Moment) -> bool {
-        now >= self.last_sent + lease.heartbeat
-    }
-
-    /// A session that waits for a lock is silent as long as the lock is not free, and holds
-    /// nothing.
-    fn has_lease(&self) -> bool {
-        self.link() == Link::Open && !self.waits_for_a_lock()
-    }
-
-    fn waits_for_a_lock(&self) -> bool {
-        self.awaited().is_some()
-    }
-
-    /// The key that it waits for.
-    pub(crate) fn awaited(&self) -> Option<LockKey> {
-        match *self.errands() {
-            [Errand::Lock { key, .. }] if self.role == Role::Waiting => Some(key),
-            _ => None,
-        }
-    }
-
-    /// Whether it waited for a lock at that time, and had for so long.
-    pub(crate) fn has_waited_for(&self, time: Duration, now: Moment) -> bool {
-        self.waits_for_a_lock() && now >= self.last_sent + time
-    }
-
-    /// The key that it waits for and since when, unless the wait is being given up.
-    pub(super) fn waits_since(&self) -> Option<(LockKey, Moment)> {
-        let key = self.awaited().filter(|_| self.cancel_since.is_none())?;
-        Some((key, self.last_sent))
-    }
-
-    /// Whether its guards should know of the lease as it is now.
-    fn is_news(&self, lease: Lease) -> bool {
-        let news = |known| self.lease_start >= known + lease.heartbeat / 8;
-        self.announced_start.is_none_or(news)
-    }
-
-    fn next_lease_check(&self, lease: Lease, now: Moment) -> Moment {
-        let end = self.lease_start + lease.guard;
-        match self.heartbeat_due {
-            true => end.min(now + lease.heartbeat),
-            false => end.min(self.last_heartbeat + lease.heartbeat).max(now),
-        }
     }
 }

@@ -43,10 +43,9 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        session.rest();
-        session.idle_since = now;
+        session.begin_idle(now);
         // It moves on when it expires, as that of the lease.
-        if session.grants == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
+        if session.grants() == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
             self.timers.set(Timer::CloseIdle(id), now + self.config.idle_timeout);
         }
     }
@@ -59,9 +58,9 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        let is_needed = session.role == Role::Shared && only_one;
-        let may_close = !is_needed && session.is_at_hand() && session.grants == 0;
-        let due = session.idle_since + idle_timeout;
+        let is_needed = session.role() == Role::Shared && only_one;
+        let may_close = !is_needed && session.is_at_hand() && session.grants() == 0;
+        let due = session.idle_since() + idle_timeout;
         let is_idle = session.is_idle() && session.is_spare();
         if may_close && is_idle && step.now >= due {
             session.close();

@@ -45,7 +45,7 @@ impl Sessions {
         step: &mut Step<'_>,
     ) {
         let was_asked = matches!(session.link(), Link::Planned | Link::Closing);
-        if session.role != Role::Shared || was_asked || self.is_connected() {
+        if session.role() != Role::Shared || was_asked || self.is_connected() {
             return;
         }
         let trouble = if session.has_failed() { Trouble::Failed } else { Trouble::Lost };
@@ -63,11 +63,11 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        if std::mem::replace(&mut session.has_answered, true) {
+        if !session.note_success() {
             return;
         }
         self.failures = 0;
-        if session.role == Role::Shared {
+        if session.role() == Role::Shared {
             self.outage.trouble = None;
             if let Some(since) = self.outage.since.take() {
                 step.push(Effect::Up { session: id, down_for: step.now.since(since) });
@@ -78,10 +78,10 @@ impl Sessions {
     /// The first question of a session that was opened in an outage comes at once, so that its
     /// answer ends the outage.
     pub(crate) fn ask_at_once_in_outage(&mut self, id: SessionId) {
-        let is_down = self.outage.since.is_some();
-        if let Some(session) = self.table.get_mut(&id) {
-            session.heartbeat_due |=
-                is_down && session.outbox.is_empty() && session.inquiries.is_empty();
+        if self.outage.since.is_some()
+            && let Some(session) = self.table.get_mut(&id)
+        {
+            session.ask_at_once();
         }
     }
 
@@ -111,7 +111,7 @@ impl Sessions {
 
     /// Whether a session to ask has answered anything that was sent since then.
     pub(crate) fn has_answered_since(&self, since: Moment) -> bool {
-        self.of_role(Role::Shared).any(|(_, s)| s.is_open() && s.lease_start >= since)
+        self.of_role(Role::Shared).any(|(_, s)| s.has_answered_since(since))
     }
 
     /// What a caller is told whose time has run out without a session to ask.

@@ -133,7 +133,7 @@ impl Sessions {
         let mut counts: [usize; LANES] = std::array::from_fn(count);
         let failing = self.has_just_failed(now);
         let soon = self.of_role(Role::Waiting).filter(|(_, s)| {
-            s.is_about_to_be_free() || s.cancel_since.is_some() || !s.is_open() && !failing
+            s.is_about_to_be_free() || s.is_given_up() || !s.is_open() && !failing
         });
         let soon = soon.count();
         for _ in 0..soon {
@@ -155,9 +155,10 @@ impl Sessions {
         let room = self.config.max_shared_sessions.saturating_sub(shared);
         let room = room.min(self.unserved(now).0.iter().sum());
         let turn = self.config.turn;
-        let holders = self.table.values_mut().filter(|s| s.has_held_for(turn, now) && !s.doomed);
-        for session in holders.filter(|s| s.role == Role::Waiting).take(room) {
-            session.role = Role::Shared;
+        let holders =
+            self.table.values_mut().filter(|s| s.has_held_for(turn, now) && !s.is_doomed());
+        for session in holders.filter(|s| s.role() == Role::Waiting).take(room) {
+            session.become_shared();
         }
     }
 

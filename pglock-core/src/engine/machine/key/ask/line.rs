@@ -110,9 +110,7 @@ impl KeyState {
         let Some(waiting) = cx.sessions.get_mut(session) else {
             return;
         };
-        // It has not been sent: the session may be busy with a question that came before it.
-        if waiting.outbox.iter().any(|errand| matches!(errand, Errand::Lock { .. })) {
-            waiting.outbox.clear();
+        if waiting.withdraw_wait() {
             self.ask = Ask::None;
             if waiting.is_idle() {
                 cx.sessions.rest(session, cx.step.now);

@@ -37,7 +37,7 @@ impl World {
                     assert!(operations.iter().all(is_cancel), "cancels come with cancels only");
                     let mut sessions = self.machine.sessions.iter();
                     assert!(
-                        sessions.any(|(_, s)| s.pid == target),
+                        sessions.any(|(_, s)| s.pid() == target),
                         "a session that has gone is not cancelled: the pid may be another one's"
                     );
                 }
@@ -74,7 +74,8 @@ impl World {
         let sessions = &self.machine.sessions;
         let count = |role| sessions.of_role(role).count();
         // One that takes no more, but holds something still, has been replaced.
-        let usable = sessions.of_role(Role::Shared).filter(|(_, session)| !session.doomed).count();
+        let usable =
+            sessions.of_role(Role::Shared).filter(|(_, session)| !session.is_doomed()).count();
         assert!(usable <= self.config.max_shared_sessions);
         assert!(count(Role::Waiting) <= self.config.max_waiting_sessions);
         let is_closed = self.reference.closed;
@@ -91,7 +92,7 @@ impl World {
         for (id, session) in sessions.iter() {
             let entries = self.machine.keys.values();
             let grants = entries.flat_map(|entry| &entry.grants);
-            assert_eq!(session.grants, grants.filter(|h| h.session == id).count());
+            assert_eq!(session.grants(), grants.filter(|h| h.session == id).count());
         }
         for (key, entry) in &self.machine.keys {
             assert!(!entry.is_unused(), "{key} is of no use any more");
@@ -125,11 +126,10 @@ impl World {
         let is_late = |since| self.now > since + turn * 4;
         let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
         // One that is closing, as it was free for long, makes room for a new one.
-        let comes_free = waiting().any(|s| {
-            s.is_about_to_be_free() || s.cancel_since.is_some() || !s.is_open() || s.is_closing()
-        });
-        let first = waiting().find(|s| s.grants == 0);
-        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.last_sent));
+        let comes_free = waiting()
+            .any(|s| s.is_about_to_be_free() || s.is_given_up() || !s.is_open() || s.is_closing());
+        let first = waiting().find(|s| s.grants() == 0);
+        let stays = first.is_some_and(|s| s.awaited().is_some() && is_late(s.last_sent()));
         let starves = sessions.line.iter().any(|(place, s)| place.lane == 0 && is_late(s.since));
         let excused = comes_free || !sessions.waits_in_queue();
         assert!(excused || !stays || !starves, "{first:?} is not interrupted: {sessions:?}");

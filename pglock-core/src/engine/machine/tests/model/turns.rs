@@ -71,7 +71,7 @@ impl World {
             }
             Stage::Closing => {
                 self.server.end(link.pid);
-                self.is_replacing |= self.machine.sessions.get(id).is_some_and(|s| s.doomed);
+                self.is_replacing |= self.machine.sessions.get(id).is_some_and(|s| s.is_doomed());
                 self.end(id);
             }
             Stage::Silent => link.stage = Stage::Silent,
@@ -177,8 +177,8 @@ impl World {
             return false;
         };
         let session = self.machine.sessions.get(*id);
-        let meant = session.is_none_or(|s| s.doomed || s.cancel_since.is_some());
-        let is_doomed = session.is_none_or(|s| s.doomed);
+        let meant = session.is_none_or(|s| s.is_doomed() || s.is_given_up());
+        let is_doomed = session.is_none_or(|s| s.is_doomed());
         match &link.stage {
             Stage::Sent(operations) if matches!(operations[..], [Operation::Lock(..)]) => {
                 assert!(meant, "a cancel has hit a later wait");

@@ -154,7 +154,7 @@ fn wait_that_is_granted_while_it_makes_room_is_handed_out() {
     world.acquire(other, Write, Patience::Wait);
     world.settle();
     world.advance(Config::default().turn);
-    assert!(world.machine.sessions.get(WAITING).is_some_and(|s| s.cancel_since.is_some()));
+    assert!(world.machine.sessions.get(WAITING).is_some_and(|s| s.is_given_up()));
     world.server.unlock(ELSEWHERE, key(), Write);
     world.turn(WAITING, false);
     world.settle();

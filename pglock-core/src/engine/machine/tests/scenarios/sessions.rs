@@ -95,7 +95,7 @@ fn a_crowded_session_gets_one_more_beside_it() {
     assert_eq!(world.links[&company].stage, Stage::Connecting, "two are queued, and one comes");
     // Nobody waits for it to be connected.
     acquire(&mut world, 4..6);
-    let queued = |world: &World, id| world.machine.sessions.get(id).unwrap().outbox.len();
+    let queued = |world: &World, id| world.machine.sessions.get(id).unwrap().queued();
     assert_eq!((queued(&world, SHARED), queued(&world, company)), (5, 0));
     world.settle();
     acquire(&mut world, 6..20);

@@ -39,7 +39,7 @@ fn a_session_with_a_lock_that_it_cannot_give_back_is_not_asked_for_its_key() {
     world.sent.clear();
     world.settle();
     assert!(world.sent.contains(&(SECOND, Operation::Unlock(key(), Read))));
-    let doomed = world.machine.sessions.get(SECOND).is_some_and(|session| session.doomed);
+    let doomed = world.machine.sessions.get(SECOND).is_some_and(|session| session.is_doomed());
     assert!(doomed && world.server.count(world.links[&SECOND].pid, key(), Read) == 1);
     // Nor while it does something else.
     let guards = world.reference.guards();
@@ -63,7 +63,7 @@ fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
     world.operator_cancels(SHARED, 0, true);
     world.refuse_key(Some(key()), Reason::Itself);
     world.settle();
-    assert!(world.machine.sessions.get(SHARED).is_some_and(|session| session.doomed));
+    assert!(world.machine.sessions.get(SHARED).is_some_and(|session| session.is_doomed()));
     world.refuse_key(None, Reason::Itself);
     world.sent.clear();
     let next = world.acquire(key(), Write, Patience::Wait);

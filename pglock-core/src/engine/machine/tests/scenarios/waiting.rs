@@ -56,7 +56,7 @@ fn a_long_wait_goes_on_and_never_holds_back_vacuum_for_long() {
             assert!(world.server.is_waiting(world.links[&WAITING].pid));
             let session = world.machine.sessions.get(WAITING).unwrap();
             let waited = if renewal.is_some() { RENEWAL } else { world.now.since(begin) };
-            assert!(world.now.since(session.last_sent) <= waited);
+            assert!(world.now.since(session.last_sent()) <= waited);
         }
         let cancels = world.sent.iter().filter(|(_, op)| matches!(op, Operation::Cancel(_)));
         let expected = if renewal.is_some() { 10..=20 } else { 0..=0 };

@@ -73,6 +73,8 @@ mod latencies;
 mod macros;
 mod postgres;
 mod process;
+#[cfg(unix)]
+mod turns;
 
 pub use self::driver::{AnyDriver, AnySession};
 pub use self::fixture::{Fixture, Manager, Options, Power};

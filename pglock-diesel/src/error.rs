@@ -1,3 +1,5 @@
+//! What the errors of diesel mean to the engine.
+
 use std::error::Error as StdError;
 use std::io;
 use std::iter;

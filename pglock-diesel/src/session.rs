@@ -1,3 +1,5 @@
+//! A lock session over diesel-async.
+
 use std::fmt;
 use std::io;
 use std::pin::pin;

@@ -1,3 +1,5 @@
+//! What the errors of sqlx mean to the engine.
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;

@@ -1,3 +1,5 @@
+//! A lock session over sqlx.
+
 use std::io;
 use std::sync::LazyLock;
 use std::thread;

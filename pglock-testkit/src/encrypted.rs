@@ -18,7 +18,7 @@
 //! }
 //! ```
 
-// It is a test: it ends by a panic that says what is wrong.
+// It is a test, and fails by a panic that says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::fs::{self, Permissions};
@@ -41,12 +41,12 @@ use crate::witness::{PostgresWitness, Witness};
 const PASSWORD: &str = "kanarienvogel-9tQ";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Uses every kind of connection that a manager makes, through a proxy that knows the protocol, to
-/// a server that has TLS only.
+/// Uses every kind of connection that a manager makes, through a [`Proxy`], to a server that
+/// accepts TLS only. The proxy must see nothing but TLS.
 ///
-/// `driver` makes one for a URL, which verifies the server's certificate and its name against the
-/// authority in that file, `sslmode=verify-full` in PostgreSQL's words. `test` is the name of the
-/// test, for a PostgreSQL that is built without TLS.
+/// `driver` makes a driver for a URL. It verifies the server's certificate and its name, as with
+/// `sslmode=verify-full`, and trusts the certificate in the file. `test` is the name of the test:
+/// it is reported as not run if PostgreSQL was built without TLS.
 pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> D) {
     let server = TestServer::private().await.unwrap();
     let witness = PostgresWitness::connect(&server.socket_url().unwrap()).await.unwrap();
@@ -59,10 +59,20 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     let proxy = Proxy::start(server.url()).unwrap();
     let url = proxy.url().replace("test:test@", &format!("test:{PASSWORD}@"));
 
-    let manager = || Locks::new(driver(&url, &authority));
+    connect_in_every_way(&witness, || Locks::new(driver(&url, &authority))).await;
+    // A server that is not the right one must not learn the password.
+    let stranger = make_authority(files.path(), "stranger").unwrap();
+    assert_refused("authority", driver(&url, &stranger)).await;
+    let other_name = url.replace("127.0.0.1", "localhost");
+    assert_refused("name of the server", driver(&other_name, &authority)).await;
+    assert_only_tls(&proxy);
+}
+
+/// Takes a lock, waits for one, cancels a wait, and connects again after a loss.
+async fn connect_in_every_way(witness: &PostgresWitness, manager: impl Fn() -> Locks) {
     let (a, b) = (manager(), manager());
     let guard = a.rwlock("key").write().await.unwrap();
-    // Connected first: otherwise the time-out is about that.
+    // Connects first, so that the timeout is not about connecting.
     b.check().await.unwrap();
     let timeout = b.rwlock("key").try_write_for(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
@@ -72,25 +82,22 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     for pid in witness.sessions("pglock").await.unwrap() {
         witness.terminate(pid).await.unwrap();
     }
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     drop(soon("the lock is free", wait).await.unwrap().unwrap());
     soon("a new session", a.rwlock("key").write()).await.unwrap().release().await.unwrap();
     a.close().await.unwrap();
     b.close().await.unwrap();
+}
 
-    // A server that is not who it says it is gets to know nothing.
-    let stranger = make_authority(files.path(), "stranger").unwrap();
-    let elsewhere = url.replace("127.0.0.1", "localhost");
-    for (url, authority, what) in
-        [(&url, &stranger, "authority"), (&elsewhere, &authority, "name of the server")]
-    {
-        let lock = Locks::new(driver(url, authority)).rwlock("key");
-        let error = soon("the refusal", lock.write()).await.unwrap_err();
-        println!("wrong {what}: {}", shown(&error));
-        assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
-        assert!(!shown(&error).contains(PASSWORD));
-    }
+async fn assert_refused(what: &str, driver: impl Driver) {
+    let lock = Locks::new(driver).rwlock("key");
+    let error = soon("the refusal", lock.write()).await.unwrap_err();
+    println!("wrong {what}: {}", shown(&error));
+    assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
+    assert!(!shown(&error).contains(PASSWORD));
+}
 
+fn assert_only_tls(proxy: &Proxy) {
     let connections = proxy.connections();
     // Two at first, one to wait, one after the loss, and two that were refused.
     assert!(connections.len() >= 6, "{connections:?}");
@@ -111,8 +118,8 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     }
 }
 
-/// Lets a private server take TCP connections with TLS only, by a certificate for 127.0.0.1. Gives
-/// the certificate of who has signed it.
+/// Makes a private server accept TCP connections with TLS only, with a certificate for 127.0.0.1.
+/// Returns the file of the certificate that signed it.
 async fn require_tls(
     server: &TestServer,
     witness: &PostgresWitness,
@@ -128,10 +135,10 @@ async fn require_tls(
         return Err(FaultError::NotAllowed { why: format!("no TLS in this PostgreSQL: {error}") });
     }
     witness.client().batch_execute("SELECT pg_catalog.pg_reload_conf()").await?;
-    // The postmaster reads its files in its own time.
+    // The postmaster reads its files a little later.
     let deadline = Instant::now() + PATIENCE;
     while PostgresWitness::connect(server.url()).await.is_ok() {
-        assert!(Instant::now() < deadline, "the server goes on without TLS");
+        assert!(Instant::now() < deadline, "the server still accepts connections without TLS");
         sleep(Duration::from_millis(5)).await;
     }
     Ok(authority)
@@ -151,7 +158,7 @@ basicConstraints = critical, CA:FALSE
 subjectAltName = IP:127.0.0.1
 ";
 
-/// Who signs certificates.
+/// Makes a certificate that can sign others.
 fn make_authority(files: &Path, name: &str) -> Result<PathBuf, FaultError> {
     fs::write(files.join("openssl.cnf"), OPENSSL).map_err(failed)?;
     let make = "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
@@ -159,7 +166,7 @@ fn make_authority(files: &Path, name: &str) -> Result<PathBuf, FaultError> {
     Ok(files.join(format!("{name}.crt")))
 }
 
-/// Puts a certificate and its key where the server looks for them.
+/// Puts a signed certificate and its key into the server's data folder.
 fn make_certificate(files: &Path, data: &Path) -> Result<(), FaultError> {
     let make = "req -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(files, &format!("{make} -keyout server.key -out server.csr"))?;
@@ -171,7 +178,7 @@ fn make_certificate(files: &Path, data: &Path) -> Result<(), FaultError> {
         let path = data.join(name);
         fs::copy(files.join(name), &path)
             .and_then(|_| chown(&path, Some(account.uid()), Some(account.gid())))
-            // Only then does the server accept a key.
+            // The server refuses a key that others can read.
             .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o600)))
             .map_err(failed)?;
     }

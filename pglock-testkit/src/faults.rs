@@ -73,8 +73,8 @@ pub use self::signals::{Stopped, kill, terminate};
 #[cfg(unix)]
 pub use self::standby::Standby;
 
-/// How long what a tool waits for may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that a tool waits for something, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 #[cfg(unix)]
 const POLL: Duration = Duration::from_millis(1);
 

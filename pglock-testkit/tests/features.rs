@@ -1,4 +1,4 @@
-//! The optional features of the core, on the server in memory.
+//! The optional features of the core: cancelled tokens and published metrics.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -29,8 +29,8 @@ async fn token_is_cancelled_when_the_lock_is_lost() {
     for token in [&tokens[0], &tokens[2]] {
         timeout(PATIENCE, token.cancelled()).await.unwrap();
     }
-    assert!(!tokens[1].is_cancelled(), "a child takes nobody with it");
-    // Also if first asked for afterwards, at once.
+    assert!(!tokens[1].is_cancelled(), "a cancelled child leaves its parent alone");
+    // A token that is registered after the loss is cancelled at once.
     let late = CancellationToken::new();
     write.cancel_on_loss(&late);
     assert!(late.is_cancelled());
@@ -54,7 +54,7 @@ async fn token_is_not_cancelled_when_the_lock_is_released() {
     assert!(!released.is_cancelled() && !dropped.is_cancelled());
 }
 
-/// By name; all are labelled with the manager's.
+/// The values with the label of this manager, by name.
 fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<String, f64> {
     let mut values = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
@@ -76,73 +76,67 @@ fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<Stri
 
 fn manager(server: &MemoryServer, name: &str) -> Locks {
     let builder = Locks::builder(server.driver()).application_name(name);
-    // The recorder of a test is its thread's.
+    // The recorder only hears the thread of the test.
     let builder = builder.runtime(Handle::current());
     builder.heartbeat(Duration::from_millis(50)).build().unwrap()
 }
 
 #[test]
 fn metrics_are_the_numbers_of_stats() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // The recorder is this thread's, and so are all tasks.
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let server = MemoryServer::new();
-            let (busy, idle) = (manager(&server, "busy"), manager(&server, "idle"));
-            let other = idle.rwlock("other").write().await.unwrap();
-            // A lock passes on here only while it has not been here for long.
-            while busy.stats().hand_overs == 0 {
-                hand_over(&busy).await;
-            }
-            let held = busy.rwlock("held").write().await.unwrap();
-            let lock = busy.rwlock("held");
-            let wait = tokio::spawn(async move { lock.write().await });
-            until(|| busy.stats().waiting == 1).await;
-            until_published(&snapshotter, "busy", &busy.stats()).await;
-            drop(held);
-            let held = wait.await.unwrap().unwrap();
-            for pid in server.sessions("busy") {
-                assert!(server.terminate(pid));
-            }
-            held.lost().await;
-            busy.rwlock("key").write().await.unwrap().release().await.unwrap();
-            let stats = busy.stats();
-            assert_eq!((stats.losses, stats.reconnects), (1, 1));
-            until_published(&snapshotter, "busy", &stats).await;
-            until_published(&snapshotter, "idle", &idle.stats()).await;
-            other.release().await.unwrap();
-        });
+    recorded(|snapshotter| async move {
+        let server = MemoryServer::new();
+        let (busy, idle) = (manager(&server, "busy"), manager(&server, "idle"));
+        let other = idle.rwlock("other").write().await.unwrap();
+        // An old lock is not handed over, but released to the server.
+        while busy.stats().hand_overs == 0 {
+            hand_over(&busy).await;
+        }
+        let held = busy.rwlock("held").write().await.unwrap();
+        let lock = busy.rwlock("held");
+        let wait = tokio::spawn(async move { lock.write().await });
+        until(|| busy.stats().waiting == 1).await;
+        until_published(&snapshotter, "busy", &busy.stats()).await;
+        drop(held);
+        let held = wait.await.unwrap().unwrap();
+        for pid in server.sessions("busy") {
+            assert!(server.terminate(pid));
+        }
+        held.lost().await;
+        busy.rwlock("key").write().await.unwrap().release().await.unwrap();
+        let stats = busy.stats();
+        assert_eq!((stats.losses, stats.reconnects), (1, 1));
+        until_published(&snapshotter, "busy", &stats).await;
+        until_published(&snapshotter, "idle", &idle.stats()).await;
+        other.release().await.unwrap();
     });
 }
 
 #[test]
-fn figures_are_published_while_there_is_no_server() {
+fn metrics_are_published_during_an_outage() {
+    recorded(|snapshotter| async move {
+        let server = MemoryServer::new();
+        let locks = manager(&server, "name");
+        drop(locks.rwlock("key").write().await.unwrap());
+        server.refuse_connections(true);
+        server.terminate_all();
+        // The manager publishes although it has no caller.
+        let value = |name: &str| published(&snapshotter, "name").remove(name).unwrap_or_default();
+        for age in [0.3, 0.6, 1.2] {
+            until(|| value("pglock_heartbeat_age_seconds") >= age).await;
+            assert!(!locks.stats().connected);
+        }
+        server.refuse_connections(false);
+        until(|| value("pglock_connected") == 1.0).await;
+    });
+}
+
+/// Runs a test whose managers publish to a recorder of its own.
+fn recorded<F: Future<Output = ()>>(test: impl FnOnce(Snapshotter) -> F) {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let server = MemoryServer::new();
-            let locks = manager(&server, "name");
-            drop(locks.rwlock("key").write().await.unwrap());
-            server.refuse_connections(true);
-            server.terminate_all();
-            // Nobody asks for anything meanwhile.
-            let published = |snapshotter: &Snapshotter| {
-                let values = published(snapshotter, "name");
-                let value = |name: &str| values.get(name).copied().unwrap_or_default();
-                (value("pglock_connected"), value("pglock_heartbeat_age_seconds"))
-            };
-            for age in [0.3, 0.6, 1.2] {
-                until(|| published(&snapshotter).1 >= age).await;
-                assert!(!locks.stats().connected);
-            }
-            server.refuse_connections(false);
-            until(|| published(&snapshotter).0 == 1.0).await;
-        });
-    });
+    // The recorder belongs to this thread, which runs all tasks.
+    metrics::with_local_recorder(&recorder, || runtime.block_on(test(snapshotter)));
 }
 
 async fn hand_over(locks: &Locks) {
@@ -162,7 +156,7 @@ async fn until(reached: impl Fn() -> bool + Send + Sync) {
     timeout(PATIENCE, reached).await.unwrap();
 }
 
-/// Waits for a publication that says so.
+/// Waits until the manager has published these numbers.
 async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
     let expected = [
         ("pglock_connected", f64::from(stats.connected)),
@@ -177,7 +171,7 @@ async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
     let mut seen = BTreeMap::new();
     let published = timeout(PATIENCE, async {
         loop {
-            // Looking sets all to zero until the next publication.
+            // A snapshot resets all values to zero until the next publication.
             seen = published(snapshotter, name);
             let age = seen.remove("pglock_heartbeat_age_seconds");
             if age.is_some_and(|age| age < 1.0)
@@ -188,5 +182,5 @@ async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
             sleep(Duration::from_millis(5)).await;
         }
     });
-    assert!(published.await.is_ok(), "{expected:?} expected: {seen:?}");
+    assert!(published.await.is_ok(), "expected {expected:?}, published {seen:?}");
 }

@@ -23,7 +23,7 @@ pub(super) struct Done {
 impl Busy {
     pub(super) async fn prepare(lab: &Lab, role: &str) -> Self {
         let mut process = lab.start_role(role, &lab.address());
-        assert_eq!(process.told().await.unwrap(), "ready");
+        assert_eq!(process.line().await.unwrap(), "ready");
         Self(process)
     }
 
@@ -35,21 +35,21 @@ impl Busy {
     }
 
     pub(super) fn go(&mut self) {
-        self.0.ask("go").unwrap();
+        self.0.write("go").unwrap();
     }
 
     /// Every task has had a turn.
     pub(super) async fn begun(&mut self) {
-        assert_eq!(self.0.told().await.unwrap(), "begun");
+        assert_eq!(self.0.line().await.unwrap(), "begun");
     }
 
     pub(super) fn stop(&mut self) {
-        self.0.ask("stop").unwrap();
+        self.0.write("stop").unwrap();
     }
 
     /// After it was told to stop.
     pub(super) async fn done(mut self) -> Done {
-        let line = self.0.told().await.unwrap();
+        let line = self.0.line().await.unwrap();
         let (turns, longest) = line.split_once(' ').unwrap();
         let longest = Duration::from_millis(longest.parse().unwrap());
         Done { turns: turns.parse().unwrap(), longest }
@@ -62,7 +62,7 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
     turn: impl Fn(usize) -> F + Clone + Send + 'static,
 ) {
-    TestProcess::tell("ready");
+    TestProcess::print("ready");
     line().await;
     let (stop, begun) = (Arc::<AtomicBool>::default(), Arc::new(Barrier::new(tasks + 1)));
     let work = |task| {
@@ -82,7 +82,7 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     };
     let tasks: Vec<_> = (0..tasks).map(work).collect();
     begun.wait().await;
-    TestProcess::tell("begun");
+    TestProcess::print("begun");
     line().await;
     stop.store(true, Ordering::SeqCst);
     let (mut turns, mut longest) = (0, Duration::ZERO);
@@ -91,7 +91,7 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
         turns += done.0;
         longest = longest.max(done.1);
     }
-    TestProcess::tell(&format!("{turns} {}", longest.as_millis()));
+    TestProcess::print(&format!("{turns} {}", longest.as_millis()));
 }
 
 /// What the other process says next, or that it has ended.

@@ -1,6 +1,8 @@
+//! Measured durations, and bounds on them.
+
 use std::time::Duration;
 
-/// How long something took, each time.
+/// How long an action took, each time.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(Vec<Duration>);
 
@@ -9,12 +11,12 @@ impl Latencies {
         self.0.push(latency);
     }
 
-    /// Prints the figures, and holds the longest against a bound that a busy machine keeps, too.
+    /// Prints the figures, and checks the longest against a bound that holds on a busy machine.
     pub(super) fn assert_below(self, what: &str, bound: Duration) {
         self.assert_percentile_below(what, 100, bound);
     }
 
-    /// Prints the figures, and holds the longest of so many percent against a bound.
+    /// Prints the figures, and checks a percentile against a bound.
     pub(super) fn assert_percentile_below(mut self, what: &str, percent: usize, bound: Duration) {
         self.0.sort_unstable();
         let [p50, p99, max] = [50, 99, 100].map(|percent| self.percentile(percent));
@@ -23,7 +25,7 @@ impl Latencies {
         assert!(longest <= bound, "{what}: {percent} % take {longest:?}, not {bound:?}");
     }
 
-    /// The smallest one that so many percent do not exceed.
+    /// The shortest duration that this percentage does not exceed.
     fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0[rank - 1]

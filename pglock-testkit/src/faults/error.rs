@@ -1,3 +1,5 @@
+//! The error of the fault tools.
+
 use std::error::Error;
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! Tests that need processes of their own, to kill or to stop.
+//! Processes that a test starts, to stop or to kill them.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,32 +11,34 @@ use tokio::time::timeout;
 use super::{FaultError, PATIENCE};
 
 const ROLE: &str = "PGLOCK_TESTKIT_ROLE";
-/// Apart from what the test harness prints.
+/// Marks the lines for the parent: the test harness prints others.
 const MARK: char = '@';
 
-/// Another process of a test: its binary started again, for one test that plays a role.
+/// Another process of a test: the same test binary, started for one test, with a role.
+///
+/// The two exchange lines: the child [prints](Self::print) them and reads its standard input.
 ///
 /// ```no_run
 /// use std::io::Read;
 /// use pglock_testkit::faults::{TestProcess, kill};
 ///
-/// // What the process does. Without a role, it is a test with nothing to do.
+/// // The body of the other process. Without a role, it is a test that does nothing.
 /// #[tokio::test]
 /// async fn process() -> Result<(), Box<dyn std::error::Error>> {
 ///     if let Some(role) = TestProcess::role() {
-///         TestProcess::tell(&format!("{role} is here"));
-///         // Until the test is through with it, or has ended itself.
+///         TestProcess::print(&format!("{role} is here"));
+///         // Runs until the test drops it or ends.
 ///         std::io::stdin().read_to_end(&mut Vec::new())?;
 ///     }
 ///     Ok(())
 /// }
 ///
 /// #[tokio::test]
-/// async fn a_killed_process_says_no_more() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn killed_process_prints_nothing_more() -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut process = TestProcess::start(&mut TestProcess::command("process", "holder")?)?;
-///     assert_eq!(process.told().await?, "holder is here");
+///     assert_eq!(process.line().await?, "holder is here");
 ///     kill(process.pid())?;
-///     assert!(process.told().await.is_err());
+///     assert!(process.line().await.is_err());
 ///     Ok(())
 /// }
 /// # fn main() {}
@@ -45,31 +47,32 @@ const MARK: char = '@';
 pub struct TestProcess {
     child: Child,
     input: Option<ChildStdin>,
-    told: mpsc::UnboundedReceiver<String>,
+    lines: mpsc::UnboundedReceiver<String>,
 }
 
 impl TestProcess {
-    /// The role that this process plays, if it was started by another.
+    /// The role of this process, if a test has started it.
     #[must_use]
     pub fn role() -> Option<String> {
         env::var(ROLE).ok()
     }
 
-    /// Tells the process that started this one a line.
-    pub fn tell(line: &str) {
+    /// Prints a line for the [parent](Self::line).
+    pub fn print(line: &str) {
         let mut output = io::stdout().lock();
-        // Not println!, which panics if the other process has ended.
+        // println! would panic if the parent has ended.
         let _ = writeln!(output, "\n{MARK}{line}").and_then(|()| output.flush());
     }
 
-    /// How to start the process for the test of that name, module and all.
+    /// The command that starts the process. `test` is the path of the test that is its body, with
+    /// the modules.
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if this process has no binary any more.
+    /// [`FaultError::Io`] if the binary of this process is gone.
     pub fn command(test: &str, role: &str) -> Result<Command, FaultError> {
         let binary = env::current_exe()
-            .map_err(|source| FaultError::io("cannot tell the binary of the test", source))?;
+            .map_err(|source| FaultError::io("cannot find the binary of the test", source))?;
         let mut command = Command::new(binary);
         command
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -79,7 +82,7 @@ impl TestProcess {
         Ok(command)
     }
 
-    /// Starts it. It is killed when this is dropped.
+    /// Starts the process. Dropping the value kills it.
     ///
     /// # Errors
     ///
@@ -87,10 +90,10 @@ impl TestProcess {
     pub fn start(command: &mut Command) -> Result<Self, FaultError> {
         let mut start = || {
             let mut child = command.spawn()?;
-            let (sender, told) = mpsc::unbounded_channel();
+            let (sender, lines) = mpsc::unbounded_channel();
             let (input, output) = (child.stdin.take(), child.stdout.take());
-            // From here on, it is killed if anything fails.
-            let process = Self { child, input, told };
+            // From here on, an error drops this value, which kills the process.
+            let process = Self { child, input, lines };
             let output = output.ok_or(io::ErrorKind::BrokenPipe)?;
             thread::Builder::new().spawn(move || listen(output, &sender))?;
             Ok(process)
@@ -98,13 +101,13 @@ impl TestProcess {
         start().map_err(|source| FaultError::io("cannot start a process of the test", source))
     }
 
-    /// Its number.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// The next line that it [tells](Self::tell).
+    /// The next line that the process [prints](Self::print).
     ///
     /// # Cancel safety
     ///
@@ -112,22 +115,21 @@ impl TestProcess {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if it has closed its output, which it does by ending;
-    /// [`FaultError::TimedOut`] after ten seconds.
-    pub async fn told(&mut self) -> Result<String, FaultError> {
+    /// [`FaultError::Io`] if the process has ended; [`FaultError::TimedOut`] after 30 seconds.
+    pub async fn line(&mut self) -> Result<String, FaultError> {
         let ended = || FaultError::io("the process has ended", io::ErrorKind::UnexpectedEof.into());
-        match timeout(PATIENCE, self.told.recv()).await {
+        match timeout(PATIENCE, self.lines.recv()).await {
             Ok(line) => line.ok_or_else(ended),
             Err(_) => Err(FaultError::TimedOut { awaited: "a line of a process".to_owned() }),
         }
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to the standard input of the process.
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if it does not read any more.
-    pub fn ask(&mut self, line: &str) -> Result<(), FaultError> {
+    /// [`FaultError::Io`] if the process has closed its input or ended.
+    pub fn write(&mut self, line: &str) -> Result<(), FaultError> {
         let written = match &mut self.input {
             Some(input) => writeln!(input, "{line}").and_then(|()| input.flush()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -135,7 +137,7 @@ impl TestProcess {
         written.map_err(|source| FaultError::io("cannot write to a process of the test", source))
     }
 
-    /// Closes its standard input.
+    /// Closes the standard input of the process.
     pub fn close(&mut self) {
         self.input = None;
     }
@@ -143,7 +145,7 @@ impl TestProcess {
 
 impl Drop for TestProcess {
     fn drop(&mut self) {
-        // Neither fails but for a process that has ended.
+        // These fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -152,8 +154,8 @@ impl Drop for TestProcess {
 fn listen(output: ChildStdout, sender: &mpsc::UnboundedSender<String>) {
     for line in BufReader::new(output).lines() {
         let Ok(line) = line else { return };
-        if let Some(told) = line.strip_prefix(MARK)
-            && sender.send(told.to_owned()).is_err()
+        if let Some(line) = line.strip_prefix(MARK)
+            && sender.send(line.to_owned()).is_err()
         {
             return;
         }

@@ -45,7 +45,7 @@ impl Standby {
     ///
     /// # Errors
     ///
-    /// [`FaultError::TimedOut`] after ten seconds; [`FaultError::Server`] and
+    /// [`FaultError::TimedOut`] after 30 seconds; [`FaultError::Server`] and
     /// [`FaultError::Statement`] if one of them cannot be asked.
     pub async fn until_replayed(&self) -> Result<(), FaultError> {
         let (primary, standby) = (connect(&self.primary).await?, connect(self.server.url()).await?);

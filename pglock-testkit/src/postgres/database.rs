@@ -1,3 +1,5 @@
+//! A database for one test.
+
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

@@ -1,3 +1,5 @@
+//! The witness of a PostgreSQL server.
+
 use std::fmt;
 
 use async_trait::async_trait;

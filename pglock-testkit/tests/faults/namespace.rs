@@ -1,3 +1,5 @@
+//! Network namespaces lose packets, and leave nothing behind.
+
 use std::error::Error;
 use std::fs;
 use std::io::Read;
@@ -170,7 +172,7 @@ async fn a_dropped_namespace_is_gone() -> TestResult {
 async fn process() -> TestResult {
     if TestProcess::role().is_some() {
         let namespace = Namespace::new()?;
-        TestProcess::tell(&namespace.name());
+        TestProcess::print(&namespace.name());
         std::io::stdin().read_to_end(&mut Vec::new())?;
     }
     Ok(())
@@ -184,7 +186,7 @@ async fn what_a_killed_process_left_is_removed_by_the_next() -> TestResult {
     };
     let mut process =
         TestProcess::start(&mut TestProcess::command("namespace::process", "owner")?)?;
-    let name = process.told().await?;
+    let name = process.line().await?;
     let left = index(&name).ok_or("no link")?;
     // It is killed.
     drop(process);

@@ -1,3 +1,5 @@
+//! PgBouncer pools, and ends with its test.
+
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -105,7 +107,7 @@ async fn process() -> TestResult {
     if TestProcess::role().is_some() {
         let server = TestServer::private().await?;
         let pooler = PgBouncer::start(&server, PoolMode::Session).await?;
-        TestProcess::tell(pooler.url());
+        TestProcess::print(pooler.url());
         std::io::stdin().read_to_end(&mut Vec::new())?;
     }
     Ok(())
@@ -118,7 +120,7 @@ async fn a_pooler_does_not_outlive_a_killed_test() -> TestResult {
     }
     let mut process =
         TestProcess::start(&mut TestProcess::command("pgbouncer::process", "owner")?)?;
-    let url = process.told().await?;
+    let url = process.line().await?;
     assert!(is_up(&url));
     // It is killed.
     drop(process);

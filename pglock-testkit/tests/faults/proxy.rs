@@ -1,6 +1,7 @@
+//! The proxy counts, delays and forwards what passes through it.
+
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
 use std::time::{Duration, Instant};
 
 use pglock_core::{LockKey, Mode};
@@ -13,6 +14,11 @@ use tokio::net::TcpStream;
 use crate::TestResult;
 use crate::raw::RawClient;
 
+mod ending;
+mod holding;
+
+/// The key of the lock that clients hold in these tests.
+const KEY: i64 = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A proxy to a database, and a witness that does not use it.
@@ -42,9 +48,21 @@ impl Lab {
         let connection = self.proxy.connections().pop().ok_or("no connection")?;
         Ok((client, connection))
     }
+
+    /// The same, and the client holds the lock.
+    async fn raw_holder(&self) -> Result<(RawClient, ProxyConnection), Box<dyn Error>> {
+        let (mut client, connection) = self.raw_client().await?;
+        client.query(&format!("SELECT pg_advisory_lock({KEY})")).await?;
+        client.until('Z').await?;
+        Ok((client, connection))
+    }
+
+    async fn until_free(&self) -> TestResult {
+        Ok(self.witness.until_free(LockKey::from(KEY)).await?)
+    }
 }
 
-/// Without a prepared statement, whose end would be told and answered later.
+/// Prepares no statement: closing one would send further messages later.
 async fn pid(client: &PostgresWitness) -> Result<i32, tokio_postgres::Error> {
     client.client().query_typed("SELECT pg_backend_pid()", &[]).await?[0].try_get(0)
 }
@@ -53,7 +71,7 @@ async fn until(what: &str, reached: impl Fn() -> bool) -> TestResult {
     let deadline = Instant::now() + PATIENCE;
     while !reached() {
         if Instant::now() > deadline {
-            return Err(format!("waited in vain for {what}").into());
+            return Err(format!("not reached: {what}").into());
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -69,7 +87,7 @@ fn answers(connection: &ProxyConnection) -> u64 {
 }
 
 #[tokio::test]
-async fn what_passes_is_counted() -> TestResult {
+async fn messages_are_counted() -> TestResult {
     let lab = Lab::new().await?;
     let (mut client, connection) = lab.raw_client().await?;
     client.query("SELECT 1; SELECT 2").await?;
@@ -78,18 +96,18 @@ async fn what_passes_is_counted() -> TestResult {
         connection.sent(Direction::ToServer),
         BTreeMap::from([(Frame::Startup, 1), (Frame::Message('Q'), 1)])
     );
-    let told = connection.sent(Direction::ToClient);
+    let sent = connection.sent(Direction::ToClient);
     for (message, count) in [('R', 1), ('K', 1), ('T', 2), ('D', 2), ('C', 2), ('Z', 2)] {
-        assert_eq!(told.get(&Frame::Message(message)), Some(&count), "{message}");
+        assert_eq!(sent.get(&Frame::Message(message)), Some(&count), "{message}");
     }
-    assert!(!told.contains_key(&Frame::Unknown));
-    assert_eq!(lab.proxy.sent(Direction::ToClient), told);
+    assert!(!sent.contains_key(&Frame::Unknown));
+    assert_eq!(lab.proxy.sent(Direction::ToClient), sent);
     assert_eq!(connection.first_bytes(Direction::ToServer)[4..8], [0, 3, 0, 0]);
     Ok(())
 }
 
 #[tokio::test]
-async fn connections_are_found_by_their_server_process() -> TestResult {
+async fn connection_is_found_by_its_backend() -> TestResult {
     let lab = Lab::new().await?;
     let (first, second) = (lab.client().await?.0, lab.client().await?.0);
     assert_eq!(lab.proxy.open(), 2);
@@ -105,13 +123,13 @@ async fn connections_are_found_by_their_server_process() -> TestResult {
 }
 
 #[tokio::test]
-async fn an_end_at_one_side_is_an_end_at_the_other() -> TestResult {
+async fn end_of_one_side_ends_the_other() -> TestResult {
     let lab = Lab::new().await?;
     let (mut left, _) = lab.raw_client().await?;
     let (right, ended) = lab.client().await?;
-    right.hold(LockKey::from(1), Mode::Write).await?;
+    right.hold(LockKey::from(KEY), Mode::Write).await?;
     drop(right);
-    lab.witness.until_free(LockKey::from(1)).await?;
+    lab.until_free().await?;
     until("the end", || !ended.is_open()).await?;
     let pid = lab.proxy.connections()[0].pid().ok_or("no pid")?;
     assert!(lab.witness.terminate(pid).await?);
@@ -120,15 +138,15 @@ async fn an_end_at_one_side_is_an_end_at_the_other() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_client_without_a_server_is_disconnected() -> TestResult {
-    // Nobody listens there.
+async fn client_is_disconnected_if_there_is_no_server() -> TestResult {
+    // No server listens on this port.
     let proxy = Proxy::start("postgres://test:test@127.0.0.1:1/pglock")?;
     assert!(RawClient::connect(proxy.url()).await.is_err());
     until("the end", || proxy.open() == 0).await
 }
 
 #[tokio::test]
-async fn a_url_without_a_host_is_refused() {
+async fn url_without_a_host_is_refused() {
     let refused = Proxy::start("postgres:///pglock?host=/run/postgresql");
     assert!(matches!(refused, Err(FaultError::NoAddress)));
     assert!(matches!(Proxy::start("mysql://h/db"), Err(FaultError::Server(_))));
@@ -147,7 +165,7 @@ async fn round_trips(client: &PostgresWitness) -> Result<[Duration; 2], Box<dyn 
 }
 
 #[tokio::test]
-async fn a_millisecond_each_way_is_two_in_the_round_trip() -> TestResult {
+async fn delay_applies_in_each_direction() -> TestResult {
     let lab = Lab::new().await?;
     let (client, _) = lab.client().await?;
     let without = round_trips(&client).await?;
@@ -163,7 +181,7 @@ async fn a_millisecond_each_way_is_two_in_the_round_trip() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_delay_is_not_a_queue() -> TestResult {
+async fn delayed_messages_overlap() -> TestResult {
     let lab = Lab::new().await?;
     let (mut client, _) = lab.raw_client().await?;
     lab.proxy.set_delay(Direction::ToServer, Duration::from_millis(200));
@@ -181,156 +199,7 @@ async fn a_delay_is_not_a_queue() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_stalled_client_does_not_learn_what_the_server_has_done() -> TestResult {
-    let lab = Lab::new().await?;
-    let (client, connection) = lab.client().await?;
-    let server_process = pid(&client).await?;
-    let before = answers(&connection);
-    connection.stall(Direction::ToClient);
-    let asking = tokio::spawn(async move {
-        client.client().batch_execute("SELECT pg_advisory_lock(1)").await.map(|()| client)
-    });
-    until("the answer", || answers(&connection) > before).await?;
-    assert_eq!(lab.witness.holders(LockKey::from(1)).await?[0].pid, server_process);
-    assert!(!asking.is_finished());
-    connection.resume(Direction::ToClient);
-    asking.await??;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_stalled_server_does_not_learn_what_the_client_asks() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    lab.proxy.stall(Direction::ToServer);
-    client.query("SELECT pg_try_advisory_lock(1)").await?;
-    until("the query", || queries(&connection) == 1).await?;
-    // Whoever comes later is first.
-    lab.witness.hold(LockKey::from(1), Mode::Write).await?;
-    lab.proxy.resume(Direction::ToServer);
-    client.until('T').await?;
-    assert_eq!(client.message().await?.last(), Some(&b'f'));
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_answer_can_be_held_back_on_one_connection() -> TestResult {
-    let lab = Lab::new().await?;
-    let (client, connection) = lab.client().await?;
-    let (other, _) = lab.client().await?;
-    connection.hold(Direction::ToClient, 'D');
-    let asking = tokio::spawn(async move {
-        client.client().simple_query("SELECT pg_advisory_lock(1)").await.map(|_| client)
-    });
-    connection.until_held(Direction::ToClient).await?;
-    let holder = lab.witness.holders(LockKey::from(1)).await?[0].pid;
-    assert_eq!(Some(holder), connection.pid());
-    assert_ne!(pid(&other).await?, holder);
-    assert!(!asking.is_finished());
-    connection.release(Direction::ToClient);
-    let client = asking.await??;
-    // Only that one answer.
-    assert_eq!(pid(&client).await?, holder);
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_comes_before_a_held_message_passes() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    for _ in 0..2 {
-        connection.hold(Direction::ToClient, 'C');
-        client.query("SELECT 1").await?;
-        connection.until_held(Direction::ToClient).await?;
-        for expected in *b"TD" {
-            assert_eq!(client.message().await?[0], expected);
-        }
-        connection.release(Direction::ToClient);
-        connection.hold(Direction::ToClient, 'C');
-        for expected in *b"CZ" {
-            assert_eq!(client.message().await?[0], expected);
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_reset_is_an_error_for_both_sides() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    client.query("SELECT pg_advisory_lock(1)").await?;
-    client.until('Z').await?;
-    connection.reset();
-    let error = client.rest().await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    lab.witness.until_free(LockKey::from(1)).await?;
-    until("the end", || !connection.is_open()).await
-}
-
-#[tokio::test]
-async fn a_reset_ends_connections_that_are_stalled_or_held() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut held, holding) = lab.raw_client().await?;
-    let (mut stalled, stalling) = lab.raw_client().await?;
-    holding.hold(Direction::ToClient, 'D');
-    stalling.stall(Direction::ToClient);
-    for (client, key) in [(&mut held, 1), (&mut stalled, 2)] {
-        client.query(&format!("SELECT pg_advisory_lock({key})")).await?;
-    }
-    holding.until_held(Direction::ToClient).await?;
-    lab.proxy.reset();
-    for client in [&mut held, &mut stalled] {
-        assert!(client.rest().await.is_err());
-    }
-    lab.witness.until_quiet().await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_half_closed_connection_lives_on_at_the_server() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    client.query("SELECT pg_advisory_lock(1)").await?;
-    client.until('Z').await?;
-    connection.half_close(Direction::ToClient);
-    assert!(client.rest().await?.is_empty());
-    assert_eq!(lab.witness.holders(LockKey::from(1)).await?.len(), 1);
-    client.query("SELECT pg_advisory_unlock(1)").await?;
-    lab.witness.until_free(LockKey::from(1)).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_half_closed_connection_ends_at_the_server() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    client.query("SELECT pg_advisory_lock(1)").await?;
-    client.until('Z').await?;
-    connection.half_close(Direction::ToServer);
-    lab.witness.until_free(LockKey::from(1)).await?;
-    // The server takes it for a client that has left.
-    assert!(client.rest().await?.is_empty());
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_message_can_be_cut() -> TestResult {
-    let lab = Lab::new().await?;
-    let (mut client, connection) = lab.raw_client().await?;
-    client.query("SELECT pg_advisory_lock(1)").await?;
-    client.until('Z').await?;
-    connection.cut(Direction::ToClient);
-    client.query("SELECT repeat('x', 100000)").await?;
-    let received = client.rest().await?;
-    assert_eq!(received[0], b'T');
-    let length = u32::from_be_bytes([received[1], received[2], received[3], received[4]]);
-    assert_eq!(received.len(), (length as usize).div_ceil(2));
-    lab.witness.until_free(LockKey::from(1)).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn long_answers_pass_unharmed() -> TestResult {
+async fn long_answers_pass_unchanged() -> TestResult {
     let lab = Lab::new().await?;
     let (client, connection) = lab.client().await?;
     let rows = client
@@ -347,7 +216,7 @@ async fn long_answers_pass_unharmed() -> TestResult {
 }
 
 #[tokio::test]
-async fn clients_that_ask_for_tls_are_recognized() -> TestResult {
+async fn tls_requests_are_recognized() -> TestResult {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
     let lab = Lab::new().await?;
     let mut client = TcpStream::connect(lab.proxy.address()).await?;
@@ -361,20 +230,20 @@ async fn clients_that_ask_for_tls_are_recognized() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_dropped_proxy_ends_its_connections() -> TestResult {
+async fn dropped_proxy_ends_its_connections() -> TestResult {
     let lab = Lab::new().await?;
     let (client, connection) = lab.client().await?;
-    client.hold(LockKey::from(1), Mode::Write).await?;
+    client.hold(LockKey::from(KEY), Mode::Write).await?;
     drop(lab.proxy);
     assert!(!connection.is_open());
-    lab.witness.until_free(LockKey::from(1)).await?;
+    lab.witness.until_free(LockKey::from(KEY)).await?;
     assert!(client.locks().await.is_err());
     drop(lab.database);
     Ok(())
 }
 
 #[tokio::test]
-async fn moved_proxy_leads_new_clients_to_its_new_server() -> TestResult {
+async fn retargeted_proxy_leads_to_the_new_server() -> TestResult {
     let (lab, other) = (Lab::new().await?, TestServer::private().await?);
     // By the name that the proxy's URL has.
     let database = format!("CREATE DATABASE {}", lab.database.name());
@@ -382,9 +251,9 @@ async fn moved_proxy_leads_new_clients_to_its_new_server() -> TestResult {
     let (old, connection) = lab.client().await?;
     lab.proxy.retarget(other.url())?;
     let (new, _) = lab.client().await?;
-    old.hold(LockKey::from(1), Mode::Write).await?;
-    new.hold(LockKey::from(1), Mode::Write).await?;
-    assert_eq!(lab.witness.holders(LockKey::from(1)).await?.len(), 1);
+    old.hold(LockKey::from(KEY), Mode::Write).await?;
+    new.hold(LockKey::from(KEY), Mode::Write).await?;
+    assert_eq!(lab.witness.holders(LockKey::from(KEY)).await?.len(), 1);
     assert!(connection.is_open());
     assert!(matches!(lab.proxy.retarget("postgres:///db?host=/tmp"), Err(FaultError::NoAddress)));
     Ok(())

@@ -1,3 +1,5 @@
+//! Processes stop, continue and end.
+
 use std::time::Duration;
 
 use pglock_core::{LockKey, Mode};
@@ -19,14 +21,14 @@ async fn process() -> TestResult {
     };
     let client = PostgresWitness::connect(&url).await?;
     client.hold(LockKey::from(1), Mode::Write).await?;
-    TestProcess::tell("ready");
+    TestProcess::print("ready");
     let echo = || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            TestProcess::tell(&line);
+            TestProcess::print(&line);
         }
     };
     tokio::task::spawn_blocking(echo).await?;
-    TestProcess::tell("closed");
+    TestProcess::print("closed");
     Ok(())
 }
 
@@ -39,10 +41,10 @@ async fn a_killed_process_leaves_its_lock() -> TestResult {
     let database = TestServer::shared().await?.database().await?;
     let witness = PostgresWitness::connect(database.url()).await?;
     let mut process = start(database.url())?;
-    assert_eq!(process.told().await?, "ready");
+    assert_eq!(process.line().await?, "ready");
     assert_eq!(witness.holders(LockKey::from(1)).await?.len(), 1);
     kill(process.pid())?;
-    assert!(process.told().await.is_err());
+    assert!(process.line().await.is_err());
     witness.until_free(LockKey::from(1)).await?;
     Ok(())
 }
@@ -52,15 +54,15 @@ async fn a_stopped_process_keeps_its_lock_and_goes_on() -> TestResult {
     let database = TestServer::shared().await?.database().await?;
     let witness = PostgresWitness::connect(database.url()).await?;
     let mut process = start(database.url())?;
-    assert_eq!(process.told().await?, "ready");
+    assert_eq!(process.line().await?, "ready");
     let stopped = Stopped::stop(process.pid())?;
-    process.ask("hello")?;
-    assert!(timeout(SILENCE, process.told()).await.is_err());
+    process.write("hello")?;
+    assert!(timeout(SILENCE, process.line()).await.is_err());
     assert_eq!(witness.holders(LockKey::from(1)).await?.len(), 1);
     stopped.resume();
-    assert_eq!(process.told().await?, "hello");
+    assert_eq!(process.line().await?, "hello");
     process.close();
-    assert_eq!(process.told().await?, "closed");
+    assert_eq!(process.line().await?, "closed");
     Ok(())
 }
 
@@ -68,7 +70,7 @@ async fn a_stopped_process_keeps_its_lock_and_goes_on() -> TestResult {
 async fn a_dropped_process_is_gone_even_if_stopped() -> TestResult {
     let database = TestServer::shared().await?.database().await?;
     let mut process = start(database.url())?;
-    assert_eq!(process.told().await?, "ready");
+    assert_eq!(process.line().await?, "ready");
     let stopped = Stopped::stop(process.pid())?;
     let pid = process.pid();
     drop(process);

@@ -1,3 +1,5 @@
+//! Standbys follow their primary, and can be promoted.
+
 use std::error::Error;
 
 use pglock_core::{LockKey, Mode};

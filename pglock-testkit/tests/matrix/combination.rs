@@ -1,11 +1,11 @@
-//! What is combined: a fault, and a caller who leaves.
+//! The combinations: a fault, and how the caller leaves.
 
 use std::time::Duration;
 
 use pglock_core::Mode;
 use pglock_testkit::faulty::{Fault, Point};
 
-/// What goes wrong, and what a caller does meanwhile.
+/// A fault, and what the caller does meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Combination {
     pub(crate) scene: Scene,
@@ -15,24 +15,24 @@ pub(crate) struct Combination {
     pub(crate) leave: Leave,
 }
 
-/// In which situation the caller asks for the lock.
+/// The situation in which the caller asks for the lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scene {
     /// The manager has no session yet.
     First,
     /// Another process holds the lock.
     Waiting,
-    /// So it does, and another caller here is next in line.
+    /// Another process holds the lock, and another caller of the manager is next in line.
     Followed,
-    /// A reader here has held the lock for so long that others must ask before they join it.
+    /// A reader of the manager has held the lock so long that the next one needs a probe to join.
     Joining,
-    /// A writer here gives it back, and no other one waits: readers elsewhere are to come in, too.
+    /// A writer of the manager releases, and its lock becomes a read lock for the caller.
     Sharing,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lasting {
-    /// Strikes once, and nobody clears it: what is withheld never comes.
+    /// Strikes once, and is never cleared: a withheld answer never comes.
     Once,
     /// Strikes until it is cleared, after the caller has left.
     UntilCleared,
@@ -43,14 +43,13 @@ pub(crate) enum Lasting {
 pub(crate) enum Leave {
     /// Drops the acquire before it is polled.
     Unpolled,
-    /// Drops it when it has asked, and nothing has been sent.
+    /// Drops it after the first poll, before a request is sent.
     Unsent,
-    /// Drops it while one of the answers is on its way, counted from 0, or would be without the
-    /// fault.
+    /// Drops it while this answer, counted from 0, is on its way or would be without the fault.
     InTheAir(u32),
-    /// Drops it when the answer is there, but was not looked at.
+    /// Drops it when the answer has come, before the next poll.
     Answered,
-    /// Its time runs out.
+    /// Gives up after a timeout.
     TimedOut,
     /// Closes the manager meanwhile.
     Closed,
@@ -58,11 +57,11 @@ pub(crate) enum Leave {
     Dropped,
     /// Releases the guard.
     Released,
-    /// Releases the guard at once, so that the lock passes to the next in line without the server.
+    /// Releases the guard at once, so that the lock is handed over to the next in line.
     Passed,
-    /// Releases the guard, and drops that when it has asked.
+    /// Releases the guard, and drops the release after its first poll.
     ReleaseDropped,
-    /// Closes the manager while there is a guard.
+    /// Closes the manager while a guard exists.
     ClosedHolding,
     /// Drops the manager, its locks and then the guard.
     ManagerDropped,
@@ -104,9 +103,9 @@ impl Combination {
         })
     }
 
-    /// Whether the caller may be kept waiting for as long as it waits.
+    /// Whether the caller may have to wait without a limit.
     pub(crate) fn goes_on(&self) -> bool {
-        // In the server's queue, silence is no fault.
+        // A wait in the server's queue gets no answer until the lock is free.
         let is_wait = self.point == Point::Lock && matches!(self.fault, Fault::Silence { .. });
         is_wait || self.lasting == Lasting::UntilCleared
     }
@@ -131,19 +130,19 @@ impl Scene {
 }
 
 impl Leave {
-    /// Whether the caller leaves only when it has been granted the lock.
+    /// Whether the caller leaves only after it was granted the lock.
     pub(crate) fn needs_grant(self) -> bool {
         match self {
             Self::Unpolled | Self::Unsent | Self::TimedOut | Self::Closed => false,
-            // The answer to a wait, behind those to the try, the connecting and the opening.
+            // The answer to the wait comes after those to connecting, opening and the try.
             Self::InTheAir(answer) => answer == 4,
             _ => true,
         }
     }
 }
 
-/// The faults that make a difference at a point: only what is asked can reach another session, and
-/// farewells have no answer.
+/// The faults that make a difference at a point: only requests and questions can reach another
+/// session, and a close gets no answer.
 fn faults(point: Point) -> impl Iterator<Item = Fault> {
     let slow = [Fault::Silence { done: false }, Fault::Silence { done: true }, SLOW];
     let refused = [Fault::Refused { done: false }, Fault::Refused { done: true }];

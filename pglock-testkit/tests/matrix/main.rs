@@ -1,6 +1,6 @@
 //! Every fault at every step of the driver interface, with every way in which a caller can leave:
-//! nothing may stay held, nobody may stay in line, no session may be left over, and the next caller
-//! gets the lock.
+//! no lock stays held, no caller stays in line, no session is left over, and the next caller gets
+//! the lock.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -15,35 +15,35 @@ use self::combination::{Combination, Scene};
 mod combination;
 mod play;
 
-/// Points and faults, how long they last, and ways to leave.
+/// Pairs of point and fault, how long they last, and ways to leave.
 const COMBINATIONS: usize = 107 * 2 * 17;
 
 #[test]
-fn first_caller_of_a_manager_may_leave_in_any_fault() {
+fn first_caller_leaves_in_any_fault() {
     let unreached =
         [Point::Lock, Point::Probe, Point::Downgrade, Point::Cancel, Point::UnlockAll, Point::Ping];
     run_all(Scene::First, &unreached);
 }
 
 #[test]
-fn caller_that_waits_may_leave_in_any_fault() {
+fn waiting_caller_leaves_in_any_fault() {
     run_all(Scene::Waiting, &[Point::Probe, Point::Downgrade, Point::Ping]);
 }
 
 #[test]
-fn caller_before_another_one_may_leave_in_any_fault() {
+fn caller_before_another_leaves_in_any_fault() {
     run_all(Scene::Followed, &[Point::Probe, Point::Downgrade]);
 }
 
 #[test]
-fn reader_that_joins_may_leave_in_any_fault() {
+fn joining_reader_leaves_in_any_fault() {
     let unreached =
         [Point::TryLock, Point::Lock, Point::Downgrade, Point::Cancel, Point::UnlockAll];
     run_all(Scene::Joining, &unreached);
 }
 
 #[test]
-fn reader_that_gets_a_write_lock_may_leave_in_any_fault() {
+fn reader_of_a_shared_write_lock_leaves_in_any_fault() {
     let unreached = [
         Point::Connect,
         Point::Open,
@@ -57,8 +57,8 @@ fn reader_that_gets_a_write_lock_may_leave_in_any_fault() {
     run_all(Scene::Sharing, &unreached);
 }
 
-/// Runs all combinations in a scene; all points but these must have been struck, by all of their
-/// faults.
+/// Runs all combinations of a scene. Each fault must strike at each point, except for the
+/// unreached points.
 fn run_all(scene: Scene, unreached: &[Point]) {
     let (mut ran, mut struck, mut failures) = (0, 0, Vec::new());
     let mut missing = BTreeSet::new();
@@ -84,7 +84,7 @@ fn run_all(scene: Scene, unreached: &[Point]) {
     assert_eq!(ran, COMBINATIONS);
 }
 
-/// Whether the fault has struck, or what is wrong.
+/// True if the fault has struck. The error says what is wrong.
 fn run(combination: Combination) -> Result<bool, String> {
     let run = || {
         let mut runtime = runtime::Builder::new_current_thread();

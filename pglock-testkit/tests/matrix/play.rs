@@ -1,6 +1,6 @@
 //! One combination, from the first caller to the last check.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -14,41 +14,41 @@ use pglock_testkit::witness::Witness;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
+
+mod checks;
 
 use super::combination::{Combination, Lasting, Leave, Scene};
 
 const KEY: &str = "key";
-/// From a question to its answer, if nothing goes wrong.
+/// How long the server takes to answer.
 const ANSWER: Duration = Duration::from_millis(2);
-/// When the caller is in the server's queue, if nothing goes wrong.
+/// After this time, the caller is in the server's queue, if there is no fault.
 const QUEUED: Duration = Duration::from_millis(7);
-/// Readers here that have held the lock for so long are not simply joined.
+/// A reader that has held the lock for this long is not joined without a probe.
 const OLD: Duration = Duration::from_millis(60);
-/// Some heartbeats.
+/// Several heartbeats.
 const HOLD: Duration = Duration::from_secs(6);
-/// How long a fault that lasts goes on after the caller has left.
+/// How long a lasting fault continues after the caller has left.
 const FAULTY: Duration = Duration::from_secs(3);
-/// How long sessions that wait are kept idle.
+/// The idle timeout of waiting sessions.
 const IDLE: Duration = Duration::from_secs(2);
-/// Longer than a connection may take, and than anybody believes in a session that says nothing.
-const SETTLED: Duration = Duration::from_secs(12);
-/// Longer than all that the engine allows a server that says nothing.
+/// Longer than each time limit of the engine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is wrong, if anything is.
+/// The error says what is wrong.
 type Outcome<T = ()> = std::result::Result<T, String>;
 
 struct Play {
     combination: Combination,
     server: MemoryServer,
-    /// Another process.
+    /// Acts as another process.
     witness: Arc<MemoryWitness>,
     witness_pid: i32,
     faults: Faults,
-    /// `None` once it is closed or dropped.
+    /// `None` once closed or dropped.
     locks: Option<Locks>,
-    /// Of callers who have not left.
+    /// The guards of callers that have not left.
     guards: Vec<Guard>,
 }
 
@@ -57,16 +57,7 @@ enum Guard {
     Write(WriteGuard),
 }
 
-/// What the server has, but for the other process: locks that are held, those who wait, and
-/// sessions.
-#[derive(Debug)]
-struct Seen {
-    held: usize,
-    waiting: usize,
-    sessions: usize,
-}
-
-/// Whether the fault has struck, or what is wrong.
+/// Plays the combination. True if the fault has struck.
 pub(crate) async fn play(combination: Combination) -> Outcome<bool> {
     let mut play = Play::new(combination);
     let next = play.set_the_scene().await;
@@ -80,10 +71,10 @@ pub(crate) async fn play(combination: Combination) -> Outcome<bool> {
     }
     play.check_queue(next.is_some()).await?;
     play.check_guards(next.is_some()).await?;
-    // If it has not done so before.
+    // In the scenes in which the witness still holds the lock.
     let _ = play.witness.release(KEY.into(), Mode::Write).await;
     if let Some(mut next) = next {
-        // It may be told of the fault, or go on with the wait that is silent.
+        // It may get an error, or keep waiting in a request that gets no answer.
         let ends = play.faulty("the next in line", &mut next).await?;
         if ends.is_none() {
             next.abort();
@@ -113,7 +104,7 @@ impl Play {
         Self { combination, server, witness, witness_pid, faults, locks, guards: Vec::new() }
     }
 
-    /// Gives who is next in line, if there is somebody.
+    /// Returns the acquire of the next in line, if the scene has one.
     async fn set_the_scene(&mut self) -> Option<JoinHandle<Result<WriteGuard>>> {
         let Combination { scene, point, fault, lasting, leave } = self.combination;
         let lock = self.lock()?;
@@ -131,7 +122,7 @@ impl Play {
             Scene::Sharing => {
                 lock.write().await.unwrap().release().await.unwrap();
                 let guard = lock.write().await.unwrap();
-                // When the caller has asked.
+                // Released after the caller has asked.
                 start(async move {
                     sleep(ANSWER / 4).await;
                     drop(guard);
@@ -149,7 +140,7 @@ impl Play {
                 witness.release(KEY.into(), Mode::Write).await
             });
         }
-        // Begins when the caller has asked.
+        // Starts after the caller has asked.
         (scene == Scene::Followed).then(|| start(async move { lock.write().await }))
     }
 
@@ -181,7 +172,7 @@ impl Play {
                     self.close().await
                 };
                 let (acquired, closed) =
-                    tokio::join!(bounded("an acquire when all is closed", acquire), close);
+                    tokio::join!(bounded("an acquire during close", acquire), close);
                 closed.and(acquired.map(drop))?;
                 self.locks = None;
             }
@@ -211,7 +202,7 @@ impl Play {
                 self.close().await?;
                 self.locks = None;
                 if guard.is_held() {
-                    return Err("a guard is believed in when all is closed".to_owned());
+                    return Err("a guard is held after close".to_owned());
                 }
                 Ok(())
             }
@@ -239,93 +230,16 @@ impl Play {
         }
     }
 
-    /// Nobody of the manager is in the queue behind another process, but for who is next in line.
-    async fn check_queue(&self, is_followed: bool) -> Outcome {
-        let may_wait = usize::from(is_followed);
-        self.until("who has left is out of the queue", |seen| seen.waiting <= may_wait).await
-    }
-
-    /// What the guards believe in is what the server says; then they go.
-    async fn check_guards(&mut self, is_followed: bool) -> Outcome {
-        sleep(SETTLED).await;
-        let is_true = |seen: &Seen| match self.guards.iter().any(Guard::is_held) {
-            true => seen.held > 0,
-            // The next in line may have it.
-            false => seen.held == 0 || is_followed,
-        };
-        self.until("guards are believed in if the server says so", is_true).await?;
-        self.guards.clear();
-        Ok(())
-    }
-
-    /// Nothing is left behind, and the next callers get the lock.
-    async fn check_locks(&self) -> Outcome {
-        self.until("nothing is left", |seen| seen.held + seen.waiting == 0).await?;
-        let next = [self.lock(), Some(here(&self.server).rwlock(KEY))];
-        for lock in next.into_iter().flatten() {
-            let guard = bounded("the next caller", lock.write()).await?;
-            let guard = guard.map_err(|error| format!("the next caller: {error}"))?;
-            if self.see().await.held != 1 || !guard.is_held() {
-                return Err("the next caller does not hold the lock".to_owned());
-            }
-            let released = bounded("the next release", guard.release()).await?;
-            released.map_err(|error| format!("the next release: {error}"))?;
-        }
-        self.until("nothing is left again", |seen| seen.held + seen.waiting == 0).await
-    }
-
-    async fn check_sessions(&mut self) -> Outcome {
-        if let Some(locks) = &self.locks {
-            // Those that wait are closed when they are idle, and those that do not are kept: one,
-            // and one more to ask for readers.
-            let most = if self.combination.scene == Scene::Joining { 2 } else { 1 };
-            let is_kept = |seen: &Seen| {
-                seen.sessions == locks.stats().sessions && (1..=most).contains(&seen.sessions)
-            };
-            self.until("sessions are kept that do not wait", is_kept).await?;
-            let stats = locks.stats();
-            if stats.held + stats.waiting > 0 {
-                return Err(format!("{stats:?}"));
-            }
-            self.close().await?;
-        }
-        self.locks = None;
-        self.until("no session is left", |seen| seen.sessions == 0).await
-    }
-
     fn lock(&self) -> Option<RwLock> {
         self.locks.as_ref().map(|locks| locks.rwlock(KEY))
     }
 
-    async fn see(&self) -> Seen {
-        let locks = self.witness.locks().await.unwrap();
-        let own = || locks.iter().filter(|row| row.pid != self.witness_pid);
-        let held = own().filter(|row| row.granted).count();
-        // Those of the managers, and those that were not opened yet.
-        let sessions = self.server.sessions("pglock").len() + self.server.sessions("").len() - 1;
-        Seen { held, waiting: own().count() - held, sessions }
-    }
-
-    /// Awaits what must end unless the fault goes on.
+    /// Awaits a future that must end unless the fault lasts.
     async fn faulty<T>(&self, what: &str, future: impl Future<Output = T>) -> Outcome<Option<T>> {
         if self.combination.goes_on() {
             return Ok(timeout(FAULTY, future).await.ok());
         }
         bounded(what, future).await.map(Some)
-    }
-
-    async fn until(&self, what: &str, reached: impl Fn(&Seen) -> bool) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let seen = self.see().await;
-            if reached(&seen) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(format!("not reached: {what}: {seen:?}"));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
     }
 }
 
@@ -352,7 +266,7 @@ async fn acquire(lock: RwLock, mode: Mode) -> Result<Guard> {
     }
 }
 
-/// Awaits what must end whatever goes wrong.
+/// Awaits a future that must end despite any fault.
 async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> Outcome<T> {
     timeout(PATIENCE, future).await.map_err(|_| format!("hangs: {what}"))
 }
@@ -365,7 +279,7 @@ async fn poll_once<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
     .await;
 }
 
-/// Completes when the future is to be polled again, and does not do that.
+/// Polls once, and completes when the future wants to be polled again.
 async fn until_woken<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
     struct Woken(Notify);
 
@@ -380,9 +294,4 @@ async fn until_woken<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
     if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
         woken.0.notified().await;
     }
-}
-
-/// A manager on the runtime of the test, whose clock is paused.
-fn here(server: &MemoryServer) -> Locks {
-    Locks::builder(server.driver()).runtime(Handle::current()).build().unwrap()
 }

@@ -36,12 +36,12 @@ pub async fn lock_of_a_process_that_is_asked_to_end_goes_to_the_next(lab: &Lab) 
 }
 
 pub async fn lock_of_a_process_that_exits_goes_to_the_next(lab: &Lab) {
-    assert_freed(lab, "exit", |process| process.ask("exit").unwrap()).await;
+    assert_freed(lab, "exit", |process| process.write("exit").unwrap()).await;
 }
 
 /// As one does that panics and is built with `panic = "abort"`.
 pub async fn lock_of_a_process_that_aborts_goes_to_the_next(lab: &Lab) {
-    assert_freed(lab, "abort", |process| process.ask("abort").unwrap()).await;
+    assert_freed(lab, "abort", |process| process.write("abort").unwrap()).await;
 }
 
 async fn assert_freed(lab: &Lab, what: &str, end: impl Fn(&mut TestProcess)) {
@@ -51,7 +51,7 @@ async fn assert_freed(lab: &Lab, what: &str, end: impl Fn(&mut TestProcess)) {
     let mut freed = Latencies::default();
     for _ in 0..TRIES {
         let mut process = lab.start_role("holder", &lab.address());
-        process.told().await.unwrap();
+        process.line().await.unwrap();
         let lock = lab.lock("key");
         let wait = start(async move { lock.write().await });
         lab.witness().until_waiting("key".into(), 1).await.unwrap();
@@ -69,7 +69,7 @@ async fn hold(lab: &Lab) {
     // Nobody wants to look into what is left of it.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
     let _guard = lab.lock("key").write().await.unwrap();
-    TestProcess::tell("held");
+    TestProcess::print("held");
     let order = spawn_blocking(|| io::stdin().lines().next()).await.unwrap();
     match order.transpose().unwrap().as_deref() {
         Some("exit") => process::exit(0),

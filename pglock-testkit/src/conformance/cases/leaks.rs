@@ -42,7 +42,7 @@ pub async fn files_tasks_and_memory_stay_as_they_are(lab: &Lab) {
     let mut process = lab.start_role("cycles", &lab.address());
     let mut pages = Vec::new();
     for sample in 0..samples {
-        let told = process.told().await.unwrap();
+        let told = process.line().await.unwrap();
         if sample + 1 == WARM_UP || sample + 1 == samples {
             println!("after {} cycles: {told}", (sample + 1) * CYCLES);
         }
@@ -88,7 +88,7 @@ async fn cycle(lab: &Lab, samples: usize) {
         }
         let now = Sample::take();
         least.get_or_insert(now);
-        TestProcess::tell(&format!(
+        TestProcess::print(&format!(
             "{} files, {} tasks, pages: {}",
             now.files, now.tasks, now.pages
         ));

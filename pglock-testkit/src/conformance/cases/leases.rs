@@ -151,20 +151,20 @@ pub async fn stopped_process_believes_nothing_when_it_goes_on(lab: &Lab) {
         return;
     }
     let mut process = lab.start_role("holder", &lab.address());
-    assert_eq!(process.told().await.unwrap(), "held");
+    assert_eq!(process.line().await.unwrap(), "held");
     let lock = lab.lock("key");
     let wait = start(async move { (lock.write().await.unwrap(), Instant::now()) });
     lab.witness().until_waiting("key".into(), 1).await.unwrap();
     let begin = Instant::now();
     let stopped = Stopped::stop(process.pid()).unwrap();
     // It reads this before anything else can tell it.
-    process.ask("is it held?").unwrap();
+    process.write("is it held?").unwrap();
     let (guard, granted) = soon("the lock is free", wait).await.unwrap();
     let free = granted - begin;
     println!("lock of a stopped process free after {free:.2?}");
     assert!(free <= lease().0 + Duration::from_secs(1) + SLACK, "{free:?}");
     stopped.resume();
-    assert_eq!(process.told().await.unwrap(), "false");
+    assert_eq!(process.line().await.unwrap(), "false");
     assert!(guard.is_held());
     guard.release().await.unwrap();
 }
@@ -174,15 +174,15 @@ pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
         return hold_and_answer(lab).await;
     }
     let mut process = lab.start_role("holder", &lab.address());
-    assert_eq!(process.told().await.unwrap(), "held");
+    assert_eq!(process.line().await.unwrap(), "held");
     for _ in 0..3 {
         let stopped = Stopped::stop(process.pid()).unwrap();
         sleep(lease().1 / 2).await;
         stopped.resume();
         // Long enough for a heartbeat and its answer.
         sleep(lease().1 / 3).await;
-        process.ask("is it held?").unwrap();
-        assert_eq!(process.told().await.unwrap(), "true");
+        process.write("is it held?").unwrap();
+        assert_eq!(process.line().await.unwrap(), "true");
     }
     assert!(lab.lock("key").try_write().await.unwrap().is_none());
     // Its locks are free before the case is over.
@@ -193,10 +193,10 @@ pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
 /// In the child: tells whether it holds the lock, each time it is asked.
 async fn hold_and_answer(lab: &Lab) {
     let guard = lab.manager_with(&leased()).lock("key").write().await.unwrap();
-    TestProcess::tell("held");
+    TestProcess::print("held");
     let answer = move || {
         for _ in io::stdin().lines() {
-            TestProcess::tell(&guard.is_held().to_string());
+            TestProcess::print(&guard.is_held().to_string());
         }
     };
     spawn_blocking(answer).await.unwrap();
@@ -208,7 +208,7 @@ pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     if lab.is_child() {
         let lock = lab.manager_with(&leased()).lock("key");
         let outcome = lock.try_write_for(server + Duration::from_secs(4)).await;
-        return TestProcess::tell(&match outcome {
+        return TestProcess::print(&match outcome {
             Ok(guard) => format!("handed out, is held: {}", guard.is_held()),
             Err(error) => format!("{:?}", error.kind()),
         });
@@ -236,7 +236,7 @@ pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     assert!(free <= server + Duration::from_secs(1) + SLACK, "{free:?}");
     stopped.resume();
     // It has asked again meanwhile, and in vain.
-    assert_eq!(process.told().await.unwrap(), "Timeout");
+    assert_eq!(process.line().await.unwrap(), "Timeout");
     assert!(guard.is_held());
     guard.release().await.unwrap();
 }

@@ -1,3 +1,5 @@
+//! One connection through the proxy.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -86,7 +88,7 @@ impl ProxyConnection {
     ///
     /// # Errors
     ///
-    /// [`FaultError::TimedOut`] after ten seconds.
+    /// [`FaultError::TimedOut`] after 30 seconds.
     pub async fn until_held(&self, direction: Direction) -> Result<(), FaultError> {
         let held = timeout(PATIENCE, self.line(direction).until_held()).await;
         held.map_err(|_| FaultError::TimedOut { awaited: format!("a message to hold: {self:?}") })

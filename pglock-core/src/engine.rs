@@ -68,3 +68,4 @@ pub use machine::config::WaitStrategy;
 pub(crate) use machine::event::Patience;
 pub use machine::stats::Stats;
 pub(crate) use runtime::tasks::Settings;
+pub(crate) use runtime::thread::runtime as thread_runtime;

@@ -101,6 +101,9 @@
 //! | warn | `the server refused to cancel a wait: …` | `pid`, `error` |
 //! | warn | `the server ended a wait that was not given up, …` | `pid`, `key`, `error` |
 //! | error | `a function given to on_loss panicked` | |
+//! | info | `leading`, `no longer leading` | `election`, `term` |
+//! | warn | `leadership lost: …`, `the leader's work failed`, `the leader's work did not end in time`, `cannot campaign now: …` | `election`; `error` or `grace` |
+//! | error | `the leader's work panicked` | `election`, `panic` |
 //!
 //! With the feature `metrics`, each manager publishes the numbers of [`Stats`] through the crate
 //! `metrics`. It does so at least once per heartbeat from the first connection on, also during an
@@ -159,6 +162,7 @@ mod provider;
 pub mod recipes;
 mod rwlock;
 mod sql;
+mod timer;
 mod transaction;
 
 pub use engine::{Stats, WaitStrategy};

@@ -2,6 +2,7 @@
 //!
 //! | recipe | for | namespace of its keys |
 //! |---|---|---|
+//! | [`election`] | one leader among several processes | `pglock-election`, `pglock-election-resign` |
 //!
 //! Recipes use the public interface of locks only, so they run on every backend that has a
 //! [`LockProvider`](crate::LockProvider). They take their locks from the manager that you give
@@ -18,12 +19,15 @@
 //! |---|---|---|
 //! | `pglock-election` | `scheduler` | 5530788690693005019 |
 //! | `pglock-election` | `漢字🔒` | 5117683298543083464 |
+//! | `pglock-election-resign` | `scheduler/4711` | 1702348921991126951 |
+//! | `pglock-election-resign` | `漢字🔒/4711` | -6290854773248182294 |
 
 pub mod election;
 
 /// The namespaces of the keys of recipes. Never change one.
 mod namespace {
     pub(super) const ELECTION: &str = "pglock-election";
+    pub(super) const ELECTION_RESIGN: &str = "pglock-election-resign";
 }
 
 #[cfg(test)]

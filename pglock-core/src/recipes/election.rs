@@ -1,33 +1,136 @@
-//! Leader election: of the processes that stand for election, one leads.
+//! Leader election: of all candidates for a name, in any number of processes, one leads.
+//!
+//! [`Locks::election`] makes a candidate. There are two ways to lead:
+//!
+//! * [`Election::run`] campaigns, runs the work of the leader, stops it when the leadership is lost,
+//!   and campaigns again;
+//! * [`Election::campaign`] waits until the candidate leads, and returns its [`Leadership`].
+//!
+//! [`Election::role`] tells whether this candidate leads, [`Election::leader`] who does.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::ops::ControlFlow;
+//!
+//! use pglock_core::recipes::election::Term;
+//! use pglock_core::{Locks, Result};
+//!
+//! async fn serve(locks: &Locks, shutdown: impl Future<Output = ()>) -> Result<()> {
+//!     locks.election("scheduler").run(shutdown, schedule).await?;
+//!     Ok(())
+//! }
+//!
+//! async fn schedule(_: Term) -> Result<ControlFlow<()>, Infallible> {
+//!     loop {
+//!         // … the work of the leader …
+//! #       std::future::pending::<()>().await;
+//!     }
+//! }
+//! ```
+//!
+//! # One leader at a time
+//!
+//! The leader holds the write lock on a key. Candidates wait in line for it: across processes in the
+//! server's queue, within a process first come, first served. A leader that resigns and campaigns
+//! again is at the end of the line. The lock is given up when the process of the leader dies
+//! (within 100 ms) and when the leader falls silent (after the server's lease, 15 s).
+//!
+//! [`run`](Election::run) and [`Leadership::protect`] stop the work of the leader before it could
+//! overlap with that of the next one, with these exceptions:
+//!
+//! * If the server itself ends the session of a leader that lives, the next candidate has the lock at
+//!   once, and the old leader learns of it within some milliseconds (250 on a busy machine). So a new
+//!   leader [waits 50 ms](Election::take_over_after) before it leads. To exclude an overlap also if
+//!   that takes longer, or if the network is silent at the same time, make it wait for as long as the
+//!   [guard lease](crate::LocksBuilder::guard_lease) of the other candidates, and 1 s more.
+//! * Work that computes or blocks cannot be stopped between two `await`s. Let it ask
+//!   [`Lease::is_held`](crate::Lease::is_held).
+//! * Locks do not survive a failover: after a promotion, leaders on both servers may believe.
+//!
+//! # Connections
+//!
+//! Elections use the sessions of their lock manager. A follower waits in one of its
+//! [waiting sessions](crate::LocksBuilder::max_waiting_sessions), four by default. If a process
+//! follows in more elections than it has waiting sessions, they take turns: then a follower notices
+//! after up to a third of a second that the leader has gone.
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, for each election in which this process campaigns, with the name of
+//! the election as the label `election`:
+//!
+//! * the gauge `pglock_election_is_leader`: how many of its candidates lead, 0 or 1. Alert if the
+//!   sum over all processes is not 1 for longer than a change of leaders may take.
+//! * the counter `pglock_election_terms_total`;
+//! * the gauge `pglock_election_last_change_timestamp_seconds`: when a term last began or ended,
+//!   in seconds since 1970.
+//!
+//! Install the recorder before the first campaign.
+
+mod candidate;
+mod contained;
+mod leadership;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observing;
+mod options;
+mod pauses;
+pub(super) mod request;
+mod run;
+mod term;
 
 use std::sync::Arc;
 
-use super::namespace;
-use crate::{LockEntry, LockProvider, Locks, NamedKey, Result};
+use tokio::sync::watch;
 
-/// An election: candidates with the same name, in any number of processes, have one leader.
+use self::candidate::Candidate;
+pub use self::candidate::Role;
+pub use self::leadership::Leadership;
+use self::options::Options;
+pub use self::term::Term;
+use crate::{ErrorKind, LockProvider, Locks, NamedKey, Result, WriteGuard, timer};
+
+/// A candidate in an election: see the [module](self).
 ///
-/// Cheap to make and to clone.
+/// Clones are the same candidate. Each call of [`Locks::election`] makes another one, also for the
+/// same name: so keep one per process, and clone it.
 ///
 /// # Examples
 ///
 /// ```
+/// use pglock_core::recipes::election::Election;
 /// use pglock_core::{Locks, Result};
 ///
-/// /// Who leads, for `GET /leader`.
-/// async fn leader(locks: &Locks) -> Result<String> {
-///     let leader = locks.election("scheduler").leader().await?;
-///     Ok(leader.map_or_else(|| "nobody".to_owned(), |leader| leader.application_name))
+/// struct App {
+///     scheduler: Election,
+/// }
+///
+/// impl App {
+///     fn new(locks: &Locks) -> Self {
+///         Self { scheduler: locks.election("scheduler") }
+///     }
+///
+///     /// The reply to `GET /leader`.
+///     async fn leader(&self) -> Result<String> {
+///         if self.scheduler.role().is_leading() {
+///             return Ok("this process".to_owned());
+///         }
+///         let leader = self.scheduler.leader().await?;
+///         Ok(leader.map_or_else(|| "none".to_owned(), |leader| leader.application_name))
+///     }
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Election {
-    locks: Arc<dyn LockProvider>,
-    key: NamedKey,
+    candidate: Arc<Candidate>,
+    options: Options,
 }
 
 impl Locks {
-    /// The election of this name, on the locks of this manager. Does no I/O.
+    /// A candidate in the election of this name. Does no I/O.
+    ///
+    /// The name counts in a [namespace](crate::recipes#keys) of its own, so it never meets other
+    /// locks.
     ///
     /// # Examples
     ///
@@ -43,7 +146,7 @@ impl Locks {
 }
 
 impl Election {
-    /// The election of this name, on the locks of any backend. Does no I/O.
+    /// A candidate in the election of this name, on the locks of any backend. Does no I/O.
     ///
     /// # Examples
     ///
@@ -58,7 +161,7 @@ impl Election {
     /// }
     /// ```
     pub fn new(locks: Arc<dyn LockProvider>, name: &str) -> Self {
-        Self { locks, key: NamedKey::in_namespace(namespace::ELECTION, name) }
+        Self { candidate: Arc::new(Candidate::new(locks, name)), options: Options::default() }
     }
 
     /// The key whose write lock the leader holds.
@@ -71,12 +174,54 @@ impl Election {
     /// # }
     /// ```
     pub fn key(&self) -> &NamedKey {
-        &self.key
+        &self.candidate.key
     }
 
-    /// Asks the server who leads: `None` if nobody does.
+    /// Waits in line until this candidate leads.
     ///
-    /// A leader is known by the `application_name` of its manager, its address and its backend pid.
+    /// It then waits once more, [for 50 ms by default](Self::take_over_after). If it loses the lock
+    /// meanwhile, it goes back into the line.
+    ///
+    /// A candidate that already leads waits until it resigns, and so for ever if the same task
+    /// holds the [`Leadership`]. [Poll this future, or drop
+    /// it](crate::DistributedRwLock#poll-an-acquire-or-drop-it).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future gives up the place in line, and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn tidy_up() {}
+    /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
+    /// let election = locks.election("housekeeping");
+    /// let leadership = election.campaign().await?;
+    /// leadership.protect(tidy_up()).await?;
+    /// leadership.resign().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn campaign(&self) -> Result<Leadership> {
+        #[cfg(feature = "metrics")]
+        metrics::register(&self.candidate.name);
+        loop {
+            let guard = self.candidate.lock.write().await?;
+            match self.take_over(guard).await {
+                Err(error) if error.kind() == ErrorKind::Lost => {}
+                leadership => return leadership,
+            }
+        }
+    }
+
+    /// Leads if nobody else leads or waits in line, or returns `None`.
+    ///
+    /// It waits [for 50 ms by default](Self::take_over_after) before it leads, but not for another
+    /// candidate.
     ///
     /// # Cancel safety
     ///
@@ -84,9 +229,65 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`](crate::ErrorKind).
-    pub async fn leader(&self) -> Result<Option<LockEntry>> {
-        let entries = self.locks.inspect(self.key.clone()).await?;
-        Ok(entries.into_iter().find(|entry| entry.granted))
+    /// [`Lost`](ErrorKind::Lost) if the lock was lost before the candidate could lead; otherwise see
+    /// [`ErrorKind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn tidy_up() {}
+    /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
+    /// if let Some(leadership) = locks.election("housekeeping").try_campaign().await? {
+    ///     leadership.protect(tidy_up()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn try_campaign(&self) -> Result<Option<Leadership>> {
+        #[cfg(feature = "metrics")]
+        metrics::register(&self.candidate.name);
+        match self.candidate.lock.try_write().await? {
+            Some(guard) => self.take_over(guard).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn take_over(&self, guard: WriteGuard) -> Result<Leadership> {
+        let delay = self.options.take_over_after;
+        if !delay.is_zero() {
+            guard.protect(timer::sleep(delay)?).await?;
+        }
+        Ok(Leadership::new(&self.candidate, guard))
+    }
+
+    /// Whether this candidate leads. Does no I/O.
+    ///
+    /// It asks the clock: a process that was stopped, or whose runtime is blocked, does not believe
+    /// in a leadership that may be over. It is the role of this candidate and its clones, not of
+    /// others with the same name.
+    pub fn role(&self) -> Role {
+        self.candidate.role()
+    }
+
+    /// A channel with the role of this candidate, which follows [`role`](Self::role) within
+    /// milliseconds.
+    ///
+    /// Use it to wait for a change. Before work that only the leader may do, ask [`role`](Self::role):
+    /// it is right by the clock, even if nothing has yet brought the channel up to date. The channel
+    /// is closed when the last clone of the candidate is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pglock_core::recipes::election::Election;
+    /// async fn report(election: &Election) {
+    ///     let mut roles = election.watch();
+    ///     while roles.changed().await.is_ok() {
+    ///         println!("{:?}", *roles.borrow_and_update());
+    ///     }
+    /// }
+    /// ```
+    pub fn watch(&self) -> watch::Receiver<Role> {
+        self.candidate.watch()
     }
 }

@@ -18,11 +18,13 @@ use crate::witness::PostgresWitness;
 use crate::witness::Witness;
 
 pub mod answers;
+pub mod campaigning;
 pub mod cancelling;
 pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
 pub mod deaths;
+pub mod electing;
 pub mod engines;
 pub mod excluding;
 pub mod failing;
@@ -33,6 +35,7 @@ pub mod fairness;
 #[cfg(unix)]
 pub mod handing_over;
 pub mod keys;
+pub mod leading;
 #[cfg(unix)]
 pub mod leaks;
 #[cfg(unix)]
@@ -61,6 +64,7 @@ pub mod runtimes;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
+pub mod stopping;
 pub mod strangers;
 pub mod unreachable;
 pub mod waiting;
@@ -108,6 +112,10 @@ macro_rules! __each_case {
             engines,
             settings,
             secrets,
+            electing,
+            campaigning,
+            leading,
+            stopping,
         }
     };
 }

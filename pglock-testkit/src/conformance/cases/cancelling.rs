@@ -168,7 +168,7 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_contended(lab: &Lab) {
 }
 
 /// Polls at most so many times, each time when woken or after a short while, and drops.
-async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
+pub(super) async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
     let mut future = pin!(make());
     for _ in 0..polls {
         let mut polled = false;

@@ -45,7 +45,7 @@ fn one_thread() -> Runtime {
 }
 
 /// Runs a future on a thread that no runtime knows.
-fn without_runtime<F: Future>(future: F) -> F::Output {
+pub(super) fn without_runtime<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {
@@ -65,7 +65,7 @@ fn without_runtime<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs something that blocks, while the case's own runtime goes on.
-async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     soon("the other thread", spawn_blocking(act)).await.unwrap()
 }
 

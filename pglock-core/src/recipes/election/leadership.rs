@@ -1,0 +1,123 @@
+//! What a candidate has while it leads.
+
+use std::sync::Arc;
+
+use super::candidate::{Candidate, InOffice};
+use crate::{Lease, Result, WriteGuard};
+
+/// The leadership of a candidate, from [`Election::campaign`](super::Election::campaign). Dropping
+/// it resigns.
+///
+/// It is the guard of the election's lock: it may be lost, together with the session that holds it.
+/// So work by [`protect`](Self::protect), or give code that does not own it a clone of its
+/// [`lease`](Self::lease).
+///
+/// # Examples
+///
+/// ```
+/// # async fn next_job() -> u32 { 7 }
+/// # async fn work_on(job: u32) {}
+/// use pglock_core::Result;
+/// use pglock_core::recipes::election::Election;
+///
+/// async fn lead(election: &Election) -> Result<()> {
+///     let leadership = election.campaign().await?;
+///     println!("term {} begins", leadership.term());
+///     let lease = leadership.lease().clone();
+///     lease.on_loss(|| eprintln!("the leadership is lost"));
+///     while leadership.is_held() {
+///         tokio::select! {
+///             biased;
+///             () = leadership.lost() => break,
+///             () = leadership.asked_to_resign() => break,
+///             job = next_job() => leadership.protect(work_on(job)).await?,
+///         }
+///     }
+///     leadership.resign().await
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the leadership resigns at once"]
+#[clippy::has_significant_drop]
+pub struct Leadership {
+    // Dropped first: the role ends before another candidate can lead.
+    office: InOffice,
+    guard: WriteGuard,
+}
+
+impl Leadership {
+    pub(super) fn new(candidate: &Arc<Candidate>, guard: WriteGuard) -> Self {
+        Self { office: candidate.take_office(guard.lease()), guard }
+    }
+
+    /// The number of this term among those of this candidate: the first one is 1.
+    pub fn term(&self) -> u64 {
+        self.office.term()
+    }
+
+    /// What tells whether the candidate still leads, with
+    /// [`valid_for`](Lease::valid_for), [`on_loss`](Lease::on_loss) and `cancel_on_loss`. Clone it
+    /// for code that does not own the leadership; it may outlive it.
+    pub fn lease(&self) -> &Lease {
+        self.guard.lease()
+    }
+
+    /// Whether the candidate still leads, as far as this process knows: see [`Lease::is_held`].
+    pub fn is_held(&self) -> bool {
+        self.guard.is_held()
+    }
+
+    /// Completes when the leadership is lost: see [`Lease::lost`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    pub async fn lost(&self) {
+        self.guard.lost().await;
+    }
+
+    /// Works as the leader, and stops the work when the leadership is lost: see [`Lease::protect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The work is dropped with this future; the candidate goes on leading.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::ErrorKind::Lost) if the leadership is lost before the work is done.
+    pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
+        self.guard.protect(work).await
+    }
+
+    /// Completes when another process [asks](super::Election::ask_to_resign) this one to resign.
+    ///
+    /// While you await this, it asks the server once per second. It waits on if the server cannot
+    /// be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when this future is dropped; a later call reports the request as well.
+    pub async fn asked_to_resign(&self) {
+        self.office.candidate().asked_to_resign().await;
+    }
+
+    /// Resigns, and waits for the confirmation: the next candidate in line leads. One that
+    /// campaigns again is at the end of the line.
+    ///
+    /// Dropping the leadership resigns as well, without waiting.
+    ///
+    /// # Cancel safety
+    ///
+    /// The candidate resigns all the same when this future is dropped; what is lost is the
+    /// confirmation.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteGuard::release`]: [`Lost`](crate::ErrorKind::Lost) if the leadership had been lost
+    /// before.
+    pub async fn resign(self) -> Result<()> {
+        let Self { office, guard } = self;
+        drop(office);
+        guard.release().await
+    }
+}

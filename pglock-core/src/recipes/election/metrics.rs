@@ -1,0 +1,59 @@
+//! Publishes the terms of a candidate through the crate `metrics`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+/// A term that is counted, and shown as long as this lives.
+pub(super) struct Published(Series);
+
+/// The documentation of the module `election` lists the names.
+struct Series {
+    is_leader: Gauge,
+    terms: Counter,
+    last_change: Gauge,
+}
+
+/// Makes the figures known before the first term.
+pub(super) fn register(election: &str) {
+    let series = Series::new(election);
+    series.is_leader.increment(0.0);
+    series.terms.increment(0);
+}
+
+impl Published {
+    pub(super) fn new(election: &str) -> Self {
+        let series = Series::new(election);
+        // Not set to 1: the process may have several candidates of this name.
+        series.is_leader.increment(1.0);
+        series.terms.increment(1);
+        series.has_changed();
+        Self(series)
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.0.is_leader.decrement(1.0);
+        self.0.has_changed();
+    }
+}
+
+impl Series {
+    fn new(election: &str) -> Self {
+        let name = || election.to_owned();
+        Self {
+            is_leader: gauge!("pglock_election_is_leader", "election" => name()),
+            terms: counter!("pglock_election_terms_total", "election" => name()),
+            last_change: gauge!(
+                "pglock_election_last_change_timestamp_seconds",
+                "election" => name()
+            ),
+        }
+    }
+
+    fn has_changed(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_change.set(now.as_secs_f64());
+    }
+}

@@ -1,0 +1,236 @@
+//! Work that is run while a candidate leads, term after term.
+
+use std::fmt::Display;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::contained::Contained;
+use super::pauses::Pauses;
+use super::{Election, Leadership, Term};
+use crate::{Error, ErrorKind, Result, timer};
+
+impl Election {
+    /// Campaigns, works while it leads, and begins anew when a term ends, until the work is done or
+    /// `shutdown` completes.
+    ///
+    /// `work` is called for each term. What it returns decides how `run` goes on:
+    ///
+    /// | the work returns | `run` |
+    /// |---|---|
+    /// | `Ok(ControlFlow::Break(value))` | resigns, and returns `Some(value)` |
+    /// | `Ok(ControlFlow::Continue(()))` | resigns, pauses, and campaigns again |
+    /// | an error, or it panics | logs that, resigns, pauses, and campaigns again |
+    /// | nothing, because the leadership was lost | drops the work, pauses, and campaigns again |
+    ///
+    /// When `shutdown` completes, `run` stops the work, resigns, and returns `None`, or the value of
+    /// work that breaks in the [grace period](Self::grace).
+    ///
+    /// - **The leadership ends after the work.** `run` resigns only when the work has returned or was
+    ///   dropped: also on shutdown, on a panic, and if the future of `run` is dropped.
+    /// - **A loss stops the work.** `run` compares the clock with the lease before each poll of the
+    ///   work. On a loss, it drops the work at its next `await`, without a grace period, because
+    ///   another candidate may lead already. The module says
+    ///   [how sure that is](super::election#one-leader-at-a-time).
+    /// - **Short terms do not spin.** The [pauses](Self::back_off) grow while terms are shorter than
+    ///   the last pause.
+    ///
+    /// What the work has started outside itself, such as a task that it has spawned, goes on without
+    /// it. Give it the [lease](Term::lease) of the term.
+    ///
+    /// Errors of the lock manager do not end `run`, except those that only a change of the program
+    /// can remedy: it logs them, pauses, and tries again. To notice a wrong password at the start,
+    /// call [`Locks::check`](crate::Locks::check) first.
+    ///
+    /// # Cancel safety
+    ///
+    /// The work is dropped with this future, and then the leadership.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed), [`NoRuntime`](ErrorKind::NoRuntime),
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) and [`KeyCollision`](ErrorKind::KeyCollision).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use std::ops::ControlFlow;
+    /// use std::time::Duration;
+    ///
+    /// use pglock_core::recipes::election::Term;
+    /// use pglock_core::{Locks, Result};
+    /// use tokio::time::interval;
+    ///
+    /// async fn serve(locks: &Locks, shutdown: impl Future<Output = ()>) -> Result<()> {
+    ///     let election = locks.election("scheduler").grace(Duration::from_secs(5));
+    ///     election.run(shutdown, schedule).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn schedule(term: Term) -> Result<ControlFlow<()>, Infallible> {
+    ///     let mut rhythm = interval(Duration::from_secs(60));
+    ///     loop {
+    ///         tokio::select! {
+    ///             _ = rhythm.tick() => { /* … */ }
+    ///             () = term.stopping() => return Ok(ControlFlow::Continue(())),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub async fn run<F, W, T, E>(
+        &self,
+        shutdown: impl Future<Output = ()>,
+        mut work: F,
+    ) -> Result<Option<T>>
+    where
+        F: FnMut(Term) -> W,
+        W: Future<Output = Result<ControlFlow<T>, E>>,
+        E: Display,
+    {
+        let mut shutdown = Shutdown { signal: pin!(shutdown), has_come: false };
+        let mut pauses = Pauses::new(self.options.back_off);
+        loop {
+            let mut begin = Instant::now();
+            match shutdown.or(self.campaign()).await {
+                None => return Ok(None),
+                Some(Ok(leadership)) => {
+                    begin = Instant::now();
+                    let term = self.lead(leadership, &mut shutdown, &mut work).await;
+                    if let Some(value) = term? {
+                        return Ok(Some(value));
+                    }
+                }
+                Some(Err(error)) if is_final(&error) => return Err(error),
+                Some(Err(error)) => {
+                    warn!(election = &*self.candidate.name, %error, "cannot campaign now: trying again");
+                }
+            }
+            let pause = timer::sleep(pauses.after(begin.elapsed()))?;
+            if shutdown.or(pause).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One term. Returns the value of work that breaks.
+    async fn lead<S, F, W, T, E>(
+        &self,
+        leadership: Leadership,
+        shutdown: &mut Shutdown<'_, S>,
+        work: &mut F,
+    ) -> Result<Option<T>>
+    where
+        S: Future<Output = ()>,
+        F: FnMut(Term) -> W,
+        W: Future<Output = Result<ControlFlow<T>, E>>,
+        E: Display,
+    {
+        let (stop, stopping) = watch::channel(false);
+        let lease = leadership.lease().clone();
+        let term = Term::new(&self.candidate, &leadership, stopping);
+        // Made after the leadership, so that it is dropped before it if this future is dropped.
+        let mut work = Contained::new(|| End::of(work(term)));
+        let ended = {
+            let mut working = pin!(lease.protect(&mut work));
+            tokio::select! {
+                biased;
+                ended = &mut working => Some(ended),
+                () = shutdown.wait() => {
+                    stop.send_replace(true);
+                    timer::timeout(self.options.grace, working).await?
+                }
+            }
+        };
+        let panicked = work.end().map(End::Panicked);
+        let end = panicked.unwrap_or_else(|| match ended {
+            Some(Ok(Ok(end))) => end,
+            Some(Ok(Err(panic))) => End::Panicked(panic),
+            Some(Err(error)) => End::Lost(error),
+            None => End::Overdue,
+        });
+        let value = self.judge(end);
+        // It was lost before, or the manager was closed: the work has ended all the same.
+        let _ = leadership.resign().await;
+        Ok(value)
+    }
+
+    /// What the end of the work means, and a line in the log if it went wrong.
+    fn judge<T>(&self, end: End<T>) -> Option<T> {
+        let election = &*self.candidate.name;
+        match end {
+            End::Done(value) => return Some(value),
+            End::Again => {}
+            End::Failed(error) => warn!(election, error, "the leader's work failed"),
+            End::Panicked(panic) => error!(election, panic, "the leader's work panicked"),
+            End::Lost(error) => warn!(election, %error, "leadership lost: its work was stopped"),
+            End::Overdue => {
+                warn!(election, grace = ?self.options.grace, "the leader's work did not end in time");
+            }
+        }
+        None
+    }
+}
+
+/// How the work of a term ended.
+enum End<T> {
+    Done(T),
+    Again,
+    Failed(String),
+    Panicked(String),
+    Lost(Error),
+    Overdue,
+}
+
+impl<T> End<T> {
+    async fn of<E: Display>(work: impl Future<Output = Result<ControlFlow<T>, E>>) -> Self {
+        match work.await {
+            Ok(ControlFlow::Break(value)) => Self::Done(value),
+            Ok(ControlFlow::Continue(())) => Self::Again,
+            // The long form shows the causes, where there is one.
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
+}
+
+/// Whether trying again cannot help.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Closed
+            | ErrorKind::NoRuntime
+            | ErrorKind::InvalidOptions
+            | ErrorKind::KeyCollision
+    )
+}
+
+/// The end that the application wants, which may come while nobody waits for it.
+struct Shutdown<'a, S> {
+    signal: Pin<&'a mut S>,
+    has_come: bool,
+}
+
+impl<S: Future<Output = ()>> Shutdown<'_, S> {
+    async fn wait(&mut self) {
+        std::future::poll_fn(|cx| {
+            if !self.has_come {
+                self.has_come = self.signal.as_mut().poll(cx).is_ready();
+            }
+            if self.has_come { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// What comes of the future, or `None` if the shutdown comes first.
+    async fn or<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.wait() => None,
+            output = future => Some(output),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the work of a leader knows of its term.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Leadership;
+use super::candidate::Candidate;
+use crate::Lease;
+
+/// A term, as the work of [`Election::run`] knows it. Cheap to clone, for parts of the work that
+/// run in tasks or threads of their own.
+///
+/// # Examples
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use pglock_core::Result;
+/// use pglock_core::recipes::election::Term;
+///
+/// # async fn next_job() -> u32 { 7 }
+/// # async fn work_on(job: u32) {}
+/// async fn work(term: Term) -> Result<ControlFlow<()>> {
+///     println!("term {} begins", term.number());
+///     let lease = term.lease().clone(); // what runs in a task of its own ends with the term, too
+///     tokio::spawn(async move { lease.protect(async { /* … */ }).await });
+///     loop {
+///         tokio::select! {
+///             job = next_job() => work_on(job).await,
+///             () = term.asked_to_resign() => return Ok(ControlFlow::Continue(())),
+///             () = term.stopping() => return Ok(ControlFlow::Break(())),
+///         }
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Term {
+    candidate: Arc<Candidate>,
+    number: u64,
+    lease: Lease,
+    stop: watch::Receiver<bool>,
+}
+
+impl Term {
+    pub(super) fn new(
+        candidate: &Arc<Candidate>,
+        leadership: &Leadership,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let lease = leadership.lease().clone();
+        Self { candidate: candidate.clone(), number: leadership.term(), lease, stop }
+    }
+
+    /// The number of this term among those of this candidate: the first one is 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What tells whether the candidate still leads, for parts of the work that
+    /// [`run`](super::Election::run) cannot stop. It ends when the work has ended.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Completes when the work shall end, because [`run`](super::Election::run) shuts down. From then on it
+    /// has the [grace period](super::Election::grace), in which the candidate still leads.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when this future is dropped.
+    pub async fn stopping(&self) {
+        // An error means that the term has ended.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+
+    /// Completes when another process asks this one to resign: see
+    /// [`Leadership::asked_to_resign`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when this future is dropped; a later call reports the request as well.
+    pub async fn asked_to_resign(&self) {
+        self.candidate.asked_to_resign().await;
+    }
+}

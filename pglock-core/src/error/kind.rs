@@ -42,7 +42,7 @@ pub enum ErrorKind {
     /// limit of locks.
     LockTableFull,
     /// Too many callers are waiting on this lock manager.
-    QueueFull,
+    TooManyWaiters,
     /// The server accepts no more connections (SQLSTATE 53300).
     TooManyConnections,
     /// The role may not log in, connect to the database, or call the functions that locks need
@@ -71,7 +71,7 @@ impl fmt::Display for ErrorKind {
             Self::KeyCollision => "two names share one key",
             Self::Deadlock => "the wait for the lock was part of a deadlock",
             Self::LockTableFull => "too many locks are held",
-            Self::QueueFull => "too many callers are waiting",
+            Self::TooManyWaiters => "too many callers are waiting",
             Self::TooManyConnections => "the lock server has no free connections",
             Self::PermissionDenied => "the lock server denied access",
             Self::UnsupportedServer => "the server cannot be used for locks",

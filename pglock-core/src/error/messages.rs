@@ -47,9 +47,9 @@ impl Error {
         Self::new(ErrorKind::Closed, "the lock manager was closed")
     }
 
-    pub(crate) fn queue_full() -> Self {
+    pub(crate) fn too_many_waiters() -> Self {
         Self::new(
-            ErrorKind::QueueFull,
+            ErrorKind::TooManyWaiters,
             "too many callers are waiting on this lock manager: try again later, or raise max_waiters",
         )
     }

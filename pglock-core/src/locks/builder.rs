@@ -175,7 +175,7 @@ impl LocksBuilder {
 
     /// At most this many callers that wait. Default a million.
     ///
-    /// An acquire beyond this limit fails with [`QueueFull`](crate::ErrorKind::QueueFull).
+    /// An acquire beyond this limit fails with [`TooManyWaiters`](crate::ErrorKind::TooManyWaiters).
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.config.max_waiters = waiters;
         self

@@ -25,7 +25,7 @@ impl Machine {
             return step.fail(caller, key, why);
         }
         if self.sessions.queued >= self.sessions.config.max_waiters {
-            return step.fail(caller, key, &Error::queue_full());
+            return step.fail(caller, key, &Error::too_many_waiters());
         }
         self.last_arrival = self.last_arrival.next();
         let waiter = Waiter { id: caller, mode, patience, arrival: self.last_arrival };

@@ -51,7 +51,7 @@ pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
         waits.push(start(async move { lock.write().await.map(drop) }));
     }
     lab.until_queued(&manager, 3).await;
-    assert_refused(&manager, ErrorKind::QueueFull).await;
+    assert_refused(&manager, ErrorKind::TooManyWaiters).await;
     // Who is refused takes nobody's place, and who leaves makes room.
     assert_eq!(manager.stats().waiting, 3);
     waits.remove(1).abort();

@@ -89,6 +89,18 @@ impl Machine {
         let step = &mut Step::new(now, effects);
         // What has run out by now must not be given to anybody.
         self.tick(step);
+        // The session was given up while its task was at work: nobody waits for that any more.
+        let is_late = event.session().is_some_and(|id| self.sessions.get(id).is_none());
+        if !is_late {
+            self.react(event, step);
+        }
+        while let Some(key) = self.sessions.next_parked() {
+            self.with(key, step, |state, cx| state.unpark(cx));
+        }
+        self.assign_waiting_sessions(step);
+    }
+
+    fn react(&mut self, event: Event, step: &mut Step<'_>) {
         match event {
             Event::Acquire { caller, key, mode, patience } => {
                 self.acquire(caller, key, mode, patience, step);
@@ -110,10 +122,6 @@ impl Machine {
             Event::Tick => {}
             Event::Close { why } => self.close(why, step),
         }
-        while let Some(key) = self.sessions.next_parked() {
-            self.with(key, step, |state, cx| state.unpark(cx));
-        }
-        self.assign_waiting_sessions(step);
     }
 
     /// What is needed to name the cause of a silence: how late the runtime acts on a timer, and

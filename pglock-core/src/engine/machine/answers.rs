@@ -81,6 +81,12 @@ impl Machine {
         session.widen(most);
         self.sessions.note_answer(id, step);
         for (errand, done) in errands.into_iter().zip(results) {
+            if let Errand::Downgrade { .. } = errand
+                && !done
+            {
+                // The session ends, and with it what the other errands have brought.
+                return self.doubt(id, missing(), step);
+            }
             self.done(id, errand, done, step);
         }
         self.sessions.rest(id, step.now);
@@ -128,7 +134,6 @@ impl Machine {
             Errand::Unlock { key, grant, .. } => {
                 self.with(key, step, |state, cx| state.unlocked(grant, done, cx));
             }
-            Errand::Downgrade { .. } if !done => self.doubt(id, missing(), step),
             Errand::Downgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.downgraded(grant, cx));
             }

@@ -79,6 +79,29 @@ pub(crate) enum Event {
     Close { why: Error },
 }
 
+impl Event {
+    /// The session that reports it, if it comes from one.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match *self {
+            Self::Inspected { session, .. }
+            | Self::Opened { session, .. }
+            | Self::OpenFailed { session, .. }
+            | Self::Answered { session, .. }
+            | Self::Found { session, .. }
+            | Self::Refused { session, .. }
+            | Self::Ended { session, .. } => Some(session),
+            Self::Acquire { .. }
+            | Self::Abandon { .. }
+            | Self::Release { .. }
+            | Self::Inspect { .. }
+            | Self::Check { .. }
+            | Self::AbandonInquiry { .. }
+            | Self::Tick
+            | Self::Close { .. } => None,
+        }
+    }
+}
+
 /// A statement that the server refused.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {

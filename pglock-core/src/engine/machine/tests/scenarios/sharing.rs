@@ -141,3 +141,23 @@ fn a_downgrade_that_fails_is_made_up_for() {
         world.drain();
     }
 }
+
+#[test]
+fn a_session_without_the_lock_to_downgrade_ends() {
+    let (mut world, grant) = sharing();
+    world.faulty = true;
+    let _reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), grant, false);
+    let other = world.acquire(9.into(), Write, Patience::Wait);
+    world.turn(SHARED, true);
+    // Something else gives the lock back in the same server session.
+    world.server.unlock_all(world.links[&SHARED].pid);
+    world.settle();
+    let both =
+        [(SHARED, Operation::Downgrade(key())), (SHARED, Operation::TryLock(9.into(), Write))];
+    assert_eq!(world.sent[..2], both);
+    assert_eq!(world.losses.len(), 1);
+    let Outcome::Granted { session, .. } = world.outcomes[&other] else { panic!("it is free") };
+    assert_ne!(session, SHARED, "what the session took is gone with it");
+    world.drain();
+}

@@ -59,7 +59,7 @@ pub async fn outage_is_not_reported_as_a_busy_lock(lab: &Lab) {
     lab.until("the loss is known", || !manager.stats().connected).await;
     let mut errors = time_outs(&lock, SECOND).await;
     for error in &errors {
-        assert!(error.to_string().contains("given time"), "{error}");
+        assert!(error.to_string().contains("the timeout"), "{error}");
     }
     errors.push(soon("try_write", lock.try_write()).await.map(drop).unwrap_err());
     errors.push(soon("inspect", manager.inspect("key".into())).await.unwrap_err());

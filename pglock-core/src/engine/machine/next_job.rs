@@ -17,6 +17,9 @@ impl Machine {
             return Job::Close;
         };
         if let Some(job) = session.urgent_job(self.closed.is_some(), step.now) {
+            if matches!(job, Job::Close) && self.closed.is_none() {
+                self.sessions.note_closing(step.now);
+            }
             return job;
         }
         let mut errands = self.take_errands(id, step);

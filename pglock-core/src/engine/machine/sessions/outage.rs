@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct Outage {
     /// Since when there is no session to ask. The outage ends with the first good answer.
     since: Option<Moment>,
+    /// Whether it is more than the time until a session that was closed on purpose is replaced.
+    is_announced: bool,
     /// What went wrong last. A good answer makes it history.
     trouble: Option<Trouble>,
 }
@@ -50,10 +52,24 @@ impl Sessions {
         }
         let trouble = if session.has_failed() { Trouble::Failed } else { Trouble::Lost };
         self.outage.trouble = Some(trouble(error.clone()));
-        if self.outage.since.is_none() {
-            self.outage.since = Some(step.now);
-            self.set_report(step.now);
+        self.begin_outage(step.now);
+        if !std::mem::replace(&mut self.outage.is_announced, true) {
             step.push(Effect::Down { session: id, error: error.clone() });
+        }
+    }
+
+    /// The session is being closed on purpose. If it was the last one to ask, there is none until
+    /// another one has replaced it.
+    pub(crate) fn note_closing(&mut self, now: Moment) {
+        if self.server.is_some() && !self.is_connected() {
+            self.begin_outage(now);
+        }
+    }
+
+    fn begin_outage(&mut self, now: Moment) {
+        if self.outage.since.is_none() {
+            self.outage.since = Some(now);
+            self.set_report(now);
         }
     }
 
@@ -69,7 +85,10 @@ impl Sessions {
         self.failures = 0;
         if session.role() == Role::Shared {
             self.outage.trouble = None;
-            if let Some(since) = self.outage.since.take() {
+            let was_announced = std::mem::take(&mut self.outage.is_announced);
+            if let Some(since) = self.outage.since.take()
+                && was_announced
+            {
                 step.push(Effect::Up { session: id, down_for: step.now.since(since) });
             }
         }

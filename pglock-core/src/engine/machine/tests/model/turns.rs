@@ -71,7 +71,6 @@ impl World {
             }
             Stage::Closing => {
                 self.server.end(link.pid);
-                self.is_replacing |= self.machine.sessions.get(id).is_some_and(|s| s.is_doomed());
                 self.end(id);
             }
             Stage::Silent => link.stage = Stage::Silent,

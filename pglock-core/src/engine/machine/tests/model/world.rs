@@ -40,8 +40,6 @@ pub(crate) struct World {
     pub(crate) refused: BTreeSet<LockKey>,
     /// A statement ended in the middle of an operation, so that a session may hold what is nobody's.
     pub(super) has_strays: bool,
-    /// A session that took no more locks has been closed, and there is no other one to ask yet.
-    pub(super) is_replacing: bool,
     /// Whether sessions may cancel what others do.
     pub(crate) may_cancel: bool,
     /// How often the server that sessions are opened at was promoted.
@@ -78,7 +76,6 @@ impl World {
             refuses: None,
             refused: BTreeSet::new(),
             has_strays: false,
-            is_replacing: false,
             may_cancel: true,
             timeline: 0,
             sent: Vec::new(),
@@ -191,7 +188,6 @@ impl World {
         let before = self.askable(is_tick);
         let mut fx = Effects::default();
         self.machine.handle(event, self.now, &mut fx);
-        self.is_replacing &= !self.machine.stats(self.now).connected;
         self.note_grants();
         let askable = &before & &self.askable(is_tick);
         let nobody_to_ask = &self.keys.iter().copied().collect() - &askable;

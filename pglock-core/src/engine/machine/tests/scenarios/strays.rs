@@ -80,3 +80,29 @@ fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
     pass(&mut world, 3);
     assert!(is_granted(&world, last));
 }
+
+#[test]
+fn a_session_closed_for_a_stray_is_missed_until_it_is_replaced() {
+    let (mut world, writer) = sharing();
+    let reader = world.acquire(key(), Read, Patience::Wait);
+    world.release(key(), writer, false);
+    world.turn(SHARED, true);
+    world.operator_cancels(SHARED, 0, true);
+    world.refuse_key(Some(key()), Reason::Itself);
+    world.settle();
+    assert!(world.machine.sessions.get(SHARED).is_some_and(|session| session.is_doomed()));
+    world.refuse_key(None, Reason::Itself);
+    world.release(key(), grant_of(&world, reader), false);
+    let is_closing = |world: &World| {
+        world.machine.sessions.get(SHARED).is_some_and(|session| session.is_closing())
+    };
+    while !is_closing(&world) {
+        world.turn(SHARED, true);
+    }
+    let stats = world.machine.stats(world.now);
+    assert!(!stats.connected && stats.down_for.is_some(), "{stats:?}");
+    assert_eq!(world.outages.len(), 0, "this is no outage of the server");
+    world.settle();
+    let stats = world.machine.stats(world.now);
+    assert!(stats.connected && stats.down_for.is_none(), "{stats:?}");
+}

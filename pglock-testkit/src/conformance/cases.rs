@@ -46,6 +46,7 @@ pub mod loads;
 pub mod looking;
 #[cfg(unix)]
 pub mod losing;
+pub mod observing;
 pub mod operators;
 pub mod outages;
 #[cfg(unix)]
@@ -66,6 +67,8 @@ pub mod sessions;
 pub mod settings;
 pub mod stopping;
 pub mod strangers;
+#[cfg(unix)]
+pub mod succeeding;
 pub mod unreachable;
 pub mod waiting;
 
@@ -116,6 +119,8 @@ macro_rules! __each_case {
             campaigning,
             leading,
             stopping,
+            observing,
+            #[cfg(unix)] succeeding,
         }
     };
 }

@@ -1,0 +1,291 @@
+//! Leaders of five processes, one after the other, whatever happens to them.
+//!
+//! Two witnesses see that the work of one leader runs at a time. Each work holds the system's lock
+//! on a file. And it writes down what it does, so that it shows afterwards if a leader has acted
+//! after its successor, also if its process was stopped meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::future::pending;
+use std::io::{self, Write};
+use std::ops::ControlFlow::{self, Continue};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pglock_core::LockKey;
+use pglock_core::recipes::election::{Election, Term};
+use rustix::time::{ClockId, clock_gettime};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::electing::key;
+use super::{SLACK, holder, lease, leased};
+use crate::conformance::latencies::Latencies;
+use crate::conformance::{Lab, group, is_long, soon};
+use crate::faults::{Stopped, TestProcess, kill};
+
+group! { succeeding:
+    one_leader_works_at_a_time_whatever_happens_to_it: Process,
+}
+
+const PROCESSES: usize = 5;
+/// Until the next leader works when the last one was killed.
+const SUCCESSION: Duration = Duration::from_millis(100);
+
+/// What happens to a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Killed,
+    Terminated,
+    Fails,
+    Panics,
+    Resigns,
+    Stopped,
+}
+
+/// In this order, again and again.
+const FATES: [Fate; 10] = [
+    Fate::Killed,
+    Fate::Terminated,
+    Fate::Fails,
+    Fate::Killed,
+    Fate::Stopped,
+    Fate::Terminated,
+    Fate::Panics,
+    Fate::Killed,
+    Fate::Resigns,
+    Fate::Terminated,
+];
+
+pub async fn one_leader_works_at_a_time_whatever_happens_to_it(lab: &Lab) {
+    if lab.is_child() {
+        return stand(lab).await;
+    }
+    let folder = TempDir::new().unwrap();
+    let mut realm = Realm::start(lab, folder.path().to_owned());
+    let mut took = BTreeMap::<_, Latencies>::new();
+    let has_lease = lab.has_lease().await;
+    for turn in 1..=if is_long() { 200 } else { 20 } {
+        let fate = FATES[turn % FATES.len()];
+        // Without a lease, the lock of a process that is stopped is not free before it goes on.
+        if fate != Fate::Stopped || has_lease {
+            took.entry(fate).or_default().push(realm.meet(fate, turn).await);
+        }
+    }
+    let (terms, acts) = realm.judge();
+    println!("{terms} terms, {acts} acts");
+    // The long form runs alone on its machine.
+    let slack = if is_long() { Duration::ZERO } else { take_over() + SLACK * 5 };
+    for (fate, took) in took {
+        let bound = match fate {
+            Fate::Stopped => lease().0 + Duration::from_secs(1),
+            Fate::Killed => SUCCESSION,
+            // A panic is printed first, with all that was called.
+            _ => SUCCESSION * 20,
+        };
+        took.assert_below(&format!("next leader works after {fate:?}"), bound + slack);
+    }
+}
+
+/// On a busy machine, a leader takes longer to notice that its session has ended.
+fn take_over() -> Duration {
+    Duration::from_millis(if is_long() { 50 } else { 500 })
+}
+
+fn candidate(lab: &Lab) -> Election {
+    let election = Election::new(lab.manager_with(&leased()), "realm");
+    election.take_over_after(take_over()).back_off(Duration::from_millis(20))
+}
+
+/// What the processes share beside the locks.
+#[derive(Clone)]
+struct Scene(PathBuf);
+
+/// A line of the log: when, which term of which process, and what it did.
+struct Entry {
+    at: Duration,
+    term: String,
+    act: String,
+}
+
+impl Scene {
+    /// The file that the work of a leader locks. The one of a stopped process stays locked, and so
+    /// its successors lock another one.
+    fn throne(&self) -> File {
+        let epoch = fs::read_to_string(self.0.join("epoch")).unwrap();
+        self.open(&format!("throne-{epoch}"))
+    }
+
+    fn begin_epoch(&self, epoch: usize) {
+        fs::write(self.0.join("next"), epoch.to_string()).unwrap();
+        fs::rename(self.0.join("next"), self.0.join("epoch")).unwrap();
+    }
+
+    fn log(&self) -> File {
+        self.open("log")
+    }
+
+    fn open(&self, name: &str) -> File {
+        OpenOptions::new().create(true).append(true).open(self.0.join(name)).unwrap()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let log = fs::read_to_string(self.0.join("log")).unwrap_or_default();
+        let entry = |line: &str| {
+            let mut parts = line.split(' ').map(str::to_owned);
+            let at = Duration::from_nanos(parts.next()?.parse().ok()?);
+            Some(Entry { at, term: parts.next()?, act: parts.next()? })
+        };
+        // The last line may be half written.
+        let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let mut entries: Vec<_> = lines.map(|line| entry(line).expect(line)).collect();
+        entries.sort_by_key(|entry| entry.at);
+        entries
+    }
+}
+
+/// Since the machine was started: the same in all processes.
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+/// In a child: a candidate that stands as long as the process lives.
+async fn stand(lab: &Lab) {
+    let scene = Scene(TestProcess::role().unwrap().into());
+    let (order, orders) = watch::channel(String::new());
+    let election = candidate(lab);
+    let work = |term: Term| {
+        let mut orders = orders.clone();
+        orders.mark_unchanged();
+        rule(scene.clone(), term, orders)
+    };
+    let listen = spawn_blocking(move || {
+        io::stdin().lines().for_each(|line| drop(order.send_replace(line.unwrap())));
+    });
+    tokio::select! {
+        ended = election.run(pending(), work) => panic!("{ended:?}"),
+        // The other process has ended.
+        listened = listen => listened.unwrap(),
+    }
+}
+
+/// The work of a leader.
+async fn rule(
+    scene: Scene,
+    term: Term,
+    mut orders: watch::Receiver<String>,
+) -> Result<ControlFlow<()>, &'static str> {
+    let (throne, mut log) = (scene.throne(), scene.log());
+    let name = format!("{}.{}", std::process::id(), term.number());
+    // At once, so that lines of several processes do not mix.
+    let mut write = |act: &str| {
+        log.write_all(format!("{} {name} {act}\n", now().as_nanos()).as_bytes()).unwrap();
+    };
+    write(if throne.try_lock().is_ok() { "begins" } else { "overlaps" });
+    loop {
+        tokio::select! {
+            biased;
+            changed = orders.changed() => {
+                changed.unwrap();
+                write("ends");
+                return match &**orders.borrow() {
+                    "Fails" => Err("the case wants it"),
+                    "Panics" => panic!("the case wants it"),
+                    _ => Ok(Continue(())),
+                };
+            }
+            () = sleep(Duration::from_millis(2)) => write("acts"),
+        }
+    }
+}
+
+/// The processes, of which one leads.
+struct Realm<'a> {
+    lab: &'a Lab,
+    scene: Scene,
+    key: LockKey,
+    processes: Vec<TestProcess>,
+    /// How many terms have ended by a stop.
+    stops: usize,
+}
+
+impl<'a> Realm<'a> {
+    fn start(lab: &'a Lab, folder: PathBuf) -> Self {
+        let scene = Scene(folder);
+        scene.begin_epoch(0);
+        let key = key(&candidate(lab));
+        let mut realm = Self { lab, scene, key, processes: Vec::new(), stops: 0 };
+        realm.processes.extend((0..PROCESSES).map(|_| realm.candidate()).collect::<Vec<_>>());
+        realm
+    }
+
+    fn candidate(&self) -> TestProcess {
+        self.lab.start_role(self.scene.0.to_str().unwrap(), &self.lab.address())
+    }
+
+    /// The terms that have begun, once there are more than so many.
+    async fn terms(&self, more_than: usize) -> Vec<Entry> {
+        let begun = async {
+            loop {
+                let mut entries = self.scene.entries();
+                entries.retain(|entry| entry.act != "acts" && entry.act != "ends");
+                if entries.len() > more_than {
+                    return entries;
+                }
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        soon("somebody leads", begun).await
+    }
+
+    /// Lets this happen to the leader. Returns how long it takes until the next one works.
+    async fn meet(&mut self, fate: Fate, turn: usize) -> Duration {
+        // A leader without followers proves nothing.
+        self.lab.witness().until_waiting(self.key, PROCESSES - 1).await.unwrap();
+        let terms = self.terms(0).await;
+        let pid: i32 = terms.last().unwrap().term.split_once('.').unwrap().0.parse().unwrap();
+        let at = self.processes.iter().position(|process| process.pid() == pid).unwrap();
+        let session = holder(self.lab.witness(), self.key).await;
+        let begin = now();
+        let mut stopped = None;
+        match fate {
+            Fate::Killed => kill(pid).unwrap(),
+            Fate::Terminated => assert!(self.lab.witness().terminate(session).await.unwrap()),
+            Fate::Stopped => {
+                stopped = Some(Stopped::stop(pid).unwrap());
+                self.scene.begin_epoch(turn);
+                self.stops += 1;
+            }
+            order => self.processes[at].write(&format!("{order:?}")).unwrap(),
+        }
+        let next = self.terms(terms.len()).await;
+        drop(stopped);
+        if fate == Fate::Killed {
+            self.processes[at] = self.candidate();
+        }
+        next[terms.len()].at.saturating_sub(begin)
+    }
+
+    /// No work has found the file locked, and no leader has acted after its successor, but for the
+    /// one act that a stop may have come before. Returns how many terms and acts there were.
+    fn judge(self) -> (usize, usize) {
+        let Self { scene, processes, stops, .. } = self;
+        drop(processes);
+        let entries = scene.entries();
+        let overlaps = entries.iter().filter(|entry| entry.act == "overlaps").count();
+        assert_eq!(overlaps, 0, "two leaders work at once");
+        let (mut terms, mut leader, mut late) = (0, "", Vec::new());
+        for Entry { at, term, act } in &entries {
+            match &**act {
+                "begins" => (terms, leader) = (terms + 1, term),
+                _ if term != leader => late.push(format!("{at:?} {term} {act}")),
+                _ => {}
+            }
+        }
+        assert!(late.len() <= stops, "{} stops, and acts after the successor: {late:?}", stops);
+        (terms, entries.len() - terms)
+    }
+}

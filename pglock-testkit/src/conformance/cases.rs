@@ -18,6 +18,7 @@ use crate::witness::PostgresWitness;
 use crate::witness::Witness;
 
 pub mod answers;
+pub mod believing;
 pub mod campaigning;
 pub mod cancelling;
 pub mod closing;
@@ -84,6 +85,7 @@ macro_rules! __each_case {
             cancelling,
             failing,
             releasing,
+            believing,
             runtimes,
             strangers,
             queueing,

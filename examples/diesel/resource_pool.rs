@@ -5,6 +5,7 @@
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use pglock_diesel::{DieselDriver, Locks};
 use pglock_examples::{program, resource_pool};
@@ -13,7 +14,7 @@ use pglock_examples::{program, resource_pool};
 async fn main() -> ExitCode {
     program::run(
         |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
-        async |locks| resource_pool::run(locks).await,
+        async |locks| resource_pool::run(Arc::new(locks.clone())).await,
     )
     .await
 }

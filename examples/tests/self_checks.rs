@@ -1,5 +1,6 @@
 //! The scenarios check themselves: each fails on a lock that excludes nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,7 +38,7 @@ async fn report_fails_without_exclusion() {
 
 #[tokio::test(start_paused = true)]
 async fn resource_pool_fails_without_exclusion() {
-    must_complain(examples::resource_pool::run(&LaxSource).await);
+    must_complain(examples::resource_pool::run(Arc::new(LaxSource)).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,6 +79,10 @@ impl LockProvider for LaxSource {
 
     async fn inspect(&self, _: NamedKey) -> Result<Vec<LockEntry>> {
         Ok(Vec::new())
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whether a lock is still held: what guards have, and what outlives them.
 
+mod all;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;

@@ -4,6 +4,7 @@ mod builder;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::builder::LocksBuilder;
 
@@ -266,6 +267,11 @@ impl Locks {
     /// ```
     pub async fn check(&self) -> Result<()> {
         self.client.check().await
+    }
+
+    /// Completes after this time, by the engine's clock.
+    pub(crate) async fn pause(&self, time: Duration) {
+        self.client.sleep(time).await;
     }
 
     /// What the manager is doing now.

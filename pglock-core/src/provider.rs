@@ -1,6 +1,7 @@
 //! Where code gets its locks from, whatever the backend.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -10,7 +11,7 @@ use crate::locks::Locks;
 use crate::looking::LockEntry;
 use crate::rwlock::DistributedRwLock;
 
-/// Gives out locks by name, and reports who holds them.
+/// Gives out locks by name, reports who holds them, and keeps time.
 ///
 /// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
 /// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that
@@ -60,6 +61,26 @@ pub trait LockProvider: fmt::Debug + Send + Sync {
     ///
     /// See [`ErrorKind`](crate::ErrorKind).
     async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>>;
+
+    /// Completes after this time, by the clock by which the backend's locks time out, and on every
+    /// executor on which they can be awaited.
+    ///
+    /// It may never complete once the backend is closed. So race it against something that notices
+    /// that, such as [`Lease::lost`](crate::Lease::lost) or an acquire.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use pglock_core::{Lease, LockProvider};
+    ///
+    /// /// False if the lock is lost before the minute is over.
+    /// async fn pause(locks: &dyn LockProvider, lease: &Lease) -> bool {
+    ///     lease.protect(locks.sleep(Duration::from_secs(60))).await.is_ok()
+    /// }
+    /// ```
+    async fn sleep(&self, time: Duration);
 }
 
 #[async_trait]
@@ -71,5 +92,9 @@ impl LockProvider for Locks {
 
     async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>> {
         self.inspect(key).await
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.pause(time).await;
     }
 }

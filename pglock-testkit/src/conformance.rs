@@ -59,8 +59,6 @@ use tokio::sync::{Mutex as AsyncMutex, RwLock, RwLockReadGuard, RwLockWriteGuard
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-#[cfg(unix)]
-use crate::faults::TestProcess;
 use crate::faults::{self, FaultError};
 use crate::witness::Witness;
 
@@ -143,14 +141,6 @@ impl Lab {
     /// Where other processes find the lock space. Part of [`Power::Process`].
     pub fn address(&self) -> String {
         self.fixture.address()
-    }
-
-    /// Starts the case in another process, which plays a [role](TestProcess::role) in the lock
-    /// space at that address.
-    #[cfg(unix)]
-    pub fn start_role(&self, role: &str, address: &str) -> TestProcess {
-        let mut command = TestProcess::command(self.test(), role).unwrap();
-        TestProcess::start(command.env(process::ADDRESS, address)).unwrap()
     }
 
     /// The name of the test, as the test harness knows it.

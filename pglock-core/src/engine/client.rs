@@ -135,6 +135,13 @@ impl Client {
         }
     }
 
+    /// Completes after this time, by the engine's clock, if the engine can run.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        if self.ensure_manager().is_ok() {
+            Sleep::new(&self.shared, time).await;
+        }
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.shared.stats()
     }

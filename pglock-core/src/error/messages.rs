@@ -11,7 +11,16 @@ const LOST: &str = "the lock was lost: the session that held it ended before the
 impl Error {
     /// `holders`: as far as the server named them in time.
     pub(crate) fn timeout(holders: Vec<LockEntry>) -> Self {
-        let mut message = "the lock was not free within the timeout".to_owned();
+        Self::timed_out("the lock was not free within the timeout", holders)
+    }
+
+    /// The same for permits of a semaphore.
+    pub(crate) fn no_permit(holders: Vec<LockEntry>) -> Self {
+        Self::timed_out("too few permits were free within the timeout", holders)
+    }
+
+    fn timed_out(message: &str, holders: Vec<LockEntry>) -> Self {
+        let mut message = message.to_owned();
         for (place, holder) in holders.iter().enumerate() {
             message += if place == 0 { "; held by " } else { ", " };
             if holder.is_ours {

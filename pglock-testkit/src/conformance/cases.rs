@@ -48,8 +48,11 @@ pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod observing;
+pub mod losing_permits;
+pub mod noticing_permits;
 pub mod operators;
 pub mod outages;
+pub mod permits;
 #[cfg(unix)]
 pub mod poolers;
 pub mod privacy;
@@ -66,10 +69,13 @@ pub mod runtimes;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
+#[cfg(unix)]
+pub mod sharing_permits;
 pub mod stopping;
 pub mod strangers;
 #[cfg(unix)]
 pub mod succeeding;
+pub mod turnstiles;
 pub mod unreachable;
 pub mod waiting;
 
@@ -123,6 +129,11 @@ macro_rules! __each_case {
             stopping,
             observing,
             #[cfg(unix)] succeeding,
+            permits,
+            turnstiles,
+            noticing_permits,
+            losing_permits,
+            #[cfg(unix)] sharing_permits,
         }
     };
 }

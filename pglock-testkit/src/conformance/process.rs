@@ -2,15 +2,19 @@
 //! starts.
 
 use std::env;
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use tokio::task::spawn_blocking;
 
 use super::Lab;
+#[cfg(unix)]
+use crate::faults::TestProcess;
 
 /// Where the child finds the lock space of its parent.
-pub(super) const ADDRESS: &str = "PGLOCK_TEST_ADDRESS";
+const ADDRESS: &str = "PGLOCK_TEST_ADDRESS";
 const READY: &str = "@ready";
 
 /// A process that runs the same case; killed when dropped.
@@ -44,6 +48,25 @@ impl Lab {
         let process = Process { child };
         assert!(is_ready, "the other process has ended");
         process
+    }
+
+    /// Starts the case in another process, which plays a [role](TestProcess::role) in the lock
+    /// space at that address.
+    #[cfg(unix)]
+    pub fn start_role(&self, role: &str, address: &str) -> TestProcess {
+        self.start_role_with(role, address, [])
+    }
+
+    /// The same, with more variables in its environment.
+    #[cfg(unix)]
+    pub fn start_role_with<'a>(
+        &self,
+        role: &str,
+        address: &str,
+        variables: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
+    ) -> TestProcess {
+        let mut command = TestProcess::command(self.test(), role).unwrap();
+        TestProcess::start(command.envs(variables).env(ADDRESS, address)).unwrap()
     }
 
     /// In the child: lets the parent go on, and waits until it kills this process or ends.

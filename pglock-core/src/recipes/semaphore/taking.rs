@@ -1,0 +1,185 @@
+//! How permits are taken: by trying the locks that stand for them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use super::Shared;
+use super::line::Leaving;
+use crate::recipes::together::together;
+use crate::{DistributedRwLock, ErrorKind, Result, WriteGuard};
+
+/// A permit, or a part of one.
+pub(super) struct Taken {
+    pub(super) slot: u32,
+    pub(super) guard: WriteGuard,
+}
+
+/// How many locks are tried at a time.
+const BATCH: usize = 64;
+
+/// How long a process that was stopped between the gate and the permits can hold up a try of
+/// another one, which then reports that no permit is free.
+const GATE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The first in line looks again after an eighth of the time that it has waited, within these
+/// bounds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Shared {
+    /// Takes this many permits if that many are free and no other process waits for some.
+    pub(super) async fn try_take(
+        &self,
+        count: u32,
+        first: &mut Leaving,
+    ) -> Result<Option<Vec<Taken>>> {
+        if count == 1 {
+            self.try_take_one(first).await
+        } else {
+            self.try_take_many(count, first).await
+        }
+    }
+
+    /// Several processes at a time may be here: each takes what it can keep.
+    async fn try_take_one(&self, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
+        let gate = self.gate.try_read_for(GATE_TIMEOUT);
+        let (turnstile, gate) = tokio::join!(self.turnstile.try_read(), gate);
+        let Some(turnstile) = turnstile? else {
+            return Ok(None);
+        };
+        let gate = match gate {
+            // The time was over before there was a connection, which there is now.
+            Err(error) if error.kind() == ErrorKind::Connection => {
+                self.gate.try_read_for(GATE_TIMEOUT).await
+            }
+            gate => gate,
+        };
+        let Some(gate) = unless_timed_out(gate)? else {
+            return Ok(None);
+        };
+        let mut taken = None;
+        for slot in self.slots_in_turn() {
+            if let Some(guard) = self.permit(slot).try_write().await? {
+                taken = Some(vec![Taken { slot, guard }]);
+                break;
+            }
+        }
+        first.leave(async move {
+            // What is lost needs no release.
+            let _ = tokio::join!(turnstile.release(), gate.release());
+        });
+        Ok(taken)
+    }
+
+    /// One at a time: what it takes and cannot keep is not missed by others.
+    async fn try_take_many(&self, count: u32, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
+        let Some(turnstile) = self.turnstile.try_read().await? else {
+            return Ok(None);
+        };
+        let gate = self.gate.try_write_for(GATE_TIMEOUT).await;
+        let Some(gate) = unless_timed_out(gate)? else {
+            return Ok(None);
+        };
+        let mut taken = Vec::new();
+        self.take_free(count, &mut taken).await?;
+        if taken.len() < count as usize {
+            give_back(std::mem::take(&mut taken)).await;
+        }
+        first.leave(async move {
+            let _ = tokio::join!(turnstile.release(), gate.release());
+        });
+        Ok((!taken.is_empty()).then_some(taken))
+    }
+
+    /// Waits behind the turnstile until this many permits are free.
+    pub(super) async fn take(&self, count: u32) -> Result<Vec<Taken>> {
+        let _waiting = self.line.wait();
+        loop {
+            let turnstile = self.turnstile.write().await?;
+            let taken = self.collect(count, &turnstile).await?;
+            // Confirmed, so that nobody finds it in the way when this caller waits no more. Where
+            // it is lost, it needs no release.
+            let _ = turnstile.release().await;
+            if let Some(taken) = taken {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Takes permits as they come free. `None` if the turnstile was lost: others may be collecting
+    /// as well, and each might wait for what the other has.
+    async fn collect(&self, count: u32, turnstile: &WriteGuard) -> Result<Option<Vec<Taken>>> {
+        let mut taken = Vec::new();
+        let mut waited = Duration::ZERO;
+        loop {
+            let freed = self.freed.notified();
+            let answered = match self.take_free(count, &mut taken).await {
+                // The turnstile tells whether there is a server.
+                Err(error) if error.kind() == ErrorKind::Connection => false,
+                done => done.map(|()| true)?,
+            };
+            self.line.note_refused(answered);
+            taken.retain(|taken| taken.guard.is_held());
+            if !turnstile.is_held() {
+                return Ok(None);
+            }
+            if taken.len() == count as usize {
+                return Ok(Some(taken));
+            }
+            let pause = (waited / 8).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+            tokio::select! {
+                () = freed => {}
+                () = turnstile.lost() => {}
+                () = self.locks.sleep(pause) => waited += pause,
+            }
+        }
+    }
+
+    /// Takes free permits until there are this many. Nobody else may take any meanwhile.
+    async fn take_free(&self, count: u32, taken: &mut Vec<Taken>) -> Result<()> {
+        let count = count as usize;
+        let slots: Vec<_> = self.slots_in_turn().collect();
+        for slots in slots.chunks(BATCH) {
+            if taken.len() >= count {
+                break;
+            }
+            let tries = slots.iter().map(|&slot| async move {
+                let guard = self.permit(slot).try_write().await?;
+                Ok(guard.map(|guard| Taken { slot, guard }))
+            });
+            let tries: Vec<Result<_>> = together(tries).await;
+            for tried in tries {
+                taken.extend(tried?);
+            }
+            if taken.len() > count {
+                give_back(taken.split_off(count)).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn permit(&self, slot: u32) -> Box<dyn DistributedRwLock> {
+        self.locks.rwlock(self.keys.permit(slot))
+    }
+
+    /// All slots, from one at random, so that processes do not try the same ones at the same time.
+    fn slots_in_turn(&self) -> impl Iterator<Item = u32> + use<> {
+        let permits = self.permits;
+        let start = (RandomState::new().hash_one(()) % u64::from(permits)) as u32;
+        (0..permits).map(move |place| (start + place) % permits)
+    }
+}
+
+/// Returns when the server has it.
+async fn give_back(taken: Vec<Taken>) {
+    // What is lost needs no release.
+    together(taken.into_iter().map(|taken| taken.guard.release())).await;
+}
+
+fn unless_timed_out<G>(acquired: Result<G>) -> Result<Option<G>> {
+    match acquired {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.kind() == ErrorKind::Timeout => Ok(None),
+        Err(error) => Err(error),
+    }
+}

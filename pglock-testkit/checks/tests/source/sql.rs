@@ -57,7 +57,7 @@ fn advisory_lock_sql_is_in_one_module() {
 
 #[test]
 fn hardening_is_tested_as_it_is_written() {
-    let text = include_str!("../../../GUARANTEES.md");
-    let tested = include_str!("../../src/conformance/cases/hardening.sql");
+    let text = include_str!("../../../../GUARANTEES.md");
+    let tested = include_str!("../../../src/conformance/cases/hardening.sql");
     assert!(text.contains(&format!("```sql\n{tested}```")), "keep {tested} as in GUARANTEES.md");
 }

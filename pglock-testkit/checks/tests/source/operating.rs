@@ -2,7 +2,7 @@
 
 use super::text::{Source, shipped};
 
-const PAGE: &str = include_str!("../../../docs/operating.md");
+const PAGE: &str = include_str!("../../../../docs/operating.md");
 
 #[test]
 fn every_error_kind_is_explained() {

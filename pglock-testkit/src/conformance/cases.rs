@@ -47,9 +47,9 @@ pub mod loads;
 pub mod looking;
 #[cfg(unix)]
 pub mod losing;
-pub mod observing;
 pub mod losing_permits;
 pub mod noticing_permits;
+pub mod observing;
 pub mod operators;
 pub mod outages;
 pub mod permits;

@@ -82,6 +82,10 @@ impl LockProvider for Lens {
         self.looks.send_modify(|looks| *looks += 1);
         seen
     }
+
+    async fn sleep(&self, time: Duration) {
+        self.locks.sleep(time).await;
+    }
 }
 
 /// The key of requests to a leader with this backend pid.

@@ -26,14 +26,14 @@ group! { sharing_permits:
 pub async fn permits_of_a_killed_process_go_to_the_next(lab: &Lab) {
     if lab.is_child() {
         let _permits = semaphore(&lab.manager(), 4).acquire_many(4).await.unwrap();
-        TestProcess::tell("held");
+        TestProcess::print("held");
         spawn_blocking(|| io::stdin().lines().next()).await.unwrap();
         return;
     }
     let mut freed = Latencies::default();
     for _ in 0..10 {
         let mut holder = lab.start_role("holder", &lab.address());
-        holder.told().await.unwrap();
+        holder.line().await.unwrap();
         let process = semaphore(&lab.manager(), 4);
         let wait = start(async move { process.acquire_many(2).await });
         until_first(lab).await;
@@ -74,10 +74,10 @@ pub async fn processes_share_permits_while_some_are_killed(lab: &Lab) {
     }
     let (had, took) = (permits_had(folder.path()), started.elapsed());
     for worker in &mut workers {
-        worker.ask("stop").unwrap();
+        worker.write("stop").unwrap();
     }
     for worker in &mut workers {
-        assert_eq!(worker.told().await.unwrap(), "stopped");
+        assert_eq!(worker.line().await.unwrap(), "stopped");
     }
     assert_no_overlap(folder.path());
     println!("{had} permits by {PROCESSES} processes in {took:.1?}, {kills} killed");
@@ -118,7 +118,7 @@ async fn work(lab: &Lab, folder: &Path) {
     for task in tasks {
         task.await.unwrap();
     }
-    TestProcess::tell("stopped");
+    TestProcess::print("stopped");
 }
 
 struct Worker {

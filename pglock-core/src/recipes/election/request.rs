@@ -36,7 +36,7 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// See [`ErrorKind`].
     ///
     /// # Examples
     ///

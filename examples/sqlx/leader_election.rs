@@ -1,5 +1,5 @@
-//! Candidates wait for one lock; whoever has it leads and works. The next takes over when the
-//! leader steps down or dies.
+//! Candidates stand for election: one leads and works. The next takes over when the leader steps
+//! down or dies.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-leader-election                # ends by itself
@@ -7,6 +7,7 @@
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use pglock_examples::{leader_election, program};
 use pglock_sqlx::{Locks, SqlxDriver};
@@ -15,9 +16,7 @@ use pglock_sqlx::{Locks, SqlxDriver};
 async fn main() -> ExitCode {
     program::run(
         |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
-        async |locks| {
-            leader_election::run(&locks.rwlock(leader_election::NAME), program::forever()?).await
-        },
+        async |locks| leader_election::run(Arc::new(locks.clone()), program::forever()?).await,
     )
     .await
 }

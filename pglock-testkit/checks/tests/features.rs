@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pglock_core::{Locks, Stats};
@@ -137,6 +137,60 @@ fn recorded<F: Future<Output = ()>>(test: impl FnOnce(Snapshotter) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // The recorder belongs to this thread, which runs all tasks.
     metrics::with_local_recorder(&recorder, || runtime.block_on(test(snapshotter)));
+}
+
+#[test]
+fn elections_publish_their_terms() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let server = MemoryServer::new();
+            let election = server.locks().election("scheduler").take_over_after(Duration::ZERO);
+            assert_eq!(election.leader().await.unwrap(), None);
+            assert_eq!(terms(&snapshotter), None, "one that observes is no candidate");
+            let leadership = election.campaign().await.unwrap();
+            assert_eq!(terms(&snapshotter), Some((1.0, 1, true)));
+            assert!(election.try_campaign().await.unwrap().is_none());
+            assert_eq!(terms(&snapshotter), Some((0.0, 0, false)), "nothing has changed");
+            leadership.resign().await.unwrap();
+            assert_eq!(terms(&snapshotter), Some((-1.0, 0, true)));
+            let lost = election.campaign().await.unwrap();
+            assert_eq!(terms(&snapshotter), Some((1.0, 1, true)));
+            server.terminate_all();
+            let mut roles = election.watch();
+            timeout(PATIENCE, roles.wait_for(|role| !role.is_leading())).await.unwrap().unwrap();
+            // The channel follows a moment after the figures.
+            assert_eq!(terms(&snapshotter), Some((-1.0, 0, true)));
+            drop(lost);
+            assert_eq!(terms(&snapshotter), Some((0.0, 0, false)), "a term ends once");
+        });
+    });
+}
+
+/// What has changed since the last snapshot, which resets all values: how many more lead, how many
+/// terms have begun, and whether a change was published. `None` if nothing is published.
+fn terms(snapshotter: &Snapshotter) -> Option<(f64, u64, bool)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let mut terms = None;
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let Some(name) = key.key().name().strip_prefix("pglock_election_") else { continue };
+        let labels: Vec<_> = key.key().labels().map(|it| (it.key(), it.value())).collect();
+        assert_eq!(labels, [("election", "scheduler")]);
+        let (leading, begun, has_changed) = terms.get_or_insert((0.0, 0, false));
+        match (name, value) {
+            ("is_leader", DebugValue::Gauge(value)) => *leading = value.into_inner(),
+            ("terms_total", DebugValue::Counter(value)) => *begun = value,
+            ("last_change_timestamp_seconds", DebugValue::Gauge(value)) => {
+                let value = value.into_inner();
+                *has_changed = value != 0.0;
+                assert!(value == 0.0 || (now - value).abs() < 60.0, "{value}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    terms
 }
 
 async fn hand_over(locks: &Locks) {

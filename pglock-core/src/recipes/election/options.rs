@@ -27,7 +27,7 @@ impl Election {
     /// default.
     ///
     /// If the server ended the session of its predecessor, that one needs this time to notice it
-    /// and to stop its work: see [the module](super::election#one-leader-at-a-time).
+    /// and to stop its work: see [the module](crate::recipes::election#one-leader-at-a-time).
     ///
     /// # Examples
     ///
@@ -49,7 +49,7 @@ impl Election {
     /// How long the work of [`run`](Self::run) may go on when the application shuts down: by
     /// default, it is dropped at its next `await`.
     ///
-    /// [`Term::stopping`] tells the work that this time begins. The candidate leads until the work
+    /// [`Term::stopping`](super::Term::stopping) tells the work that this time begins. The candidate leads until the work
     /// has ended.
     #[must_use]
     pub fn grace(self, period: Duration) -> Self {

@@ -35,7 +35,7 @@ impl Election {
     /// - **A loss stops the work.** `run` compares the clock with the lease before each poll of the
     ///   work. On a loss, it drops the work at its next `await`, without a grace period, because
     ///   another candidate may lead already. The module says
-    ///   [how sure that is](super::election#one-leader-at-a-time).
+    ///   [how sure that is](crate::recipes::election#one-leader-at-a-time).
     /// - **Short terms do not spin.** The [pauses](Self::back_off) grow while terms are shorter than
     ///   the last pause.
     ///

@@ -8,7 +8,7 @@ use super::Leadership;
 use super::candidate::Candidate;
 use crate::Lease;
 
-/// A term, as the work of [`Election::run`] knows it. Cheap to clone, for parts of the work that
+/// A term, as the work of [`Election::run`](super::Election::run) knows it. Cheap to clone, for parts of the work that
 /// run in tasks or threads of their own.
 ///
 /// # Examples

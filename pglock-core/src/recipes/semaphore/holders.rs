@@ -14,7 +14,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn available(&self) -> Result<u32> {
         let held = self.holders().await?.len();
         Ok(self.permits() - u32::try_from(held).unwrap_or(u32::MAX).min(self.permits()))
@@ -28,7 +28,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

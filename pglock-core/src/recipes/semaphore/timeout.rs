@@ -17,7 +17,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) if no permit was free in time. The error names the
+    /// [`Timeout`](crate::ErrorKind::Timeout) if no permit was free in time. The error names the
     /// [holders](Error::holders) if the server answers in time. If it does not answer, the error
     /// reports that instead. Otherwise as [`acquire`](Self::acquire).
     ///

@@ -7,7 +7,7 @@ use crate::driver::DieselDriver;
 /// A pool of diesel-async that [`DieselDriver::from_pool`] takes: one of bb8, deadpool or mobc,
 /// with the feature of that name.
 ///
-/// Only this crate implements it.
+/// Only this crate implements it. See [an example](crate::DieselDriver#examples).
 pub trait Pool: Lend {}
 
 pub trait Lend {

@@ -1,10 +1,9 @@
-//! The checks that every backend passes: one list of cases, run by
-//! [`conformance!`](crate::conformance!).
+//! The cases that every backend passes: one list, run by [`conformance!`](crate::conformance!).
 //!
 //! # Testing an adapter
 //!
-//! An adapter for a PostgreSQL client needs a driver that is made from a URL, by
-//! [`FromStr`](std::str::FromStr). Then this is all of its `tests/conformance.rs`:
+//! An adapter for a PostgreSQL client needs a driver that can be made from a URL
+//! ([`FromStr`](std::str::FromStr)). Then this is all of its `tests/conformance.rs`:
 //!
 //! ```ignore
 //! use pglock_testkit::conformance::PostgresFixture;
@@ -12,8 +11,8 @@
 //! pglock_testkit::conformance!(PostgresFixture<MyDriver>);
 //! ```
 //!
-//! Any other backend says how to make a lock space and lock managers on it, and who can look into
-//! it, by a [`Fixture`]:
+//! Any other backend implements a [`Fixture`], which makes a lock space, lock managers on it, and a
+//! witness that looks into it:
 //!
 //! ```ignore
 //! struct MyFixture { /* a lock space of its own, and a witness */ }
@@ -24,23 +23,21 @@
 //! pglock_testkit::conformance!(MyFixture, lacks: [Postgres, Process]);
 //! ```
 //!
-//! Each case becomes a `#[test]` with a fixture and a runtime of its own. When it is over, nothing
-//! may be left in the lock space: the runner waits until the [`Witness`] sees neither a holder nor
-//! a waiter.
+//! Each case becomes a `#[test]` with its own fixture and runtime. At its end, the lock space must
+//! be empty: the runner waits until the [`Witness`] sees neither holders nor waiters.
 //!
 //! # Time
 //!
-//! Cases about leases shorten them, and those that look for what is rare do so for seconds. With
-//! `PGLOCK_LONG` set, they take the default leases, and minutes.
+//! Cases about leases use shortened leases, and cases that look for rare events run for seconds.
+//! With `PGLOCK_LONG` set, they use the default leases and run for minutes.
 //!
 //! # Powers
 //!
-//! Some cases need more than a lock space: a [`Power`] each. A fixture without it says so by name,
-//! and the tests of these cases are ignored, with the reason, in plain sight of everybody who runs
-//! them. A fixture that says nothing runs everything: a power that it then turns out to lack fails
-//! the case.
+//! Some cases need more than a lock space; each such need is a [`Power`]. A fixture names the
+//! powers that it lacks, and the tests of these cases are then ignored, with the reason shown in
+//! the output. If a fixture lacks a power and does not name it, the cases that need it fail.
 
-// Cases are tests: they end by a panic that says what is wrong.
+// Cases are tests: they fail by panicking, and the panic says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::any::TypeId;
@@ -92,20 +89,20 @@ pub struct Lab {
 /// Shared by the cases that run at the same time.
 static MACHINE: RwLock<()> = RwLock::const_new(());
 
-/// Longer than anything takes that a case waits for.
+/// Longer than any event that a case waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Set to anything, cases that measure take the library's own leases instead of shortened ones, and
-/// work for minutes instead of seconds.
+/// If set, cases that measure use the default leases instead of shortened ones, and run for minutes
+/// instead of seconds.
 const LONG: &str = "PGLOCK_LONG";
 
-/// Whether the cases shall take their time.
+/// Whether cases run for minutes.
 pub fn is_long() -> bool {
     env::var_os(LONG).is_some()
 }
 
 impl Lab {
-    /// A lock manager of its own: another process.
+    /// A lock manager that acts as another process.
     pub fn manager(&self) -> Arc<dyn Manager> {
         self.manager_with(&Options::default())
     }
@@ -115,7 +112,7 @@ impl Lab {
         self.fixture.manager(options)
     }
 
-    /// A lock of a manager of its own.
+    /// A lock of a new manager.
     pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
         self.manager().lock(key)
     }
@@ -124,7 +121,7 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// If the URL cannot be understood.
+    /// If the URL is invalid.
     pub fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         self.fixture.manager_at(url, options)
     }
@@ -133,46 +130,48 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// If the URL cannot be understood.
+    /// If the URL is invalid.
     pub fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
         self.fixture.driver_at(url)
     }
 
-    /// Where other processes find the lock space. Part of [`Power::Process`].
+    /// The address by which other processes find the lock space. Part of [`Power::Process`].
     pub fn address(&self) -> String {
         self.fixture.address()
     }
 
-    /// The name of the test, as the test harness knows it.
+    /// The name of the test in the test harness.
     fn test(&self) -> &'static str {
         // Without the name of the crate.
         self.path.split_once("::").unwrap().1
     }
 
-    /// Waits until no other case of this test binary runs, and keeps them from it: for those that
-    /// measure what others would spoil, or would spoil what others measure.
+    /// Waits until no other case of this test binary runs, and blocks new ones. For cases that
+    /// measure something that others would disturb, or that would disturb the measurements of
+    /// others.
     pub async fn alone(&self) -> Alone {
         drop(self.place.lock().unwrap().take());
         Alone { _machine: MACHINE.write().await }
     }
 
-    /// Who holds and who waits.
+    /// Shows who holds and who waits.
     pub fn witness(&self) -> &dyn Witness {
         self.fixture.witness()
     }
 
-    /// Whether the server of the lock space ends sessions that fall silent: PostgreSQL does from
-    /// version 14 on.
+    /// Whether the server of the lock space ends silent sessions: PostgreSQL does so from version
+    /// 14 on.
     pub async fn has_lease(&self) -> bool {
         self.fixture.has_lease().await
     }
 
-    /// Says that the case was not run, in plain sight of everybody who runs it.
+    /// Reports that the case was not run, even where the test harness captures output.
     pub fn not_run(&self, why: impl fmt::Display) {
         faults::not_run(self.path, why);
     }
 
-    /// What a case works with, or `None` and a line that says why the case was not run.
+    /// Returns what a case works with, or `None` after reporting that the case was not run, and
+    /// why.
     ///
     /// # Errors
     ///
@@ -184,7 +183,7 @@ impl Lab {
         faults::allowed(self.path, tool)
     }
 
-    /// Waits until something is so, and gives up loudly.
+    /// Waits until a condition holds, and panics if that takes too long.
     pub async fn until(&self, what: &str, reached: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !reached() {
@@ -213,14 +212,14 @@ impl fmt::Debug for Lab {
     }
 }
 
-/// A case that has the machine to itself, until this is dropped.
+/// Gives a case the machine to itself until dropped.
 #[derive(Debug)]
 #[must_use = "others run when this is dropped"]
 pub struct Alone {
     _machine: RwLockWriteGuard<'static, ()>,
 }
 
-/// Awaits with a bound, so that a case that hangs says where.
+/// Awaits up to a limit, so that a hanging case reports where it hangs.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patience = if is_long() { PATIENCE * 3 } else { PATIENCE };
     match timeout(patience, future).await {
@@ -229,12 +228,12 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Starts something that may block.
+/// Runs something that may block.
 pub fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(future)
 }
 
-/// All that an error shows of itself and its causes, in which no password may be.
+/// Every text of an error and its causes. None may contain a password.
 pub fn shown(error: &Error) -> String {
     let mut text = String::new();
     let mut link: Option<&dyn StdError> = Some(error);
@@ -245,10 +244,10 @@ pub fn shown(error: &Error) -> String {
     text
 }
 
-/// A case's body.
+/// The body of a case.
 pub type Body = for<'a> fn(&'a Lab) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Runs one case in a fixture and a runtime of its own. `path` is the one of its test.
+/// Runs one case in its own fixture and runtime. `path` is the path of its test.
 pub fn run<F: Fixture>(path: &'static str, body: Body) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
@@ -270,8 +269,8 @@ pub fn run<F: Fixture>(path: &'static str, body: Body) {
     });
 }
 
-/// Whether the cases of a fixture can be run. If not, the first one fails, with the reason, and all
-/// others say that they were not run: a hundred times the same reason would hide all else.
+/// Whether the cases of a fixture can run. If not, the first one fails with the reason, and all
+/// others report that they were not run: repeating the reason for each would hide everything else.
 async fn is_available<F: Fixture>(path: &str) -> bool {
     static KNOWN: AsyncMutex<BTreeMap<TypeId, bool>> = AsyncMutex::const_new(BTreeMap::new());
     let mut known = KNOWN.lock().await;

@@ -1,7 +1,7 @@
 //! A test for adapters: all connections use TLS.
 //!
-//! It makes certificates with `openssl`, which comes with PostgreSQL's packages. Only the adapter
-//! knows how its client takes them.
+//! It makes certificates with `openssl`, which comes with PostgreSQL's packages. Each adapter
+//! passes them to its client in its own way.
 //!
 //! # Examples
 //!
@@ -18,7 +18,7 @@
 //! }
 //! ```
 
-// It is a test, and fails by a panic that says what is wrong.
+// A test: it fails by panicking, and the panic says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 use std::fs::{self, Permissions};
@@ -41,12 +41,12 @@ use crate::witness::{PostgresWitness, Witness};
 const PASSWORD: &str = "kanarienvogel-9tQ";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Uses every kind of connection that a manager makes, through a [`Proxy`], to a server that
-/// accepts TLS only. The proxy must see nothing but TLS.
+/// Opens every kind of connection that a manager makes, through a [`Proxy`], to a server that
+/// accepts only TLS. The proxy must see nothing but TLS.
 ///
-/// `driver` makes a driver for a URL. It verifies the server's certificate and its name, as with
-/// `sslmode=verify-full`, and trusts the certificate in the file. `test` is the name of the test:
-/// it is reported as not run if PostgreSQL was built without TLS.
+/// `driver` makes a driver for a URL. It must verify the server's certificate and name, as
+/// `sslmode=verify-full` does, and trust the certificate in the file. `test` is the name of the
+/// test, which is reported as not run if PostgreSQL was built without TLS.
 pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> D) {
     let server = TestServer::private().await.unwrap();
     let witness = PostgresWitness::connect(&server.socket_url().unwrap()).await.unwrap();
@@ -60,7 +60,7 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
     let url = proxy.url().replace("test:test@", &format!("test:{PASSWORD}@"));
 
     connect_in_every_way(&witness, || Locks::new(driver(&url, &authority))).await;
-    // A server that is not the right one must not learn the password.
+    // A server that fails verification must not learn the password.
     let stranger = make_authority(files.path(), "stranger").unwrap();
     assert_refused("authority", driver(&url, &stranger)).await;
     let other_name = url.replace("127.0.0.1", "localhost");
@@ -72,7 +72,7 @@ pub async fn assert_encrypted<D: Driver>(test: &str, driver: fn(&str, &Path) -> 
 async fn connect_in_every_way(witness: &PostgresWitness, manager: impl Fn() -> Locks) {
     let (a, b) = (manager(), manager());
     let guard = a.rwlock("key").write().await.unwrap();
-    // Connects first, so that the timeout is not about connecting.
+    // Connects first, so that the timeout does not include connecting.
     b.check().await.unwrap();
     let timeout = b.rwlock("key").try_write_for(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(timeout.kind(), ErrorKind::Timeout);
@@ -99,7 +99,7 @@ async fn assert_refused(what: &str, driver: impl Driver) {
 
 fn assert_only_tls(proxy: &Proxy) {
     let connections = proxy.connections();
-    // Two at first, one to wait, one after the loss, and two that were refused.
+    // Two at first, one that waits, one after the loss, and two that the client refused.
     assert!(connections.len() >= 6, "{connections:?}");
     for connection in &connections {
         assert_eq!(connection.sent(Direction::ToServer).get(&Frame::SslRequest), Some(&1));
@@ -118,7 +118,7 @@ fn assert_only_tls(proxy: &Proxy) {
     }
 }
 
-/// Makes a private server accept TCP connections with TLS only, with a certificate for 127.0.0.1.
+/// Makes a private server accept only TCP connections with TLS, with a certificate for 127.0.0.1.
 /// Returns the file of the certificate that signed it.
 async fn require_tls(
     server: &TestServer,
@@ -135,7 +135,7 @@ async fn require_tls(
         return Err(FaultError::NotAllowed { why: format!("no TLS in this PostgreSQL: {error}") });
     }
     witness.client().batch_execute("SELECT pg_catalog.pg_reload_conf()").await?;
-    // The postmaster reads its files a little later.
+    // The postmaster rereads its files with a short delay.
     let deadline = Instant::now() + PATIENCE;
     while PostgresWitness::connect(server.url()).await.is_ok() {
         assert!(Instant::now() < deadline, "the server still accepts connections without TLS");

@@ -1,8 +1,8 @@
-//! Tools that make things go wrong.
+//! Tools that cause faults.
 //!
-//! * [`Proxy`]: delays, stalls, holds, cuts and resets what passes between clients and a server.
-//! * [`Namespace`]: a network of its own, which loses packets. Linux and root only.
-//! * [`Standby`]: a copy of a private server, which can be promoted.
+//! * [`Proxy`]: delays, stalls, holds, cuts and resets traffic between clients and a server.
+//! * [`Namespace`]: a separate network that loses packets. Linux and root only.
+//! * [`Standby`]: a standby of a private server, which can be promoted.
 //! * [`PgBouncer`]: a pooler in front of a server.
 //! * [`kill`], [`terminate`], [`Stopped`]: end or stop a process, such as a [`TestProcess`].
 //!
@@ -73,29 +73,29 @@ pub use self::signals::{Stopped, kill, terminate};
 #[cfg(unix)]
 pub use self::standby::Standby;
 
-/// The longest that a tool waits for something, on a busy machine.
+/// The longest that a tool waits for anything, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 #[cfg(unix)]
 const POLL: Duration = Duration::from_millis(1);
 
-/// Says on standard error that a test was not run, also where the test harness keeps the output of
-/// tests to itself.
+/// Reports on standard error that a test was not run. Unlike `eprintln!`, it prints even where the
+/// test harness captures output.
 ///
-/// A test that cannot be run must not look as if it had been.
+/// A test that could not run must not look as if it had passed.
 pub fn not_run(test: &str, why: impl Display) {
-    // In one piece, on a line of its own: other tests print too. There is nobody to tell that
-    // nobody can be told.
+    // One write, on a line of its own, since other tests print too. If standard error is closed,
+    // there is no other way to report it.
     let _ = io::stderr().write_all(format!("\nNOT RUN {test}: {why}\n").as_bytes());
 }
 
-/// If set, a test fails for which a program is not installed.
+/// If set, a test fails if a program that it needs is not installed.
 const COMPLETE: &str = "PGLOCK_COMPLETE";
 
-/// A tool of a test, or `None` and a line that says that the test was [not run](not_run), if it is
-/// [not allowed](FaultError::NotAllowed), or [missing](FaultError::Missing).
+/// Returns a tool of a test, or `None` if it is [not allowed](FaultError::NotAllowed) or
+/// [missing](FaultError::Missing). In that case it also reports the test as [not run](not_run).
 ///
-/// With the environment variable `PGLOCK_COMPLETE` set, a program that is missing is an error: for
-/// machines on which everything is to be tested.
+/// With the environment variable `PGLOCK_COMPLETE` set, a missing program is an error. Set it on
+/// machines that must run every test.
 ///
 /// ```no_run
 /// # async fn case() -> Result<(), Box<dyn std::error::Error>> {

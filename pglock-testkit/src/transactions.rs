@@ -1,5 +1,5 @@
-//! The cases of locks in a transaction of the application, for adapters that offer
-//! [`TransactionLocks`]: run by [`transaction_cases!`](crate::transaction_cases!).
+//! Cases for locks in a transaction of the application, for adapters that offer
+//! [`TransactionLocks`]. [`transaction_cases!`](crate::transaction_cases!) runs them.
 //!
 //! # Examples
 //!
@@ -31,12 +31,12 @@ pub mod cases;
 /// An error of the client.
 pub type ClientError = Box<dyn StdError + Send + Sync>;
 
-/// A connection of the application, by the client of the adapter.
+/// A connection of the application, made with the adapter's client.
 pub trait Client: Sized + Send + 'static {
     /// Connects to the database of this URL. No transaction is open.
     fn connect(url: &str) -> impl Future<Output = Result<Self, ClientError>> + Send;
 
-    /// Begins a transaction, or in one, a nested transaction.
+    /// Begins a transaction, or a nested one inside a transaction.
     fn begin(&mut self) -> impl Future<Output = Result<(), ClientError>> + Send;
 
     /// Commits the transaction, or the nested one.
@@ -48,10 +48,11 @@ pub trait Client: Sized + Send + 'static {
     /// Runs SQL without parameters.
     fn execute(&mut self, sql: &str) -> impl Future<Output = Result<(), ClientError>> + Send;
 
-    /// The one value of a query, as text.
+    /// The single value of a query, as text.
     fn value(&mut self, sql: &str) -> impl Future<Output = Result<String, ClientError>> + Send;
 
-    /// Takes a lock by the adapter. False if the lock is busy and `patience` is to try.
+    /// Takes a lock through the adapter. Returns false if the lock is busy and `patience` is to
+    /// try.
     fn lock(
         &mut self,
         key: NamedKey,
@@ -60,7 +61,7 @@ pub trait Client: Sized + Send + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 }
 
-/// Which of the methods of [`TransactionLocks`] a case calls.
+/// Which methods of [`TransactionLocks`] a case calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Patience {
@@ -75,11 +76,11 @@ pub enum Patience {
 }
 
 impl Patience {
-    /// What [`Client::lock`] does, with the locks of the adapter's own trait.
+    /// Does what [`Client::lock`] does, with the adapter's own trait for locks.
     ///
     /// # Errors
     ///
-    /// Those of the lock.
+    /// Errors of the lock.
     pub async fn lock<T: Transaction>(
         self,
         mut locks: TransactionLocks<T>,
@@ -122,7 +123,7 @@ impl Site {
 ///
 /// # Panics
 ///
-/// If the case does not hold.
+/// If the case fails.
 pub fn run<F: Future<Output = ()>>(case: impl FnOnce(Site) -> F) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -132,7 +133,7 @@ pub fn run<F: Future<Output = ()>>(case: impl FnOnce(Site) -> F) {
     runtime.block_on(async { case(Site::new().await).await });
 }
 
-/// Makes one `#[test]` of each case of locks in a transaction, with this
+/// Makes one `#[test]` for each case of locks in a transaction, with this
 /// [`Client`](crate::transactions::Client).
 #[macro_export]
 macro_rules! transaction_cases {

@@ -1,8 +1,8 @@
-//! Reports who holds and who waits for a lock, independently of the backend under test.
+//! Shows who holds a lock and who waits for it, independently of the backend under test.
 //!
-//! An adapter could believe in a lock that the server does not know. So the cases ask a
+//! An adapter might believe in a lock that the server does not know of, so the cases ask a
 //! [`Witness`]. For PostgreSQL, `PostgresWitness` (feature `postgres`) reads `pg_locks` over a
-//! connection of its own, with another client.
+//! connection of its own, with a different client.
 //!
 //! # Examples
 //!
@@ -39,13 +39,13 @@ pub use self::error::WitnessError;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresWitness;
 
-/// How long what a test waits for may take on a busy machine.
+/// How long a test waits for an event on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 /// A lock that a session holds or waits for.
 ///
-/// A session that took the same lock in the same mode several times has one row.
+/// A session that took the same lock several times in the same mode has one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "witnesses of other backends build it")]
 pub struct LockRow {
@@ -59,10 +59,10 @@ pub struct LockRow {
     pub pid: i32,
 }
 
-/// Sees all locks of a lock space, and plays another process in it.
+/// Sees all locks of a lock space, and can act as another process in it.
 #[async_trait]
 pub trait Witness: Send + Sync {
-    /// All locks, held and waited for, its own included.
+    /// All locks, held and waited for, including the witness's own.
     ///
     /// # Errors
     ///
@@ -76,36 +76,36 @@ pub trait Witness: Send + Sync {
     /// [`WitnessError::Query`].
     async fn sessions(&self, application_name: &str) -> Result<Vec<i32>, WitnessError>;
 
-    /// Ends a session, and tells whether there was one. It may take a moment to end.
+    /// Ends a session, and returns whether it existed. It may take a moment to end.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
     async fn terminate(&self, pid: i32) -> Result<bool, WitnessError>;
 
-    /// Cancels what a session is doing, and tells whether there was a session.
+    /// Cancels what a session is doing, and returns whether the session existed.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
     async fn cancel(&self, pid: i32) -> Result<bool, WitnessError>;
 
-    /// Takes a lock for the witness's own session, waiting if it must: the witness plays another
-    /// process.
+    /// Takes a lock for the witness's own session, waiting if necessary. The witness thus acts as
+    /// another process.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
     async fn hold(&self, key: LockKey, mode: Mode) -> Result<(), WitnessError>;
 
-    /// Releases what [`hold`](Self::hold) took, and tells whether the witness held it.
+    /// Releases what [`hold`](Self::hold) took, and returns whether the witness held it.
     ///
     /// # Errors
     ///
     /// [`WitnessError::Query`].
     async fn release(&self, key: LockKey, mode: Mode) -> Result<bool, WitnessError>;
 
-    /// Who holds the key.
+    /// The sessions that hold the key.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ pub trait Witness: Send + Sync {
         Ok(locks.into_iter().filter(|row| row.key == key && row.granted).collect())
     }
 
-    /// Who waits for the key.
+    /// The sessions that wait for the key.
     ///
     /// # Errors
     ///
@@ -125,12 +125,12 @@ pub trait Witness: Send + Sync {
         Ok(locks.into_iter().filter(|row| row.key == key && !row.granted).collect())
     }
 
-    /// Waits until at least `count` sessions wait for the key, and returns them: this proves
-    /// "blocked".
+    /// Waits until at least `count` sessions wait for the key, and returns them. This proves that
+    /// they are blocked.
     ///
     /// # Errors
     ///
-    /// [`WitnessError::TimedOut`] after ten seconds, with the locks there are;
+    /// [`WitnessError::TimedOut`] after ten seconds, with the locks at that time;
     /// [`WitnessError::Query`].
     async fn until_waiting(
         &self,
@@ -144,22 +144,22 @@ pub trait Witness: Send + Sync {
         Ok(locks.into_iter().filter(waits).collect())
     }
 
-    /// Waits until nobody holds the key or waits for it.
+    /// Waits until no session holds the key or waits for it.
     ///
     /// # Errors
     ///
-    /// As [`until_waiting`](Self::until_waiting).
+    /// The same as for [`until_waiting`](Self::until_waiting).
     async fn until_free(&self, key: LockKey) -> Result<(), WitnessError> {
         let awaited = || format!("{key:?} free");
         until(self, |locks| locks.iter().all(|row| row.key != key), awaited).await.map(drop)
     }
 
-    /// Waits until there are exactly `count` sessions with that `application_name`. A session takes
-    /// a moment to end.
+    /// Waits until exactly `count` sessions have that `application_name`. A session takes a moment
+    /// to end.
     ///
     /// # Errors
     ///
-    /// As [`until_waiting`](Self::until_waiting).
+    /// The same as for [`until_waiting`](Self::until_waiting).
     async fn until_sessions(
         &self,
         application_name: &str,
@@ -179,11 +179,11 @@ pub trait Witness: Send + Sync {
         }
     }
 
-    /// Waits until there is no lock at all.
+    /// Waits until there are no locks at all.
     ///
     /// # Errors
     ///
-    /// As [`until_waiting`](Self::until_waiting).
+    /// The same as for [`until_waiting`](Self::until_waiting).
     async fn until_quiet(&self) -> Result<(), WitnessError> {
         until(self, <[LockRow]>::is_empty, || "no lock".to_owned()).await.map(drop)
     }

@@ -11,10 +11,10 @@ use tokio::task::spawn_blocking;
 use super::{Lab, start};
 use crate::faults::TestProcess;
 
-/// Another process, whose tasks take their turns again and again: it runs [`keep_busy`].
+/// Another process, whose tasks take turns continuously. It runs [`keep_busy`].
 pub(super) struct Busy(TestProcess);
 
-/// What it has done.
+/// What it has done so far.
 pub(super) struct Done {
     pub(super) turns: usize,
     pub(super) longest: Duration,
@@ -38,7 +38,7 @@ impl Busy {
         self.0.write("go").unwrap();
     }
 
-    /// Every task has had a turn.
+    /// Waits until every task has had a turn.
     pub(super) async fn begun(&mut self) {
         assert_eq!(self.0.line().await.unwrap(), "begun");
     }
@@ -47,7 +47,7 @@ impl Busy {
         self.0.write("stop").unwrap();
     }
 
-    /// After it was told to stop.
+    /// The totals, after the process was asked to stop.
     pub(super) async fn done(mut self) -> Done {
         let line = self.0.line().await.unwrap();
         let (turns, longest) = line.split_once(' ').unwrap();
@@ -56,8 +56,8 @@ impl Busy {
     }
 }
 
-/// In that process: so many tasks take turns from the word to the word. A turn is told its number
-/// in its task.
+/// Runs in that process: this many tasks take turns between the two commands of the parent. Each
+/// turn gets its number within its task.
 pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     tasks: usize,
     turn: impl Fn(usize) -> F + Clone + Send + 'static,
@@ -94,7 +94,7 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     TestProcess::print(&format!("{turns} {}", longest.as_millis()));
 }
 
-/// What the other process says next, or that it has ended.
+/// The next line of the other process, or an error if it has ended.
 async fn line() {
     spawn_blocking(|| io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
 }

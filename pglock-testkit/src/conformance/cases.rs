@@ -1,7 +1,7 @@
-//! The cases, in one file for each subject, which begins with the list of its cases.
+//! The cases, in one file for each subject. Each file begins with the list of its cases.
 //!
-//! A case runs on all backends, or on those that have the [power](crate::conformance::Power) after
-//! its name.
+//! A case runs on all backends, or only on those that have the [power](crate::conformance::Power)
+//! after its name.
 
 #![allow(clippy::unused_async, missing_docs)]
 
@@ -138,7 +138,7 @@ macro_rules! __each_case {
     };
 }
 
-/// What a busy machine may add to a bound.
+/// The time that a busy machine may add to a bound.
 const SLACK: Duration = Duration::from_millis(400);
 
 /// Leases of the server and of the guards.
@@ -152,7 +152,7 @@ fn leased() -> Options {
     Options { server_lease: Some(server), guard_lease: Some(guards), ..Options::default() }
 }
 
-/// The one session that holds the key.
+/// The only session that holds the key.
 #[cfg(unix)]
 async fn holder(witness: &dyn Witness, key: impl Into<LockKey>) -> i32 {
     let holders = witness.holders(key.into()).await.unwrap();
@@ -168,7 +168,8 @@ async fn connect(url: &str) -> PostgresWitness {
     PostgresWitness::connect(url).await.unwrap()
 }
 
-/// The smallest lock table that PostgreSQL has, and nobody who takes a place in it unasked.
+/// The smallest lock table that PostgreSQL allows, without sessions that take places in it
+/// unexpectedly.
 const SMALL_TABLE: [(&str, &str); 3] =
     [("autovacuum", "off"), ("max_connections", "20"), ("max_locks_per_transaction", "10")];
 
@@ -178,7 +179,7 @@ async fn fill_lock_table(witness: &PostgresWitness) {
     assert_eq!(error.code().map(|code| code.code()), Some("53200"), "{error}");
 }
 
-/// The same server, as a role that needs no password.
+/// The same server, for a role that needs no password.
 fn as_role(url: &str, role: &str) -> String {
     url.replace("test:test@", &format!("{role}:x@"))
 }
@@ -187,7 +188,7 @@ async fn execute(witness: &PostgresWitness, sql: &str) {
     witness.client().batch_execute(sql).await.unwrap();
 }
 
-/// The kind, and that the error says what is wrong and what to do.
+/// Checks the kind, and that the error says what is wrong and what to do.
 fn assert_advice(error: &Error, kind: ErrorKind, words: &[&str]) {
     assert_eq!(error.kind(), kind, "{error:?}");
     let shown = shown(error);

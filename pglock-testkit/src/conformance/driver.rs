@@ -1,24 +1,24 @@
-//! Drivers whose type a case need not know.
+//! Drivers whose type a case does not need to know.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use pglock_core::driver::{Driver, DriverError, Session};
 
-/// A driver under test, for what it does beside running statements. Every [`Driver`] is one.
+/// A driver under test, beyond running statements. Every [`Driver`] is one.
 #[async_trait]
 pub trait AnyDriver: fmt::Debug + Send + Sync {
-    /// As [`Driver::connect`].
+    /// The same as [`Driver::connect`].
     async fn open(&self) -> Result<Box<dyn AnySession>, DriverError>;
 }
 
 /// A session of a driver under test. Every [`Session`] is one.
 #[async_trait]
 pub trait AnySession: Send {
-    /// As [`Session::closed`].
+    /// The same as [`Session::closed`].
     async fn ended(&mut self) -> DriverError;
 
-    /// As [`Session::close`].
+    /// The same as [`Session::close`].
     async fn end(self: Box<Self>);
 }
 

@@ -1,4 +1,4 @@
-//! What a backend shows to be tested.
+//! What a backend provides to be tested.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::witness::Witness;
 /// A lock space under test, and how to make lock managers on it.
 #[async_trait]
 pub trait Fixture: Send + Sync + 'static {
-    /// Checks that lock spaces can be made. If not, one case fails and the others are not run.
+    /// Checks that lock spaces can be made. If not, one case fails and the others do not run.
     ///
     /// # Errors
     ///
-    /// Says what is missing: for PostgreSQL, a server.
+    /// The error says what is missing: for PostgreSQL, a server.
     async fn available() -> std::result::Result<(), Box<dyn StdError + Send + Sync>>
     where
         Self: Sized,
@@ -30,31 +30,30 @@ pub trait Fixture: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Makes a lock space that nobody else uses: for PostgreSQL, a new database.
+    /// Makes a lock space that no other case uses: for PostgreSQL, a new database.
     async fn start() -> Self
     where
         Self: Sized;
 
-    /// Makes a lock manager with connections of its own. To all other managers it is another
-    /// process.
+    /// Makes a lock manager with its own connections. It acts as another process.
     fn manager(&self, options: &Options) -> Arc<dyn Manager>;
 
-    /// Who holds and who waits, told by somebody else than the backend.
+    /// Shows who holds and who waits, independently of the backend.
     fn witness(&self) -> &dyn Witness;
 
-    /// Whether the server ends sessions that fall silent, and so frees the locks of a client that
-    /// it cannot reach.
+    /// Whether the server ends silent sessions, and so frees the locks of a client that it cannot
+    /// reach.
     async fn has_lease(&self) -> bool {
         true
     }
 
-    /// Where another process finds this lock space: for PostgreSQL, the URL of the database. Part
-    /// of [`Power::Process`].
+    /// The address by which another process finds this lock space: for PostgreSQL, the URL of the
+    /// database. Part of [`Power::Process`].
     fn address(&self) -> String {
         lacks(Power::Process)
     }
 
-    /// Joins the lock space of a fixture in another process, which goes on owning it. Part of
+    /// Joins the lock space of a fixture in another process, which remains its owner. Part of
     /// [`Power::Process`].
     async fn join(address: &str) -> Self
     where
@@ -68,7 +67,7 @@ pub trait Fixture: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the URL cannot be understood.
+    /// If the URL is invalid.
     fn manager_at(&self, url: &str, options: &Options) -> Result<Arc<dyn Manager>> {
         let _ = (url, options);
         lacks(Power::Postgres)
@@ -78,27 +77,28 @@ pub trait Fixture: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the URL cannot be understood.
+    /// If the URL is invalid.
     fn driver_at(&self, url: &str) -> Result<Box<dyn AnyDriver>> {
         let _ = url;
         lacks(Power::Postgres)
     }
 }
 
-/// What some cases need beyond a lock space. [`conformance!`](crate::conformance!) is told by these
-/// names what a fixture lacks.
+/// What some cases need beyond a lock space. A fixture names the powers that it lacks in
+/// [`conformance!`](crate::conformance!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Power {
-    /// Locks belong to sessions, which the witness finds by their name, ends and cancels.
+    /// Locks belong to sessions. The witness finds sessions by name, ends them and cancels their
+    /// waits.
     Sessions,
-    /// Managers are made by [`Options::build`], so that a case can put faults between the engine
+    /// Managers are made by [`Options::build`], so that a case can inject faults between the engine
     /// and the driver.
     Engine,
     /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
     Process,
-    /// It is PostgreSQL, and any URL will do: [`Fixture::manager_at`] and [`Fixture::driver_at`].
-    /// Cases start, stop and configure servers.
+    /// The backend is PostgreSQL, and accepts any URL: [`Fixture::manager_at`] and
+    /// [`Fixture::driver_at`]. Cases start, stop and configure servers.
     Postgres,
 }
 
@@ -106,16 +106,16 @@ fn lacks(power: Power) -> ! {
     panic!("the fixture lacks a power of which it does not say so: `lacks: [{power:?}]`")
 }
 
-/// What the cases need of a lock manager, beside its locks. [`Locks`] has it.
+/// What the cases need from a lock manager besides its locks. [`Locks`] implements it.
 #[async_trait]
 pub trait Manager: LockProvider {
-    /// Who holds and who waits for any key.
+    /// Who holds any key, and who waits.
     async fn inspect_all(&self) -> Result<Vec<LockEntry>>;
 
-    /// Whether locks can be had now.
+    /// Whether locks are available now.
     async fn check(&self) -> Result<()>;
 
-    /// Releases everything and ends all waits.
+    /// Releases all locks and ends all waits.
     async fn close(&self) -> Result<()>;
 
     /// What the manager is doing.
@@ -123,43 +123,43 @@ pub trait Manager: LockProvider {
 }
 
 impl dyn Manager + '_ {
-    /// The lock on this key, to be shared by tasks.
+    /// The lock on this key, for tasks to share.
     pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
         self.rwlock(key.into()).into()
     }
 }
 
-/// Options of a lock manager that cases set.
+/// Options of a lock manager that cases can set.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// `application_name` of its sessions; if empty, their connections' own.
+    /// `application_name` of its sessions; if empty, that of their connections.
     pub application_name: String,
-    /// Bound on sessions that wait in the server's queue.
+    /// Limit on sessions that wait in the server's queue.
     pub max_waiting_sessions: usize,
-    /// How long sessions that wait are kept idle.
+    /// How long an idle waiting session stays open.
     pub idle_timeout: Duration,
     /// How it waits for locks of other processes.
     pub wait_strategy: WaitStrategy,
-    /// When it renews its waits, if not by default: `Some(None)` is never.
+    /// How often it renews its waits, if not by default: `Some(None)` is never.
     pub wait_renewal: Option<Option<Duration>>,
-    /// Bound on its locks at the server, if not the default.
+    /// Limit on its locks at the server, if not the default.
     pub max_locks: Option<usize>,
-    /// How often the lock may pass from caller to caller of one process, if not the default.
+    /// How often the lock may pass from caller to caller within a process, if not the default.
     pub hand_over_count: Option<u32>,
-    /// For how long it may, if not the default.
+    /// How long it may do so, if not the default.
     pub hand_over_age: Option<Duration>,
-    /// Whether readers may have the write lock of a writer of their process.
+    /// Whether readers may share the write lock of a writer of their process.
     pub share_write_locks: bool,
-    /// Bound on callers that wait, if not the default.
+    /// Limit on waiting callers, if not the default.
     pub max_waiters: Option<usize>,
     /// Lease of the server, if not the default.
     pub server_lease: Option<Duration>,
     /// Lease of the guards, if not the default; the heartbeat is then a quarter of it.
     pub guard_lease: Option<Duration>,
-    /// Where its engine runs, if not on a thread of its own.
+    /// The runtime of its engine, if not a thread of its own.
     pub runtime: Option<Handle>,
-    /// What is to go wrong between the engine and the driver.
+    /// Faults between the engine and the driver.
     pub faults: Option<Faults>,
 }
 
@@ -185,7 +185,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A manager of the engine with these options.
+    /// Makes a manager of the engine with these options.
     pub fn build<D: Driver>(&self, driver: D) -> Arc<dyn Manager> {
         match &self.faults {
             Some(faults) => self.build_on(Faulty::new(driver, faults)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long an action took, each time.
+/// How long each repetition of an action took.
 #[derive(Debug, Default)]
 pub(super) struct Latencies(Vec<Duration>);
 

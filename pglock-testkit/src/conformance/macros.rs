@@ -1,9 +1,9 @@
-//! The macros that make a test of each conformance case, for each backend.
+//! The macros that turn each conformance case into a test, for each backend.
 
-/// Tests a backend, given as a type that implements [`Fixture`](crate::conformance::Fixture), and
-/// by name the [powers](crate::conformance::Power) that it lacks.
+/// Tests a backend. It takes a type that implements [`Fixture`](crate::conformance::Fixture), and
+/// the [powers](crate::conformance::Power) that the backend lacks.
 ///
-/// Makes one `#[test]` of each case there is; those that need a power that is lacking are ignored.
+/// Makes one `#[test]` of each case. Cases that need a missing power are ignored.
 #[macro_export]
 macro_rules! conformance {
     ($fixture:ty $(, lacks: [$($lack:ident),* $(,)?])? $(,)?) => {
@@ -17,7 +17,7 @@ macro_rules! __conformance {
     (($d:tt) $fixture:ty, [$($lack:ident)*]) => {
         $(const _: $crate::conformance::Power = $crate::conformance::Power::$lack;)*
 
-        // One rule for each power that is lacking; the last one is for all other cases.
+        // One rule for each missing power; the last one is for all other cases.
         macro_rules! __case {
             $(($d group:ident $d case:ident $lack) => {
                 $crate::__ignored_case! { $lack, $fixture, $d group $d case }
@@ -77,7 +77,7 @@ macro_rules! __case {
     };
 }
 
-/// The reasons are spelt out, because the test runner shows no others.
+/// Each reason is written out, because the test runner shows only literals.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ignored_case {

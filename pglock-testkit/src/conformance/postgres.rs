@@ -15,12 +15,12 @@ use super::fixture::{Fixture, Manager, Options};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::{PostgresWitness, Witness};
 
-/// The fixture of every adapter for PostgreSQL: a database of its own on the
-/// [shared test server](TestServer::shared), seen by a [`PostgresWitness`]. Lacks no power.
+/// The fixture of every adapter for PostgreSQL: a database of its own on the [shared test
+/// server](TestServer::shared), observed by a [`PostgresWitness`]. It has every power.
 pub struct PostgresFixture<D> {
     url: String,
     witness: PostgresWitness,
-    /// `None` if the database is another process's.
+    /// `None` if the database belongs to another process.
     _database: Option<TestDatabase>,
     driver: PhantomData<fn() -> D>,
 }
@@ -73,7 +73,7 @@ impl<D: Driver + FromStr<Err = Error>> Fixture for PostgresFixture<D> {
     }
 }
 
-/// Does not show the URL, which may have a password.
+/// Hides the URL, which may contain a password.
 impl<D> fmt::Debug for PostgresFixture<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresFixture").finish_non_exhaustive()

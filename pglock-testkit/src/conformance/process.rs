@@ -1,5 +1,5 @@
-//! Cases that need a second process run twice: in the process of their test, and in one that it
-//! starts.
+//! Cases that need a second process. The same case runs in the process of its test, and in one that
+//! it starts.
 
 use std::env;
 #[cfg(unix)]
@@ -13,7 +13,7 @@ use super::Lab;
 #[cfg(unix)]
 use crate::faults::TestProcess;
 
-/// Where the child finds the lock space of its parent.
+/// Passes the address of the parent's lock space to the child.
 const ADDRESS: &str = "PGLOCK_TEST_ADDRESS";
 const READY: &str = "@ready";
 
@@ -29,12 +29,12 @@ pub(super) fn parent() -> Option<String> {
 }
 
 impl Lab {
-    /// Whether this is the process that the case has started.
+    /// Whether this process was started by the case.
     pub fn is_child(&self) -> bool {
         self.is_child
     }
 
-    /// Starts the case in another process, and returns when that is [ready](Self::ready).
+    /// Starts the case in another process, and returns when it is [ready](Self::ready).
     pub fn start_process(&self) -> Process {
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", self.test(), "--nocapture"])
@@ -57,7 +57,7 @@ impl Lab {
         self.start_role_with(role, address, [])
     }
 
-    /// The same, with more variables in its environment.
+    /// The same, with additional environment variables.
     #[cfg(unix)]
     pub fn start_role_with<'a>(
         &self,
@@ -69,7 +69,8 @@ impl Lab {
         TestProcess::start(command.envs(variables).env(ADDRESS, address)).unwrap()
     }
 
-    /// In the child: lets the parent go on, and waits until it kills this process or ends.
+    /// For the child: lets the parent continue, and waits until the parent kills this process or
+    /// ends.
     pub async fn ready(&self) {
         println!("\n{READY}");
         let stdin = || io::stdin().read_to_end(&mut Vec::new());
@@ -78,7 +79,7 @@ impl Lab {
 }
 
 impl Process {
-    /// Kills it, as `kill -9` does, without waiting for its end.
+    /// Kills the process with `SIGKILL`, without waiting for its end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }
@@ -86,7 +87,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

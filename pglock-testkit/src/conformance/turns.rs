@@ -1,4 +1,4 @@
-//! The turns in which processes hold one lock, and how equal their shares are.
+//! The turns in which processes hold a lock, and how even their shares are.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +6,12 @@ use pglock_core::DistributedRwLock;
 
 use super::soon;
 
-/// Each turn: the process, and how often it wrote. Clones are handles to the same list.
+/// For each turn, the process and how often it wrote. Clones are handles to the same list.
 #[derive(Clone, Default)]
 pub(super) struct Turns(Arc<Mutex<Vec<(usize, u32)>>>);
 
 impl Turns {
-    /// Writes until there have been this many turns. Returns the number of writes.
+    /// Writes until the list has this many turns. Returns the number of writes.
     pub(super) async fn take(
         self,
         lock: Arc<dyn DistributedRwLock>,
@@ -30,7 +30,7 @@ impl Turns {
         }
     }
 
-    /// Notes a write of this process. Returns the number of its turn.
+    /// Records a write of this process. Returns the number of its turn.
     fn note(&self, process: usize) -> usize {
         let mut turns = self.0.lock().unwrap();
         match turns.last_mut() {
@@ -47,7 +47,7 @@ impl Turns {
     }
 }
 
-/// Jain's index of fairness: 1 if all shares are equal, 1/n if one of n has everything.
+/// Jain's fairness index: 1 if all shares are equal, 1/n if one of n has everything.
 pub(super) fn jain(shares: &[usize]) -> f64 {
     let shares = || shares.iter().map(|&share| share as f64);
     let sum: f64 = shares().sum();

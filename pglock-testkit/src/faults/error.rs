@@ -6,12 +6,12 @@ use std::io;
 
 use crate::postgres::{TestServerError, write_with_causes};
 
-/// Why a fault tool cannot do its work.
+/// Why a fault tool failed.
 ///
-/// `Debug` shows the text too, since that is what a test prints that unwraps it.
+/// `Debug` shows the text too, since `unwrap` prints it in tests.
 #[non_exhaustive]
 pub enum FaultError {
-    /// This system, this user or this installation of PostgreSQL cannot have the tool at all: see
+    /// This system, this user or this installation of PostgreSQL cannot provide the tool: see
     /// [`allowed`](super::allowed).
     NotAllowed {
         /// What is missing.
@@ -31,16 +31,16 @@ pub enum FaultError {
         /// The end of what the program printed.
         output: String,
     },
-    /// What was waited for has not come.
+    /// The tool waited for something that did not happen.
     TimedOut {
-        /// What was waited for.
+        /// What the tool waited for.
         awaited: String,
     },
-    /// The test server fails.
+    /// The test server failed.
     Server(TestServerError),
-    /// A server refuses a statement.
+    /// A server refused a statement.
     Statement(tokio_postgres::Error),
-    /// The system refuses a file, a socket or a process.
+    /// The system refused a file, a socket or a process.
     Io {
         /// What failed.
         what: String,

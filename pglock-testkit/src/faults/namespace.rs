@@ -1,4 +1,4 @@
-//! A network of its own, over a line that loses packets.
+//! A separate network, reached over a link that loses packets.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,51 +17,52 @@ mod rights;
 use super::{Direction, FaultError};
 use crate::postgres::{self, NAMESPACES, TestServer};
 
-/// Who holds the lock of a number has the namespace and the addresses of that number.
+/// The holder of the lock for a number owns the namespace and the addresses of that number.
 const LOCKS: &str = "/run/pglock-testkit";
-/// As `ip netns` has it.
+/// The name, as `ip netns` lists it.
 const NAMED: &str = "/run/netns";
-/// Four addresses each.
+/// Four addresses for each namespace.
 const COUNT: u8 = 64;
-/// Nobody's, as the bit for local ones is set and no link here has it.
+/// Belongs to no interface: it has the bit for local addresses set, and no link here uses it.
 const NOBODY: &str = "02:00:00:00:00:00";
 
-/// A network namespace, joined to the rest of the machine by a line which can lose packets.
+/// A network namespace, connected to the rest of the machine by a link that can lose packets.
 ///
-/// Clients in it see a server become unreachable as on a broken network: nothing is refused or
-/// reset, packets just do not arrive, and the systems on both sides resend them. (A
-/// [`Proxy`](super::Proxy) cannot do this, as its own system acknowledges what it gets. Taking a
-/// link down cannot either: senders are told.)
+/// Clients in it lose the server as on a broken network: nothing is refused or reset, packets just
+/// do not arrive, and the systems on both sides resend them. (A [`Proxy`](super::Proxy) cannot do
+/// this, because its own system acknowledges what it receives. Taking a link down cannot do it
+/// either, because senders get an error.)
 ///
-/// Packets are lost because their sender has the wrong hardware address of the other end, so that
-/// the kernel drops them on arrival. This takes no firewall and no kernel module, only `ip`.
+/// Packets are lost because the sender has a wrong hardware address for the other end, so the
+/// kernel drops them on arrival. This needs no firewall and no kernel module, only `ip`.
 ///
-/// Linux only, and root only: elsewhere [`new`](Self::new) gives [`FaultError::NotAllowed`]. Its
-/// addresses are in 10.77.77.0/24. It is removed when dropped, and what a killed process has left
-/// by the next [`new`](Self::new).
+/// Works only on Linux, as root; otherwise [`new`](Self::new) fails with
+/// [`FaultError::NotAllowed`]. Its addresses are in 10.77.77.0/24. Dropping it removes the
+/// namespace, and the next [`new`](Self::new) removes whatever a killed process left behind.
 #[derive(Debug)]
 pub struct Namespace {
     number: u8,
     inside: String,
     outside: String,
-    /// Held for as long as the namespace is there.
+    /// Held while the namespace exists.
     _lock: File,
 }
 
 impl Namespace {
-    /// The setting that a [private](TestServer::private_with) server needs to be reached from
+    /// The setting that makes a [private](TestServer::private_with) server reachable from
     /// namespaces.
     ///
-    /// It lets in nobody else: its rules know only them and the loopback interface.
+    /// No other machine gets access: the server's rules know only the namespaces and the loopback
+    /// interface.
     pub const LISTEN: (&str, &str) = ("listen_addresses", "0.0.0.0");
 
-    /// A new namespace, whose line works. Blocks for some milliseconds.
+    /// A new namespace with a working link. Blocks for some milliseconds.
     ///
     /// # Errors
     ///
-    /// [`FaultError::NotAllowed`] if the system or the user does not allow it, and says what is
-    /// missing: a test should then say that it was not run, by [`allowed`](super::allowed).
-    /// Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
+    /// [`FaultError::NotAllowed`] if the system or the user does not allow it. The error says what
+    /// is missing; the test should then report itself as not run, through
+    /// [`allowed`](super::allowed). Otherwise [`FaultError::Failed`] and [`FaultError::Io`].
     pub fn new() -> Result<Self, FaultError> {
         rights::check()?;
         let (mut number, mut held) = (0, None);
@@ -70,7 +71,7 @@ impl Namespace {
                 FaultError::io(format!("cannot lock a file in {LOCKS}"), source)
             })?;
             if let Some(lock) = lock {
-                // Whatever has that number belongs to nobody any more.
+                // Whatever still uses that number was left behind.
                 remove(candidate);
                 number = candidate;
                 held = Some(lock);
@@ -105,7 +106,7 @@ impl Namespace {
         Ok(postgres::with_address(server.url(), address)?)
     }
 
-    /// A program to be run inside. As `ip netns exec` becomes the program, the child has its pid.
+    /// A program to run inside. `ip netns exec` becomes the program, so the child has its pid.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
@@ -113,13 +114,13 @@ impl Namespace {
         command
     }
 
-    /// Runs a future inside, on a thread and a runtime of its own: the sockets it opens belong to
-    /// the namespace, also those of the tasks it spawns. Tasks end with it; sockets may be taken
-    /// out.
+    /// Runs a future inside, on a thread and a runtime of its own. The sockets that it opens belong
+    /// to the namespace, and so do those of the tasks that it spawns. These tasks end with it, but
+    /// its sockets may leave the namespace.
     ///
     /// # Cancel safety
     ///
-    /// The future runs on to its end.
+    /// If the caller is dropped, the future still runs to its end.
     ///
     /// # Errors
     ///
@@ -144,14 +145,14 @@ impl Namespace {
         thread::Builder::new()
             .name(self.name())
             .spawn(move || {
-                // Nobody waits any more if it fails.
+                // If this fails, the caller no longer waits.
                 let _ = done.send(work());
             })
             .map_err(failed)?;
         result.await.unwrap_or_else(|_| Err(io::Error::other("it panicked"))).map_err(failed)
     }
 
-    /// Loses all packets that go in that direction from now on.
+    /// Loses all packets in that direction from now on.
     ///
     /// # Errors
     ///
@@ -160,7 +161,7 @@ impl Namespace {
         self.address_next(direction, NOBODY)
     }
 
-    /// Has packets arrive again.
+    /// Lets packets arrive again.
     ///
     /// # Errors
     ///
@@ -185,11 +186,11 @@ impl Namespace {
         ip(&["-n", &name, "link", "set", "lo", "up"])?;
         self.outside = hardware_address(&ip(&["-o", "link", "show", &outer])?)?;
         self.inside = hardware_address(&ip(&["-n", &name, "-o", "link", "show", &inner])?)?;
-        // Neither end shall ask the other for its address, which could heal what is to be lost.
+        // Neither end may ask the other for its address, which could restore the broken link.
         Direction::BOTH.into_iter().try_for_each(|direction| self.heal(direction))
     }
 
-    /// The hardware address that packets of that direction are sent to.
+    /// The hardware address to which packets in that direction are sent.
     fn address_next(&self, direction: Direction, hardware: &str) -> Result<(), FaultError> {
         let (name, [outer, inner]) = (self.name(), links(self.number));
         let (server, client) = (self.server().to_string(), self.client().to_string());
@@ -233,10 +234,10 @@ fn lock(number: u8) -> io::Result<Option<File>> {
     }
 }
 
-/// Only under its lock.
+/// Call this only while holding the namespace's lock.
 fn remove(number: u8) {
     let (name, [outer, _]) = (name(number), links(number));
-    // The link first: the namespace lives for as long as a process in it does.
+    // The link goes first: the namespace lives as long as a process in it does.
     if Path::new("/sys/class/net").join(&outer).exists() {
         let _ = ip(&["link", "delete", &outer]);
     }
@@ -260,7 +261,7 @@ fn ip(arguments: &[&str]) -> Result<String, FaultError> {
     })
 }
 
-/// From a line of `ip -o link show`.
+/// Reads the address from a line of `ip -o link show`.
 fn hardware_address(shown: &str) -> Result<String, FaultError> {
     let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
     words.next().map(str::to_owned).ok_or_else(|| FaultError::Failed {
@@ -273,7 +274,7 @@ fn name(number: u8) -> String {
     format!("pglock-{number}")
 }
 
-/// The ends of the line, outside and inside.
+/// The names of the link's ends, outside and inside.
 fn links(number: u8) -> [String; 2] {
     ["o", "i"].map(|end| format!("pglock-{number}{end}"))
 }

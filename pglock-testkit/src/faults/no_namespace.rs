@@ -1,4 +1,4 @@
-//! Only Linux has network namespaces.
+//! A stand-in for systems other than Linux, which have no network namespaces.
 
 #![expect(clippy::unused_async, reason = "the same calls as where there are namespaces")]
 

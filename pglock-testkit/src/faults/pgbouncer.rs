@@ -16,14 +16,14 @@ use crate::postgres::{
     self, Occupancy, Site, TestServer, TestServerError, blocking, free_ports, occupy,
 };
 
-/// Where Debian, Red Hat, BSDs and Homebrew put it, if not in `PATH`.
+/// Where Debian, Red Hat, BSDs and Homebrew install it, if it is not in `PATH`.
 const FOLDERS: [&str; 5] =
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
 
 /// A PgBouncer in front of a server, on a port of its own.
 ///
-/// It lets everybody in, as the role of the server's URL. It is stopped when dropped, and when the
-/// process that started it is killed.
+/// It admits every client, as the role of the server's URL. It stops when it is dropped, and when
+/// the process that started it is killed.
 #[derive(Debug)]
 pub struct PgBouncer {
     url: String,
@@ -31,34 +31,35 @@ pub struct PgBouncer {
     occupancy: Occupancy,
 }
 
-/// For how long PgBouncer lends a server session to a client.
+/// How long PgBouncer assigns a server session to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolMode {
-    /// Until the client leaves. Session locks work.
+    /// Until the client disconnects. Session locks work.
     Session,
-    /// For a transaction: session locks go astray.
+    /// For one transaction. A session lock can end up in a session that then serves another client.
     Transaction,
-    /// For a statement: they go astray, and there are no transactions.
+    /// For one statement. Session locks fail in the same way, and no transaction can span
+    /// statements.
     Statement,
 }
 
 impl PgBouncer {
-    /// A PgBouncer with its usual settings.
+    /// Starts a PgBouncer with its usual settings.
     ///
     /// # Errors
     ///
     /// [`FaultError::Missing`] if it is not installed; [`FaultError::NoAddress`] if the server has
-    /// no host but a Unix socket, say; [`FaultError::Server`] if it does not start.
+    /// no host but, for example, a Unix socket; [`FaultError::Server`] if it does not start.
     pub async fn start(server: &TestServer, mode: PoolMode) -> Result<Self, FaultError> {
         Self::start_with(server, mode, &[]).await
     }
 
-    /// With settings, such as `("default_pool_size", "1")`.
+    /// Starts a PgBouncer with extra settings, such as `("default_pool_size", "1")`.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// The same as for [`start`](Self::start).
     pub async fn start_with(
         server: &TestServer,
         mode: PoolMode,
@@ -76,16 +77,17 @@ impl PgBouncer {
         Ok(Self { url, process, occupancy })
     }
 
-    /// Where it is installed.
+    /// The path of the installed program.
     ///
     /// # Errors
     ///
-    /// [`FaultError::Missing`] if it is not.
+    /// [`FaultError::Missing`] if it is not installed.
     pub fn program() -> Result<PathBuf, FaultError> {
         installed(env::var_os("PATH").iter().flat_map(env::split_paths))
     }
 
-    /// The server's URL, through PgBouncer. It does for other databases of the server too.
+    /// The server's URL, through PgBouncer. Other databases of the server can be reached through it
+    /// too.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -111,7 +113,7 @@ fn installed(path: impl Iterator<Item = PathBuf>) -> Result<PathBuf, FaultError>
         })
 }
 
-/// All but the port.
+/// The whole configuration except the port.
 fn configuration(server: &Config, mode: PoolMode) -> Result<String, FaultError> {
     let Some(Host::Tcp(host)) = server.get_hosts().first() else {
         return Err(FaultError::NoAddress);
@@ -147,7 +149,7 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
-/// Starts it on a free port, and waits until it takes connections. Blocks.
+/// Starts it on a free port, and waits until it accepts connections. Blocks.
 fn launch(
     site: &Site,
     program: &Path,

@@ -1,4 +1,4 @@
-//! Processes that a test starts, to stop or to kill them.
+//! Processes that a test starts, stops and kills.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{FaultError, PATIENCE};
 
 const ROLE: &str = "PGLOCK_TESTKIT_ROLE";
-/// Marks the lines for the parent: the test harness prints others.
+/// Marks lines for the parent, since the test harness prints other lines.
 const MARK: char = '@';
 
 /// Another process of a test: the same test binary, started for one test, with a role.
@@ -51,7 +51,7 @@ pub struct TestProcess {
 }
 
 impl TestProcess {
-    /// The role of this process, if a test has started it.
+    /// The role of this process, if a test started it.
     #[must_use]
     pub fn role() -> Option<String> {
         env::var(ROLE).ok()
@@ -64,12 +64,12 @@ impl TestProcess {
         let _ = writeln!(output, "\n{MARK}{line}").and_then(|()| output.flush());
     }
 
-    /// The command that starts the process. `test` is the path of the test that is its body, with
-    /// the modules.
+    /// The command that starts the process. `test` is the path, with modules, of the test that
+    /// serves as its body.
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if the binary of this process is gone.
+    /// [`FaultError::Io`] if the binary of this process no longer exists.
     pub fn command(test: &str, role: &str) -> Result<Command, FaultError> {
         let binary = env::current_exe()
             .map_err(|source| FaultError::io("cannot find the binary of the test", source))?;

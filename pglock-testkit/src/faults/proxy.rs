@@ -27,25 +27,25 @@ pub use self::framing::Frame;
 use self::alarm::Alarm;
 use self::line::Weather;
 
-/// Stands between clients and a server, and disturbs what passes.
+/// Sits between clients and a server, and disturbs the traffic.
 ///
-/// What is said of the proxy holds for all its connections, and those to come;
-/// [`connection`](Self::connection) and [`connections`](Self::connections) give single ones. It
-/// works on a thread of its own, so that a test which is busy does not disturb it, and ends with
-/// all connections when it is dropped.
+/// A method of the proxy affects all its connections, including later ones;
+/// [`connection`](Self::connection) and [`connections`](Self::connections) return single ones. The
+/// proxy runs on a thread of its own, so a busy test does not disturb it. Dropping the proxy ends
+/// it and all its connections.
 ///
-/// A proxy is no broken network: it has a connection to either side, and takes what it does not
-/// pass on. A [`Namespace`](super::Namespace) loses packets.
+/// A proxy is not a broken network: it has a connection on each side, and accepts bytes that it
+/// does not pass on. A [`Namespace`](super::Namespace) loses packets.
 pub struct Proxy {
     url: String,
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// The thread ends when it is dropped.
+    /// Dropping this ends the thread.
     running: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where bytes go.
+/// The direction in which bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there are no more")]
 pub enum Direction {
@@ -56,7 +56,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// To do the same to both.
+    /// Both, for whatever applies to each of them.
     pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
 }
 
@@ -69,14 +69,14 @@ struct Shared {
 }
 
 impl Proxy {
-    /// A proxy to the server of that URL, on a free port of the loopback interface.
+    /// Starts a proxy to the server of that URL, on a free port of the loopback interface.
     ///
-    /// The server need not run: a client that comes while it does not is disconnected at once.
+    /// The server need not be running: until it is, the proxy disconnects clients at once.
     ///
     /// # Errors
     ///
-    /// [`FaultError::NoAddress`] if the URL names no host, but a Unix socket, say;
-    /// [`FaultError::Server`] if it is no URL; [`FaultError::Io`].
+    /// [`FaultError::NoAddress`] if the URL names no host but, for example, a Unix socket;
+    /// [`FaultError::Server`] if it is not a URL; [`FaultError::Io`].
     pub fn start(server_url: &str) -> Result<Self, FaultError> {
         let failed = |source| FaultError::io("cannot start a proxy", source);
         let server = host_and_port(server_url)?;
@@ -115,72 +115,72 @@ impl Proxy {
         &self.url
     }
 
-    /// Where the proxy listens.
+    /// The address on which the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Leads to the server of that URL from now on: the address of the proxy moves, as in a
-    /// failover.
+    /// Sends new connections to the server of that URL from now on, as if the address had moved in
+    /// a failover.
     ///
-    /// Connections that there are stay where they are.
+    /// Existing connections stay where they are.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// The same as for [`start`](Self::start).
     pub fn retarget(&self, server_url: &str) -> Result<(), FaultError> {
         *self.shared.server() = Arc::new(host_and_port(server_url)?);
         Ok(())
     }
 
-    /// Delays what comes in that direction from now on.
+    /// Delays everything in that direction from now on.
     ///
-    /// It takes that much longer to arrive, but does not wait for what was sent before: as on a
-    /// long line, any number of messages may be under way. A delay is kept to about a tenth of a
-    /// millisecond, on a machine that has a processor free. Connecting is not delayed.
+    /// Messages arrive that much later, but do not wait for each other: as on a long line, any
+    /// number can be under way. Delays are exact to about a tenth of a millisecond if the machine
+    /// has a free processor. Connecting is not delayed.
     pub fn set_delay(&self, direction: Direction, delay: Duration) {
         self.weather(direction).send_modify(|weather| weather.delay = delay);
     }
 
-    /// Lets nothing pass in that direction, as [`ProxyConnection::stall`] does for one connection.
+    /// Stalls that direction of all connections, as [`ProxyConnection::stall`] does for one.
     pub fn stall(&self, direction: Direction) {
         self.weather(direction).send_modify(|weather| weather.stalled = true);
     }
 
-    /// Ends [`stall`](Self::stall); connections that are stalled themselves remain so.
+    /// Ends [`stall`](Self::stall). Connections that were stalled one by one stay stalled.
     pub fn resume(&self, direction: Direction) {
         self.weather(direction).send_modify(|weather| weather.stalled = false);
     }
 
-    /// [Resets](ProxyConnection::reset) all connections there are.
+    /// [Resets](ProxyConnection::reset) all existing connections.
     pub fn reset(&self) {
         for connection in self.connections() {
             connection.reset();
         }
     }
 
-    /// All connections since the start, oldest first, those that have ended too.
+    /// All connections since the start, oldest first, including those that have ended.
     #[must_use]
     pub fn connections(&self) -> Vec<ProxyConnection> {
         self.shared.connections().clone()
     }
 
-    /// The connection of that server process, as [`pg_locks`](crate::witness::LockRow::pid) names
-    /// it.
+    /// The connection of that server process, identified as in
+    /// [`pg_locks`](crate::witness::LockRow::pid).
     #[must_use]
     pub fn connection(&self, pid: i32) -> Option<ProxyConnection> {
-        // The newest: systems use pids again.
+        // The newest, because systems reuse pids.
         self.shared.connections().iter().rev().find(|one| one.pid() == Some(pid)).cloned()
     }
 
-    /// How many connections are open now.
+    /// The number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.shared.connections().iter().filter(|connection| connection.is_open()).count()
     }
 
-    /// What all connections have sent in that direction since the start, by kind.
+    /// Everything that all connections have sent in that direction since the start, by kind.
     #[must_use]
     pub fn sent(&self, direction: Direction) -> BTreeMap<Frame, u64> {
         let mut total = BTreeMap::new();
@@ -213,7 +213,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Shows where it listens: the URL may have a password.
+/// Shows only the address, since the URL may contain a password.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
@@ -233,7 +233,7 @@ impl Shared {
             self.connections().push(connection.clone());
             let (server, alarm) = (Arc::clone(&self.server()), Arc::clone(&alarm));
             tokio::spawn(async move {
-                // Without a server, the client is left alone at once.
+                // Without a server, the client is disconnected at once.
                 let _ = serve(client, &server, &connection, &alarm).await;
                 connection.shared.end();
             });

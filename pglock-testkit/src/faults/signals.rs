@@ -1,4 +1,4 @@
-//! Processes that are killed or stopped.
+//! Kills and stops processes.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{FaultError, PATIENCE, POLL};
 
-/// Sends `SIGKILL` to a process: a server process as `pg_locks` names it, a [postmaster], a
-/// [test process].
+/// Sends `SIGKILL` to a process: a server process, identified as in `pg_locks`, a [postmaster], or
+/// a [test process].
 ///
-/// One server process that is killed makes the whole server end all sessions and recover. To kill a
+/// If one server process is killed, the whole server ends all sessions and recovers. To kill a
 /// postmaster for good, use [`TestServer::kill`].
 ///
 /// [postmaster]: crate::postgres::TestServer::postmaster
@@ -22,7 +22,7 @@ use super::{FaultError, PATIENCE, POLL};
 ///
 /// # Errors
 ///
-/// [`FaultError::Io`] if there is no such process or it is somebody else's.
+/// [`FaultError::Io`] if there is no such process or it belongs to another user.
 pub fn kill(pid: i32) -> Result<(), FaultError> {
     signal(pid, Signal::KILL)
 }
@@ -31,12 +31,12 @@ pub fn kill(pid: i32) -> Result<(), FaultError> {
 ///
 /// # Errors
 ///
-/// As [`kill`].
+/// The same as for [`kill`].
 pub fn terminate(pid: i32) -> Result<(), FaultError> {
     signal(pid, Signal::TERM)
 }
 
-/// A process that does not run, but has not ended either. It goes on when this is dropped.
+/// A process that is stopped but has not ended. Dropping this lets it continue.
 #[derive(Debug)]
 #[must_use = "the process goes on when this is dropped"]
 pub struct Stopped {
@@ -48,7 +48,7 @@ impl Stopped {
     ///
     /// # Errors
     ///
-    /// [`FaultError::Io`] if there is no such process or it is somebody else's;
+    /// [`FaultError::Io`] if there is no such process or it belongs to another user;
     /// [`FaultError::TimedOut`].
     pub fn stop(pid: i32) -> Result<Self, FaultError> {
         signal(pid, Signal::STOP)?;
@@ -63,19 +63,19 @@ impl Stopped {
         Ok(stopped)
     }
 
-    /// Lets it go on, as dropping does.
+    /// Lets the process continue, as dropping does.
     pub fn resume(self) {}
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It may have been killed.
+        // The process may have been killed.
         let _ = signal(self.pid, Signal::CONT);
     }
 }
 
 fn signal(pid: i32, signal: Signal) -> Result<(), FaultError> {
-    // Other numbers mean groups of processes, all of them, or the first one.
+    // Other numbers mean process groups, all processes, or the first one.
     let one = Some(pid).filter(|pid| *pid > 1).and_then(Pid::from_raw);
     one.ok_or_else(|| io::ErrorKind::InvalidInput.into())
         .and_then(|pid| kill_process(pid, signal).map_err(io::Error::from))
@@ -86,7 +86,7 @@ fn failed(pid: i32, source: io::Error) -> FaultError {
     FaultError::io(format!("cannot signal process {pid}"), source)
 }
 
-/// Whether all threads of a process have stopped: each does so on its own.
+/// Whether all threads of a process have stopped: each stops on its own.
 fn has_stopped(pid: i32) -> io::Result<bool> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         let mut ps = Command::new("ps");
@@ -95,7 +95,7 @@ fn has_stopped(pid: i32) -> io::Result<bool> {
     };
     for thread in threads {
         let stat = fs::read_to_string(thread?.path().join("stat"))?;
-        // The name before it may have any letters, brackets too.
+        // The name before it may contain any characters, including brackets.
         let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         if !state.starts_with('T') {
             return Ok(false);

@@ -1,15 +1,14 @@
-//! A copy of a server, which can take its place.
+//! A standby, which can be promoted.
 
 use tokio::time::{Instant, sleep};
 
 use super::{FaultError, PATIENCE, POLL};
 use crate::postgres::{TestServer, TestServerError, connect};
 
-/// A hot standby of a private server: it follows the server, answers questions, and can be
-/// promoted.
+/// A hot standby of a private server: it follows the server, answers queries, and can be promoted.
 ///
-/// It is a server of its own, which is stopped and removed when dropped. The server it follows may
-/// be stopped, killed or dropped before it.
+/// It is a server of its own, which stops and is removed when dropped. The primary may be stopped,
+/// killed or dropped before it.
 #[derive(Debug)]
 pub struct Standby {
     server: TestServer,
@@ -17,12 +16,12 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// A standby that follows that server, which must be [private](TestServer::private) and run.
+    /// Makes a standby of that server, which must be [private](TestServer::private) and running.
     ///
     /// # Errors
     ///
-    /// [`FaultError::NotAllowed`] if `pg_basebackup` is not where `initdb` is, as in some packages;
-    /// otherwise [`FaultError::Server`].
+    /// [`FaultError::NotAllowed`] if `pg_basebackup` is missing beside `initdb`, as in some
+    /// packages; otherwise [`FaultError::Server`].
     pub async fn of(primary: &TestServer) -> Result<Self, FaultError> {
         let server = primary.start_standby().await.map_err(|error| match error {
             TestServerError::NoBaseBackup(_) => FaultError::NotAllowed { why: error.to_string() },
@@ -31,13 +30,13 @@ impl Standby {
         Ok(Self { server, primary: primary.url().to_owned() })
     }
 
-    /// The standby, to connect to, to stop and to start.
+    /// The standby's server, to connect to, stop and start.
     #[must_use]
     pub fn server(&self) -> &TestServer {
         &self.server
     }
 
-    /// Waits until the standby knows all that the primary has written by now.
+    /// Waits until the standby has received everything that the primary has written so far.
     ///
     /// # Cancel safety
     ///
@@ -46,7 +45,7 @@ impl Standby {
     /// # Errors
     ///
     /// [`FaultError::TimedOut`] after 30 seconds; [`FaultError::Server`] and
-    /// [`FaultError::Statement`] if one of them cannot be asked.
+    /// [`FaultError::Statement`] if either server cannot be queried.
     pub async fn until_replayed(&self) -> Result<(), FaultError> {
         let (primary, standby) = (connect(&self.primary).await?, connect(self.server.url()).await?);
         let written: String = primary
@@ -69,17 +68,17 @@ impl Standby {
         }
     }
 
-    /// Makes it a primary, on a timeline of its own, and returns when it takes writes. Its sessions
-    /// live on, and the server it followed knows nothing of it.
+    /// Promotes the standby to a primary on a timeline of its own, and returns when it accepts
+    /// writes. Its sessions survive, and the old primary does not learn of the promotion.
     ///
     /// # Cancel safety
     ///
-    /// It is promoted all the same.
+    /// The promotion happens anyway.
     ///
     /// # Errors
     ///
     /// [`FaultError::TimedOut`]; [`FaultError::Server`] and [`FaultError::Statement`] if it cannot
-    /// be asked, or was promoted before.
+    /// be queried, or was promoted before.
     pub async fn promote(&self) -> Result<(), FaultError> {
         let client = connect(self.server.url()).await?;
         let statement = "SELECT pg_catalog.pg_promote(wait_seconds => 60)";

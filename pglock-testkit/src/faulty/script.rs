@@ -13,34 +13,34 @@ use tokio::sync::watch;
 pub enum Point {
     /// Connecting.
     Connect,
-    /// The first question of a session.
+    /// The first query of a session.
     Open,
-    /// The question what a session holds.
+    /// The query of which locks a session holds.
     Holdings,
-    /// A request in which a lock is tried.
+    /// A request that tries a lock.
     TryLock,
-    /// A request in which a lock is waited for.
+    /// A request that waits for a lock.
     Lock,
-    /// A request in which a lock is given back.
+    /// A request that releases a lock.
     Unlock,
-    /// A request in which it is asked whether a writer waits.
+    /// A request that asks whether a writer waits.
     Probe,
-    /// A request in which a write lock is turned into a read lock.
+    /// A request that turns a write lock into a read lock.
     Downgrade,
-    /// A request in which a session is cancelled.
+    /// A request that cancels a session.
     Cancel,
-    /// A request in which everything is given back.
+    /// A request that releases all locks.
     UnlockAll,
-    /// A request that only wants an answer.
+    /// A request that only checks that the server answers.
     Ping,
-    /// The watch on an idle connection.
+    /// Watching an idle connection.
     Closed,
-    /// The farewell.
+    /// Closing the session.
     Close,
 }
 
 impl Point {
-    /// All there are.
+    /// All points.
     pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Open,
@@ -75,32 +75,32 @@ impl Point {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The server refuses. With `done`, what was asked has been done all the same, as when a wait
-    /// is cancelled that was just granted.
+    /// The server refuses. With `done`, the request has taken effect all the same, as when a cancel
+    /// hits a wait that was just granted.
     Refused {
-        /// Whether it has an effect.
+        /// Whether the request takes effect.
         done: bool,
     },
-    /// The connection breaks. With `done`, on the way back.
+    /// The connection breaks. With `done`, it breaks when the answer is on its way.
     Broken {
-        /// Whether it has an effect, which then ends with the session.
+        /// Whether the request takes effect, until the session ends.
         done: bool,
     },
-    /// Nothing comes back before the fault is cleared or the connection ends. With `done`, the
-    /// answer is on its way.
+    /// No answer arrives before the fault is cleared or the connection ends. With `done`, the
+    /// server has already executed the request.
     Silence {
-        /// Whether it has an effect before the fault is cleared.
+        /// Whether the request takes effect before the fault is cleared.
         done: bool,
     },
-    /// The answer comes this much later.
+    /// The answer is delayed by this much.
     Slow(Duration),
     /// The request reaches another session of the server, as behind a transaction pooler.
     Moved,
-    /// The request reaches the server twice, and the second answer comes back: that of a lock that
-    /// had been given back already.
+    /// The request reaches the server twice, and the second answer arrives: for a release, the
+    /// answer for a lock that is already released.
     Twice,
-    /// Before the request, the last one in which the session gave a lock back is repeated: if it
-    /// holds that lock again, it is taken away.
+    /// Before the request, the session's last release is repeated. If the session has taken that
+    /// lock again, it loses it.
     Robbed,
 }
 
@@ -131,7 +131,7 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// A script without faults.
     #[must_use]
     pub fn new() -> Self {
         Self { script: Arc::default(), cleared: watch::Sender::new(()) }
@@ -142,12 +142,12 @@ impl Faults {
         self.script().rules.push(Rule { point, fault, once: false });
     }
 
-    /// The fault strikes when this point is reached next, and not again.
+    /// The fault strikes when this point is next reached, and not again.
     pub fn strike_once(&self, point: Point, fault: Fault) {
         self.script().rules.push(Rule { point, fault, once: true });
     }
 
-    /// Nothing goes wrong any more, and what was withheld comes.
+    /// Ends all faults. Withheld answers arrive.
     pub fn clear(&self) {
         self.script().rules.clear();
         self.cleared.send_replace(());
@@ -160,7 +160,7 @@ impl Faults {
     }
 
     pub(super) fn at(&self, is_here: impl Fn(Point) -> bool) -> Strike {
-        // Before the script is read, so that no clearing is missed.
+        // Subscribed before the script is read, so that no clearing is missed.
         let cleared = self.cleared.subscribe();
         let mut script = self.script();
         let found = script.rules.iter().position(|rule| is_here(rule.point));
@@ -181,7 +181,7 @@ impl Faults {
     }
 }
 
-/// What strikes at a point, if anything does.
+/// The fault that strikes at a point, if any.
 pub(super) struct Strike {
     pub(super) fault: Option<Fault>,
     cleared: watch::Receiver<()>,
@@ -190,7 +190,7 @@ pub(super) struct Strike {
 impl Strike {
     pub(super) async fn until_cleared(&mut self) {
         if self.cleared.changed().await.is_err() {
-            // Nobody is left who could clear it.
+            // The script was dropped, so the fault can no longer be cleared.
             pending().await
         }
     }

@@ -1,4 +1,4 @@
-//! The server behind the interface that adapters implement.
+//! The in-memory server behind the interface that adapters implement.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::MemoryServer;
 use super::state::{Done, Pid, State, Waited};
 
-/// Of the server that the lock table is modelled on.
+/// The version of the server that the lock table imitates.
 const VERSION: i64 = 180_000;
 
 /// Opens sessions on a [`MemoryServer`].
@@ -28,7 +28,7 @@ pub struct MemorySession {
     server: MemoryServer,
     pid: Pid,
     ends: watch::Receiver<()>,
-    /// Of the requests that are meant for this session; known once it was opened.
+    /// The nonce of the requests that are meant for this session; known once it was opened.
     nonce: Option<Arc<str>>,
 }
 
@@ -48,7 +48,7 @@ impl Driver for MemoryDriver {
 }
 
 impl MemorySession {
-    /// A session that nobody has opened yet.
+    /// A session that has not been opened yet.
     pub(super) fn start(server: &MemoryServer) -> Result<Self, DriverError> {
         let mut state = server.state();
         if state.refuses_connections {
@@ -80,7 +80,7 @@ impl MemorySession {
         }
     }
 
-    /// Runs a part of a statement, if the session lives.
+    /// Runs part of a statement, if the session is alive.
     fn with<T>(
         &self,
         act: impl FnOnce(&mut State) -> Result<T, DriverError>,
@@ -183,7 +183,7 @@ impl Drop for MemorySession {
 }
 
 impl MemoryServer {
-    /// Lets as much time pass as answers are delayed by, and other tasks have their turn.
+    /// Waits for the delay of answers, and lets other tasks run.
     async fn answer_time(&self) {
         consume_budget().await;
         let delay = self.state().delay;

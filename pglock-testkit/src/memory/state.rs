@@ -1,4 +1,4 @@
-//! What the server knows, behind its mutex: sessions and their locks.
+//! The state of the server, behind its mutex: sessions and their locks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,18 +25,18 @@ pub(super) struct State {
 pub(super) struct SessionState {
     pub(super) application_name: String,
     wait: Option<oneshot::Sender<Waited>>,
-    /// Dropped with the session, which tells the client.
+    /// Dropped with the session, which notifies the client.
     _lives: watch::Sender<()>,
 }
 
-/// How a wait has ended. It has no end if the session has ended.
+/// How a wait ended. A wait whose session ends has no such value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waited {
     Granted,
     Cancelled,
 }
 
-/// What comes of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub(super) enum Done {
     Now(bool),
@@ -44,7 +44,7 @@ pub(super) enum Done {
 }
 
 impl State {
-    /// A new session; the receiver's sender goes when it ends.
+    /// Opens a session. The sender of the returned receiver is dropped when the session ends.
     pub(super) fn connect(&mut self) -> (Pid, watch::Receiver<()>) {
         self.last_pid += 1;
         let (lives, ends) = watch::channel(());
@@ -93,13 +93,13 @@ impl State {
         Done::Later(waited)
     }
 
-    /// Cancels the wait of the session, if it waits. False if there is no such session.
+    /// Cancels the wait of the session, if it waits. Returns false if there is no such session.
     pub(super) fn cancel(&mut self, pid: Pid) -> bool {
         let Some(session) = self.sessions.get_mut(&pid) else {
             return false;
         };
         if let Some(answer) = session.wait.take() {
-            // The client may have gone.
+            // The client may have been dropped.
             let _ = answer.send(Waited::Cancelled);
             let granted = self.table.leave_queue(pid);
             self.tell(granted);
@@ -107,7 +107,7 @@ impl State {
         true
     }
 
-    /// Ends the session. False if there is none.
+    /// Ends the session. Returns false if there is none.
     pub(super) fn end(&mut self, pid: Pid) -> bool {
         if self.sessions.remove(&pid).is_none() {
             return false;
@@ -118,13 +118,13 @@ impl State {
     }
 
     pub(super) fn end_all(&mut self) {
-        // What one of them held may be granted to another one meanwhile.
+        // Locks of the sessions that end may be granted to each other in between.
         while let Some(pid) = self.sessions.keys().next().copied() {
             self.end(pid);
         }
     }
 
-    /// Tells the sessions that their wait is over.
+    /// Notifies the sessions that their waits are over.
     fn tell(&mut self, granted: Vec<Pid>) {
         for pid in granted {
             let wait = self.sessions.get_mut(&pid).and_then(|session| session.wait.take());

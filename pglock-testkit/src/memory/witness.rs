@@ -8,7 +8,7 @@ use super::MemoryServer;
 use super::driver::MemorySession;
 use crate::witness::{LockRow, Witness, WitnessError};
 
-/// Sees all locks of a [`MemoryServer`], and has a session of its own there.
+/// Sees all locks of a [`MemoryServer`], through a session of its own.
 #[derive(Debug)]
 pub struct MemoryWitness {
     server: MemoryServer,
@@ -16,7 +16,7 @@ pub struct MemoryWitness {
 }
 
 impl MemoryWitness {
-    /// Connects, as another process.
+    /// Connects, acting as another process.
     ///
     /// # Errors
     ///

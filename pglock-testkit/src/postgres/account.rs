@@ -1,4 +1,4 @@
-//! PostgreSQL refuses to run as root, so root lends it another account.
+//! Finds another account to run PostgreSQL as, because it refuses to run as root.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::TestServerError;
 
-/// The account that the server runs as, where it is not the caller's.
+/// The account that the server runs as, if it is not the caller's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account {
     uid: u32,
@@ -57,7 +57,8 @@ fn parse_id(id: &str) -> Option<u32> {
     id.parse().ok().or_else(|| id.parse().ok().map(i32::cast_unsigned))
 }
 
-/// The caller's effective user id, which std does not tell: whoever makes a file owns it.
+/// The caller's effective user id. The standard library does not have it, so this creates a file
+/// and reads its owner.
 pub(super) fn caller() -> io::Result<u32> {
     Ok(tempfile::tempfile()?.metadata()?.uid())
 }

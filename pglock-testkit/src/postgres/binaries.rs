@@ -1,4 +1,4 @@
-//! Where PostgreSQL is installed.
+//! Finds an installed PostgreSQL.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::TestServerError;
 
-/// Folders with one folder per version, and where in that the binaries are.
+/// Folders with one folder per version, and where the binaries are in each.
 const VERSIONED: [(&str, &str, &str); 9] = [
     // Debian, Ubuntu
     ("/usr/lib/postgresql", "", "bin"),
@@ -26,8 +26,8 @@ const VERSIONED: [(&str, &str, &str); 9] = [
     ("/Library/PostgreSQL", "", "bin"),
 ];
 
-/// The folder of `initdb` and `postgres`: `PGLOCK_PG_BIN`, else in `PATH`, else the newest in the
-/// usual folders.
+/// The folder of `initdb` and `postgres`: `PGLOCK_PG_BIN`, else the one in `PATH`, else the newest
+/// in the usual folders.
 pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
     if let Some(named) = named() {
         return match with_binaries(&named) {
@@ -39,7 +39,7 @@ pub(super) fn installed() -> Result<Option<PathBuf>, TestServerError> {
     Ok(env::split_paths(&path).find_map(|folder| with_binaries(&folder)).or_else(usual))
 }
 
-/// What the user wants, if it is said.
+/// The folder that the user chose, if any.
 pub(super) fn named() -> Option<PathBuf> {
     env::var_os("PGLOCK_PG_BIN").filter(|named| !named.is_empty()).map(PathBuf::from)
 }
@@ -68,8 +68,8 @@ fn major(folder: &OsStr, prefix: &str) -> Option<u32> {
     folder.to_str()?.strip_prefix(prefix)?.split('.').next()?.parse().ok()
 }
 
-/// Follows links, such as `/usr/local/bin/initdb`: `initdb` looks for `postgres` and its files next
-/// to itself.
+/// Follows links such as `/usr/local/bin/initdb`, because `initdb` looks for `postgres` and its
+/// files beside itself.
 pub(super) fn with_binaries(folder: &Path) -> Option<PathBuf> {
     let initdb = fs::canonicalize(folder.join("initdb")).ok()?;
     let folder = initdb.parent()?;

@@ -1,4 +1,4 @@
-//! A data directory and the server on it.
+//! A data directory and its server.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -19,9 +19,9 @@ const SETTINGS: [&str; 8] = [
     "log_destination=stderr",
     "logging_collector=off",
     "lc_messages=C",
-    // Not so before version 14.
+    // The default is different before version 14.
     "password_encryption=scram-sha-256",
-    // In files of the data directory, so that a killed server leaves nothing in /dev/shm.
+    // Kept in files of the data directory, so that a killed server leaves nothing in /dev/shm.
     "dynamic_shared_memory_type=mmap",
 ];
 
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
 
 enum Launch {
     PortTaken,
-    /// The remains of a killed server are still ending.
+    /// Processes of a killed server are still ending.
     Occupied,
     Failed(TestServerError),
 }
@@ -58,7 +58,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the data directory of a standby, from this server, which runs on that port. Blocks for
+    /// Makes the data directory of a standby from this server, which runs on that port. Blocks for
     /// a second.
     pub(super) fn copy(&self, site: &Site, port: u16) -> Result<Self, TestServerError> {
         if !self.binaries.join("pg_basebackup").is_file() {
@@ -80,7 +80,7 @@ impl Cluster {
         Ok(standby)
     }
 
-    /// Starts the server on a free port, and waits until it takes connections. Blocks.
+    /// Starts the server on a free port, and waits until it accepts connections. Blocks.
     pub(super) fn start(&self) -> Result<(Child, u16), TestServerError> {
         let deadline = Instant::now() + PATIENCE;
         for port in site::free_ports() {
@@ -93,7 +93,7 @@ impl Cluster {
         Err(self.give_up(Launch::PortTaken))
     }
 
-    /// Starts the server on the port it had, waiting for the remains of a killed server to end.
+    /// Starts the server on its old port, after the processes of a killed server have ended.
     /// Blocks.
     pub(super) fn start_again(&self, port: u16) -> Result<Child, TestServerError> {
         let deadline = Instant::now() + PATIENCE;
@@ -106,7 +106,7 @@ impl Cluster {
         }
     }
 
-    /// The System V segment of the running server, which a killed one leaves behind.
+    /// The System V shared memory of the running server, which is left behind if it is killed.
     pub(super) fn segment(&self) -> Option<String> {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         file.lines().nth(6)?.split_whitespace().nth(1).map(str::to_owned)
@@ -148,7 +148,7 @@ impl Cluster {
         }
     }
 
-    /// As `pg_ctl` does it: the server writes its state into its pid file.
+    /// Reads the state that the server writes into its pid file, as `pg_ctl` does.
     fn is_ready(&self, pid: u32) -> bool {
         let Ok(file) = fs::read_to_string(self.data().join("postmaster.pid")) else {
             return false;
@@ -184,8 +184,7 @@ impl Cluster {
                 .map_err(|source| TestServerError::io("cannot make the data directory", source))?;
         }
         let start = self.site.log_length();
-        // A relative path: if the caller is killed, an initdb that comes late must not make the
-        // folder again.
+        // A relative path: if the caller is killed, a late initdb must not create the folder again.
         let status = self
             .command(program)
             .and_then(|mut command| command.arg("--pgdata=data").args(options).status())
@@ -201,7 +200,7 @@ impl Cluster {
         self.site.command(&self.binaries.join(program))
     }
 
-    /// It is of no effect unless the server listens there.
+    /// It has no effect unless the server listens there.
     fn trust_namespaces(&self) -> io::Result<()> {
         let path = self.data().join("pg_hba.conf");
         let mut rules = OpenOptions::new().append(true).open(path)?;

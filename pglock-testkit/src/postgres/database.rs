@@ -11,13 +11,13 @@ use super::{TestServerError, url};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A database of one test, gone when dropped.
+/// A database of one test. Dropping it drops the database.
 ///
 /// Advisory keys are per database, so tests in different databases cannot meet.
 pub struct TestDatabase {
     name: String,
     url: String,
-    /// Of the database to create and drop from; empty once dropped.
+    /// The server on which to create and drop it; empty once dropped.
     server: String,
 }
 
@@ -26,7 +26,7 @@ impl TestDatabase {
         let name = fresh_name();
         let url = url::with_database(server, &name)?;
         let client = url::connect(server).await?;
-        // Nobody is connected to template0, which would be in the way.
+        // Nobody connects to template0, so no session blocks copying it.
         let statement = format!("CREATE DATABASE {name} TEMPLATE template0");
         client
             .batch_execute(&statement)
@@ -49,7 +49,7 @@ impl TestDatabase {
 
     /// Ends all sessions of the database and drops it.
     ///
-    /// Dropping the value does the same, but can tell nobody about an error.
+    /// Dropping the value does the same, but cannot report errors.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl TestDatabase {
     }
 }
 
-/// Shows the name only: the URL has a password.
+/// Shows only the name, since the URL contains a password.
 impl fmt::Debug for TestDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestDatabase").field("name", &self.name).finish_non_exhaustive()
@@ -73,7 +73,7 @@ impl Drop for TestDatabase {
             return;
         }
         let (server, name) = (std::mem::take(&mut self.server), self.name.clone());
-        // The runtime of the test cannot wait here, and is about to end.
+        // The test's runtime cannot wait here, and is about to end.
         let dropper = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // Best effort, and bounded: the test may have stopped the server.
@@ -93,7 +93,7 @@ async fn drop_database(server: &str, name: &str) -> Result<(), TestServerError> 
         .map_err(|source| TestServerError::Database { name: name.to_owned(), source })
 }
 
-/// Unique on a server that other processes on other machines test against too.
+/// Unique even on a server that processes of other machines use for tests.
 fn fresh_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();

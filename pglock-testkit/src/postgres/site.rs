@@ -17,8 +17,8 @@ use super::account::Account;
 use super::home::Home;
 use super::watchdog::Membership;
 
-/// Below the range that systems take ports of outgoing connections from, so that a stopped server's
-/// port stays free.
+/// Below the range from which systems take ports for outgoing connections, so that the port of a
+/// stopped server stays free.
 const PORTS: std::ops::Range<u16> = 16_384..32_768;
 
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A new folder, whose first user is the caller, and the process that watches it. The home must
-    /// be locked.
+    /// Makes a folder, with the caller as its first user, and starts the process that watches it.
+    /// The home must be locked.
     pub(super) fn found(
         home: &Home,
         prefix: &str,
@@ -72,7 +72,7 @@ impl Site {
         self.account.map_or(Ok(()), |account| account.give(path))
     }
 
-    /// A program apart from the caller's terminal, output, settings and rights.
+    /// A program detached from the caller's terminal, output, settings and rights.
     pub(crate) fn command(&self, program: &Path) -> io::Result<Command> {
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(self.log())?;
         let mut command = Command::new(program);
@@ -86,7 +86,7 @@ impl Site {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C in a terminal goes to the whole process group of the user.
+            // Ctrl-C in a terminal signals the user's whole process group.
             .process_group(0);
         if let Some(account) = self.account {
             account.run(&mut command);
@@ -109,7 +109,7 @@ impl Site {
         read().unwrap_or_default()
     }
 
-    /// With the end of what was logged.
+    /// Adds the end of the log.
     pub(crate) fn failed(&self, what: &str, start: u64) -> TestServerError {
         let log = self.log_since(start);
         let tail: Vec<&str> = log.lines().rev().take(20).collect();
@@ -118,7 +118,7 @@ impl Site {
     }
 }
 
-/// The caller's right to a site. When it ends, so does what runs there.
+/// The caller's use of a site. What runs there ends with its last user.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
     /// `None` once it has ended.
@@ -131,7 +131,7 @@ impl Occupancy {
         Self { membership: Some(membership), watchdog }
     }
 
-    /// Waits, so that a test leaves nothing behind that the next one could see.
+    /// Waits, so that a test leaves nothing behind for the next one to see.
     pub(crate) fn end(&mut self, server: Option<&mut Child>) {
         self.membership = None;
         if let Some(server) = server {
@@ -149,7 +149,7 @@ pub(super) fn log(dir: &Path) -> PathBuf {
 /// Ports that were free a moment ago.
 pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     let span = PORTS.end - PORTS.start;
-    // Processes that start at the same time had better not try the same ports.
+    // Processes that start at the same time should not try the same ports.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     let seed = (now / 1_000) ^ std::process::id().wrapping_mul(31);
     (0..u32::from(span))
@@ -158,7 +158,7 @@ pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
         .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
-/// A home that others do not start or join servers in meanwhile, and the lock.
+/// A home with its lock, which keeps others from starting or joining servers there.
 pub(super) async fn lock() -> Result<(Home, File), TestServerError> {
     blocking(|| {
         let home = Home::open()?;

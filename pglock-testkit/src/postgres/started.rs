@@ -1,4 +1,4 @@
-//! Servers that this crate starts: one for all processes of a user, or one for a test.
+//! Servers that this crate starts: one shared by all processes of a user, or one for a test.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +16,7 @@ use super::site::{self, Occupancy, Site, blocking, lock};
 use super::watchdog::Membership;
 use super::{StopMode, TestServerError, binaries, url};
 
-/// What a process holds of the server that all processes share.
+/// What a process keeps of the shared server.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) port: u16,
@@ -25,8 +25,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Held until the process ends, by whatever means: tests come and go, and each has its own
-    /// runtime.
+    /// Held until the process ends, in whatever way: tests come and go, each with its own runtime.
     pub(super) async fn of_this_process() -> Result<&'static Self, TestServerError> {
         static SHARED: OnceCell<Shared> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::join_or_start).await
@@ -41,7 +40,7 @@ impl Shared {
     }
 
     async fn join_or_start() -> Result<Self, TestServerError> {
-        // Until the end: the process that comes second finds a server that is ready.
+        // Held until the server is ready, so that the next process finds it ready.
         let (home, _lock) = lock().await?;
         let there = home.clone();
         if let Some(joined) = blocking(move || Ok(Self::join(&there))).await? {
@@ -65,7 +64,8 @@ impl Shared {
             let membership = Membership::join(&dir).ok()??;
             let port = fs::read_to_string(dir.join("port")).ok()?.parse().ok()?;
             if TcpStream::connect(("127.0.0.1", port)).is_err() {
-                // It crashed, or did not survive a restart of the machine: nobody else shall try.
+                // The server crashed, or did not survive a restart of the machine, so no other
+                // process may try it.
                 let _ = fs::remove_file(dir.join("port"));
                 return None;
             }
@@ -74,7 +74,7 @@ impl Shared {
     }
 }
 
-/// Of the folders of servers that may be joined: those of the same binaries.
+/// The name prefix of folders whose servers may be joined: those of the same binaries.
 fn shared_prefix() -> String {
     match binaries::named() {
         None => "shared-".to_owned(),
@@ -96,9 +96,9 @@ pub(super) struct Private {
 #[derive(Debug)]
 struct Running {
     cluster: Cluster,
-    /// `None` while stopped.
+    /// `None` while it is stopped.
     postmaster: Option<Child>,
-    /// Shared memory that a killed server left; the next start takes it over.
+    /// Shared memory left by a killed server; the next start takes it over.
     segment: Option<String>,
     occupancy: Occupancy,
 }
@@ -120,7 +120,7 @@ impl Private {
         Ok(private)
     }
 
-    /// A copy of this server, which follows it.
+    /// Makes a standby of this server.
     pub(super) async fn start_standby(&self) -> Result<Self, TestServerError> {
         let (home, lock) = lock().await?;
         let (primary, port) = (lock_running(&self.running).cluster.clone(), self.port);
@@ -134,7 +134,8 @@ impl Private {
     ) -> Result<Self, TestServerError> {
         blocking(move || {
             let (site, membership, watchdog) = Site::found(&home, "private-")?;
-            // It is watched, so nobody sweeps it away; others need not wait for its initdb.
+            // The folder is watched and cannot be swept away, so others need not wait for its
+            // initdb.
             drop(lock);
             let cluster = make(&site)?;
             let (postmaster, port) = cluster.start()?;
@@ -233,7 +234,7 @@ fn find_binaries(home: &Home) -> Result<PathBuf, TestServerError> {
     if let Some(installed) = binaries::installed()? {
         return Ok(installed);
     }
-    // Each test of a process asks, and none of them would find more than the first.
+    // Every test of a process asks, and would find nothing that the first did not.
     if MISSING.load(Ordering::Relaxed) {
         return Err(TestServerError::StillNoPostgres);
     }

@@ -1,4 +1,4 @@
-//! Systems without Unix processes and permissions: only a server that runs already can be used.
+//! For systems without Unix processes and permissions: only a running server can be used.
 
 #![expect(clippy::unused_async, reason = "the same calls as where servers are started")]
 

@@ -1,4 +1,4 @@
-//! Connection URLs. tokio-postgres reads them, but does not write them.
+//! Connection URLs. tokio-postgres parses them, but does not write them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use super::TestServerError;
 
-/// A URL in pieces.
+/// A URL split into its parts.
 struct Parts<'a> {
     scheme: &'a str,
-    /// `user:password@host:port`, and what of it there is.
+    /// `user:password@host:port`, as far as the parts are present.
     authority: &'a str,
     database: &'a str,
     query: Vec<&'a str>,
@@ -31,7 +31,7 @@ impl<'a> Parts<'a> {
         Ok(Self { scheme, authority, database, query })
     }
 
-    /// Such an option would overrule what comes before the question mark.
+    /// Such an option would override what comes before the question mark.
     fn without(mut self, option: &str) -> Self {
         self.query.retain(|found| found.split('=').next() != Some(option));
         self
@@ -46,12 +46,12 @@ impl fmt::Display for Parts<'_> {
     }
 }
 
-/// The same server and role, another database.
+/// The same server and role, with another database.
 pub(super) fn with_database(url: &str, database: &str) -> Result<String, TestServerError> {
     Ok(Parts { database, ..Parts::of(url)?.without("dbname") }.to_string())
 }
 
-/// The same role and database, another server.
+/// The same role and database, on another server.
 pub(crate) fn with_address(url: &str, address: SocketAddr) -> Result<String, TestServerError> {
     let parts = ["host", "hostaddr", "port"].into_iter().fold(Parts::of(url)?, Parts::without);
     let authority = match parts.authority.rsplit_once('@') {
@@ -61,14 +61,14 @@ pub(crate) fn with_address(url: &str, address: SocketAddr) -> Result<String, Tes
     Ok(Parts { authority: &authority, ..parts }.to_string())
 }
 
-/// What the URL says.
+/// Parses the URL.
 pub(crate) fn config(url: &str) -> Result<Config, TestServerError> {
-    // The driver's words may quote a part of a password that was not escaped.
+    // The client's message may quote part of a password that was not escaped.
     Config::from_str(url).map_err(|_| TestServerError::InvalidUrl)
 }
 
-/// A database of a started server through its socket, in the one spelling that tokio-postgres and
-/// sqlx both read.
+/// A database of a started server through its socket, in the only spelling that both tokio-postgres
+/// and sqlx parse.
 pub(super) fn through_socket(folder: &Path, port: u16, database: &str) -> String {
     let folder: String = folder
         .to_string_lossy()
@@ -83,7 +83,7 @@ pub(super) fn through_socket(folder: &Path, port: u16, database: &str) -> String
     format!("postgres:///{database}?host={folder}&port={port}&user=test&password=test")
 }
 
-/// Connects, and leaves the work of the connection to a task that ends with the client.
+/// Connects, and runs the connection in a task that ends with the client.
 pub(crate) async fn connect(url: &str) -> Result<Client, TestServerError> {
     let config = config(url)?;
     let (client, connection) = config
@@ -91,7 +91,7 @@ pub(crate) async fn connect(url: &str) -> Result<Client, TestServerError> {
         .await
         .map_err(|source| TestServerError::Connect { server: describe(&config), source })?;
     tokio::spawn(async move {
-        // The client's own calls report the end of the connection.
+        // The client's own calls report that the connection ended.
         let _ = connection.await;
     });
     Ok(client)

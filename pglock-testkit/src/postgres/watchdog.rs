@@ -1,8 +1,8 @@
-//! Who uses a server, and what stops it when nobody does.
+//! Tracks who uses a server, and stops it after the last user.
 //!
-//! A detached shell (`watchdog.sh`) reads a FIFO which every user holds open for writing. The
-//! kernel closes it for a process that ends in any way, so the server goes with its last user even
-//! after `kill -9`.
+//! A detached shell (`watchdog.sh`) reads a FIFO that every user keeps open for writing. The kernel
+//! closes it when a process ends in any way, so the server stops with its last user even after
+//! `kill -9`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -12,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 
-/// Keeps a server running for as long as it lives.
+/// Keeps a server running while this value lives.
 #[derive(Debug)]
 pub(super) struct Membership {
-    /// Never written to: the watchdog waits for its end.
+    /// Never written to: the watchdog waits for end-of-file.
     _fifo: File,
 }
 
@@ -34,7 +34,7 @@ impl Membership {
         Ok((membership, watchdog))
     }
 
-    /// Makes the caller one more user, or gives `None` if the server is about to stop.
+    /// Makes the caller another user, or returns `None` if the server is about to stop.
     pub(super) fn join(dir: &Path) -> io::Result<Option<Self>> {
         let joined = Self::open(dir).and_then(|(_reader, membership)| {
             membership.sign(dir)?;
@@ -47,7 +47,7 @@ impl Membership {
         }
     }
 
-    /// The read end comes with it because opening one end alone blocks until there is another.
+    /// The read end comes with it, because opening one end alone blocks until the other is open.
     fn open(dir: &Path) -> io::Result<(File, Self)> {
         let both = OpenOptions::new().read(true).write(true).open(fifo(dir))?;
         let reader = File::open(fifo(dir))?;
@@ -56,19 +56,19 @@ impl Membership {
         Ok((reader, Self { _fifo: writer }))
     }
 
-    /// Only a user whose FIFO is open may sign: the watchdog takes a name without an open FIFO for
-    /// gone.
+    /// Only a user whose FIFO is open may sign, because the watchdog treats a name without an open
+    /// FIFO as gone.
     fn sign(&self, dir: &Path) -> io::Result<()> {
-        // Not the pid, which a newcomer might have from a user that has just gone.
+        // Not the pid, which a new process might share with a user that has just ended.
         let name = tempfile::Builder::new().prefix("user-").tempfile_in(users(dir))?;
         name.keep().map(drop).map_err(|error| error.error)
     }
 }
 
-/// Starts the watchdog of a server directory, or gives `None` if it has one.
+/// Starts the watchdog of a server directory, or returns `None` if it has one.
 ///
-/// A directory whose watchdog was killed gets a new one, which waits for the users that are left,
-/// if any.
+/// If the watchdog of a directory was killed, the directory gets a new one, which waits for the
+/// remaining users, if any.
 pub(super) fn watch(dir: &Path) -> io::Result<Option<Child>> {
     // The lock lives as long as the watchdog, which inherits the open file.
     let watched = OpenOptions::new().create(true).append(true).open(dir.join("watchdog"))?;
@@ -89,7 +89,7 @@ pub(super) fn watch(dir: &Path) -> io::Result<Option<Child>> {
         .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(watched)
-        // Ctrl-C in a terminal goes to the whole process group of the user.
+        // Ctrl-C in a terminal signals the user's whole process group.
         .process_group(0)
         .spawn()
         .map(Some)

@@ -1,6 +1,6 @@
 //! The cases. Each has a database of its own.
 
-// Cases are tests: they end by a panic that says what is wrong.
+// Cases are tests: they fail by panicking, and the panic says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::faults::{PgBouncer, PoolMode, Standby, allowed};
 use crate::postgres::{TestServer, connect};
 use crate::witness::{PostgresWitness, Witness};
 
-/// Long enough for a loaded machine, too short for a wait that was cut.
+/// Long enough for a loaded machine, and too short for a wait that was cut short.
 const SOON: Duration = Duration::from_secs(30);
 
 async fn begin<C: Client>(site: &Site) -> C {
@@ -51,7 +51,7 @@ pub async fn commit_and_rollback_release<C: Client>(site: Site) {
 
 pub async fn transactions_and_guards_exclude_each_other<C: Client>(site: Site) {
     let key = LockKey::from("key");
-    // The lock of a guard is one of a session.
+    // A guard's lock belongs to its session.
     site.witness.hold(key, Write).await.unwrap();
     let mut tx = begin::<C>(&site).await;
     assert!(!tx.lock("key".into(), Read, Try).await.unwrap());
@@ -73,7 +73,8 @@ pub async fn readers_share_and_exclude_writers<C: Client>(site: Site) {
     assert!(a.lock("key".into(), Read, Try).await.unwrap());
     assert!(b.lock("key".into(), Read, Wait).await.unwrap());
     assert!(!c.lock("key".into(), Write, Try).await.unwrap());
-    // A transaction may take what it has once more, and the other mode if it is alone.
+    // A transaction may take its lock again, and also in the other mode if no other session holds
+    // it.
     assert!(a.lock("key".into(), Read, Try).await.unwrap());
     b.commit().await.unwrap();
     assert!(a.lock("key".into(), Write, Try).await.unwrap());
@@ -102,7 +103,7 @@ pub async fn busy_try_leaves_no_trace<C: Client>(site: Site) {
     assert_eq!(setting(&mut tx, "lock_timeout").await, "7s");
 }
 
-/// The transaction goes on, and neither holds the key nor waits for it.
+/// The transaction continues, and neither holds the key nor waits for it.
 async fn assert_unharmed<C: Client>(site: &Site, tx: &mut C) {
     assert_eq!(tx.value("SELECT 'fine'").await.unwrap(), "fine");
     let key = LockKey::from("key");
@@ -152,7 +153,7 @@ pub async fn nested_rollback_releases<C: Client>(site: Site) {
 
 pub async fn role_with_connect_only_can_lock<C: Client>(site: Site) {
     drop(site);
-    // Roles belong to the whole server.
+    // Roles belong to the whole server, not to a database.
     let server = TestServer::private().await.unwrap();
     let admin = connect(server.url()).await.unwrap();
     let sql = "CREATE ROLE plain LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC";

@@ -1,4 +1,4 @@
-//! Why a witness cannot tell what it is asked.
+//! Why a witness failed.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use super::{LockRow, PATIENCE};
 #[cfg(feature = "postgres")]
 use crate::postgres::TestServerError;
 
-/// Why a [`Witness`](super::Witness) cannot tell.
+/// Why a [`Witness`](super::Witness) failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WitnessError {
@@ -17,7 +17,7 @@ pub enum WitnessError {
     /// A statement failed.
     #[cfg(feature = "postgres")]
     Query(tokio_postgres::Error),
-    /// Its own session has ended, or could not be had, in a server that is not PostgreSQL.
+    /// Its own session has ended or could not be opened. Only for servers that are not PostgreSQL.
     SessionEnded,
     /// The server shows an advisory lock of a kind that does not exist.
     UnknownLock,
@@ -25,7 +25,7 @@ pub enum WitnessError {
     TimedOut {
         /// What it waited for.
         awaited: String,
-        /// The locks there were at the end.
+        /// The locks at the end of the wait.
         locks: Vec<LockRow>,
     },
 }

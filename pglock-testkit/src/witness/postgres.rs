@@ -28,7 +28,7 @@ pub struct PostgresWitness {
 }
 
 impl PostgresWitness {
-    /// Connects to a database, whose locks are then the ones it sees.
+    /// Connects to a database and sees its locks.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl PostgresWitness {
         Ok(Self { client })
     }
 
-    /// The witness's session, for anything else.
+    /// The witness's session, for other statements.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client

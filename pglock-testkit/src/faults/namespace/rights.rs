@@ -1,4 +1,4 @@
-//! Whether this user may create network namespaces here.
+//! Checks whether this user may create network namespaces here.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::faults::FaultError;
 
-/// Fails with [`FaultError::NotAllowed`], which says what is missing.
+/// Fails with [`FaultError::NotAllowed`], whose text says what is missing.
 pub(super) fn check() -> Result<(), FaultError> {
     let not_allowed = |why: &str| Err(FaultError::NotAllowed { why: why.to_owned() });
     if !rustix::process::geteuid().is_root() {

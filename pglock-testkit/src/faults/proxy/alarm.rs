@@ -1,4 +1,4 @@
-//! Waiting to the tenth of a millisecond: tokio's timers count whole milliseconds.
+//! A timer precise to a tenth of a millisecond. Tokio's timers count whole milliseconds.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +23,7 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct Orders {
-    /// The number tells those of one instant apart.
+    /// The number distinguishes sleepers that wake at the same instant.
     sleepers: BTreeMap<(Instant, u64), oneshot::Sender<()>>,
     next: u64,
     closed: bool,
@@ -45,7 +45,7 @@ impl Alarm {
         }
         let (wake, woken) = oneshot::channel();
         self.desk.order(due, wake);
-        // It fails when the alarm is dropped, and the proxy with it.
+        // The receive fails when the alarm is dropped, and the proxy with it.
         let _ = woken.await;
     }
 }
@@ -76,7 +76,7 @@ impl Desk {
     }
 
     fn serve(&self) {
-        // Linux wakes threads up to 50 µs late on purpose, to save power.
+        // Linux deliberately wakes threads up to 50 µs late to save power.
         #[cfg(target_os = "linux")]
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let mut orders = self.lock();
@@ -87,7 +87,7 @@ impl Desk {
             };
             let left = first.key().0.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // A sleeper that has gone does not hear it.
+                // The send fails if the sleeper was dropped.
                 let _ = first.remove().send(());
                 continue;
             }

@@ -12,10 +12,9 @@ use super::framing::Frame;
 use super::line::{Line, Weather};
 use crate::faults::{FaultError, PATIENCE};
 
-/// A connection through a [`Proxy`](super::Proxy), and what shall happen to it alone.
+/// A connection through a [`Proxy`](super::Proxy). Its methods affect only this connection.
 ///
-/// It can be asked about what passed also when it has ended; to do something to it then has no
-/// effect.
+/// After it has ended, it still reports what passed, but faults have no effect.
 #[derive(Clone)]
 pub struct ProxyConnection {
     pub(super) shared: Arc<Shared>,
@@ -46,41 +45,41 @@ impl ProxyConnection {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The server process, once the server has told it in plain text.
+    /// The server process, once the server has sent its pid in plain text.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.shared.pid.get().copied()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the connection is still open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         *self.shared.state.borrow() != State::Ended
     }
 
-    /// Lets nothing pass in that direction from now on; the connection stays open, and what comes
-    /// is kept.
+    /// Lets nothing pass in that direction from now on. The connection stays open, and the proxy
+    /// keeps what arrives.
     ///
-    /// The systems on both sides see no loss: to them, the proxy has taken the bytes. See
-    /// [`Namespace`](crate::faults::Namespace) for packets that are lost.
+    /// The systems on both sides see no loss, because the proxy has accepted the bytes. To lose
+    /// packets, use a [`Namespace`](crate::faults::Namespace).
     pub fn stall(&self, direction: Direction) {
         self.line(direction).stall(true);
     }
 
-    /// Lets pass what was kept, and what comes.
+    /// Passes on what was kept, and everything after it.
     pub fn resume(&self, direction: Direction) {
         self.line(direction).stall(false);
     }
 
-    /// Keeps the next message of that type, such as `D` for a row, and all that comes after it,
-    /// until [`release`](Self::release). One type at a time: the last call counts.
+    /// Keeps the next message of that type, such as `D` for a row, and everything after it, until
+    /// [`release`](Self::release). Only one type at a time: a second call replaces the first.
     ///
-    /// The side that sent it has done what the message says, and the other side does not know yet.
+    /// While the message is kept, its sender has already acted, and the receiver does not know yet.
     pub fn hold(&self, direction: Direction, message: char) {
         self.line(direction).hold(message);
     }
 
-    /// Waits until such a message has come and is kept.
+    /// Waits until such a message has arrived and is kept.
     ///
     /// # Cancel safety
     ///
@@ -94,12 +93,12 @@ impl ProxyConnection {
         held.map_err(|_| FaultError::TimedOut { awaited: format!("a message to hold: {self:?}") })
     }
 
-    /// Ends a [`hold`](Self::hold), reached or not.
+    /// Ends a [`hold`](Self::hold), whether the message has arrived or not.
     pub fn release(&self, direction: Direction) {
         self.line(direction).release();
     }
 
-    /// Resets the connection on both sides: neither gets what is under way, and both are told of an
+    /// Resets the connection on both sides. Whatever is under way is lost, and both sides get an
     /// error.
     pub fn reset(&self) {
         self.shared.state.send_if_modified(|state| {
@@ -111,18 +110,18 @@ impl ProxyConnection {
         });
     }
 
-    /// Ends one direction properly, as if the sender had: the receiver reads to an end. The other
-    /// direction goes on.
+    /// Ends one direction cleanly, as if its sender had closed it: the receiver reads end-of-file.
+    /// The other direction continues.
     pub fn half_close(&self, direction: Direction) {
         self.line(direction).close();
     }
 
-    /// Ends the connection in the middle of the next message: half of its bytes pass.
+    /// Ends the connection in the middle of the next message, after half of its bytes.
     pub fn cut(&self, direction: Direction) {
         self.line(direction).cut();
     }
 
-    /// What was sent in that direction, by kind, whether it has passed or not.
+    /// What was sent in that direction, by kind, including what has not passed yet.
     #[must_use]
     pub fn sent(&self, direction: Direction) -> BTreeMap<Frame, u64> {
         self.line(direction).frames()
@@ -150,7 +149,7 @@ impl Shared {
     }
 
     pub(super) async fn until_reset(&self) {
-        // It cannot fail: the sender is ours.
+        // This cannot fail: this value owns the sender.
         let _ = self.state.subscribe().wait_for(|state| *state == State::Resetting).await;
     }
 
@@ -159,7 +158,7 @@ impl Shared {
     }
 }
 
-/// Shows no bytes: there may be a password among them.
+/// Shows no bytes, since they may contain a password.
 impl fmt::Debug for ProxyConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyConnection")

@@ -1,4 +1,4 @@
-//! Where the messages of PostgreSQL's protocol begin and end in a stream of bytes.
+//! Finds where PostgreSQL's protocol messages begin and end in a stream of bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,13 @@ use super::Direction;
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
-/// The server takes no longer one either.
+/// The server does not accept a longer one either.
 const LONGEST_STARTUP: usize = 10_000;
-/// 16 KiB, and what a cipher may add.
+/// 16 KiB, plus what a cipher may add.
 const LONGEST_RECORD: usize = 16_384 + 2_048;
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// What a [`Proxy`](super::Proxy) can tell apart in the bytes that pass.
+/// A kind of frame that a [`Proxy`](super::Proxy) recognizes in the bytes that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Frame {
@@ -22,22 +22,22 @@ pub enum Frame {
     SslRequest,
     /// The client asks for GSSAPI encryption.
     GssRequest,
-    /// The server's answer of one byte to [`SslRequest`](Self::SslRequest) or
+    /// The one-byte answer of the server to [`SslRequest`](Self::SslRequest) or
     /// [`GssRequest`](Self::GssRequest).
     Answer(char),
     /// The client asks to cancel the statement of another connection.
     CancelRequest,
-    /// The client says who it is, in plain text.
+    /// The client's startup message, in plain text.
     Startup,
     /// A message in plain text, by its type: `Q` for a simple query, `D` for a row, and so on.
     Message(char),
-    /// A record of TLS, by its content type: 22 is the handshake, 23 are encrypted messages.
+    /// A TLS record, by its content type: 22 is the handshake, 23 is encrypted data.
     TlsRecord(u8),
-    /// Nothing that the proxy knows, and so is all that comes after it.
+    /// Bytes that the proxy does not recognize; everything after them is unknown, too.
     Unknown,
 }
 
-/// A frame in the bytes that were scanned.
+/// A frame found in the scanned bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) frame: Frame,
@@ -50,10 +50,10 @@ pub(super) struct Start {
 pub(super) struct Framer {
     direction: Direction,
     phase: Phase,
-    /// Of the frame that has begun.
+    /// The rest of the frame that has begun.
     left: usize,
-    /// Whether the client waits for a byte that answers its request for encryption; both directions
-    /// share it.
+    /// Whether the client waits for the one-byte answer to its request for encryption. Both
+    /// directions share it.
     asked: Arc<AtomicBool>,
     pid: Option<i32>,
 }
@@ -67,7 +67,7 @@ enum Phase {
 }
 
 impl Framer {
-    /// For the two directions of a connection.
+    /// One for each direction of a connection.
     pub(super) fn pair() -> [Self; 2] {
         let asked = Arc::new(AtomicBool::new(false));
         Direction::BOTH.map(|direction| Self {
@@ -79,8 +79,8 @@ impl Framer {
         })
     }
 
-    /// The frames that begin in `bytes`, and how many of the bytes were used: the head of a frame
-    /// is used as a whole.
+    /// Returns the frames that begin in `bytes`, and how many of the bytes were used. The head of a
+    /// frame is used as a whole or not at all.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> (Vec<Start>, usize) {
         let (mut starts, mut at) = (Vec::new(), 0);
         loop {
@@ -98,12 +98,12 @@ impl Framer {
         }
     }
 
-    /// The server process of the connection, once it has told it.
+    /// The server process of the connection, once its pid has passed.
     pub(super) fn pid(&self) -> Option<i32> {
         self.pid
     }
 
-    /// `None` if more bytes are needed to tell.
+    /// `None` if it needs more bytes to decide.
     fn begin(&mut self, bytes: &[u8]) -> Option<(Frame, usize)> {
         match (self.phase, self.direction) {
             (Phase::Opening, _) if bytes[0] == HANDSHAKE_RECORD => self.enter(Phase::Tls, bytes),
@@ -200,7 +200,7 @@ mod tests {
         [&[tag][..], &length.to_be_bytes(), body].concat()
     }
 
-    /// Feeds the bytes in pieces of every size, which must not matter.
+    /// Feeds the bytes in pieces of every size. The size must not matter.
     fn frames(bytes: &[u8], framer: impl Fn() -> Framer) -> Vec<Frame> {
         let in_pieces = |size: usize| {
             let (mut framer, mut found, mut carry) = (framer(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One direction of one connection: what passes, when, and what was seen.
+//! One direction of one connection: what may pass, when, and what has been seen.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::framing::{Frame, Start};
 
-/// Of each direction.
+/// One for each direction.
 const FIRST_BYTES: usize = 64;
 
-/// What holds for a direction of all connections of a proxy.
+/// What applies to one direction of all connections of a proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Weather {
     pub(super) delay: Duration,
@@ -47,17 +47,17 @@ struct Seen {
     first: Vec<u8>,
 }
 
-/// What to do with bytes whose turn it is.
+/// What to do with bytes that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// All of them.
+    /// Pass all of them.
     All,
-    /// Those before that position, and then no more until the frame there is
+    /// Pass those before that position, and no more until the frame at that position is
     /// [released](Line::released).
     Hold { at: usize, tag: char },
-    /// Those before that position, and then the connection ends.
+    /// Pass those before that position, then end the connection.
     Cut { at: usize },
-    /// None: the direction was closed.
+    /// Pass none: the direction was closed.
     Nothing,
 }
 
@@ -115,11 +115,11 @@ impl Line {
         self.until(|faults| faults.closed).await;
     }
 
-    /// Waits while nothing may pass, and decides about bytes in which these frames begin.
+    /// Waits while the direction is stalled, then decides about bytes in which these frames begin.
     pub(super) async fn pass(&self, starts: &[Start]) -> Pass {
         let mut weather = self.weather.clone();
         tokio::select! {
-            // It cannot fail: the sender is the proxy's, which lives longer.
+            // This cannot fail: the proxy owns the sender and lives longer.
             _ = weather.wait_for(|weather| !weather.stalled) => {}
             () = self.until_closed() => {}
         }
@@ -145,7 +145,7 @@ impl Line {
         pass
     }
 
-    /// Tells that what comes before a held message has passed, and waits until that may pass too.
+    /// Reports that everything before a held message has passed, and waits for its release.
     pub(super) async fn released(&self, tag: char) {
         self.faults.send_if_modified(|faults| {
             let reached = faults.hold == Hold::Next(tag);
@@ -158,7 +158,7 @@ impl Line {
     }
 
     async fn until(&self, reached: impl Fn(&Faults) -> bool) {
-        // It cannot fail: the sender is ours.
+        // This cannot fail: this value owns the sender.
         let _ = self.faults.subscribe().wait_for(reached).await;
     }
 

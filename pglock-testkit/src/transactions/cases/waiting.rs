@@ -57,7 +57,7 @@ pub async fn statement_timeout_does_not_cut_a_wait<C: Client>(site: Site) {
     }
     let wait = tokio::spawn(async move { tx.lock("key".into(), Write, Wait).await });
     site.witness.until_waiting("key".into(), 1).await.unwrap();
-    // Several times as long as the two, and longer than a slice of the wait.
+    // Several times as long as both of them, and longer than a slice of the wait.
     tokio::time::sleep(Duration::from_millis(2300)).await;
     site.witness.until_waiting("key".into(), 1).await.unwrap();
     site.witness.release("key".into(), Write).await.unwrap();
@@ -74,7 +74,7 @@ pub async fn deadlock_with_rows_is_a_deadlock<C: Client>(site: Site) {
         a.execute("UPDATE t SET n = 3").await.unwrap();
         a
     });
-    // The server looks for deadlocks once per wait, so the wait of the row must have begun.
+    // The server checks for deadlocks once per wait, so the wait for the row must have begun.
     let waits =
         "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
     while setup.value(waits).await.unwrap() != "1" {
@@ -83,7 +83,7 @@ pub async fn deadlock_with_rows_is_a_deadlock<C: Client>(site: Site) {
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let error = timeout(SOON, b.lock("key".into(), Write, Wait)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadlock, "{error:?}");
-    // The transaction goes on, with what it had.
+    // The transaction continues, with what it holds.
     assert_eq!(b.value("SELECT n::text FROM t").await.unwrap(), "2");
     b.roll_back().await.unwrap();
     timeout(SOON, wait).await.unwrap().unwrap().commit().await.unwrap();
@@ -108,7 +108,8 @@ pub async fn dropped_wait_leaves_nothing_behind<C: Client>(site: Site) {
     let wait = timeout(Duration::from_millis(100), tx.lock("key".into(), Write, Wait)).await;
     assert!(wait.is_err());
     drop(tx);
-    // The server session ends at the latest when the slice is over, though the lock is still held.
+    // The server session ends by the end of the slice at the latest, although the lock is still
+    // held.
     let key = LockKey::from("key");
     while !site.witness.waiters(key).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -131,7 +132,7 @@ pub async fn timed_out_wait_leaves_no_trace<C: Client>(site: Site) {
         assert_unharmed(&site, &mut tx).await;
         assert_eq!(setting(&mut tx, "lock_timeout").await, "7s");
         assert_eq!(setting(&mut tx, "statement_timeout").await, "33s");
-        // What was done before the wait is still there.
+        // What was done before the wait is kept.
         assert_eq!(tx.value("SELECT n::text FROM t").await.unwrap(), "1");
         // No savepoint is left either.
         assert!(tx.execute("RELEASE SAVEPOINT pglock").await.is_err());

@@ -128,9 +128,15 @@ impl Sessions {
         self.table.remove(&id)
     }
 
-    /// Queues an errand; the session is told that it has something to do.
+    /// Queues an errand, and wakes the session if it is idle.
+    ///
+    /// The session is in the table: it was chosen in this step, or holds a grant, and the machine
+    /// drops grants together with their session.
     pub(super) fn push(&mut self, id: SessionId, errand: Errand, step: &mut Step<'_>) {
-        let session = self.table.get_mut(&id).expect("errands go to sessions of the table");
+        let Some(session) = self.table.get_mut(&id) else {
+            debug_assert!(false, "{errand:?} for a session that is gone");
+            return;
+        };
         if session.push(errand) {
             step.push(Effect::Kick(id));
         }

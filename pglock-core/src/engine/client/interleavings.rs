@@ -1,28 +1,20 @@
 //! Every order of the threads of callers and of the session between them, as far as they meet at
 //! mutexes and atomics: `scripts/interleavings`.
 
-use std::pin::{Pin, pin};
+mod harness;
+
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::task::Poll;
 
-use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU32;
-use loom::sync::{Condvar, Mutex};
-use loom::thread::{self, JoinHandle};
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use loom::thread;
 
-use super::{AnyDriver, Client, Held};
-use crate::driver::Answer;
-use crate::engine::machine::config::Config;
-use crate::engine::machine::event::{Event, Job, Patience, ServerFacts, SessionId};
-use crate::engine::runtime::Shared;
-use crate::engine::runtime::tasks::Settings;
-use crate::error::{Error, ErrorKind};
-use crate::key::LockKey;
-use crate::mode::Mode::{self, Read, Write};
+use self::harness::{
+    Place, SESSION, Turn, acquire, block_on, client, ended, poll_once, served, turn,
+};
+use crate::mode::Mode::{Read, Write};
 
 fn check(run: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
@@ -92,10 +84,7 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
         leaves_after.lease().on_loss(count(3));
         let session = thread::spawn({
             let shared = client.shared.clone();
-            move || {
-                let error = Error::new(ErrorKind::Connection, "the connection has ended");
-                shared.session_gone(SESSION, Event::Ended { session: SESSION, error });
-            }
+            move || shared.session_gone(SESSION, ended())
         });
         let count_late = count(2);
         let other = thread::spawn(move || {
@@ -118,6 +107,25 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
 }
 
 #[test]
+fn a_release_succeeds_only_if_the_server_answered_before_the_loss() {
+    check(|| {
+        let (client, _) = client();
+        let mut guard = served(&client, acquire(&client, Write)).expect("it is free");
+        let lease = guard.lease().clone();
+        let shared = client.shared.clone();
+        let session = thread::spawn(move || {
+            let answered = turn(&shared) == Turn::Answered;
+            shared.session_gone(SESSION, ended());
+            answered
+        });
+        let released = block_on(guard.release());
+        block_on(lease.lost());
+        assert!(!lease.is_held());
+        assert_eq!(released.is_ok(), session.join().expect("no panic"));
+    });
+}
+
+#[test]
 fn a_lease_ends_with_its_guard() {
     check(|| {
         let (client, _) = client();
@@ -128,165 +136,4 @@ fn a_lease_ends_with_its_guard() {
         assert!(!lease.is_held());
         other.join().expect("no panic");
     });
-}
-
-const SESSION: SessionId = SessionId(0);
-
-/// Where callers meet.
-#[derive(Clone)]
-struct Place {
-    client: Arc<Client>,
-    kick: Arc<Notify>,
-    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has
-    /// left is heard of.
-    protected: Arc<UnsafeCell<()>>,
-}
-
-impl Place {
-    fn with_a_writer() -> (Held, Self) {
-        let (client, kick) = client();
-        let held = served(&client, acquire(&client, Write)).expect("it is free");
-        (held, Self { client, kick, protected: Arc::default() })
-    }
-
-    /// With a thread for the session, which ends when the client is closed.
-    fn in_a_thread(&self, act: impl FnOnce(&Self) + 'static) -> [JoinHandle<()>; 2] {
-        let (shared, kick) = (self.client.shared.clone(), self.kick.clone());
-        let place = self.clone();
-        [thread::spawn(move || serve(&shared, &kick)), thread::spawn(move || act(&place))]
-    }
-
-    /// Waits for its turn, and gives it up.
-    fn enter(&self, mode: Mode) {
-        let held = block_on(acquire(&self.client, mode)).expect("it comes free");
-        match mode {
-            Read => self.protected.with(|_| ()),
-            Write => self.protected.with_mut(|_| ()),
-        }
-        drop(held);
-    }
-
-    fn leave(self, others: [JoinHandle<()>; 2]) {
-        drop(self);
-        for thread in others {
-            thread.join().expect("no panic");
-        }
-    }
-}
-
-/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
-/// session's task would do.
-fn client() -> (Arc<Client>, Arc<Notify>) {
-    let config = Config { max_shared_sessions: 1, ..Config::default() };
-    let shared = Arc::new(Shared::new(config, 1, None));
-    shared.claim_manager();
-    let settings = Settings {
-        application_name: "".into(),
-        connect_timeout: Duration::ZERO,
-        lease: Config::default().lease,
-        runtime: None,
-    };
-    let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));
-    let client = Arc::new(Client { shared, names: Arc::default(), driver, settings });
-    // Somebody has to ask before a session is opened.
-    assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
-    let shared = &client.shared;
-    assert_eq!(shared.chores().open, [SESSION]);
-    let (_, kick) = shared.session_starts(SESSION);
-    shared.step(Event::Opened { session: SESSION, server: ServerFacts::default() });
-    (client, kick)
-}
-
-/// Never needed, as a manager is claimed already.
-#[derive(Debug)]
-struct NoDriver;
-
-impl AnyDriver for NoDriver {
-    fn start_manager(self: Arc<Self>, _: &Arc<Shared>, _: &Handle, _: &Arc<Settings>) {}
-}
-
-async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
-    let acquired = client.acquire(LockKey::from(7), None, mode, Patience::Wait);
-    acquired.await.expect("the server lives")
-}
-
-/// Drives the future while there are no other threads.
-fn served<T>(client: &Client, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = poll_once(future.as_mut()) {
-            return output;
-        }
-        while turn(&client.shared) == Turn::Answered {}
-    }
-}
-
-fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// A server that nobody else uses, until the client is closed.
-fn serve(shared: &Shared, kick: &Notify) {
-    loop {
-        match turn(shared) {
-            Turn::Answered => {}
-            Turn::Idle => block_on(kick.notified()),
-            Turn::Close => {
-                let closed = Event::Ended { session: SESSION, error: Error::closed() };
-                return shared.session_gone(SESSION, closed);
-            }
-        }
-    }
-}
-
-#[derive(PartialEq)]
-enum Turn {
-    Answered,
-    Idle,
-    Close,
-}
-
-fn turn(shared: &Shared) -> Turn {
-    match shared.next_job(SESSION) {
-        Job::Run(operations) => {
-            let answer: Answer = operations.iter().map(|_| true).collect();
-            shared.step(Event::Answered { session: SESSION, answer });
-            Turn::Answered
-        }
-        Job::Idle => Turn::Idle,
-        Job::Close => Turn::Close,
-        job @ (Job::Holdings | Job::Inspect(_)) => panic!("nobody asks for that: {job:?}"),
-    }
-}
-
-/// Puts a thread to sleep until it is woken.
-#[derive(Default)]
-struct Parker {
-    woken: Mutex<bool>,
-    wakes: Condvar,
-}
-
-impl Wake for Parker {
-    fn wake(self: Arc<Self>) {
-        *self.woken.lock().expect("no panic") = true;
-        self.wakes.notify_one();
-    }
-}
-
-/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does
-/// under a mutex that loom does not know.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let parker = Arc::new(Parker::default());
-    let waker = Waker::from(parker.clone());
-    let mut future = pin!(future);
-    loop {
-        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        if let Poll::Ready(output) = polled {
-            return output;
-        }
-        let mut woken = parker.woken.lock().expect("no panic");
-        while !std::mem::take(&mut *woken) {
-            woken = parker.wakes.wait(woken).expect("no panic");
-        }
-    }
 }

@@ -1,0 +1,188 @@
+//! A client whose session is driven by hand, and threads that acquire through it.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use loom::cell::UnsafeCell;
+use loom::sync::{Condvar, Mutex};
+use loom::thread::{self, JoinHandle};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::super::{AnyDriver, Client, Held};
+use crate::driver::Answer;
+use crate::engine::machine::config::Config;
+use crate::engine::machine::event::{Event, Job, Patience, ServerFacts, SessionId};
+use crate::engine::runtime::Shared;
+use crate::engine::runtime::tasks::Settings;
+use crate::error::{Error, ErrorKind};
+use crate::key::LockKey;
+use crate::mode::Mode::{self, Read, Write};
+
+pub(super) const SESSION: SessionId = SessionId(0);
+
+pub(super) fn ended() -> Event {
+    let error = Error::new(ErrorKind::Connection, "the connection has ended");
+    Event::Ended { session: SESSION, error }
+}
+
+/// Where callers meet.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) client: Arc<Client>,
+    kick: Arc<Notify>,
+    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has
+    /// left is heard of.
+    pub(super) protected: Arc<UnsafeCell<()>>,
+}
+
+impl Place {
+    pub(super) fn with_a_writer() -> (Held, Self) {
+        let (client, kick) = client();
+        let held = served(&client, acquire(&client, Write)).expect("it is free");
+        (held, Self { client, kick, protected: Arc::default() })
+    }
+
+    /// With a thread for the session, which ends when the client is closed.
+    pub(super) fn in_a_thread(&self, act: impl FnOnce(&Self) + 'static) -> [JoinHandle<()>; 2] {
+        let (shared, kick) = (self.client.shared.clone(), self.kick.clone());
+        let place = self.clone();
+        [thread::spawn(move || serve(&shared, &kick)), thread::spawn(move || act(&place))]
+    }
+
+    /// Waits for its turn, and gives it up.
+    pub(super) fn enter(&self, mode: Mode) {
+        let held = block_on(acquire(&self.client, mode)).expect("it comes free");
+        match mode {
+            Read => self.protected.with(|_| ()),
+            Write => self.protected.with_mut(|_| ()),
+        }
+        drop(held);
+    }
+
+    pub(super) fn leave(self, others: [JoinHandle<()>; 2]) {
+        drop(self);
+        for thread in others {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
+/// session's task would do.
+pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
+    let config = Config { max_shared_sessions: 1, ..Config::default() };
+    let shared = Arc::new(Shared::new(config, 1, None));
+    shared.claim_manager();
+    let settings = Settings {
+        application_name: "".into(),
+        connect_timeout: Duration::ZERO,
+        lease: Config::default().lease,
+        runtime: None,
+    };
+    let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));
+    let client = Arc::new(Client { shared, names: Arc::default(), driver, settings });
+    // Somebody has to ask before a session is opened.
+    assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
+    let shared = &client.shared;
+    assert_eq!(shared.chores().open, [SESSION]);
+    let (_, kick) = shared.session_starts(SESSION);
+    shared.step(Event::Opened { session: SESSION, server: ServerFacts::default() });
+    (client, kick)
+}
+
+/// Never needed, as a manager is claimed already.
+#[derive(Debug)]
+struct NoDriver;
+
+impl AnyDriver for NoDriver {
+    fn start_manager(self: Arc<Self>, _: &Arc<Shared>, _: &Handle, _: &Arc<Settings>) {}
+}
+
+pub(super) async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
+    let acquired = client.acquire(LockKey::from(7), None, mode, Patience::Wait);
+    acquired.await.expect("the server lives")
+}
+
+/// Drives the future while there are no other threads.
+pub(super) fn served<T>(client: &Client, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = poll_once(future.as_mut()) {
+            return output;
+        }
+        while turn(&client.shared) == Turn::Answered {}
+    }
+}
+
+pub(super) fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A server that nobody else uses, until the client is closed.
+fn serve(shared: &Shared, kick: &Notify) {
+    loop {
+        match turn(shared) {
+            Turn::Answered => {}
+            Turn::Idle => block_on(kick.notified()),
+            Turn::Close => {
+                let closed = Event::Ended { session: SESSION, error: Error::closed() };
+                return shared.session_gone(SESSION, closed);
+            }
+        }
+    }
+}
+
+#[derive(PartialEq)]
+pub(super) enum Turn {
+    Answered,
+    Idle,
+    Close,
+}
+
+pub(super) fn turn(shared: &Shared) -> Turn {
+    match shared.next_job(SESSION) {
+        Job::Run(operations) => {
+            let answer: Answer = operations.iter().map(|_| true).collect();
+            shared.step(Event::Answered { session: SESSION, answer });
+            Turn::Answered
+        }
+        Job::Idle => Turn::Idle,
+        Job::Close => Turn::Close,
+        job @ (Job::Holdings | Job::Inspect(_)) => panic!("nobody asks for that: {job:?}"),
+    }
+}
+
+/// Puts a thread to sleep until it is woken.
+#[derive(Default)]
+struct Parker {
+    woken: Mutex<bool>,
+    wakes: Condvar,
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().expect("no panic") = true;
+        self.wakes.notify_one();
+    }
+}
+
+/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does
+/// under a mutex that loom does not know.
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    let parker = Arc::new(Parker::default());
+    let waker = Waker::from(parker.clone());
+    let mut future = pin!(future);
+    loop {
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if let Poll::Ready(output) = polled {
+            return output;
+        }
+        let mut woken = parker.woken.lock().expect("no panic");
+        while !std::mem::take(&mut *woken) {
+            woken = parker.wakes.wait(woken).expect("no panic");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Waits for a held lock: not long enough, which is the time-out error, and long enough.
+//! Waits for a held lock: not long enough, which is the timeout error, and long enough.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-timeout

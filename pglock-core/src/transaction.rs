@@ -165,7 +165,7 @@ impl<T: Transaction> TransactionLocks<T> {
     /// # Errors
     ///
     /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time; otherwise as
-    /// [`read`](Self::read). Shorter than the server's `deadlock_timeout`, a deadlock is a time-out.
+    /// [`read`](Self::read). Shorter than the server's `deadlock_timeout`, a deadlock is a timeout.
     pub fn try_read_for(
         &mut self,
         key: impl Into<NamedKey>,

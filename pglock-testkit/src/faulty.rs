@@ -74,7 +74,7 @@ impl<D: Driver> Driver for Faulty<D> {
             driver: self.driver.clone(),
             faults: self.faults.clone(),
             session: Some(session),
-            elsewhere: None,
+            stray: None,
             release: None,
         };
         // There is no session yet that could continue.
@@ -90,7 +90,7 @@ pub struct FaultySession<D: Driver> {
     /// `None` once its connection is broken.
     session: Option<D::Session>,
     /// The session that misrouted statements reach.
-    elsewhere: Option<D::Session>,
+    stray: Option<D::Session>,
     /// The last request that released a lock.
     release: Option<Request>,
 }
@@ -103,10 +103,10 @@ impl<D: Driver> FaultySession<D> {
             Some(Fault::Broken { done: false }) => self.session = None,
             Some(Fault::Silence { done: false }) => self.until_cleared(strike).await?,
             Some(Fault::Moved) => {
-                if self.elsewhere.is_none() {
-                    self.elsewhere = Some(self.driver.connect().await?);
+                if self.stray.is_none() {
+                    self.stray = Some(self.driver.connect().await?);
                 }
-                return self.elsewhere.as_mut().ok_or_else(broken);
+                return self.stray.as_mut().ok_or_else(broken);
             }
             Some(Fault::Robbed) => {
                 if let (Some(session), Some(release)) = (&mut self.session, &self.release) {

@@ -45,7 +45,7 @@ pub struct DriverError {
 /// Why the server refused a statement, as far as the client shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reason {
-    /// The statement was cancelled, by this engine or by an operator. The server's own time-outs
+    /// The statement was cancelled, by this engine or by an operator. The server's own timeouts
     /// cannot be the cause: each session sets them to 0.
     Cancelled,
     /// The statement itself is at fault.

@@ -62,7 +62,7 @@ macro_rules! can_cancel {
 ///
 /// A serializable, read-only, deferrable transaction waits for its first snapshot while others
 /// write, and so does a single statement. Every statement that returns rows takes a snapshot, even
-/// to be parsed; these take none. Compiling [`OPEN`] takes longer than some time-outs.
+/// to be parsed; these take none. Compiling [`OPEN`] takes longer than some timeouts.
 ///
 /// A pooler in transaction mode may keep these settings for its other clients if it then refuses
 /// [`OPEN`], so they are settings that no client misses.

@@ -1,4 +1,4 @@
-//! What the engine's own thread must bear: odd time-outs, wakers and runtimes.
+//! What the engine's own thread must bear: odd timeouts, wakers and runtimes.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -38,7 +38,7 @@ pub fn terminate(pid: i32) -> Result<(), FaultError> {
 
 /// A process that is stopped but has not ended. Dropping this lets it continue.
 #[derive(Debug)]
-#[must_use = "the process goes on when this is dropped"]
+#[must_use = "the process continues when this is dropped"]
 pub struct Stopped {
     pid: i32,
 }

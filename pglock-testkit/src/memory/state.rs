@@ -58,24 +58,24 @@ impl State {
             Operation::TryLock(key, mode) => self.table.try_lock(pid, key, mode),
             Operation::Unlock(key, mode) => {
                 let granted = self.table.unlock(pid, key, mode);
-                granted.map(|granted| self.tell(granted)).is_some()
+                granted.map(|granted| self.notify(granted)).is_some()
             }
             Operation::Lock(key, mode) => return self.lock(pid, key, mode),
             Operation::Probe(key) => {
                 let free = self.table.try_lock(pid, key, Mode::Read);
                 if free && let Some(granted) = self.table.unlock(pid, key, Mode::Read) {
-                    self.tell(granted);
+                    self.notify(granted);
                 }
                 free
             }
             Operation::Downgrade(key) => {
                 let granted = self.table.downgrade(pid, key);
-                granted.map(|granted| self.tell(granted)).is_some()
+                granted.map(|granted| self.notify(granted)).is_some()
             }
             Operation::Cancel(pid) => self.cancel(pid),
             Operation::UnlockAll => {
                 let granted = self.table.unlock_all(pid);
-                self.tell(granted);
+                self.notify(granted);
                 true
             }
             Operation::Ping => true,
@@ -102,7 +102,7 @@ impl State {
             // The client may have been dropped.
             let _ = answer.send(Waited::Cancelled);
             let granted = self.table.leave_queue(pid);
-            self.tell(granted);
+            self.notify(granted);
         }
         true
     }
@@ -113,7 +113,7 @@ impl State {
             return false;
         }
         let granted = self.table.end(pid);
-        self.tell(granted);
+        self.notify(granted);
         true
     }
 
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// Notifies the sessions that their waits are over.
-    fn tell(&mut self, granted: Vec<Pid>) {
+    fn notify(&mut self, granted: Vec<Pid>) {
         for pid in granted {
             let wait = self.sessions.get_mut(&pid).and_then(|session| session.wait.take());
             if let Some(answer) = wait {

@@ -26,7 +26,7 @@ impl TestDatabase {
         let name = fresh_name();
         let url = url::with_database(server, &name)?;
         let client = url::connect(server).await?;
-        // Nobody connects to template0, so no session blocks copying it.
+        // No session connects to template0, so none blocks copying it.
         let statement = format!("CREATE DATABASE {name} TEMPLATE template0");
         client
             .batch_execute(&statement)

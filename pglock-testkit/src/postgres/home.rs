@@ -43,7 +43,7 @@ impl Home {
         if !found.is_dir() || found.uid() != caller || found.mode() & 0o022 != 0 {
             return Err(unusable(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                "it belongs to somebody else: set TMPDIR",
+                "it belongs to another user: set TMPDIR",
             )));
         }
         Ok(Self { path, account })

@@ -1,8 +1,9 @@
-# Stops the server of the directory $1 once its last user has gone, however it went, and removes the directory.
+# Stops the server of the directory $1 after its last user has ended in any way, and removes the directory.
 # Standard input is the FIFO that every user keeps open for writing; the lock on standard error says "watched".
 #
 # A user opens the FIFO first and then puts a file into users/. So when the FIFO ends again after users/ was listed,
-# every user listed has gone, and rmdir decides in one step whether somebody new has come or nobody can any more.
+# every listed user is gone. Then rmdir decides in one step: it fails if there is a new user, and otherwise keeps
+# new ones out.
 trap '' HUP INT
 dir=$1
 users=$dir/users
@@ -11,7 +12,7 @@ pause() {
     sleep 0.02 2>/dev/null || sleep 1
 }
 
-# The number in a stale pid file may belong to a stranger by now.
+# The pid in a stale file may belong to another process by now.
 is_server() {
     if [ -r "/proc/$1/cmdline" ]; then
         tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null
@@ -26,7 +27,7 @@ stop() {
     [ -n "$pid" ] || return 0
     is_server "$pid" || return 0
     kill -QUIT "$pid" 2>/dev/null
-    # A test may have stopped it.
+    # A test may have suspended it.
     kill -CONT "$pid" 2>/dev/null
     tries=0
     while [ $tries -lt 500 ]; do
@@ -48,7 +49,7 @@ while [ -d "$users" ]; do
     pause
 done
 
-# Whoever was killed while it started the server may leave an initdb or a postgres behind that still writes here.
+# A process killed while it started the server may leave behind an initdb or a postgres that still writes here.
 tries=0
 while [ -e "$dir" ] && [ $tries -lt 500 ]; do
     stop

@@ -1,4 +1,4 @@
-//! What comes between the engine and the server: answers that are late, lost or another session's.
+//! Answers from the server that are late, lost or meant for another session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::faulty::{Fault, Faults, Point};
 group! { answers:
     acquire_dropped_between_grant_and_answer_leaves_nothing: Engine,
     acquire_behind_a_dropped_one_gets_the_lock: Engine,
-    wait_that_fails_though_it_was_granted_holds_nothing: Engine,
-    try_that_fails_though_it_was_granted_takes_nothing_else_away: Engine,
-    release_that_is_refused_is_made_up_for: Engine,
-    release_of_a_lock_that_was_taken_away_says_so: Engine,
+    failed_wait_holds_nothing_even_if_it_was_granted: Engine,
+    failed_try_takes_no_other_lock_away_even_if_it_was_granted: Engine,
+    refused_release_is_repeated: Engine,
+    release_of_a_lock_that_was_taken_away_fails: Engine,
     statement_in_a_foreign_session_locks_nothing_and_fails: Engine,
-    release_in_a_foreign_session_is_no_silent_success: Engine,
+    release_in_a_foreign_session_fails: Engine,
 }
 
-/// A manager whose faults are up to the case, with a session.
+/// A manager with a session. The case controls its faults.
 async fn faulty(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
     let faults = Faults::new();
     let options = Options { faults: Some(faults.clone()), ..Options::default() };
@@ -28,8 +28,8 @@ async fn faulty(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
     (manager, faults)
 }
 
-/// Begins to wait, and drops that when the server has granted the lock but before the answer has
-/// come.
+/// Begins to wait, and drops the wait after the server has granted the lock but before the answer
+/// has arrived.
 async fn drop_when_granted(lab: &Lab, lock: &Arc<dyn DistributedRwLock>, wait: bool) {
     let waiter = lock.clone();
     let acquire = start(async move {
@@ -67,8 +67,8 @@ pub async fn acquire_behind_a_dropped_one_gets_the_lock(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-/// As if the end of the wait had come just after its grant.
-pub async fn wait_that_fails_though_it_was_granted_holds_nothing(lab: &Lab) {
+/// As if the end of the wait had arrived just after its grant.
+pub async fn failed_wait_holds_nothing_even_if_it_was_granted(lab: &Lab) {
     let witness = lab.witness();
     let (manager, faults) = faulty(lab).await;
     let lock = manager.lock("key");
@@ -85,13 +85,13 @@ pub async fn wait_that_fails_though_it_was_granted_holds_nothing(lab: &Lab) {
     }
 }
 
-pub async fn try_that_fails_though_it_was_granted_takes_nothing_else_away(lab: &Lab) {
+pub async fn failed_try_takes_no_other_lock_away_even_if_it_was_granted(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
     let held = manager.lock("held").write().await.unwrap();
     let lock = manager.lock("key");
     for done in [true, false] {
         faults.strike_once(Point::TryLock, Fault::Refused { done });
-        // It may be told that it has the lock, as it does.
+        // The try may succeed, since the lock was granted.
         drop(lock.try_write().await);
         lab.witness().until_free("key".into()).await.unwrap();
         soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
@@ -100,7 +100,7 @@ pub async fn try_that_fails_though_it_was_granted_takes_nothing_else_away(lab: &
     held.release().await.unwrap();
 }
 
-pub async fn release_that_is_refused_is_made_up_for(lab: &Lab) {
+pub async fn refused_release_is_repeated(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
     let lock = manager.lock("key");
     for done in [true, false] {
@@ -111,8 +111,8 @@ pub async fn release_that_is_refused_is_made_up_for(lab: &Lab) {
     }
 }
 
-/// The session lives, and the lock is gone all the same.
-pub async fn release_of_a_lock_that_was_taken_away_says_so(lab: &Lab) {
+/// The session lives, but the lock is gone.
+pub async fn release_of_a_lock_that_was_taken_away_fails(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
     let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
@@ -128,11 +128,11 @@ pub async fn statement_in_a_foreign_session_locks_nothing_and_fails(lab: &Lab) {
     let error = manager.lock("new").try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
     assert!(lab.witness().holders("new".into()).await.unwrap().is_empty());
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     lab.witness().until_quiet().await.unwrap();
 }
 
-pub async fn release_in_a_foreign_session_is_no_silent_success(lab: &Lab) {
+pub async fn release_in_a_foreign_session_fails(lab: &Lab) {
     let (manager, faults) = faulty(lab).await;
     let guard = manager.lock("held").write().await.unwrap();
     faults.strike(Point::Unlock, Fault::Moved);

@@ -1,4 +1,4 @@
-//! For how long a lease is believed in, and what it does not keep.
+//! When a lease ends, and what it does not keep alive.
 
 use std::future::ready;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use super::leased;
 use crate::conformance::{Lab, group, soon, start};
 
 group! { believing:
-    lease_ends_though_its_lock_passes_on_in_the_process: Engine,
+    lease_ends_although_its_lock_passes_on_in_the_process: Engine,
     heartbeats_extend_a_lease: Engine,
     lease_does_not_keep_a_name_in_use,
 }
 
-pub async fn lease_ends_though_its_lock_passes_on_in_the_process(lab: &Lab) {
+pub async fn lease_ends_although_its_lock_passes_on_in_the_process(lab: &Lab) {
     let manager = lab.manager();
     let guard = manager.lock("key").write().await.unwrap();
     let lease = guard.lease().clone();
@@ -26,7 +26,7 @@ pub async fn lease_ends_though_its_lock_passes_on_in_the_process(lab: &Lab) {
     });
     lab.until_queued(&manager, 1).await;
     drop(guard);
-    // The server's lock goes on, and so does its session.
+    // The lock at the server remains, and so does its session.
     let next = soon("the lock passes on", next).await.unwrap();
     assert_eq!(manager.stats().hand_overs, 1);
     assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
@@ -47,7 +47,7 @@ pub async fn heartbeats_extend_a_lease(lab: &Lab) {
     let guard = manager.lock("key").write().await.unwrap();
     let lease = guard.lease().clone();
     let begin = believed_until(&lease);
-    // Nobody asks the server for anything meanwhile.
+    // Meanwhile, no caller sends the server anything.
     let extended = async {
         while believed_until(&lease) < begin + heartbeat * 2 {
             sleep(heartbeat / 10).await;
@@ -71,7 +71,7 @@ pub async fn lease_does_not_keep_a_name_in_use(lab: &Lab) {
     guard.release().await.unwrap();
     let guard = named("second").write().await.expect("only the lease knows the other name");
     assert!(guard.is_held() && !lease.is_held());
-    // It can tell it all the same.
+    // The lease still knows the name.
     let error = lease.protect(ready(())).await.unwrap_err();
     assert!(error.to_string().contains("first"), "{error}");
 }

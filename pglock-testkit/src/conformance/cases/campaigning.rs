@@ -1,4 +1,4 @@
-//! Candidates in line: cut off, given up, and from several processes.
+//! Candidates in line that are cut off or drop out, and candidates of several processes.
 
 use std::time::Duration;
 
@@ -54,24 +54,19 @@ pub async fn campaign_may_be_dropped_at_any_poll(lab: &Lab) {
             drop_after(polls, || election.try_campaign()).await;
         }
         lab.witness().until_free(key(&other)).await.unwrap();
-        let leadership = soon("nobody leads", other.campaign()).await.unwrap();
+        let leadership = soon("the election is free", other.campaign()).await.unwrap();
         for election in &elections {
             drop_after(polls, || election.campaign()).await;
             drop_after(polls, || election.try_campaign()).await;
             assert_eq!(election.role(), Role::Following);
         }
         leadership.resign().await.unwrap();
-        soon("nobody is in the way", elections[1].campaign())
-            .await
-            .unwrap()
-            .resign()
-            .await
-            .unwrap();
+        soon("the way is free", elections[1].campaign()).await.unwrap().resign().await.unwrap();
         assert_eq!(manager.stats().waiting, 0);
     }
 }
 
-/// Though a candidate of the leader's process has waited for longer.
+/// Even if a candidate of the leader's process has waited longer.
 pub async fn leadership_does_not_stay_in_one_process(lab: &Lab) {
     let (here, there) = (lab.manager(), lab.manager());
     let [first, second] = [(); 2].map(|()| Election::new(here.clone(), "name"));
@@ -96,7 +91,7 @@ pub async fn elections_of_a_process_share_its_sessions(lab: &Lab) {
     }
     let sessions = lab.witness().sessions("pglock").await.unwrap().len();
     assert!(sessions <= 2, "{sessions} sessions");
-    // Nor do those that follow.
+    // Later elections share them, too.
     let follower = lab.manager();
     let waits: Vec<_> =
         (0..20).map(|number| campaign(&candidate(&follower, &number.to_string()))).collect();

@@ -1,4 +1,4 @@
-//! Acquires that end without a guard: dropped, timed out, failed.
+//! Acquires that end without a guard: dropped, timed out or failed.
 
 use std::future::Future;
 use std::pin::pin;
@@ -90,13 +90,13 @@ pub async fn try_succeeds_at_once_after_a_timeout(lab: &Lab) {
         let guard = a.write().await.unwrap();
         b.try_write_for(Duration::from_millis(5)).await.unwrap_err();
         guard.release().await.unwrap();
-        // The wait of before is being given up at the server just now.
+        // The server is just cancelling the previous wait.
         b.try_write().await.unwrap().expect("the lock is free").release().await.unwrap();
     }
 }
 
-/// A wait that fails may have been granted at the same moment: the holder's release is swept around
-/// the end of the wait.
+/// A failing wait may be granted at the same moment, so the holder's release is swept across the
+/// end of the wait.
 pub async fn failed_acquires_hold_nothing(lab: &Lab) {
     let manager = lab.manager();
     let lock = manager.lock("key");
@@ -167,7 +167,7 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_contended(lab: &Lab) {
     }
 }
 
-/// Polls at most so many times, each time when woken or after a short while, and drops.
+/// Polls up to this many times, each time when woken or after a short while, then drops.
 pub(super) async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F) {
     let mut future = pin!(make());
     for _ in 0..polls {
@@ -182,7 +182,7 @@ pub(super) async fn drop_after<F: Future>(polls: usize, make: impl FnOnce() -> F
             }
             Poll::Pending
         });
-        // What is not woken within this time is polled again all the same.
+        // Polls again after this time even without a wake-up.
         if timeout(Duration::from_millis(1), once).await.unwrap_or(false) {
             return;
         }
@@ -197,7 +197,7 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
     for task in 0..TASKS {
         let lock = managers[task as usize % 2].lock("key");
         tasks.push(start(async move {
-            // Any spread will do: a multiplicative generator.
+            // Any spread will do, so this is a multiplicative generator.
             let mut random = task + 1;
             for _ in 0..TURNS {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -215,11 +215,11 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
     }
     lab.witness().until_quiet().await.unwrap();
     for manager in managers {
-        // What the server has given back is known here an answer later.
+        // The manager learns of a release at the server one answer later.
         lab.until("nothing is held here", || manager.stats().held == 0).await;
         let stats = manager.stats();
         assert_eq!(stats.waiting, 0);
-        // One that holds and one that waits: there is one key.
+        // At most one holds the key and one waits for it.
         assert!(stats.sessions <= 2, "{stats:?}");
         let lock = manager.lock("key");
         soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
@@ -243,8 +243,8 @@ pub async fn cancelled_waits_hit_no_later_operation(lab: &Lab) {
             if timeout(patience, lock.write()).await.is_err() {
                 given_up += 1;
             }
-            // At once: the same key, another one, and a wait that takes the session of the
-            // cancelled one.
+            // Starts at once, to hit the cancelled wait: the same key, another key, and a wait that
+            // takes over the session of the cancelled one.
             let (other, next) = (manager.lock("other"), manager.lock("next"));
             let (same, other, wait) = tokio::join!(
                 lock.try_read(),

@@ -1,4 +1,4 @@
-//! The end of a lock manager.
+//! Closing a lock manager.
 
 use pglock_core::{ErrorKind, Mode};
 
@@ -12,7 +12,7 @@ group! { closing:
     dropped_manager_ends_its_sessions: Sessions,
 }
 
-/// As others see: an end that only the manager itself believes in would not do.
+/// As other processes see it: the manager's own view does not suffice.
 pub async fn close_frees_locks_as_others_see(lab: &Lab) {
     let manager = lab.manager();
     let write = manager.lock("one").write().await.unwrap();
@@ -70,7 +70,7 @@ pub async fn close_twice_is_harmless(lab: &Lab) {
     first.unwrap();
     second.unwrap();
     manager.close().await.unwrap();
-    // And one that has never been used.
+    // And a manager that was never used.
     soon("close", lab.manager().close()).await.unwrap();
 }
 
@@ -79,7 +79,7 @@ pub async fn dropped_manager_ends_its_sessions(lab: &Lab) {
     let witness = lab.witness();
     let manager = lab.manager_with(&options);
     drop(manager.lock("key").write().await.unwrap());
-    // The one that the first was compared with may be leaving.
+    // The session that the first one was compared with may still be closing.
     witness.until_sessions("short-lived", 1).await.unwrap();
     drop(manager);
     witness.until_sessions("short-lived", 0).await.unwrap();

@@ -1,5 +1,5 @@
-//! What drivers do beside running statements: connecting, noticing the end, ending, and keeping
-//! secrets.
+//! What drivers do besides running statements: connect, notice the end of a connection, close, and
+//! keep secrets.
 
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -26,15 +26,15 @@ group! { connecting:
     dropped_session_is_gone_from_any_thread: Postgres,
     dropped_session_is_gone_without_its_runtime: Postgres,
     dropped_session_is_gone_at_the_end_of_its_thread: Postgres,
-    end_at_the_server_is_noticed_and_final: Postgres,
-    session_whose_farewell_does_not_end_is_dropped: Engine,
+    end_at_the_server_is_noticed_and_stays_reported: Postgres,
+    session_that_hangs_while_closing_is_dropped: Engine,
 }
 
 const SECRET: &str = "Zk7-secret-9Qx";
-/// Of the sessions under test.
+/// The `application_name` of the sessions under test.
 const NAME: &str = "under test";
 
-/// A database, and a driver for it.
+/// A database and a driver for it.
 struct Place {
     database: TestDatabase,
     witness: PostgresWitness,
@@ -85,7 +85,7 @@ pub async fn full_server_is_reported_at_once(lab: &Lab) {
     execute(&place.witness, &format!("DROP ROLE {role}")).await;
 }
 
-/// A server counts a session for a moment longer than it shows it.
+/// A server counts a session for a moment after it stops showing it.
 async fn opened(driver: &dyn AnyDriver) -> Box<dyn AnySession> {
     loop {
         match driver.open().await {
@@ -96,7 +96,7 @@ async fn opened(driver: &dyn AnyDriver) -> Box<dyn AnySession> {
     }
 }
 
-/// Tells its error, which shows the password nowhere.
+/// Returns its error, after checking that it shows the password nowhere.
 async fn assert_refused(driver: &dyn AnyDriver, kind: ErrorKind) -> Error {
     let begin = Instant::now();
     let error = Error::from(soon("the refusal", driver.open()).await.unwrap_err());
@@ -183,15 +183,15 @@ pub async fn dropped_session_is_gone_at_the_end_of_its_thread(lab: &Lab) {
     let session = place.open().await;
     let keep = move || {
         KEPT.set(Some(session));
-        // What is used last goes first: tokio's own thread-local is gone when the session is
-        // dropped.
+        // Thread-locals are dropped in reverse order of use: tokio's own is gone when the session
+        // is dropped.
         Runtime::new().unwrap().block_on(async {});
     };
     thread::spawn(keep).join().unwrap();
     place.until_sessions(0).await;
 }
 
-pub async fn end_at_the_server_is_noticed_and_final(lab: &Lab) {
+pub async fn end_at_the_server_is_noticed_and_stays_reported(lab: &Lab) {
     let place = Place::new(lab).await;
     let mut session = place.open().await;
     assert!(timeout(Duration::from_millis(100), session.ended()).await.is_err());
@@ -199,15 +199,15 @@ pub async fn end_at_the_server_is_noticed_and_final(lab: &Lab) {
         assert!(place.witness.terminate(pid).await.unwrap());
     }
     for _ in 0..2 {
-        let error = Error::from(soon("the end is told", session.ended()).await);
+        let error = Error::from(soon("the end is reported", session.ended()).await);
         assert_eq!(error.kind(), ErrorKind::Connection, "{error:?}");
     }
     soon("closing", session.end()).await;
     place.until_sessions(0).await;
 }
 
-/// Whatever a driver does: the engine drops what does not say farewell in time.
-pub async fn session_whose_farewell_does_not_end_is_dropped(lab: &Lab) {
+/// Holds whatever the driver does: the engine drops a session that does not close in time.
+pub async fn session_that_hangs_while_closing_is_dropped(lab: &Lab) {
     let faults = Faults::new();
     faults.strike(Point::Close, Fault::Silence { done: false });
     let manager = lab.manager_with(&Options {

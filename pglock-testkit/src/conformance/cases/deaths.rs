@@ -1,4 +1,4 @@
-//! Processes that end while they hold a lock or wait for one, by whatever means.
+//! Processes that end in any way while they hold a lock or wait for one.
 
 use std::io;
 use std::process;
@@ -22,9 +22,9 @@ group! { deaths:
 }
 
 const TRIES: usize = 20;
-/// Until the lock of a process that has ended is somebody else's.
+/// How long until the lock of a process that has ended goes to another process.
 const FREED: Duration = Duration::from_millis(100);
-/// Until the place of a process that has ended is somebody else's.
+/// How long until the place in the queue of a process that has ended is free.
 const LEFT: Duration = Duration::from_millis(2500);
 
 pub async fn lock_of_a_killed_process_goes_to_the_next(lab: &Lab) {
@@ -39,7 +39,7 @@ pub async fn lock_of_a_process_that_exits_goes_to_the_next(lab: &Lab) {
     assert_freed(lab, "exit", |process| process.write("exit").unwrap()).await;
 }
 
-/// As one does that panics and is built with `panic = "abort"`.
+/// As a process does that panics and was built with `panic = "abort"`.
 pub async fn lock_of_a_process_that_aborts_goes_to_the_next(lab: &Lab) {
     assert_freed(lab, "abort", |process| process.write("abort").unwrap()).await;
 }
@@ -64,9 +64,9 @@ async fn assert_freed(lab: &Lab, what: &str, end: impl Fn(&mut TestProcess)) {
     freed.assert_below(&format!("lock granted to the next after {what}"), FREED + SLACK);
 }
 
-/// Until the process is ended, or ends itself as it is told.
+/// Holds the lock until the process is killed, or ends itself on command.
 async fn hold(lab: &Lab) {
-    // Nobody wants to look into what is left of it.
+    // Its core dump is of no use.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
     let _guard = lab.lock("key").write().await.unwrap();
     TestProcess::print("held");
@@ -96,7 +96,7 @@ pub async fn readers_pass_a_writer_whose_process_was_killed(lab: &Lab) {
         lab.witness().until_waiting("key".into(), 2).await.unwrap();
         let begin = Instant::now();
         kill(process.pid()).unwrap();
-        let fellow = soon("nobody is in the way", wait).await.unwrap().unwrap();
+        let fellow = soon("the way is free", wait).await.unwrap().unwrap();
         left.push(begin.elapsed());
         assert!(lab.witness().waiters("key".into()).await.unwrap().is_empty());
         let holders = lab.witness().holders("key".into()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Elections: who leads, and what candidates know of themselves.
+//! Elections: which candidate leads, and what candidates know about themselves.
 
 use std::future::pending;
 use std::sync::{Arc, mpsc};
@@ -41,9 +41,9 @@ pub(super) fn campaign(election: &Election) -> JoinHandle<Leadership> {
     start(async move { election.campaign().await.unwrap() })
 }
 
-/// The one session that leads.
+/// The only session that leads.
 pub(super) async fn leader(lab: &Lab, election: &Election) -> i32 {
-    soon("somebody leads", async {
+    soon("a candidate leads", async {
         loop {
             if let [row] = lab.witness().holders(key(election)).await.unwrap()[..] {
                 return row.pid;
@@ -126,7 +126,7 @@ pub async fn candidate_leads_only_when_it_has_taken_over(lab: &Lab) {
 
 pub async fn try_campaign_does_not_wait_in_line(lab: &Lab) {
     let (one, other) = (candidate(&lab.manager(), "name"), candidate(&lab.manager(), "name"));
-    let leadership = one.try_campaign().await.unwrap().expect("nobody leads");
+    let leadership = one.try_campaign().await.unwrap().expect("no candidate leads");
     assert!(one.role().is_leading());
     assert!(other.try_campaign().await.unwrap().is_none());
     assert!(one.try_campaign().await.unwrap().is_none(), "it leads itself");
@@ -189,7 +189,7 @@ pub async fn lost_leadership_ends_the_role(lab: &Lab) {
     assert!(!lost.is_held());
     soon("the channel follows", roles.wait_for(|role| !role.is_leading())).await.unwrap();
     assert_eq!(lost.protect(async {}).await.unwrap_err().kind(), ErrorKind::Lost);
-    // A later term is none of the first one's business.
+    // A later term does not revive the first one.
     let leadership = soon("it leads again", election.campaign()).await.unwrap();
     assert_eq!((lost.term(), leadership.term()), (1, 2));
     assert_eq!(lost.resign().await.unwrap_err().kind(), ErrorKind::Lost);
@@ -197,7 +197,7 @@ pub async fn lost_leadership_ends_the_role(lab: &Lab) {
     leadership.resign().await.unwrap();
 }
 
-/// Nothing that the candidate could be told by runs.
+/// The runtime that would report the loss is blocked.
 pub async fn role_ends_by_the_clock_when_the_engine_is_blocked(lab: &Lab) {
     let (end, ended) = mpsc::channel::<()>();
     let (give, given) = oneshot::channel();

@@ -1,5 +1,4 @@
-//! Engines that are almost PostgreSQL: functions of the server are renamed, and others put in their
-//! place.
+//! Servers that resemble PostgreSQL: some of its functions are renamed and replaced.
 
 use pglock_core::{ErrorKind, LockKey};
 
@@ -56,7 +55,8 @@ pub async fn missing_functions_are_refused_by_name(lab: &Lab) {
     }
 }
 
-/// What a server calls itself, and from which version on it can watch its clients while they wait.
+/// What a server calls itself, and from which version on it can check whether waiting clients are
+/// alive.
 const SYSTEMS: [(&str, Option<i32>); 4] = [
     ("PostgreSQL 17.0 on x86_64-windows, compiled by msvc-19.41.34120, 64-bit", None),
     ("PostgreSQL 14.5, compiled by Visual C++ build 1914, 64-bit", None),
@@ -64,7 +64,7 @@ const SYSTEMS: [(&str, Option<i32>); 4] = [
     ("PostgreSQL 15.8 on x86_64-pc-linux-musl, compiled by gcc, 64-bit", Some(14)),
 ];
 
-/// Every server here refuses to be asked for it, so that it shows who is asked.
+/// Every server here refuses the setting, so a refusal shows that the manager has asked for it.
 pub async fn server_that_cannot_watch_its_clients_is_not_asked_to(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let engine = Engine::on(&server).await;
@@ -96,7 +96,7 @@ pub async fn server_that_cannot_watch_its_clients_is_not_asked_to(lab: &Lab) {
     }
 }
 
-/// A database whose own copies of the server's functions are changed.
+/// A database whose own copies of the server's functions are modified.
 struct Engine {
     database: TestDatabase,
     admin: PostgresWitness,

@@ -1,4 +1,4 @@
-//! Who excludes whom.
+//! Which modes exclude each other, and between which callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -71,7 +71,7 @@ pub async fn readers_of_one_process_share(lab: &Lab) {
     let lock = lab.lock("key");
     let first = lock.read().await.unwrap();
     let second = lock.try_read().await.unwrap().expect("readers share");
-    // Long after the first: a hold that has grown old is shared as well.
+    // Long after the first: readers share an old grant as well.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let third = lock.try_read().await.unwrap().expect("readers share");
     first.release().await.unwrap();
@@ -121,13 +121,13 @@ pub async fn keys_do_not_interfere(lab: &Lab) {
     let manager = lab.manager();
     let guard = manager.lock("one").write().await.unwrap();
     let other = manager.lock("two").try_write().await.unwrap();
-    let elsewhere = lab.lock("three").try_write().await.unwrap();
-    assert!(other.is_some() && elsewhere.is_some());
+    let third = lab.lock("three").try_write().await.unwrap();
+    assert!(other.is_some() && third.is_some());
     assert_eq!(guard.key(), LockKey::from("one"));
 }
 
 pub async fn intervals_of_conflicting_guards_never_overlap(lab: &Lab) {
-    /// Readers count up, a writer takes the whole.
+    /// A reader counts 1, a writer this much.
     const WRITER: i64 = 1_000_000;
     let inside = Arc::new(AtomicI64::new(0));
     let served = Arc::new(AtomicU64::new(0));
@@ -157,12 +157,12 @@ pub async fn intervals_of_conflicting_guards_never_overlap(lab: &Lab) {
         }
     }
     for task in tasks {
-        soon("the lock is never free", task).await.unwrap();
+        soon("the lock comes free", task).await.unwrap();
     }
     assert_eq!(served.load(Ordering::SeqCst), 480);
 }
 
-/// Taken twice by one session, a lock would have to be given back twice.
+/// If a session took a lock twice, it would have to release it twice.
 pub async fn server_counts_one_lock_per_key_and_session(lab: &Lab) {
     let lock = lab.lock("key");
     for _ in 0..1000 {

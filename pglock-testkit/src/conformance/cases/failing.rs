@@ -1,5 +1,5 @@
-//! Failed acquires in great number: none may leave a lock behind. Waits that an operator cancels go
-//! on meanwhile.
+//! Many failed acquires, none of which may leave a lock behind. Waits cancelled by an operator
+//! continue meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ group! { failing:
 }
 
 const LANES: u64 = 6;
-/// Of each lane; about half of the acquires fail.
+/// Acquires in each lane; about half of them fail.
 const FAILURES: u32 = 500;
-/// From the start of the acquire to its failure.
+/// The time from the start of the acquire to its failure.
 const PATIENCE: Duration = Duration::from_millis(9);
 
-/// How an acquire is made to fail.
+/// What makes an acquire fail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     Deadline,
@@ -27,7 +27,7 @@ enum Failure {
     Cancel,
 }
 
-/// A wait that fails may be granted at the same moment: the release is swept from 3 ms before the
+/// A failing wait may be granted at the same moment, so the release is swept from 3 ms before the
 /// failure to 3 ms after it.
 pub async fn three_thousand_failed_acquires_hold_nothing(lab: &Lab) {
     let begin = Instant::now();
@@ -71,7 +71,7 @@ async fn run_lane(lab: &Lab, lane: u64) -> ([u32; 3], [u32; 3]) {
         round += 1;
         lab.witness().until_free(key.key()).await.unwrap();
     }
-    // The manager is none the worse for it.
+    // The manager still works.
     soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     (failed, granted)
 }

@@ -1,4 +1,4 @@
-//! Standbys, promotions, and addresses that lead elsewhere all at once.
+//! Standbys, promotions, and addresses that suddenly lead to another server.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::witness::{PostgresWitness, Witness};
 group! { failovers:
     standby_is_refused_and_says_where_to_connect: Postgres,
     reconnect_to_a_standby_is_refused: Postgres,
-    guards_of_two_clusters_are_never_believed_at_once: Postgres,
+    guards_of_two_clusters_are_never_held_at_once: Postgres,
     promotion_makes_every_older_guard_lost: Postgres,
     superseded_primary_is_refused: Postgres,
 }
@@ -47,14 +47,14 @@ pub async fn reconnect_to_a_standby_is_refused(lab: &Lab) {
     let wait = site.move_to(standby.server());
     let before = site.proxy.connections().len();
     lab.until("another session is refused", || site.proxy.connections().len() > before + 1).await;
-    assert!(guard.is_held() && !wait.is_finished(), "the session on the primary goes on");
+    assert!(guard.is_held() && !wait.is_finished(), "the session on the primary continues");
 
     site.proxy.reset();
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     assert!(!guard.is_held());
     let lock = site.manager.lock("key");
     let errors = [
-        soon("the waiting caller is told", wait).await.unwrap().map(drop).unwrap_err(),
+        soon("the waiting caller fails", wait).await.unwrap().map(drop).unwrap_err(),
         soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
     ];
     for error in errors {
@@ -68,17 +68,17 @@ pub async fn reconnect_to_a_standby_is_refused(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-pub async fn guards_of_two_clusters_are_never_believed_at_once(lab: &Lab) {
+pub async fn guards_of_two_clusters_are_never_held_at_once(lab: &Lab) {
     let site = Site::new(lab, TestServer::private().await.unwrap()).await;
     let other = TestServer::private().await.unwrap();
     site.assert_moves_to(&other).await;
-    // And back: nobody knows which of the two is the right one, so the newest is.
+    // Then back: no client knows which server is the right one, so the newest counts.
     site.witness.release(BUSY.into(), Mode::Write).await.unwrap();
     let witness = connect(other.url()).await;
     witness.hold(BUSY.into(), Mode::Write).await.unwrap();
     let guard = site.hold("key").await;
     let wait = site.move_to(&site.server);
-    // Its session lives on at the other server, unless it ends.
+    // Unless it ends, its session lives on at the other server.
     let waiter = witness.until_waiting(BUSY.into(), 1).await.unwrap()[0].pid;
     witness.terminate(waiter).await.unwrap();
     let granted = granted_instead(&guard, wait).await;
@@ -105,7 +105,7 @@ pub async fn superseded_primary_is_refused(lab: &Lab) {
 
     site.proxy.retarget(site.server.url()).unwrap();
     site.proxy.reset();
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     let lock = site.manager.lock("key");
     let refused = soon("try_write", lock.try_write()).await.map(drop).unwrap_err();
     assert_advice(&refused, ErrorKind::UnsupportedServer, &SUPERSEDED);
@@ -118,10 +118,10 @@ pub async fn superseded_primary_is_refused(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-/// Somebody else holds it, so that who wants it needs another session.
+/// Another process holds it, so a caller that wants it makes the manager open a session.
 const BUSY: &str = "busy";
 
-/// A manager whose address can be moved.
+/// A manager whose address can move.
 struct Site {
     server: TestServer,
     witness: PostgresWitness,
@@ -142,14 +142,14 @@ impl Site {
         soon("the lock is free", self.manager.lock(key).write()).await.unwrap()
     }
 
-    /// Moves the address, and makes the manager open another session.
+    /// Moves the address, and makes the manager open a session.
     fn move_to(&self, server: &TestServer) -> JoinHandle<pglock_core::Result<WriteGuard>> {
         self.proxy.retarget(server.url()).unwrap();
         let lock = self.manager.lock(BUSY);
         start(async move { lock.write().await })
     }
 
-    /// The old server is alive, and the locks of the manager go to the new one.
+    /// The old server is alive, but the manager takes its locks from the new one.
     async fn assert_moves_to(&self, server: &TestServer) {
         let key = LockKey::from("key");
         let witness = connect(server.url()).await;
@@ -158,7 +158,7 @@ impl Site {
         assert_eq!(self.witness.holders(key).await.unwrap().len(), 1);
         let granted = granted_instead(&guard, self.move_to(server)).await;
         assert!(!reader.is_held());
-        soon("the loss is told to everybody", reader.lost()).await;
+        soon("every guard reports the loss", reader.lost()).await;
         assert_eq!(witness.holders(BUSY.into()).await.unwrap().len(), 1);
         assert_eq!(self.witness.holders(BUSY.into()).await.unwrap().len(), 1, "it lives");
         self.witness.until_free(key).await.unwrap();
@@ -173,13 +173,13 @@ impl Site {
     }
 }
 
-/// What is granted at the new server, where it is not busy.
+/// A lock that the new server grants, on a key that is free there.
 async fn granted_instead(
     older: &WriteGuard,
     wait: JoinHandle<pglock_core::Result<WriteGuard>>,
 ) -> WriteGuard {
     let granted = soon("a lock of the new server", wait).await.unwrap().unwrap();
     assert!(!older.is_held() && granted.is_held(), "one of two servers is believed");
-    soon("the loss is told", older.lost()).await;
+    soon("the loss is reported", older.lost()).await;
     granted
 }

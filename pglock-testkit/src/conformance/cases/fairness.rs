@@ -1,4 +1,4 @@
-//! That everybody gets a turn, among processes and within one.
+//! Every caller gets its turn, across processes and within one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,9 +17,9 @@ use crate::conformance::{Lab, Options, group, is_long, soon, start};
 group! { fairness:
     processes_get_equal_shares_of_a_key: Engine,
     writer_waits_no_longer_than_readers_of_another_process_hold: Process,
-    writer_is_not_starved_for_want_of_a_session_to_ask: Process,
+    writer_is_not_starved_if_no_other_session_can_ask: Process,
     process_passes_a_lock_on_for_a_bounded_time: Process,
-    task_that_never_has_to_wait_leaves_others_their_turn: Engine,
+    task_that_never_waits_leaves_others_their_turn: Engine,
     tasks_that_want_one_key_get_equal_turns,
     reader_gets_its_turn_among_writers_of_its_process,
     reader_gets_its_turn_among_writers_of_other_processes,
@@ -27,14 +27,15 @@ group! { fairness:
 
 const KEY: &str = "key";
 
-/// How long a lock passes from caller to caller of a process while others wait, by default.
+/// How long, by default, a lock passes from caller to caller of a process while other processes
+/// wait.
 const AGE: Duration = Duration::from_millis(50);
-/// What a turn between processes may take beyond the ages and holds that it waits for.
+/// What a turn between processes may take in addition to the ages and holds that it waits for.
 const TURN: Duration = Duration::from_millis(50);
 
-/// A turn of a process ends when another process gets the lock. Turns and writes are counted, not
-/// time, because a busy machine is slow for all processes. If the machine keeps all other processes
-/// out of the queue for a moment, a turn is long, so the median counts.
+/// A turn of a process ends when another process gets the lock. The case counts turns and writes
+/// instead of time, because a busy machine slows all processes down. It uses the median, because
+/// one turn becomes long if the machine keeps all other processes out of the queue for a moment.
 pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
     const HAND_OVERS: u32 = 10;
     let _alone = lab.alone().await;
@@ -45,7 +46,7 @@ pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
     };
     let rounds = if is_long() { 2000 } else { 200 };
     let turns = Turns::default();
-    // No process has a turn before all of them are in the queue.
+    // No process begins its turns before all of them are in the queue.
     lab.witness().hold(KEY.into(), Mode::Write).await.unwrap();
     let mut processes = Vec::new();
     for process in 0..PROCESSES {
@@ -81,9 +82,9 @@ pub async fn writer_waits_no_longer_than_readers_of_another_process_hold(lab: &L
     writer_among_readers(lab, &Options::default()).await;
 }
 
-/// The session that holds the key must not ask for itself whether somebody waits, and there is no
-/// other one at first.
-pub async fn writer_is_not_starved_for_want_of_a_session_to_ask(lab: &Lab) {
+/// The session that holds the key cannot ask whether another process waits, and at first there is
+/// no other session.
+pub async fn writer_is_not_starved_if_no_other_session_can_ask(lab: &Lab) {
     writer_among_readers(lab, &Options { max_waiting_sessions: 0, ..Options::default() }).await;
 }
 
@@ -105,7 +106,7 @@ async fn writer_among_readers(lab: &Lab, options: &Options) {
     let writer = lab.lock(KEY);
     let mut waits = Latencies::default();
     for turn in 0..if is_long() { 1000 } else { 100 } {
-        // Comes to readers of every age.
+        // Meets readers of every age.
         until_held(lab).await;
         sleep(Duration::from_millis(turn * 7 % 90)).await;
         waits.push(write_once(&*writer).await);
@@ -132,9 +133,9 @@ pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
     waits.assert_percentile_below("one against 64", most(), AGE + TURN);
 }
 
-/// Each has a lock for itself, which is answered at once as a rule: nothing else would make it
-/// leave the others their time. On one thread, so that it is not the system which does.
-pub async fn task_that_never_has_to_wait_leaves_others_their_turn(lab: &Lab) {
+/// Each task has its own lock, which is usually free, so nothing else would make the task yield.
+/// They run on one thread, so that the scheduler of the system does not make it yield either.
+pub async fn task_that_never_waits_leaves_others_their_turn(lab: &Lab) {
     let second = Duration::from_secs(1);
     let options = Options {
         hand_over_count: Some(u32::MAX),
@@ -155,8 +156,8 @@ pub async fn tasks_that_want_one_key_get_equal_turns(lab: &Lab) {
     assert!(2 * most <= 3 * least, "{least} to {most} turns");
 }
 
-/// The least and the most turns of a task, if each takes its lock again as soon as it has dropped
-/// it.
+/// The smallest and largest number of turns of a task, if each task takes its lock again as soon as
+/// it has dropped it.
 async fn turns_by_drop(locks: impl Iterator<Item = Arc<dyn DistributedRwLock>>) -> (u32, u32) {
     let stop = Arc::<AtomicBool>::default();
     let task = |lock: Arc<dyn DistributedRwLock>| {
@@ -187,7 +188,7 @@ pub async fn reader_gets_its_turn_among_writers_of_its_process(lab: &Lab) {
     let manager = lab.manager();
     let writers = Writers::start((0..8).map(|_| manager.lock(KEY)));
     for _ in 0..20 {
-        // All of them wait, and come again as soon as they had their turn.
+        // All of them wait, and queue again after each turn.
         lab.witness().hold(KEY.into(), Mode::Write).await.unwrap();
         lab.until_queued(&manager, 8).await;
         let read = writers.before_a_read(manager.lock(KEY));
@@ -217,22 +218,22 @@ async fn write(lock: Arc<dyn DistributedRwLock>) {
     write_once(&*lock).await;
 }
 
-/// How many percent keep a bound: fewer on a machine that may be busy with other tests.
+/// The percentage that must keep a bound: lower on a machine that may be busy with other tests.
 fn most() -> usize {
     if is_long() { 99 } else { 75 }
 }
 
-/// Waits until the others have the lock, which they may have to open a session for.
+/// Waits until the others hold the lock, for which they may have to open a session.
 async fn until_held(lab: &Lab) {
     let look = async {
         while lab.witness().holders(KEY.into()).await.unwrap().is_empty() {
             yield_now().await;
         }
     };
-    soon("nobody else takes the lock", look).await;
+    soon("the others take the lock", look).await;
 }
 
-/// Takes and releases the lock, and tells how long it waited.
+/// Takes and releases the lock, and returns how long it waited.
 async fn write_once(lock: &dyn DistributedRwLock) -> Duration {
     let begin = Instant::now();
     let guard = soon("a writer starves", lock.write()).await.unwrap();
@@ -264,7 +265,7 @@ impl Writers {
         Self { tasks: tasks.collect(), writes, stop }
     }
 
-    /// Reads once, and tells how many writes came before, from now on.
+    /// Reads once, and returns how many writes came first, from now on.
     fn before_a_read(&self, lock: Arc<dyn DistributedRwLock>) -> JoinHandle<usize> {
         let writes = self.writes.clone();
         let before = writes.load(Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Locks that pass from caller to caller of a process.
+//! Locks that pass from caller to caller within a process.
 
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::faults::TestProcess;
 group! { handing_over:
     process_passes_a_lock_on_a_bounded_number_of_times: Engine,
     process_that_hands_nothing_over_asks_the_server_each_time: Engine,
-    lock_that_passes_on_has_been_left_before: Process,
+    lock_passes_on_only_after_its_holder_has_left: Process,
     change_of_mode_goes_through_the_server: Engine,
     readers_of_another_process_share_if_no_writer_waits: Engine,
     readers_of_another_process_share_after_a_while: Engine,
-    write_lock_is_shared_though_another_process_awaits_it: Engine,
-    shared_write_lock_has_been_left_before_it_passes_on: Process,
+    write_lock_is_shared_although_another_process_awaits_it: Engine,
+    shared_write_lock_passes_on_only_after_its_holders_have_left: Process,
 }
 
 const KEY: &str = "key";
@@ -79,15 +79,15 @@ pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab
     assert_eq!((manager.stats().grants, manager.stats().hand_overs), (9, 0));
 }
 
-pub async fn lock_that_passes_on_has_been_left_before(lab: &Lab) {
+pub async fn lock_passes_on_only_after_its_holder_has_left(lab: &Lab) {
     pass_on(lab, &Options::default()).await;
 }
 
-pub async fn shared_write_lock_has_been_left_before_it_passes_on(lab: &Lab) {
+pub async fn shared_write_lock_passes_on_only_after_its_holders_have_left(lab: &Lab) {
     pass_on(lab, &sharing()).await;
 }
 
-/// The witness is the system's lock on a file, taken inside and given back before the release.
+/// The witness is a file lock of the system, taken while the guard is held and released before it.
 async fn pass_on(lab: &Lab, options: &Options) {
     if lab.is_child() {
         let lock = lab.manager_with(options).lock(KEY);
@@ -109,12 +109,13 @@ async fn pass_on(lab: &Lab, options: &Options) {
 async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
     let file = File::open(path).unwrap();
     let enters =
-        |entered: Result<(), TryLockError>| entered.expect("nobody is inside who excludes");
-    // Mostly writers, one after the other, so that locks pass on; readers in between, who join.
+        |entered: Result<(), TryLockError>| entered.expect("no conflicting holder is inside");
+    // Mostly writers, one after the other, so that locks pass on, with some readers in between that
+    // join them.
     if turn % 8 < 5 {
         let guard = lock.write().await.unwrap();
         enters(file.try_lock());
-        // Others may run meanwhile.
+        // Lets other tasks run meanwhile.
         yield_now().await;
         file.unlock().unwrap();
         guard.release().await.unwrap();
@@ -128,7 +129,7 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
 }
 
 pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
-    // However long it takes to get there.
+    // No limits, since it may take long to get there.
     let options = Options {
         hand_over_count: Some(u32::MAX),
         hand_over_age: Some(Duration::MAX),
@@ -149,15 +150,15 @@ pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
                 drop(guard);
             })
         };
-        let elsewhere = visit(lab.lock(key), Mode::Write, "elsewhere");
+        let there = visit(lab.lock(key), Mode::Write, "there");
         lab.witness().until_waiting(key, 1).await.unwrap();
         let here = visit(ours.lock(key), after, "here");
         lab.until_queued(&ours, 1).await;
         drop(guard);
-        soon("it was first", elsewhere).await.unwrap();
+        soon("it was first", there).await.unwrap();
         soon("its turn has come", here).await.unwrap();
-        // Had it passed on here, nobody else would have come in between.
-        assert_eq!([order.recv().await, order.recv().await], [Some("elsewhere"), Some("here")]);
+        // If the lock had passed on here, no other process would have had it in between.
+        assert_eq!([order.recv().await, order.recv().await], [Some("there"), Some("here")]);
         assert_eq!(ours.stats().hand_overs, 0);
         lab.witness().until_free(key).await.unwrap();
     }
@@ -181,10 +182,10 @@ pub async fn readers_of_another_process_share_if_no_writer_waits(lab: &Lab) {
     drop(write);
     let here = soon("it passes on", here).await.unwrap();
     assert_eq!(ours.stats().hand_overs, 1);
-    let elsewhere = soon("readers share", theirs.read()).await.unwrap();
+    let there = soon("readers share", theirs.read()).await.unwrap();
     assert_eq!(modes(lab, key).await, [Mode::Read; 2]);
     here.release().await.unwrap();
-    elsewhere.release().await.unwrap();
+    there.release().await.unwrap();
     lab.witness().until_free(key).await.unwrap();
 }
 
@@ -204,17 +205,17 @@ pub async fn readers_of_another_process_share_after_a_while(lab: &Lab) {
     lab.until_queued(&ours, 2).await;
     drop(write);
     let here = soon("it passes on", here).await.unwrap();
-    let elsewhere = soon("readers share", theirs.read()).await.unwrap();
+    let there = soon("readers share", theirs.read()).await.unwrap();
     assert!(!next.is_finished());
     here.release().await.unwrap();
-    elsewhere.release().await.unwrap();
+    there.release().await.unwrap();
     soon("the readers have gone", next).await.unwrap().release().await.unwrap();
     lab.witness().until_free(key).await.unwrap();
 }
 
-pub async fn write_lock_is_shared_though_another_process_awaits_it(lab: &Lab) {
+pub async fn write_lock_is_shared_although_another_process_awaits_it(lab: &Lab) {
     let key = LockKey::from(KEY);
-    // However long it takes to get there.
+    // No limits, since it may take long to get there.
     let options = Options {
         hand_over_count: Some(u32::MAX),
         hand_over_age: Some(Duration::MAX),
@@ -222,7 +223,7 @@ pub async fn write_lock_is_shared_though_another_process_awaits_it(lab: &Lab) {
     };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
-    let elsewhere = start(async move { theirs.write().await.unwrap() });
+    let there = start(async move { theirs.write().await.unwrap() });
     lab.witness().until_waiting(key, 1).await.unwrap();
     let here = read(ours.lock(key));
     lab.until_queued(&ours, 1).await;
@@ -234,7 +235,7 @@ pub async fn write_lock_is_shared_though_another_process_awaits_it(lab: &Lab) {
     lab.witness().until_waiting(key, 1).await.unwrap();
     assert!(here.is_held());
     here.release().await.unwrap();
-    soon("the reader has gone", elsewhere).await.unwrap().release().await.unwrap();
+    soon("the reader has gone", there).await.unwrap().release().await.unwrap();
     lab.witness().until_free(key).await.unwrap();
 }
 
@@ -249,7 +250,7 @@ async fn lock_in(lock: &dyn DistributedRwLock, mode: Mode) -> Box<dyn Send> {
     }
 }
 
-/// In which the server sees the key held, by whomever.
+/// The modes in which the server sees the key held, by any process.
 async fn modes(lab: &Lab, key: LockKey) -> Vec<Mode> {
     lab.witness().holders(key).await.unwrap().iter().map(|row| row.mode).collect()
 }

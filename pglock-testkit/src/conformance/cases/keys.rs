@@ -1,4 +1,4 @@
-//! What is one lock and what are two.
+//! Which keys are the same lock, and which are different ones.
 
 use pglock_core::key::interop;
 use pglock_core::{ErrorKind, LockKey, NamedKey};
@@ -10,7 +10,7 @@ group! { keys:
     single_and_pair_keys_never_meet,
     names_are_taken_as_they_are,
     equal_names_meet,
-    one_name_is_one_lock_however_it_is_given,
+    one_name_is_one_lock_however_it_is_passed,
     names_shown_alike_are_two_locks,
     a_collision_ends_with_the_other_name,
 }
@@ -82,11 +82,11 @@ pub async fn equal_names_meet(lab: &Lab) {
     let _guard = a.lock(LockKey::from_name("reports/daily")).write().await.unwrap();
     let again = b.lock(String::from("reports/daily"));
     assert!(again.try_write().await.unwrap().is_none());
-    let elsewhere = b.lock(NamedKey::in_namespace("billing", "reports/daily"));
-    assert!(elsewhere.try_write().await.unwrap().is_some());
+    let theirs = b.lock(NamedKey::in_namespace("billing", "reports/daily"));
+    assert!(theirs.try_write().await.unwrap().is_some());
 }
 
-pub async fn one_name_is_one_lock_however_it_is_given(lab: &Lab) {
+pub async fn one_name_is_one_lock_however_it_is_passed(lab: &Lab) {
     let manager = lab.manager();
     let same = [
         ["job".into(), NamedKey::in_namespace("", "job")],
@@ -124,7 +124,7 @@ pub async fn a_collision_ends_with_the_other_name(lab: &Lab) {
     let error = second.try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
     drop(first);
-    let guard = second.try_write().await.unwrap().expect("nobody has the lock");
+    let guard = second.try_write().await.unwrap().expect("the key is free");
     assert!(format!("{guard:?}").contains("second"), "{guard:?}");
     let error = manager.lock(named("first")).try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);

@@ -1,4 +1,4 @@
-//! The work of a leader, term after term, and what ends a term.
+//! The work of a leader, term by term, and what ends a term.
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
@@ -16,29 +16,29 @@ use crate::conformance::{Lab, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
 group! { leading:
-    value_of_the_work_is_returned_and_nobody_leads,
+    value_of_the_work_is_returned_and_the_leadership_ends,
     work_that_continues_leads_again_after_the_others,
     work_that_fails_or_panics_ends_only_its_term,
-    short_terms_come_further_and_further_apart,
+    short_terms_become_less_frequent,
     lost_leadership_stops_the_work_which_begins_anew: Sessions,
     loss_while_a_run_pauses_changes_nothing: Sessions,
     closed_manager_ends_a_run,
-    run_goes_on_when_the_server_is_back: Engine,
+    run_continues_when_the_server_is_back: Engine,
     run_needs_no_runtime,
 }
 
 pub(super) type Flow<T = ()> = Result<ControlFlow<T>, Infallible>;
 
-/// With pauses that a case can wait for.
+/// With pauses short enough for a case to wait.
 pub(super) fn quick(lab: &Lab) -> Election {
     candidate(&lab.manager(), "name").back_off(Duration::from_millis(10))
 }
 
-/// Whether the candidate led when parts of its work ended.
+/// For each part of the work, whether the candidate led when the part ended.
 #[derive(Clone, Default)]
 pub(super) struct Ends(Arc<Mutex<Vec<bool>>>);
 
-/// A part of the work, which ends with it.
+/// A part of the work; dropping it records its end.
 pub(super) struct Part(Ends, Lease);
 
 impl Ends {
@@ -59,7 +59,7 @@ impl Drop for Part {
     }
 }
 
-pub async fn value_of_the_work_is_returned_and_nobody_leads(lab: &Lab) {
+pub async fn value_of_the_work_is_returned_and_the_leadership_ends(lab: &Lab) {
     let election = quick(lab);
     let work = |term: Term| {
         let role = election.role();
@@ -86,7 +86,7 @@ pub async fn work_that_continues_leads_again_after_the_others(lab: &Lab) {
                     if term.number() == 4 {
                         return Flow::Ok(Break(()));
                     }
-                    // The other one is in line by then.
+                    // By then, the other one is in line.
                     lab.witness().until_waiting(key, 1).await.unwrap();
                     Flow::Ok(Continue(()))
                 }
@@ -137,7 +137,7 @@ pub async fn work_that_fails_or_panics_ends_only_its_term(lab: &Lab) {
     assert_eq!(ends.take(), [true; 5], "it led until the work had ended");
 }
 
-pub async fn short_terms_come_further_and_further_apart(lab: &Lab) {
+pub async fn short_terms_become_less_frequent(lab: &Lab) {
     let election = candidate(&lab.manager(), "name").back_off(Duration::from_millis(20));
     let begins = Mutex::new(Vec::new());
     let work = |term: Term| {
@@ -211,7 +211,7 @@ pub async fn closed_manager_ends_a_run(lab: &Lab) {
     assert!(begun.recv().await.is_none());
 }
 
-pub async fn run_goes_on_when_the_server_is_back(lab: &Lab) {
+pub async fn run_continues_when_the_server_is_back(lab: &Lab) {
     let faults = Faults::new();
     let options = Options { faults: Some(faults.clone()), ..Options::default() };
     faults.strike(Point::Connect, Fault::Refused { done: false });
@@ -225,7 +225,7 @@ pub async fn run_goes_on_when_the_server_is_back(lab: &Lab) {
     assert_eq!(soon("it leads", run).await.unwrap().unwrap(), Some(()));
 }
 
-/// Nor timers.
+/// It needs no timers either.
 pub async fn run_needs_no_runtime(lab: &Lab) {
     let election = Election::new(lab.manager(), "name").back_off(Duration::from_millis(10));
     let value = aside(move || {

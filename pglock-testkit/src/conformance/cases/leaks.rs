@@ -1,4 +1,4 @@
-//! What a process has of its system, after many locks as before.
+//! A process uses no more system resources after many locks than before.
 
 use std::fs;
 use std::path::Path;
@@ -16,12 +16,12 @@ group! { leaks:
     files_tasks_and_memory_stay_as_they_are: Process,
 }
 
-/// Between two samples.
+/// Cycles between two samples.
 const CYCLES: usize = 200;
-/// Samples until all there will be has been allocated once.
+/// Samples until everything has been allocated once.
 const WARM_UP: usize = 5;
 
-/// At rest.
+/// The resources in use at rest.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     files: usize,
@@ -30,7 +30,7 @@ struct Sample {
     pages: usize,
 }
 
-/// In a process of its own, where nobody else opens or allocates anything.
+/// In a process of its own, where nothing else opens files or allocates.
 pub async fn files_tasks_and_memory_stay_as_they_are(lab: &Lab) {
     if !Path::new("/proc/self/statm").exists() {
         return lab.not_run("needs the files of Linux about processes");
@@ -42,28 +42,28 @@ pub async fn files_tasks_and_memory_stay_as_they_are(lab: &Lab) {
     let mut process = lab.start_role("cycles", &lab.address());
     let mut pages = Vec::new();
     for sample in 0..samples {
-        let told = process.line().await.unwrap();
+        let line = process.line().await.unwrap();
         if sample + 1 == WARM_UP || sample + 1 == samples {
-            println!("after {} cycles: {told}", (sample + 1) * CYCLES);
+            println!("after {} cycles: {line}", (sample + 1) * CYCLES);
         }
-        pages.push(told.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        pages.push(line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
     }
     let pages = &pages[WARM_UP..];
     let first = pages[0];
     let growth = pages[pages.len() - 1] / first - 1.0;
     println!("memory has grown by {:.2} %", growth * 100.0);
     assert!(growth < 0.05, "{pages:?}");
-    // In a short run, one page more looks like many.
+    // In a short run, one additional page weighs too much.
     if is_long() {
-        // By then the allocator has found its size.
+        // By then, the allocator has reached its size.
         let slope = slope(&pages[pages.len() / 4 * 3..]) / first * (100_000 / CYCLES) as f64;
-        println!("it goes on by {:.2} % in 100000 cycles", slope * 100.0);
+        println!("it still grows by {:.2} % in 100000 cycles", slope * 100.0);
         assert!(slope < 0.01, "{pages:?}");
     }
 }
 
 async fn cycle(lab: &Lab, samples: usize) {
-    // Here, so that the tasks can be counted.
+    // Runs on this runtime, so that its tasks can be counted.
     let options = Options {
         idle_timeout: Duration::from_millis(50),
         runtime: Some(Handle::current()),
@@ -77,7 +77,7 @@ async fn cycle(lab: &Lab, samples: usize) {
         }
         let have_rested = || managers.iter().all(|manager| manager.stats().sessions == 1);
         lab.until("the waiting sessions are closed", have_rested).await;
-        // The tasks of a session may end after it.
+        // The tasks of a session may end shortly after it.
         lab.until("no more files and tasks than before", || {
             let now = Sample::take();
             least.is_none_or(|least| now.files <= least.files && now.tasks <= least.tasks)
@@ -95,7 +95,7 @@ async fn cycle(lab: &Lab, samples: usize) {
     }
 }
 
-/// One of the things that happen to a lock, on a key that nobody has had before.
+/// Does one of the things that can happen to a lock, on a new key.
 async fn use_once(lab: &Lab, [a, b]: &[Arc<dyn Manager>; 2], number: usize) {
     let name = format!("key {number}");
     let (mine, other) = (a.lock(name.as_str()), b.lock(name.as_str()));
@@ -119,7 +119,7 @@ async fn use_once(lab: &Lab, [a, b]: &[Arc<dyn Manager>; 2], number: usize) {
         5 if number % 100 == 5 => {
             let pid = holder(lab.witness(), name.as_str()).await;
             lab.witness().terminate(pid).await.unwrap();
-            soon("the loss is told", guard.lost()).await;
+            soon("the loss is reported", guard.lost()).await;
             return;
         }
         _ => {}
@@ -127,7 +127,7 @@ async fn use_once(lab: &Lab, [a, b]: &[Arc<dyn Manager>; 2], number: usize) {
     guard.release().await.unwrap();
 }
 
-/// Of values at equal distances, by least squares.
+/// The slope of values at equal distances, by least squares.
 fn slope(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let (mean_x, mean_y) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);

@@ -1,6 +1,6 @@
-//! Silence: who believes in a lock stops before the server gives it to the next.
+//! Silence: a holder stops relying on its lock before the server grants it to the next one.
 //!
-//! Lines that go dead and processes that stop look alike from the other side.
+//! To the other side, dead connections and stopped processes look alike.
 
 use std::io;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::postgres::TestServer;
 use crate::witness::Witness;
 
 group! { leases:
-    silence_to_the_server_ends_belief_before_the_lock_is_free: Postgres,
-    silence_from_the_server_ends_belief_before_the_lock_is_free: Postgres,
-    silence_both_ways_ends_belief_before_the_lock_is_free: Postgres,
-    partition_ends_belief_before_the_lock_is_free: Postgres,
-    stopped_process_believes_nothing_when_it_goes_on: Postgres,
+    silence_to_the_server_ends_guards_before_the_lock_is_free: Postgres,
+    silence_from_the_server_ends_guards_before_the_lock_is_free: Postgres,
+    silence_both_ways_ends_guards_before_the_lock_is_free: Postgres,
+    partition_ends_guards_before_the_lock_is_free: Postgres,
+    stopped_process_holds_nothing_when_it_continues: Postgres,
     process_that_stops_for_a_moment_loses_nothing: Postgres,
     lock_granted_to_a_stopped_process_is_not_handed_out: Postgres,
 }
 
-pub async fn silence_to_the_server_ends_belief_before_the_lock_is_free(lab: &Lab) {
+pub async fn silence_to_the_server_ends_guards_before_the_lock_is_free(lab: &Lab) {
     silence(lab, &[Direction::ToServer]).await;
 }
 
-pub async fn silence_from_the_server_ends_belief_before_the_lock_is_free(lab: &Lab) {
+pub async fn silence_from_the_server_ends_guards_before_the_lock_is_free(lab: &Lab) {
     silence(lab, &[Direction::ToClient]).await;
 }
 
-pub async fn silence_both_ways_ends_belief_before_the_lock_is_free(lab: &Lab) {
+pub async fn silence_both_ways_ends_guards_before_the_lock_is_free(lab: &Lab) {
     silence(lab, &Direction::BOTH).await;
 }
 
@@ -54,14 +54,14 @@ async fn silence(lab: &Lab, directions: &[Direction]) {
             sleep(idle).await;
             let cut = || directions.iter().for_each(|direction| proxy.stall(*direction));
             let what = format!("silence {directions:?} after {idle:?}");
-            assert_no_shared_belief(&what, &guard, &*next, lab.witness(), cut).await;
+            assert_one_holder(&what, &guard, &*next, lab.witness(), cut).await;
         }
     };
     tokio::join!(cut("at once", Duration::ZERO), cut("after a while", longer_than_leases()));
 }
 
-/// Real loss of packets, which the systems at both ends go on to send again.
-pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
+/// Packets are really lost, and the systems at both ends keep resending them.
+pub async fn partition_ends_guards_before_the_lock_is_free(lab: &Lab) {
     if lacks_lease(lab).await {
         return;
     }
@@ -78,7 +78,7 @@ pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
             let namespace = Namespace::new().unwrap();
             let manager_inside = {
                 let (lab, url) = (lab.clone(), namespace.url(server).unwrap());
-                // On a thread that is in the namespace, as the engine's own is not.
+                // On a thread in the namespace; the engine's own thread is not in it.
                 let here = || Options { runtime: Some(Handle::current()), ..leased() };
                 move || lab.manager_at(&url, &here()).unwrap()
             };
@@ -95,7 +95,7 @@ pub async fn partition_ends_belief_before_the_lock_is_free(lab: &Lab) {
                 sleep(idle).await;
                 let cut = || directions.iter().for_each(|one| namespace.lose(*one).unwrap());
                 let what = format!("packets lost {directions:?} after {idle:?}");
-                assert_no_shared_belief(&what, &guard, &**next, observer, cut).await;
+                assert_one_holder(&what, &guard, &**next, observer, cut).await;
                 over.send(()).unwrap();
             };
             tokio::join!(inside, outside).0.unwrap();
@@ -112,9 +112,9 @@ fn longer_than_leases() -> Duration {
     lease().0 + Duration::from_millis(200)
 }
 
-/// The loss is told in time, the lock is free in time, and whoever gets it then is the only one who
-/// believes in it.
-async fn assert_no_shared_belief(
+/// The loss is reported in time, the lock is free in time, and its next holder is the only one that
+/// relies on it.
+async fn assert_one_holder(
     what: &str,
     guard: &Arc<WriteGuard>,
     next: &dyn Manager,
@@ -131,19 +131,19 @@ async fn assert_no_shared_belief(
     assert!(guard.is_held());
     let begin = Instant::now();
     cut();
-    soon("the loss is told", guard.lost()).await;
-    let told = begin.elapsed();
+    soon("the loss is reported", guard.lost()).await;
+    let reported = begin.elapsed();
     assert!(!guard.is_held());
     let (is_believed, granted_at, granted) = soon("the lock is free", wait).await.unwrap();
     let granted_after = granted_at - begin;
-    println!("{what}: told after {told:.2?}, next holder after {granted_after:.2?}");
-    assert!(!is_believed, "{what}: two believe in the lock");
-    assert!(told <= guards + Duration::from_millis(100) + SLACK, "{what}: {told:?}");
+    println!("{what}: reported after {reported:.2?}, next holder after {granted_after:.2?}");
+    assert!(!is_believed, "{what}: two rely on the lock");
+    assert!(reported <= guards + Duration::from_millis(100) + SLACK, "{what}: {reported:?}");
     assert!(granted_after <= server + Duration::from_secs(1) + SLACK, "{what}: {granted_after:?}");
     granted.release().await.unwrap();
 }
 
-pub async fn stopped_process_believes_nothing_when_it_goes_on(lab: &Lab) {
+pub async fn stopped_process_holds_nothing_when_it_continues(lab: &Lab) {
     if lab.is_child() {
         return hold_and_answer(lab).await;
     }
@@ -157,7 +157,7 @@ pub async fn stopped_process_believes_nothing_when_it_goes_on(lab: &Lab) {
     lab.witness().until_waiting("key".into(), 1).await.unwrap();
     let begin = Instant::now();
     let stopped = Stopped::stop(process.pid()).unwrap();
-    // It reads this before anything else can tell it.
+    // The process reads this before the engine can report anything.
     process.write("is it held?").unwrap();
     let (guard, granted) = soon("the lock is free", wait).await.unwrap();
     let free = granted - begin;
@@ -185,12 +185,12 @@ pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
         assert_eq!(process.line().await.unwrap(), "true");
     }
     assert!(lab.lock("key").try_write().await.unwrap().is_none());
-    // Its locks are free before the case is over.
+    // Frees its locks before the case ends.
     drop(process);
     lab.witness().until_free("key".into()).await.unwrap();
 }
 
-/// In the child: tells whether it holds the lock, each time it is asked.
+/// For the child: reports whether it holds the lock, each time it is asked.
 async fn hold_and_answer(lab: &Lab) {
     let guard = lab.manager_with(&leased()).lock("key").write().await.unwrap();
     TestProcess::print("held");
@@ -202,7 +202,7 @@ async fn hold_and_answer(lab: &Lab) {
     spawn_blocking(answer).await.unwrap();
 }
 
-/// The process is stopped after the server has granted the lock, and before it can know.
+/// The process is stopped after the server has granted the lock, but before the process knows.
 pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     let (server, _) = lease();
     if lab.is_child() {
@@ -235,14 +235,14 @@ pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
     let free = begin.elapsed();
     assert!(free <= server + Duration::from_secs(1) + SLACK, "{free:?}");
     stopped.resume();
-    // It has asked again meanwhile, and in vain.
+    // Meanwhile it has tried again, without success.
     assert_eq!(process.line().await.unwrap(), "Timeout");
     assert!(guard.is_held());
     guard.release().await.unwrap();
 }
 
-/// Whether the server would not free the lock of a client that it cannot reach; says then that the
-/// case was not run.
+/// Returns true if the server does not free the lock of a client that it cannot reach. In that case
+/// it also reports the case as not run.
 async fn lacks_lease(lab: &Lab) -> bool {
     let has_lease = lab.has_lease().await;
     if !has_lease {

@@ -1,4 +1,4 @@
-//! Limits of the server and of the manager: what is refused, and what goes on.
+//! Limits of the server and of the manager: what they refuse, and what continues.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub async fn no_more_locks_are_held_than_allowed(lab: &Lab) {
     let errors = refusals_at_once(&manager).await;
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::LockTableFull), "{errors:?}");
     assert_eq!(lab.witness().locks().await.unwrap().len(), 5);
-    // That costs the server nothing.
+    // Sharing takes no further lock at the server.
     let fellow = soon("the readers share", manager.lock("read").read()).await.unwrap();
     lab.lock("beyond").write().await.unwrap().release().await.unwrap();
     drop((reader, fellow));
@@ -52,7 +52,7 @@ pub async fn no_more_callers_wait_than_allowed(lab: &Lab) {
     }
     lab.until_queued(&manager, 3).await;
     assert_refused(&manager, ErrorKind::TooManyWaiters).await;
-    // Who is refused takes nobody's place, and who leaves makes room.
+    // A refused caller takes no place, and a caller that leaves makes room.
     assert_eq!(manager.stats().waiting, 3);
     waits.remove(1).abort();
     lab.until_queued(&manager, 2).await;
@@ -85,7 +85,7 @@ pub async fn full_lock_table_is_reported_and_takes_no_lock_away(lab: &Lab) {
     assert_kept(&manager, || write.is_held() && read.is_held() && waited.is_held()).await;
     assert_eq!(manager.stats().losses, 0);
     waited.release().await.unwrap();
-    // In its place.
+    // Uses the place that became free.
     let next = manager.lock("next").write().await.unwrap();
     for release in [write.release().await, read.release().await, next.release().await] {
         release.unwrap();
@@ -111,7 +111,7 @@ pub async fn locks_at_the_cap_leave_room_for_other_users(lab: &Lab) {
     assert!(error.source().is_none(), "the server was not asked: {error:?}");
     execute(&other, &query).await;
 
-    // Without the cap, the query fails: it does need the table.
+    // Without the cap, the query fails, which shows that it needs the table.
     let options = Options { max_locks: Some(100_000), ..Options::default() };
     let greedy = lab.manager_at(server.url(), &options).unwrap();
     let (taken, error) = take_all(&greedy, 2).await;
@@ -139,8 +139,8 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(&manager, 6).await;
-    // One session waits; the others that would are refused. So may it be at first, while the
-    // connection that was compared with leaves.
+    // One session waits; the server refuses the others. At first it may refuse even this one, while
+    // the connection used for the comparison closes.
     lab.until("no more room", || manager.stats().sessions == 2 && refusals(&server) > 0).await;
     let newcomer = lab.manager_at(&url, &Options::default()).unwrap();
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;
@@ -150,7 +150,7 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
     assert_kept(&manager, || held.is_held() && manager.stats().sessions == 2).await;
     let (made, time) = (refusals(&server) - before, begin.elapsed());
     println!("{made} connections refused in {time:.1?}");
-    // The first pauses are short, and the longest no less than 0.4 s.
+    // The first pauses are short; the longest is at least 0.4 s.
     assert!(made as f64 <= 8.0 + time.as_secs_f64() / 0.4, "{made} in {time:?}");
 
     let mut granted = Vec::new();
@@ -160,7 +160,7 @@ pub async fn connection_limit_of_the_role_is_kept(lab: &Lab) {
     }
     assert!(granted.iter().all(WriteGuard::is_held));
     held.release().await.unwrap();
-    // Enough for all that the first manager may still want.
+    // Enough for everything that the first manager may still open.
     execute(&witness, "ALTER ROLE limited CONNECTION LIMIT 10").await;
     let third = lab.manager_at(&url, &Options::default()).unwrap();
     drop(soon("there is room", third.lock("held").write()).await.unwrap());
@@ -180,7 +180,7 @@ pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
     println!("no room beside {} others", others.len());
     let newcomer = lab.manager_at(&url, &Options::default()).unwrap();
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;
-    // It has no session to wait in, and waits all the same.
+    // It has no session to wait in, but waits anyway.
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let lock = manager.lock("busy");
     let wait = start(async move { lock.write().await });
@@ -200,7 +200,7 @@ pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
     .await;
 }
 
-/// A guard whose lock a waiting session got, and so holds.
+/// A guard whose lock was granted to a waiting session, which therefore holds it.
 async fn waited_for(witness: &PostgresWitness, manager: &Arc<dyn Manager>) -> WriteGuard {
     witness.hold("waited for".into(), Mode::Write).await.unwrap();
     let lock = manager.lock("waited for");
@@ -210,7 +210,7 @@ async fn waited_for(witness: &PostgresWitness, manager: &Arc<dyn Manager>) -> Wr
     soon("the lock is free", wait).await.unwrap().unwrap()
 }
 
-/// All ways to ask for a key that nobody has are refused at once.
+/// Every way to ask for a free key is refused at once.
 async fn assert_refused(manager: &Arc<dyn Manager>, kind: ErrorKind) {
     let lock = manager.lock("refused");
     let long = Duration::from_secs(60);
@@ -227,7 +227,7 @@ async fn assert_refused(manager: &Arc<dyn Manager>, kind: ErrorKind) {
     }
 }
 
-/// What twenty callers who come together for as many keys are told.
+/// The results of twenty callers that ask for as many keys at the same time.
 async fn refusals_at_once(manager: &Arc<dyn Manager>) -> Vec<Error> {
     let calls: Vec<_> = (0..20)
         .map(|key| {
@@ -254,7 +254,7 @@ async fn take_all(manager: &Arc<dyn Manager>, first: i32) -> (Vec<WriteGuard>, E
     panic!("there is no end of it");
 }
 
-/// Two leases long, and heartbeats go on.
+/// Two leases long, so heartbeats continue meanwhile.
 async fn assert_kept(manager: &Arc<dyn Manager>, is_kept: impl Fn() -> bool) {
     let guards = lease().1;
     let end = Instant::now() + guards * 2;
@@ -265,7 +265,7 @@ async fn assert_kept(manager: &Arc<dyn Manager>, is_kept: impl Fn() -> bool) {
     }
 }
 
-/// Rather than by the manager, whose own refusal has no source.
+/// Refused by the server, not by the manager, whose own refusal has no source.
 fn is_refused_by_server(error: &Error) -> bool {
     error.kind() == ErrorKind::LockTableFull && error.source().is_some()
 }

@@ -1,4 +1,4 @@
-//! What is traced, as a subscriber would write it down.
+//! Records what is traced, as a subscriber would print it.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// Hears every level. Clones are handles to the same notes.
+/// Records every level. Clones are handles to the same record.
 #[derive(Clone)]
 pub(super) struct Listener {
     heard: Arc<Mutex<Vec<String>>>,
@@ -21,8 +21,8 @@ impl Visit for Text {
     }
 }
 
-/// While there is one subscriber only, `tracing` believes that every thread has it, and another
-/// test that comes by a place for the first time turns that place off for all.
+/// While there is only one subscriber, `tracing` assumes that every thread has it. Another test
+/// that reaches a call site first would then turn that call site off for all.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Listener::silent()));
 
 impl Listener {

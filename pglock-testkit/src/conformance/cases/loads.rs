@@ -1,4 +1,4 @@
-//! Load on the server, and on the machine.
+//! Load on the server and on the machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,7 +134,7 @@ pub async fn normal_use_writes_only_cancelled_waits_into_the_servers_log(lab: &L
     let most = if is_long() { 100_000 } else { 2000 };
     let (mut rounds, mut timeouts) = (0, 0);
     let begin = Instant::now();
-    // On a busy machine, a part of them has to do.
+    // On a busy machine, fewer rounds must suffice.
     while rounds < most && (is_long() || rounds < 100 || begin.elapsed() < Duration::from_secs(20))
     {
         let round = rounds;

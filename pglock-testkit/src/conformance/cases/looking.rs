@@ -1,4 +1,4 @@
-//! Who holds and who waits, and what it is called.
+//! Inspection: holders, waiters and their names.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ pub async fn holders_and_waiters_are_listed(lab: &Lab) {
     lab.witness().until_waiting("key".into(), 1).await.unwrap();
 
     let seen = waiter.inspect("key".into()).await.unwrap();
-    let told: Vec<_> = seen
+    let listed: Vec<_> = seen
         .iter()
         .map(|lock| (lock.key, lock.mode, lock.granted, &*lock.application_name))
         .collect();
     let key = LockKey::from("key");
-    assert_eq!(told, [(key, Mode::Read, true, "holder"), (key, Mode::Write, false, "waiter")]);
+    assert_eq!(listed, [(key, Mode::Read, true, "holder"), (key, Mode::Write, false, "waiter")]);
     assert_eq!(seen[1].blocked_by, [seen[0].pid]);
     assert!(seen[0].pid != seen[1].pid);
 
@@ -47,7 +47,7 @@ pub async fn holders_and_waiters_are_listed(lab: &Lab) {
     assert!(waiter.inspect("never".into()).await.unwrap().is_empty());
 }
 
-/// So that operators see whose locks they are.
+/// Lets operators see which application a lock belongs to.
 pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
@@ -72,7 +72,7 @@ pub async fn sessions_keep_the_name_of_their_connection(lab: &Lab) {
         guard.release().await.unwrap();
         manager.close().await.unwrap();
     }
-    // The server has its own way with what is not ASCII.
+    // The server changes characters that are not ASCII.
     let options = Options { application_name: String::new(), ..Options::default() };
     let manager = lab.manager_at(&named(&"%C3%A9".repeat(40)), &options).unwrap();
     let guard = manager.lock("key").write().await.unwrap();
@@ -86,7 +86,7 @@ pub async fn names_are_listed_while_this_manager_uses_them(lab: &Lab) {
     let guard = manager.lock("reports/daily").write().await.unwrap();
     let name = |locks: Vec<pglock_core::LockEntry>| locks[0].name.clone();
     let key = LockKey::from("reports/daily");
-    // The lock has gone, and its guard has the name.
+    // The lock is gone, but its guard still has the name.
     assert_eq!(name(manager.inspect(key.into()).await.unwrap()).as_deref(), Some("reports/daily"));
     assert_eq!(name(other.inspect(key.into()).await.unwrap()), None);
     assert!(format!("{guard:?}").contains("reports/daily"));
@@ -112,18 +112,18 @@ pub async fn timeout_says_if_this_process_holds_the_lock(lab: &Lab) {
     let is_ours = |locks: Vec<pglock_core::LockEntry>| locks[0].is_ours;
     assert!(is_ours(manager.inspect("key".into()).await.unwrap()));
     assert!(!is_ours(other.inspect("key".into()).await.unwrap()));
-    let (lock, elsewhere) = (manager.lock("key"), other.lock("key"));
+    let (lock, theirs) = (manager.lock("key"), other.lock("key"));
     let error = until_holder_is_named(&*lock).await;
     let pid = error.holders()[0].pid;
     assert!(error.to_string().contains(&format!("held by this process (pid {pid})")), "{error}");
-    let error = until_holder_is_named(&*elsewhere).await;
+    let error = until_holder_is_named(&*theirs).await;
     assert!(!error.to_string().contains("this process"), "{error}");
-    // What may be shown to strangers says nothing of it.
+    // The text for strangers does not contain it.
     assert_eq!(error.kind().to_string(), "the lock was not free in time");
 }
 
-/// The first time-out that names a holder. If the server is slow to accept or to answer, the error
-/// says that instead, and that is no failure.
+/// The first timeout that names a holder. If the server is slow to accept or to answer, the error
+/// says that instead, which is not a failure.
 async fn until_holder_is_named(lock: &dyn DistributedRwLock) -> Error {
     for _ in 0..50 {
         let error = lock.try_write_for(Duration::from_millis(10)).await.unwrap_err();
@@ -132,7 +132,7 @@ async fn until_holder_is_named(lock: &dyn DistributedRwLock) -> Error {
             return error;
         }
     }
-    panic!("no time-out says who holds the lock");
+    panic!("no timeout says who holds the lock");
 }
 
 pub async fn names_that_share_a_key_are_reported(lab: &Lab) {
@@ -145,7 +145,7 @@ pub async fn names_that_share_a_key_are_reported(lab: &Lab) {
     let error = manager.lock(second.clone()).try_read().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
     assert!(names.iter().all(|name| error.to_string().contains(name)), "{error}");
-    // The same name is the same lock, and a number is no name.
+    // The same name is the same lock, and a number has no name.
     assert!(manager.lock(first).try_write().await.unwrap().is_none());
     assert!(manager.lock(interop::fnv1a(names[1])).try_write().await.unwrap().is_none());
     guard.release().await.unwrap();

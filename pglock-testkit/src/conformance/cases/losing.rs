@@ -1,4 +1,4 @@
-//! Locks that are lost: who is told, how soon, and who is not.
+//! Lost locks: which guards report the loss, how soon, and which do not.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::witness::Witness;
 group! { losing:
     terminated_session_is_reported_promptly: Sessions,
     end_of_the_server_is_reported_promptly: Postgres,
-    every_guard_reports_the_loss_and_goes_on_reporting_it: Sessions,
+    every_guard_reports_the_loss_and_keeps_reporting_it: Sessions,
     release_of_one_guard_is_no_loss_to_another,
     forgotten_guard_holds_its_lock_until_the_manager_is_closed,
     lock_taken_from_a_live_session_is_lost_within_a_heartbeat: Engine,
@@ -28,28 +28,28 @@ group! { losing:
     confirmed_guards_never_overlap_while_sessions_end: Sessions,
 }
 
-/// Within which the end of a session is told.
+/// The time within which the end of a session is reported.
 const PROMPT: Duration = Duration::from_millis(250);
 
 pub async fn terminated_session_is_reported_promptly(lab: &Lab) {
     let lock = lab.lock("key");
-    let mut told = Latencies::default();
+    let mut reports = Latencies::default();
     for _ in 0..50 {
         let guard = soon("a new session", lock.write()).await.unwrap();
         let pid = holder(lab.witness(), "key").await;
         let begin = Instant::now();
         let (_, lost) = tokio::join!(lab.witness().terminate(pid), lost_at(&guard));
-        told.push(lost - begin);
+        reports.push(lost - begin);
         assert!(!guard.is_held());
     }
-    told.assert_below("loss told after pg_terminate_backend", PROMPT);
+    reports.assert_below("loss reported after pg_terminate_backend", PROMPT);
 }
 
 pub async fn end_of_the_server_is_reported_promptly(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let lock = lab.manager_at(server.url(), &Options::default()).unwrap().lock("key");
     for outage in ["fast stop", "immediate stop", "killed postmaster", "killed backend"] {
-        let mut told = Latencies::default();
+        let mut reports = Latencies::default();
         for _ in 0..3 {
             let guard = soon("the server is back", lock.write()).await.unwrap();
             let backend = holder(&connect(server.url()).await, "key").await;
@@ -59,25 +59,25 @@ pub async fn end_of_the_server_is_reported_promptly(lab: &Lab) {
                     "fast stop" => server.stop(StopMode::Fast).await.unwrap(),
                     "immediate stop" => server.stop(StopMode::Immediate).await.unwrap(),
                     "killed postmaster" => server.kill().await.unwrap(),
-                    // All sessions end with it, and the server recovers by itself.
+                    // The server ends all sessions with it, and recovers on its own.
                     _ => kill(backend).unwrap(),
                 }
             };
             let ((), lost) = tokio::join!(happens, lost_at(&guard));
-            told.push(lost - begin);
+            reports.push(lost - begin);
             assert!(!guard.is_held());
             server.start().await.unwrap();
         }
-        told.assert_below(&format!("loss told after {outage}"), PROMPT);
+        reports.assert_below(&format!("loss reported after {outage}"), PROMPT);
     }
 }
 
 async fn lost_at(guard: &WriteGuard) -> Instant {
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     Instant::now()
 }
 
-/// The end of the session is lost on the way, and nothing else of the manager is disturbed.
+/// The message that ends the session is lost on the way. Nothing else in the manager is disturbed.
 pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
     let key = LockKey::from("key");
     let database = database().await;
@@ -105,7 +105,7 @@ pub async fn wait_that_the_server_has_forgotten_is_begun_again(lab: &Lab) {
     witness.until_quiet().await.unwrap();
 }
 
-pub async fn every_guard_reports_the_loss_and_goes_on_reporting_it(lab: &Lab) {
+pub async fn every_guard_reports_the_loss_and_keeps_reporting_it(lab: &Lab) {
     let manager = lab.manager();
     let asking = Arc::new(manager.lock("asking").write().await.unwrap());
     let quiet = manager.lock("quiet").write().await.unwrap();
@@ -117,22 +117,24 @@ pub async fn every_guard_reports_the_loss_and_goes_on_reporting_it(lab: &Lab) {
     let two =
         [asking.clone(), asking.clone()].map(|guard| start(async move { guard.lost().await }));
     lab.witness().terminate(pid).await.unwrap();
-    for told in two {
-        soon("the loss is told", told).await.unwrap();
+    for wait in two {
+        soon("the loss is reported", wait).await.unwrap();
     }
     assert!(!asking.is_held() && !quiet.is_held() && !reader.is_held() && !fellow.is_held());
-    // All of these ask for the first time.
-    for lost in
-        [is_told(quiet.lost()).await, is_told(reader.lost()).await, is_told(fellow.lost()).await]
-    {
+    // Each of these asks for the first time.
+    for lost in [
+        is_reported(quiet.lost()).await,
+        is_reported(reader.lost()).await,
+        is_reported(fellow.lost()).await,
+    ] {
         assert!(lost);
     }
-    assert!(is_told(asking.lost()).await, "and again");
+    assert!(is_reported(asking.lost()).await, "and again");
     let releases = [quiet.release().await, reader.release().await, fellow.release().await];
     for release in releases {
         assert_eq!(release.unwrap_err().kind(), ErrorKind::Lost);
     }
-    assert!(other.is_held() && !is_told(other.lost()).await, "another session's guard");
+    assert!(other.is_held() && !is_reported(other.lost()).await, "another session's guard");
     other.release().await.unwrap();
 }
 
@@ -142,20 +144,20 @@ pub async fn release_of_one_guard_is_no_loss_to_another(lab: &Lab) {
     let first = lock.read().await.unwrap();
     let second = lock.read().await.unwrap();
     first.release().await.unwrap();
-    assert!(second.is_held() && !is_told(second.lost()).await);
+    assert!(second.is_held() && !is_reported(second.lost()).await);
     let waiting = lock.clone();
     let wait = start(async move { waiting.write().await });
     lab.until_queued(&manager, 1).await;
     second.release().await.unwrap();
-    // It may be the very same lock at the server.
+    // It may be the same lock at the server.
     let third = soon("the lock is free", wait).await.unwrap().unwrap();
-    assert!(third.is_held() && !is_told(third.lost()).await);
+    assert!(third.is_held() && !is_reported(third.lost()).await);
     third.release().await.unwrap();
     lab.witness().until_free(key).await.unwrap();
 }
 
-/// Whether it is told by now.
-async fn is_told(lost: impl Future<Output = ()>) -> bool {
+/// Whether the loss is reported by now.
+async fn is_reported(lost: impl Future<Output = ()>) -> bool {
     tokio::select! {
         biased;
         () = lost => true,
@@ -173,7 +175,7 @@ pub async fn forgotten_guard_holds_its_lock_until_the_manager_is_closed(lab: &La
     lab.lock("key").try_write().await.unwrap().expect("the lock is free").release().await.unwrap();
 }
 
-/// So heartbeats ask for the lock, not for a sign of life.
+/// This is why heartbeats ask for the lock, not just for a sign of life.
 pub async fn lock_taken_from_a_live_session_is_lost_within_a_heartbeat(lab: &Lab) {
     let faults = Faults::new();
     let manager = lab.manager_with(&Options { faults: Some(faults.clone()), ..leased() });
@@ -183,15 +185,16 @@ pub async fn lock_taken_from_a_live_session_is_lost_within_a_heartbeat(lab: &Lab
     let pid = holder(lab.witness(), "key").await;
     let begin = Instant::now();
     faults.strike_once(Point::Holdings, Fault::Robbed);
-    let told = lost_at(&guard).await - begin;
-    println!("loss told {told:.1?} after the next heartbeat could be due");
-    assert!(told <= lease().1 / 4 + SLACK, "{told:?}");
+    let took = lost_at(&guard).await - begin;
+    println!("loss reported {took:.1?} after the next heartbeat could be due");
+    assert!(took <= lease().1 / 4 + SLACK, "{took:?}");
     assert!(!guard.is_held());
     assert!(lab.witness().holders("key".into()).await.unwrap().iter().all(|row| row.pid != pid));
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
 }
 
-/// Nobody can tell whether it will ever answer, so this is the safe side: the lock is still there.
+/// No client can know whether it will ever answer, so the lease errs on the safe side: the lock is
+/// still there.
 pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let observer = connect(server.url()).await;
@@ -200,9 +203,9 @@ pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     let backend = holder(&observer, "key").await;
     let begin = Instant::now();
     let stopped = Stopped::stop(backend).unwrap();
-    let told = lost_at(&guard).await - begin;
-    println!("loss told {told:.1?} after the backend was stopped");
-    assert!(told <= lease().1 + Duration::from_millis(100) + SLACK, "{told:?}");
+    let took = lost_at(&guard).await - begin;
+    println!("loss reported {took:.1?} after the backend was stopped");
+    assert!(took <= lease().1 + Duration::from_millis(100) + SLACK, "{took:?}");
     assert!(!guard.is_held());
     assert_eq!(holder(&observer, "key").await, backend);
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
@@ -210,7 +213,7 @@ pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     observer.until_free("key".into()).await.unwrap();
 }
 
-/// Several callers in each process, so that the lock also passes from one to the next there.
+/// Several callers in each process, so that the lock also passes between them.
 pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     let end = Instant::now() + Duration::from_secs(if is_long() { 60 } else { 2 });
     let managers = (0..3).map(|_| lab.manager());
@@ -225,7 +228,7 @@ pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     while Instant::now() < end || ended <= 20 {
         sleep(Duration::from_millis(20)).await;
         let locks = lab.witness().locks().await.unwrap();
-        // Now one that holds the lock, now one that waits.
+        // This hits sessions that hold the lock as well as sessions that wait.
         if let Some(row) = locks.get(ended % locks.len().max(1)) {
             lab.witness().terminate(row.pid).await.unwrap();
             ended += 1;
@@ -242,7 +245,7 @@ pub async fn confirmed_guards_never_overlap_while_sessions_end(lab: &Lab) {
     assert!(held.is_sorted_by(|(_, end), (begin, _)| end <= begin));
 }
 
-/// From when until when it held the lock for certain: the server has confirmed it afterwards.
+/// The time during which it certainly held the lock: the server confirmed it afterwards.
 async fn hold_in_turn(lock: &dyn DistributedRwLock, over: &AtomicBool) -> Vec<(Instant, Instant)> {
     let mut held = Vec::new();
     while !over.load(Ordering::Relaxed) {

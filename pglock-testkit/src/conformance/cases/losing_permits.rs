@@ -1,4 +1,4 @@
-//! Permits that are lost, and callers that leave before they have one.
+//! Lost permits, and callers that leave before they get one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +18,8 @@ group! { losing_permits:
     release_may_be_dropped_at_any_poll,
     caller_that_leaves_lets_the_next_one_in,
     lost_permits_are_reported: Sessions,
-    waiter_goes_on_when_its_sessions_end: Sessions,
-    collectors_go_on_when_their_sessions_end: Sessions,
+    waiter_continues_when_its_sessions_end: Sessions,
+    collectors_continue_when_their_sessions_end: Sessions,
     confirmed_permits_are_never_too_many_while_sessions_end: Sessions,
 }
 
@@ -86,7 +86,7 @@ pub async fn caller_that_leaves_lets_the_next_one_in(lab: &Lab) {
     lab.witness().until_waiting(turnstile(), 1).await.unwrap();
     leaves.abort();
     assert!(leaves.await.unwrap_err().is_cancelled());
-    // One permit is free: it goes to the other process, and then to its own.
+    // One permit is free. It goes to the other process first, and then to the caller's own.
     let permit = soon("a permit is free", other).await.unwrap().unwrap();
     until_first(lab).await;
     assert!(!behind.is_finished());
@@ -101,18 +101,18 @@ pub async fn lost_permits_are_reported(lab: &Lab) {
         let process = semaphore(&lab.manager(), 3);
         let permits = soon("all are free", process.acquire_many(count)).await.unwrap();
         let lease = permits.lease().clone();
-        let told = Arc::<AtomicUsize>::default();
-        let counter = told.clone();
+        let calls = Arc::<AtomicUsize>::default();
+        let counter = calls.clone();
         permits.on_loss(move || _ = counter.fetch_add(1, Ordering::SeqCst));
         assert!(permits.is_held() && !permits.valid_for().is_zero());
         let work = permits.protect(std::future::pending::<()>());
         let (worked, ()) = tokio::join!(soon("the work is stopped", work), lab.end_sessions());
         assert_eq!(worked.unwrap_err().kind(), ErrorKind::Lost);
-        soon("the loss is told", permits.lost()).await;
+        soon("the loss is reported", permits.lost()).await;
         assert!(!permits.is_held() && !lease.is_held() && lease.valid_for().is_zero());
-        lab.until("the function is called", || told.load(Ordering::SeqCst) > 0).await;
+        lab.until("the function is called", || calls.load(Ordering::SeqCst) > 0).await;
         assert_eq!(permits.release().await.unwrap_err().kind(), ErrorKind::Lost);
-        assert_eq!(told.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 }
 
@@ -126,8 +126,9 @@ async fn end_sessions(lab: &Lab, name: &str) {
     }
 }
 
-/// In the line of processes, as the first of it, and with a part of what it wants.
-pub async fn waiter_goes_on_when_its_sessions_end(lab: &Lab) {
+/// While it waits in the line of processes, while it is first in it, and while it has some of its
+/// permits.
+pub async fn waiter_continues_when_its_sessions_end(lab: &Lab) {
     let holder = semaphore(&lab.manager(), 3);
     for (held, is_second) in [(3, true), (3, false), (2, false)] {
         let permits = holder.acquire_many(held).await.unwrap();
@@ -160,8 +161,8 @@ pub async fn waiter_goes_on_when_its_sessions_end(lab: &Lab) {
     }
 }
 
-/// If both went on collecting, each might have a part of what the other waits for.
-pub async fn collectors_go_on_when_their_sessions_end(lab: &Lab) {
+/// If both kept collecting, each might hold what the other waits for.
+pub async fn collectors_continue_when_their_sessions_end(lab: &Lab) {
     let holder = semaphore(&lab.manager(), 4);
     for _ in 0..5 {
         let permits = holder.acquire_many(3).await.unwrap();
@@ -175,14 +176,14 @@ pub async fn collectors_go_on_when_their_sessions_end(lab: &Lab) {
         end_sessions(lab, "collector").await;
         permits.release().await.unwrap();
         for wait in waits {
-            // It may have been the last session that was ended.
-            let _ = soon("nobody waits for another one", wait).await.unwrap();
+            // The last session that was ended may have been this one's.
+            let _ = soon("the callers do not block each other", wait).await.unwrap();
         }
         lab.witness().until_quiet().await.unwrap();
     }
 }
 
-/// From when until when this many permits were held for certain.
+/// The time during which this many permits were certainly held.
 struct Span {
     begin: Instant,
     end: Instant,
@@ -233,7 +234,7 @@ async fn hold_in_turn(process: &Semaphore, count: u32, over: &AtomicBool) -> Vec
     spans
 }
 
-/// Nobody has a permit while another one has it.
+/// No caller has a permit while another one has it.
 fn assert_apart(spans: &[Span]) {
     for slot in 0..3 {
         let with = spans.iter().filter(|span| span.slots.contains(&slot));

@@ -1,4 +1,4 @@
-//! How soon a caller that waits notices that a permit is free.
+//! How soon a waiting caller notices a free permit.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ group! { noticing_permits:
     permit_of_the_same_process_is_noticed_at_once,
 }
 
-/// Measures how long a permit that was given back lies idle while another process waits.
+/// Measures how long a released permit lies idle while another process waits.
 pub async fn permit_of_another_process_is_soon_noticed(lab: &Lab) {
     for held in [1, 20, 200, 1000].map(Duration::from_millis) {
         let turns = if is_long() { 100 } else { 200 / held.as_millis().max(10) + 1 };
@@ -31,7 +31,7 @@ pub async fn permit_of_another_process_is_soon_noticed(lab: &Lab) {
                 (permit, Instant::now())
             });
             until_first(lab).await;
-            // At another phase of the pauses each time.
+            // At a different phase of the pauses each time.
             sleep(held + held / 17 * (turn as u32 % 16)).await;
             all.remove(turn as usize % 8).release().await.unwrap();
             let freed = Instant::now();
@@ -45,7 +45,7 @@ pub async fn permit_of_another_process_is_soon_noticed(lab: &Lab) {
     }
 }
 
-/// However long it has waited.
+/// However long the caller has waited.
 pub async fn permit_of_the_same_process_is_noticed_at_once(lab: &Lab) {
     let process = semaphore(&lab.manager(), 2);
     let mut noticed = Latencies::default();

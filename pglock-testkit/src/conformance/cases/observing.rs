@@ -1,4 +1,4 @@
-//! Elections as others see them: who leads, and how a leader is asked to resign.
+//! Elections as observers see them: which candidate leads, and how to ask a leader to resign.
 
 use std::future::{pending, ready};
 use std::ops::ControlFlow::{Break, Continue};
@@ -28,11 +28,11 @@ group! { observing:
     observers_see_the_first_leader_and_each_change,
     observers_see_an_error_once_and_then_the_leader,
     leader_that_is_asked_resigns,
-    request_that_is_withdrawn_is_none,
+    withdrawn_request_does_not_reach_the_leader,
     request_reaches_only_the_leader_that_was_asked,
     request_survives_the_session_that_makes_it: Sessions,
     request_ends_with_the_leader: Sessions,
-    request_to_nobody_returns_at_once,
+    request_without_a_leader_returns_at_once,
     request_may_be_dropped_at_any_poll,
 }
 
@@ -43,7 +43,7 @@ fn named(lab: &Lab, application_name: &str) -> Election {
     candidate(&lab.manager_with(&Options { application_name, ..Options::default() }), "name")
 }
 
-/// Counts how often it is asked who holds a key, and may not know.
+/// Counts inspections of any key. They can be made to fail.
 #[derive(Debug)]
 struct Lens {
     locks: Arc<dyn Manager>,
@@ -56,7 +56,7 @@ impl Lens {
         Self { locks: lab.manager(), is_blind: AtomicBool::new(false), looks: Default::default() }
     }
 
-    /// What comes of the future, or `None` once it has looked so often meanwhile.
+    /// The result of the future, or `None` once this many inspections have been made.
     async fn until_looked<T>(&self, times: usize, future: impl Future<Output = T>) -> Option<T> {
         let mut looks = self.looks.subscribe();
         let last = *looks.borrow() + times;
@@ -88,7 +88,7 @@ impl LockProvider for Lens {
     }
 }
 
-/// The key of requests to a leader with this backend pid.
+/// The key for requests to the leader with this backend pid.
 fn request(pid: i32) -> LockKey {
     NamedKey::in_namespace("pglock-election-resign", &format!("name/{pid}")).key()
 }
@@ -98,7 +98,7 @@ fn ask(lab: &Lab) -> JoinHandle<Result<()>> {
     start(async move { asks.ask_to_resign().await })
 }
 
-/// Waits until somebody asks this leader.
+/// Waits until a request to this leader is made.
 async fn until_asked(lab: &Lab, pid: i32) {
     soon("the leader is asked", async {
         while lab.witness().holders(request(pid)).await.unwrap().is_empty() {
@@ -161,7 +161,7 @@ pub async fn observers_see_an_error_once_and_then_the_leader(lab: &Lab) {
         lens.is_blind.store(true, Ordering::SeqCst);
         assert!(soon("the error", leaders.next()).await.unwrap().is_err());
         let silence = lens.until_looked(3, leaders.next());
-        assert!(soon("it looks again", silence).await.is_none(), "it is told once");
+        assert!(soon("it looks again", silence).await.is_none(), "it is reported once");
         lens.is_blind.store(false, Ordering::SeqCst);
         assert_eq!(soon("it knows again", leaders.next()).await.unwrap().unwrap(), None);
     }
@@ -180,7 +180,7 @@ pub async fn leader_that_is_asked_resigns(lab: &Lab) {
         leads.run(pending(), work).await
     });
     leader(lab, &quick(lab)).await;
-    // Any number may ask.
+    // Any number of callers may ask.
     let (one, other) = (quick(lab), quick(lab));
     let asked = async { tokio::join!(one.ask_to_resign(), other.ask_to_resign()) };
     let (one, other) = soon("it resigns", asked).await;
@@ -188,7 +188,7 @@ pub async fn leader_that_is_asked_resigns(lab: &Lab) {
     assert_eq!(soon("the run ends", run).await.unwrap().unwrap(), Some(()));
 }
 
-pub async fn request_that_is_withdrawn_is_none(lab: &Lab) {
+pub async fn withdrawn_request_does_not_reach_the_leader(lab: &Lab) {
     let lens = Arc::new(Lens::new(lab));
     let election = Election::new(lens.clone(), "name");
     let leadership = election.campaign().await.unwrap();
@@ -197,7 +197,7 @@ pub async fn request_that_is_withdrawn_is_none(lab: &Lab) {
     until_asked(lab, pid).await;
     made.abort();
     lab.witness().until_free(request(pid)).await.unwrap();
-    // At itself, and for requests.
+    // It looks at its own leadership, and for requests.
     let asked = lens.until_looked(2, leadership.asked_to_resign());
     assert!(soon("it looks", asked).await.is_none());
     leadership.resign().await.unwrap();
@@ -210,7 +210,7 @@ pub async fn request_reaches_only_the_leader_that_was_asked(lab: &Lab) {
     let pid = leader(lab, &old).await;
     let next = campaign(&new);
     lab.witness().until_waiting(key(&new), 1).await.unwrap();
-    // Held on by somebody who does not look whether the leader has gone.
+    // Held by a session that does not check whether the leader is gone.
     lab.witness().hold(request(pid), Mode::Read).await.unwrap();
     soon("it is asked", leadership.asked_to_resign()).await;
     leadership.resign().await.unwrap();
@@ -256,14 +256,14 @@ pub async fn request_ends_with_the_leader(lab: &Lab) {
     lab.witness().until_free(request(pid)).await.unwrap();
 }
 
-pub async fn request_to_nobody_returns_at_once(lab: &Lab) {
+pub async fn request_without_a_leader_returns_at_once(lab: &Lab) {
     let election = quick(lab);
-    soon("nobody leads", election.ask_to_resign()).await.unwrap();
-    // Nor does one that has worked and resigned.
+    soon("the election is free", election.ask_to_resign()).await.unwrap();
+    // The same holds for a leader that has worked and resigned.
     let work =
         |term: Term| ready(Flow::Ok(if term.number() < 2 { Continue(()) } else { Break(()) }));
     soon("it ends", election.run(pending(), work)).await.unwrap();
-    soon("nobody leads", election.ask_to_resign()).await.unwrap();
+    soon("the election is free", election.ask_to_resign()).await.unwrap();
 }
 
 pub async fn request_may_be_dropped_at_any_poll(lab: &Lab) {

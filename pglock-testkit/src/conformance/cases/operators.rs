@@ -1,4 +1,4 @@
-//! Operators, and their scripts, that cancel what sessions are doing.
+//! Operators and scripts that cancel what sessions are doing.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use tokio::time::sleep;
 use crate::conformance::{Lab, group, soon, start};
 
 group! { operators:
-    wait_cancelled_by_an_operator_goes_on: Sessions,
+    wait_cancelled_by_an_operator_continues: Sessions,
     statement_cancelled_by_an_operator_fails_no_caller: Sessions,
 }
 
-pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
+pub async fn wait_cancelled_by_an_operator_continues(lab: &Lab) {
     let witness = lab.witness();
     let lock = lab.lock("key");
     witness.hold("key".into(), Mode::Write).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn wait_cancelled_by_an_operator_goes_on(lab: &Lab) {
     soon("the session is in order", lock.write()).await.unwrap().release().await.unwrap();
 }
 
-/// The operator does not care what the sessions are doing.
+/// The operator cancels sessions whatever they are doing.
 pub async fn statement_cancelled_by_an_operator_fails_no_caller(lab: &Lab) {
     let manager = lab.manager();
     let held = manager.lock("held").write().await.unwrap();

@@ -1,4 +1,4 @@
-//! Servers that go and come.
+//! Servers that stop and come back.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -51,8 +51,8 @@ async fn assert_got_over(lab: &Lab, outage: Outage) {
         Outage::Restart(mode) => server.stop(mode).await.unwrap(),
         Outage::Kill => server.kill().await.unwrap(),
     }
-    soon("the loss is told", write.lost()).await;
-    soon("the loss is told", read.lost()).await;
+    soon("the loss is reported", write.lost()).await;
+    soon("the loss is reported", read.lost()).await;
     assert!(!write.is_held() && !read.is_held());
     server.start().await.unwrap();
     let begin = Instant::now();

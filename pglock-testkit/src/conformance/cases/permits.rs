@@ -1,4 +1,4 @@
-//! The permits of a semaphore: how many there are, and who has them.
+//! The permits of a semaphore: how many there are, and who holds them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ group! { permits:
     dropped_permit_is_free,
     tries_get_every_permit_that_is_free,
     try_for_too_many_takes_nothing,
-    several_are_had_together,
-    all_of_a_large_semaphore_are_had_together,
+    several_permits_are_taken_together,
+    all_permits_of_a_large_semaphore_are_taken_together,
     largest_size_is_the_bound,
     impossible_numbers_are_refused,
-    holders_and_free_permits_are_known,
+    holders_and_free_permits_are_listed,
     keys_are_neighbours,
     timeout_names_the_holders_and_leaves_nothing,
-    permit_that_comes_free_in_time_is_had,
+    permit_that_comes_free_in_time_is_taken,
     zero_timeout_tries_once,
     try_waits_for_a_slow_connection: Engine,
 }
@@ -36,7 +36,7 @@ pub(super) fn semaphore(manager: &Arc<dyn Manager>, permits: u32) -> Semaphore {
     Semaphore::new(manager.clone(), NAME, permits).unwrap()
 }
 
-/// Of the semaphore as the documentation has it: the permits begin at 0, the turnstile is at 65535.
+/// Keys of the semaphore as documented: the permits begin at 0, and the turnstile is 65535.
 pub(super) fn key(offset: i64) -> LockKey {
     let hash = NamedKey::in_namespace("pglock-semaphore", NAME).key().as_bigint().unwrap();
     LockKey::from((hash & !0xffff) + offset)
@@ -46,8 +46,8 @@ pub(super) fn turnstile() -> LockKey {
     key(65_535)
 }
 
-/// Waits until a caller is first in line for permits, and so holds the turnstile, which a try only
-/// has in common with others.
+/// Waits until a caller is first in line for permits. It then holds the turnstile exclusively,
+/// while a try only shares it.
 pub(super) async fn until_first(lab: &Lab) {
     until_written(lab, turnstile()).await;
 }
@@ -115,8 +115,8 @@ pub async fn dropped_permit_is_free(lab: &Lab) {
     lab.witness().until_quiet().await.unwrap();
 }
 
-/// As many callers as there is room for, at the same moment: a try that takes more than it keeps,
-/// even for a moment, fails another one.
+/// As many callers as there are permits, at the same moment. If a try took more than it keeps, even
+/// briefly, another one would fail.
 pub async fn tries_get_every_permit_that_is_free(lab: &Lab) {
     let weights = [1, 2, 1, 3, 1, 2];
     let processes = weights.map(|_| semaphore(&lab.manager(), weights.iter().sum()));
@@ -142,14 +142,14 @@ pub async fn try_for_too_many_takes_nothing(lab: &Lab) {
     release([permits, last]).await;
 }
 
-pub async fn several_are_had_together(lab: &Lab) {
+pub async fn several_permits_are_taken_together(lab: &Lab) {
     let [one, other] = [(); 2].map(|()| semaphore(&lab.manager(), 3));
     let permits = one.acquire_many(2).await.unwrap();
     let [a, b] = *permits.slots() else { panic!("two permits: {permits:?}") };
     assert!(a < b && b < 3);
     let waiting = other.clone();
     let wait = start(async move { waiting.acquire_many(2).await });
-    // It has the turnstile, and the permit that was free.
+    // It has the turnstile and the free permit.
     let key = key(i64::from(3 - a - b));
     until_written(lab, key).await;
     assert!(!wait.is_finished());
@@ -159,7 +159,7 @@ pub async fn several_are_had_together(lab: &Lab) {
     permits.release().await.unwrap();
 }
 
-pub async fn all_of_a_large_semaphore_are_had_together(lab: &Lab) {
+pub async fn all_permits_of_a_large_semaphore_are_taken_together(lab: &Lab) {
     let manager = lab.manager();
     let large = semaphore(&manager, 150);
     let all = large.acquire_many(150).await.unwrap();
@@ -207,7 +207,7 @@ pub async fn impossible_numbers_are_refused(lab: &Lab) {
     }
 }
 
-pub async fn holders_and_free_permits_are_known(lab: &Lab) {
+pub async fn holders_and_free_permits_are_listed(lab: &Lab) {
     let [one, other] = [(); 2].map(|()| semaphore(&lab.manager(), 4));
     assert_eq!(one.available().await.unwrap(), 4);
     let (ours, theirs) = (one.acquire_many(2).await.unwrap(), other.acquire().await.unwrap());
@@ -251,7 +251,7 @@ pub async fn timeout_names_the_holders_and_leaves_nothing(lab: &Lab) {
         let took = begin.elapsed();
         assert!(took >= time && took <= time + Duration::from_millis(50) + SLACK, "{took:?}");
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-        // A busy machine may not answer in time who they are.
+        // A busy machine may not answer in time which processes hold them.
         assert!([0, 2].contains(&error.holders().len()), "{error}");
         assert!(error.to_string().starts_with("lock \"pglock-semaphore/pool\""), "{error}");
         if let Some(first) = first {
@@ -262,7 +262,7 @@ pub async fn timeout_names_the_holders_and_leaves_nothing(lab: &Lab) {
     permits.release().await.unwrap();
 }
 
-pub async fn permit_that_comes_free_in_time_is_had(lab: &Lab) {
+pub async fn permit_that_comes_free_in_time_is_taken(lab: &Lab) {
     let [one, other] = [(); 2].map(|()| semaphore(&lab.manager(), 1));
     let permit = one.acquire().await.unwrap();
     let wait = start(async move { other.try_acquire_for(Duration::from_secs(20)).await });

@@ -43,11 +43,11 @@ pub async fn session_pooling_works(lab: &Lab) {
     let pid = holder(&site.witness, key).await;
     let begin = Instant::now();
     site.witness.terminate(pid).await.unwrap();
-    soon("the loss is told", guard.lost()).await;
-    println!("loss told {:?} after pg_terminate_backend", begin.elapsed());
+    soon("the loss is reported", guard.lost()).await;
+    println!("loss reported {:?} after pg_terminate_backend", begin.elapsed());
     assert!(!guard.is_held());
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
-    // Those who come next get the sessions of those who have gone, without their locks.
+    // The next clients get the sessions of the former ones, without their locks.
     let guard = a.lock(key).write().await.unwrap();
     a.close().await.unwrap();
     assert!(!guard.is_held());
@@ -56,8 +56,8 @@ pub async fn session_pooling_works(lab: &Lab) {
     site.witness.until_quiet().await.unwrap();
 }
 
-/// Where the server's system has no `tcp_user_timeout`, keepalives alone end a session that says
-/// nothing. A pooler that does not reset its sessions shows what they are set to.
+/// Where the server's system lacks `tcp_user_timeout`, only keepalives end a silent session. A
+/// pooler that does not reset its sessions shows how they are set.
 pub async fn keepalives_leave_a_silent_session_the_lease_of_its_guards(lab: &Lab) {
     let keep = [("server_reset_query", "")];
     for guards in [2, 30] {
@@ -88,8 +88,7 @@ pub async fn statement_pooling_is_refused_for_a_lone_session(lab: &Lab) {
     assert_refused_when_alone(lab, PoolMode::Statement).await;
 }
 
-/// Nobody else uses the pooler, so that each statement finds the session that the one before it
-/// had.
+/// The pooler has no other client, so each statement reaches the same session as the one before.
 async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
     let Some(site) = Site::start(lab, mode, &[]).await else { return };
     let usual = site.shown_to_others("tcp_keepalives_count").await;
@@ -110,7 +109,7 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
     assert_eq!(site.witness.locks().await.unwrap(), []);
 }
 
-/// Statements find now one server session, now another.
+/// Consecutive statements reach different server sessions.
 pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
     let Some(site) = Site::start(lab, PoolMode::Transaction, &[]).await else { return };
     let end = Instant::now() + Duration::from_secs(2);
@@ -145,8 +144,7 @@ pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
         refused.extend(errors);
     }
     println!("{granted} granted, {} refused", refused.len());
-    // A driver may lose the reason why it closed a connection on which something came that it had
-    // not asked for.
+    // A driver may lose the reason why it closed a connection on which unexpected messages arrived.
     refused.retain(|error| cause(error).kind() != ErrorKind::Connection);
     assert!(!refused.is_empty());
     for error in refused {
@@ -155,14 +153,14 @@ pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
     }
 }
 
-/// The first of the errors of this library, of which each has the one before it as its source.
+/// The innermost error of this library; each one has the previous one as its source.
 fn cause(error: &Error) -> &Error {
     let source = error.source().and_then(|source| source.downcast_ref());
     source.map_or(error, cause)
 }
 
-/// What is on the wire when prepared statements are mixed up is a matter of luck, so that it is
-/// told from another source here.
+/// What arrives when prepared statements are mixed up is a matter of chance, so this simulates it
+/// with another source.
 pub async fn answer_to_another_question_is_reported(lab: &Lab) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://test@{}/test?sslmode=disable", listener.local_addr().unwrap());
@@ -205,8 +203,8 @@ impl<'a> Site<'a> {
         Some(Self { lab, witness, pooler, _server: server })
     }
 
-    /// A setting, as another client of the pooler sees it. Without prepared statements, which may
-    /// be somebody else's.
+    /// A setting, as another client of the pooler sees it. Uses no prepared statements, which might
+    /// belong to another client.
     async fn shown_to_others(&self, setting: &str) -> String {
         let client = connect(self.pooler.url()).await;
         let answer = client.client().simple_query(&format!("SHOW {setting}")).await.unwrap();

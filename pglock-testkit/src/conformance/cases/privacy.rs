@@ -1,4 +1,4 @@
-//! What others get to see, what they may do, and what a role needs.
+//! What other users can see, what they may do, and which rights a role needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ group! { privacy:
     hardened_database_keeps_strangers_out: Postgres,
 }
 
-/// A name breaks the line, colours the terminal, turns the text around, and does not end.
+/// The name breaks the line, colours the terminal, reverses the text, and is very long.
 pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {
     let name = format!("a\nb\r\u{1b}[31m\u{202e}{}", "x".repeat(1000));
     let other = format!("{name}y");
@@ -44,7 +44,7 @@ pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {
     assert_eq!(kinds, [ErrorKind::Timeout, ErrorKind::KeyCollision, ErrorKind::Closed]);
     let heard = listener.heard();
     let with_name = heard.iter().filter(|text| text.contains("[31m")).count();
-    assert!(with_name >= 3, "each acquire is told with the name: {heard:?}");
+    assert!(with_name >= 3, "each acquire is logged with its name: {heard:?}");
     for error in &errors {
         let text = error.to_string();
         assert!(text.contains(r"a\nb\r\u{1b}[31m\u{202e}xxx"), "{text}");
@@ -77,7 +77,7 @@ pub async fn names_stay_in_the_process(lab: &Lab) {
     let wait = start(async move { lock.write().await });
     witness.until_waiting(NAME.into(), 1).await.unwrap();
     wait.abort();
-    // So that its wait, which ends in the background, is not taken for the next one.
+    // Otherwise its wait, which ends in the background, might be taken for the next one.
     hasty.close().await.unwrap();
     let lock = waiter.lock(NAME);
     let wait = start(async move { lock.write().await });
@@ -91,7 +91,7 @@ pub async fn names_stay_in_the_process(lab: &Lab) {
     holder.close().await.unwrap();
     waiter.close().await.unwrap();
     let log = server.log().unwrap();
-    // The wait that was given up is in the log, with what was asked for.
+    // The cancelled wait is in the log, with its parameters.
     assert!(log.contains("pg_advisory_lock") && log.contains("parameters: $1 = "));
     for text in [seen, log] {
         assert!(!text.contains("Yvonne"), "{text}");
@@ -117,7 +117,7 @@ pub async fn role_that_may_only_connect_is_enough(lab: &Lab) {
     assert_usable(lab, &witness, &as_role(server.url(), "bare")).await;
 }
 
-/// What `GUARANTEES.md` says: a test of this crate compares.
+/// The statements of `GUARANTEES.md`; a test of this crate compares them.
 const HARDENING: &str = include_str!("hardening.sql");
 
 pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
@@ -125,7 +125,8 @@ pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
     let admin = connect(server.url()).await;
     execute(&admin, "CREATE ROLE stranger LOGIN").await;
     let (first, second) = HARDENING.split_once("\\connect locks\n").unwrap();
-    // Not in one piece, which would be a transaction, in which no database can be made.
+    // Statement by statement: together they would be a transaction, in which no database can be
+    // created.
     for statement in first.split_inclusive(";") {
         execute(&admin, statement).await;
     }
@@ -141,14 +142,14 @@ pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
     assert_usable(lab, &witness, &locker).await;
 
     assert_eq!(refusal(lab, &stranger).await.kind(), ErrorKind::PermissionDenied);
-    // Nor does it help to be let in.
+    // Even a role that may connect cannot lock.
     execute(&witness, "GRANT CONNECT ON DATABASE locks TO stranger").await;
     assert_eq!(refusal(lab, &stranger).await.kind(), ErrorKind::PermissionDenied);
-    // Elsewhere, keys are other keys.
+    // In another database, keys are different.
     let manager = lab.manager_at(&locker, &Options::default()).unwrap();
     let guard = manager.lock("key").write().await.unwrap();
-    let elsewhere = lab.manager_at(&as_role(server.url(), "stranger"), &Options::default());
-    drop(elsewhere.unwrap().lock("key").try_write().await.unwrap().expect("another key"));
+    let outside = lab.manager_at(&as_role(server.url(), "stranger"), &Options::default());
+    drop(outside.unwrap().lock("key").try_write().await.unwrap().expect("another key"));
 
     let mut others = Vec::new();
     while let Ok(other) = PostgresWitness::connect(&locker).await {
@@ -166,7 +167,7 @@ async fn refusal(lab: &Lab, url: &str) -> Error {
     soon("the refusal", lock.try_write()).await.unwrap_err()
 }
 
-/// All that a manager does can be done at that URL.
+/// Checks that everything a manager does works at that URL.
 async fn assert_usable(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let manager = || lab.manager_at(url, &Options::default()).unwrap();
     let (a, b) = (manager(), manager());
@@ -177,7 +178,7 @@ async fn assert_usable(lab: &Lab, witness: &PostgresWitness, url: &str) {
     for pid in witness.sessions("pglock").await.unwrap() {
         witness.terminate(pid).await.unwrap();
     }
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     soon("a new session", a.lock("key").write()).await.unwrap().release().await.unwrap();
     a.close().await.unwrap();
     b.close().await.unwrap();

@@ -51,43 +51,43 @@ pub async fn listeners_are_called_once_for_a_loss(lab: &Lab) {
     let manager = lab.manager();
     let guards = [manager.lock("a"), manager.lock("b")];
     let guards = [guards[0].write().await.unwrap(), guards[1].write().await.unwrap()];
-    let told = Arc::new(AtomicUsize::new(0));
-    let tell = || {
-        let told = told.clone();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = || {
+        let calls = calls.clone();
         move || {
-            told.fetch_add(1, Ordering::SeqCst);
+            calls.fetch_add(1, Ordering::SeqCst);
         }
     };
-    guards[0].on_loss(tell());
-    guards[0].on_loss(tell());
-    guards[1].on_loss(tell());
+    guards[0].on_loss(count());
+    guards[0].on_loss(count());
+    guards[1].on_loss(count());
     lab.end_sessions().await;
-    soon("the loss is told", guards[0].lost()).await;
-    soon("the loss is told", guards[1].lost()).await;
-    lab.until("all listeners are told", || told.load(Ordering::SeqCst) == 3).await;
-    // Who asks afterwards is told at once.
-    guards[1].on_loss(tell());
-    assert_eq!(told.load(Ordering::SeqCst), 4);
+    soon("the loss is reported", guards[0].lost()).await;
+    soon("the loss is reported", guards[1].lost()).await;
+    lab.until("all listeners are called", || calls.load(Ordering::SeqCst) == 3).await;
+    // A listener added afterwards is called at once.
+    guards[1].on_loss(count());
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
     drop(guards);
-    assert_eq!(told.load(Ordering::SeqCst), 4);
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
 }
 
 pub async fn listeners_are_not_called_for_a_release(lab: &Lab) {
     let manager = lab.manager();
     let lock = manager.lock("key");
-    let told = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::new(AtomicUsize::new(0));
     for turn in 0..2 {
         let guard = lock.write().await.unwrap();
-        let told = told.clone();
+        let calls = calls.clone();
         guard.on_loss(move || {
-            told.fetch_add(1, Ordering::SeqCst);
+            calls.fetch_add(1, Ordering::SeqCst);
         });
         match turn {
             0 => guard.release().await.unwrap(),
             _ => drop(guard),
         }
     }
-    // The session that held the lock ends, but nobody holds it any more.
+    // The session that held the lock ends, but no guard is left.
     soon("close", manager.close()).await.unwrap();
-    assert_eq!(told.load(Ordering::SeqCst), 0);
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
 }

@@ -1,4 +1,4 @@
-//! Who comes next.
+//! The order in which waiters are served.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -93,7 +93,7 @@ pub async fn reader_does_not_pass_a_waiting_writer_of_another_process(lab: &Lab)
     soon("the reader is next", read).await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// Readers of one process overlap without end; a writer of another one must get in between.
+/// Readers of one process overlap endlessly; a writer of another process must get its turn.
 pub async fn writer_is_not_starved_by_overlapping_readers(lab: &Lab) {
     let readers = lab.lock("key");
     let stop = Arc::new(AtomicBool::new(false));
@@ -122,7 +122,8 @@ pub async fn writer_is_not_starved_by_overlapping_readers(lab: &Lab) {
     for task in tasks {
         task.await.unwrap();
     }
-    // Each time at most the age of a hold, the longest read, and some more for a busy machine.
+    // Each write takes at most the age of a grant, the longest read, and some time for a busy
+    // machine.
     assert!(took < Duration::from_secs(5), "five writes took {took:?}");
 }
 
@@ -171,7 +172,7 @@ pub async fn released_lock_reaches_the_next_process_promptly(lab: &Lab) {
     }
     let mut took = std::mem::take(&mut *took.lock().unwrap());
     took.sort();
-    // The bound for all but the slowest hundredth; one that is late may be the machine's fault.
+    // The bound for all but the slowest hundredth, for which the machine may be to blame.
     assert!(took[took.len() * 9 / 10] < Duration::from_millis(50), "{took:?}");
 }
 

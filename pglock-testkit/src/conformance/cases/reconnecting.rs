@@ -1,4 +1,4 @@
-//! How a manager comes back to a server that does not answer: without a storm.
+//! How a manager reconnects to a server that does not answer, without flooding it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::witness::{PostgresWitness, Witness};
 
 group! { reconnecting:
     one_attempt_to_connect_is_under_way: Postgres,
-    attempts_to_connect_come_further_and_further_apart: Postgres,
+    attempts_to_connect_become_less_frequent: Postgres,
 }
 
-/// The longest pause between two attempts, of which chance takes up to a half.
+/// The longest pause between two attempts; jitter shortens it by up to a half.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 pub async fn one_attempt_to_connect_is_under_way(lab: &Lab) {
@@ -48,7 +48,7 @@ pub async fn one_attempt_to_connect_is_under_way(lab: &Lab) {
     finish(&witness, waits).await;
 }
 
-pub async fn attempts_to_connect_come_further_and_further_apart(lab: &Lab) {
+pub async fn attempts_to_connect_become_less_frequent(lab: &Lab) {
     let outage = Duration::from_secs(if is_long() { 10 } else { 4 });
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
@@ -61,7 +61,7 @@ pub async fn attempts_to_connect_come_further_and_further_apart(lab: &Lab) {
     let mut attempts = Vec::new();
     while begin.elapsed() < outage {
         let now = proxy.connections().len();
-        // Two at one moment would be two attempts at once.
+        // Two in the same moment would be concurrent attempts.
         assert!(now - known <= 1, "{} attempts within a millisecond", now - known);
         if now > known {
             attempts.push(begin.elapsed());
@@ -82,7 +82,7 @@ pub async fn attempts_to_connect_come_further_and_further_apart(lab: &Lab) {
     soon("the server is back", manager.lock("new").write()).await.unwrap().release().await.unwrap();
     println!("first grant {:.1?} after the server was back", begin.elapsed());
     assert!(begin.elapsed() <= Duration::from_secs(2));
-    // Who held the keys has died with the old server.
+    // The holder of the keys died with the old server.
     finish(&connect(server.url()).await, waits).await;
 }
 
@@ -105,7 +105,7 @@ async fn wait_for_64_keys(
     waits
 }
 
-/// Nobody has been forgotten.
+/// Every waiter gets its lock.
 async fn finish(witness: &PostgresWitness, waits: Waits) {
     witness.client().batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()").await.unwrap();
     for wait in waits {

@@ -1,4 +1,4 @@
-//! Servers that answer, and refuse.
+//! Servers that answer, but refuse.
 
 use std::fs;
 use std::path::Path;
@@ -11,15 +11,15 @@ use crate::conformance::{Lab, Options, group, shown, soon};
 use crate::postgres::{StopMode, TestServer};
 
 group! { refusals:
-    wrong_password_is_no_permission: Postgres,
-    missing_database_is_an_invalid_option: Postgres,
-    revoked_functions_are_no_permission: Postgres,
-    hot_standby_is_no_server_for_locks: Postgres,
+    wrong_password_is_reported_as_denied: Postgres,
+    missing_database_is_reported_as_an_invalid_option: Postgres,
+    revoked_rights_are_reported_as_denied: Postgres,
+    hot_standby_is_refused: Postgres,
 }
 
 const SECRET: &str = "Wq4-secret-7Hz";
 
-pub async fn wrong_password_is_no_permission(lab: &Lab) {
+pub async fn wrong_password_is_reported_as_denied(lab: &Lab) {
     let rules = std::env::temp_dir().join(format!("pglock-hba-{}", std::process::id()));
     let text = "host all guarded all scram-sha-256\nhost all all all trust\nlocal all all trust\n";
     fs::write(&rules, text).unwrap();
@@ -32,7 +32,7 @@ pub async fn wrong_password_is_no_permission(lab: &Lab) {
     fs::remove_file(rules).unwrap();
 }
 
-pub async fn missing_database_is_an_invalid_option(lab: &Lab) {
+pub async fn missing_database_is_reported_as_an_invalid_option(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let url = server.url().replace(":test@", &format!(":{SECRET}@"));
     let url = format!("{url}_missing");
@@ -40,7 +40,7 @@ pub async fn missing_database_is_an_invalid_option(lab: &Lab) {
     assert_refused(lab, &server, &url, ErrorKind::InvalidOptions, &words).await;
 }
 
-pub async fn revoked_functions_are_no_permission(lab: &Lab) {
+pub async fn revoked_rights_are_reported_as_denied(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let admin = connect(server.url()).await;
     execute(&admin, "CREATE ROLE plain LOGIN").await;
@@ -63,7 +63,7 @@ pub async fn revoked_functions_are_no_permission(lab: &Lab) {
     manager.lock("key").write().await.unwrap().release().await.unwrap();
 }
 
-pub async fn hot_standby_is_no_server_for_locks(lab: &Lab) {
+pub async fn hot_standby_is_refused(lab: &Lab) {
     let server = TestServer::private_with(&[("log_connections", "on")]).await.unwrap();
     let admin = connect(server.url()).await;
     let row = admin.client().query_one("SHOW data_directory", &[]).await.unwrap();
@@ -76,7 +76,7 @@ pub async fn hot_standby_is_no_server_for_locks(lab: &Lab) {
     assert_refused(lab, &server, &url, ErrorKind::UnsupportedServer, &words).await;
 }
 
-/// The kind and what to do, at once, after few attempts, and without the password.
+/// Checks the kind and the advice: at once, after few attempts, and without the password.
 async fn assert_refused(
     lab: &Lab,
     server: &TestServer,
@@ -94,7 +94,7 @@ async fn assert_refused(
         soon("try_write_for", lock.try_write_for(Duration::from_secs(60))).await.unwrap_err(),
     ];
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    // Were there a loop, it would go on now.
+    // A loop of attempts would still be running now.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let made = attempts(server) - before;
     assert!(made <= 9, "{made} connections for 3 calls");

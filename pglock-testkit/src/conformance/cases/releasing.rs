@@ -1,4 +1,4 @@
-//! Giving a lock back, on every way out.
+//! Releasing a lock in every way.
 
 use std::future::{pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +48,7 @@ pub async fn released_lock_is_free_when_release_returns(lab: &Lab) {
 
 pub async fn release_may_be_dropped(lab: &Lab) {
     let lock = lab.lock("key");
-    // Before it is polled, and after.
+    // Dropped before it is first polled, and after.
     drop(lock.write().await.unwrap().release());
     lab.witness().until_free("key".into()).await.unwrap();
     let guard = lock.write().await.unwrap();
@@ -85,7 +85,7 @@ pub async fn lease_ends_with_its_guard(lab: &Lab) {
         let error = soon("the work stops", work).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
         assert!(error.to_string().contains("released"), "{error}");
-        // A release is no loss.
+        // A release is not a loss.
         assert!(!called.load(Ordering::Relaxed));
         lab.witness().until_free("key".into()).await.unwrap();
     }
@@ -103,7 +103,7 @@ pub async fn lease_reports_a_loss_to_all_its_clones(lab: &Lab) {
         assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
         let error = lease.protect(ready(())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Lost);
-        // Also after the guard has gone: it was lost before.
+        // Also after the guard is gone: the loss came first.
         assert!(std::error::Error::source(&error).is_some(), "{error:?}");
     }
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
@@ -118,7 +118,7 @@ pub async fn lease_outlives_its_guard_and_manager(lab: &Lab) {
     drop(guard);
     lab.witness().until_free("key".into()).await.unwrap();
     assert!(!lease.is_held());
-    // The next holder's lock is none of its business.
+    // The lease does not follow the next holder's lock.
     let next = lab.lock("key").write().await.unwrap();
     assert!(next.is_held() && !lease.is_held());
 }
@@ -127,7 +127,7 @@ pub async fn guard_may_be_dropped_in_a_panic(lab: &Lab) {
     let guard = lab.lock("key").write().await.unwrap();
     let panicked = catch_unwind(AssertUnwindSafe(move || {
         let _guard = guard;
-        // Not `panic!`, which would print a message that looks like a failure.
+        // Not `panic!`, whose message would look like a failure.
         std::panic::resume_unwind(Box::new("out"));
     }));
     assert!(panicked.is_err());
@@ -138,7 +138,7 @@ pub async fn guard_may_be_dropped_outside_a_runtime(lab: &Lab) {
     let manager = lab.manager();
     let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
-    // The next one is served from there.
+    // The next caller gets the lock from there.
     let wait = start(async move { lock.write().await });
     lab.until_queued(&manager, 1).await;
     thread::spawn(move || drop(guard)).join().unwrap();
@@ -191,7 +191,7 @@ pub async fn current_thread_runtime_is_enough(lab: &Lab) {
             let wait = start(async move { b.write().await });
             guard.release().await.unwrap();
             drop(soon("the lock is free", wait).await.unwrap().unwrap());
-            // The drop has only told the session's task, which must get its turn.
+            // The drop has only notified the session's task, which must get to run.
             soon("the lock is free", a.write()).await.unwrap().release().await.unwrap();
         });
     })

@@ -1,4 +1,4 @@
-//! Waits that last for long, which end and begin anew.
+//! Long waits, which end and begin anew.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ group! { renewing:
     wait_that_is_renewed_gets_its_lock_when_it_comes_free,
     waiter_may_be_dropped_while_its_wait_is_renewed,
     waits_do_not_hold_back_vacuum: Postgres,
-    processes_get_equal_shares_though_waits_are_renewed: Process,
+    processes_get_equal_shares_although_waits_are_renewed: Process,
 }
 
 const KEY: &str = "key";
@@ -36,7 +36,7 @@ pub async fn wait_that_is_renewed_gets_its_lock_when_it_comes_free(lab: &Lab) {
             }
         });
         lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
-        // Several renewals, and the lock comes free at another point of one each time.
+        // After several renewals. Each time, the lock comes free at another point of a renewal.
         sleep(RENEWAL * 2 + RENEWAL / 10 * turn as u32).await;
         lab.witness().release(KEY.into(), Mode::Write).await.unwrap();
         soon("the lock is free", waits).await.unwrap().unwrap();
@@ -59,7 +59,7 @@ pub async fn waiter_may_be_dropped_while_its_wait_is_renewed(lab: &Lab) {
     guard.release().await.unwrap();
 }
 
-/// Two managers wait for a key that nobody releases; only one of them renews its waits.
+/// Two managers wait for a key that stays held; only one of them renews its waits.
 pub async fn waits_do_not_hold_back_vacuum(lab: &Lab) {
     let database = database().await;
     let witness = connect(database.url()).await;
@@ -95,19 +95,20 @@ pub async fn waits_do_not_hold_back_vacuum(lab: &Lab) {
 /// The id of a transaction that has ended.
 async fn transaction_id(witness: &PostgresWitness) -> i64 {
     let query = "SELECT pg_catalog.pg_current_xact_id()::text::bigint";
-    // Which changes something, so that another one is the next.
+    // The statement changes something, so that another transaction is the next.
     witness.client().query_one(query, &[]).await.unwrap().get(0)
 }
 
-/// From which transaction on the server keeps dead rows for waits of that manager.
+/// The oldest transaction for whose sake the server keeps dead rows, because of that manager's
+/// waits.
 async fn oldest_snapshot(witness: &PostgresWitness, name: &str) -> Option<i64> {
     let query = "SELECT min(backend_xmin::text::bigint) FROM pg_catalog.pg_stat_activity \
                  WHERE application_name = $1 AND wait_event = 'advisory'";
     witness.client().query_one(query, &[&name]).await.unwrap().get(0)
 }
 
-/// Each wait is longer than a renewal.
-pub async fn processes_get_equal_shares_though_waits_are_renewed(lab: &Lab) {
+/// Each wait is longer than the interval between renewals.
+pub async fn processes_get_equal_shares_although_waits_are_renewed(lab: &Lab) {
     const HOLD: Duration = Duration::from_millis(50);
     if lab.is_child() {
         let lock = lab.manager_with(&renewing()).lock(KEY);

@@ -1,4 +1,4 @@
-//! A role that may not cancel what its own sessions do, and a right that is taken away.
+//! Roles that may not cancel their own sessions, and a right that is revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ group! { rights:
     refused_operation_fails_no_neighbour: Postgres,
 }
 
-/// A set-up hook that runs `SET ROLE` has the same effect.
+/// A setup hook that runs `SET ROLE` has the same effect.
 const ROLES: &str = "
     CREATE ROLE app;
     CREATE ROLE app_login LOGIN IN ROLE app;
@@ -37,7 +37,7 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
     let hasty = busy.clone();
     let hasty = start(async move { hasty.try_write_for(Duration::from_millis(300)).await });
     let slowest = acquire_others(&manager, 100).await;
-    let error = soon("the time-out", hasty).await.unwrap().unwrap_err();
+    let error = soon("the timeout", hasty).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(witness.waiters("busy".into()).await.unwrap().is_empty());
     println!("the slowest of 100 other acquires took {slowest:?}");
@@ -51,7 +51,7 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
     assert_eq!(errors(&server), 0, "{}", server.log().unwrap());
 }
 
-/// The wait has begun when the role may cancel, and is given up when it may not any more.
+/// The role may cancel when the wait begins, but no longer when the caller gives it up.
 pub async fn refused_cancel_fails_no_other_caller(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
@@ -108,7 +108,8 @@ pub async fn refused_cancel_fails_no_other_caller(lab: &Lab) {
     assert_eq!(errors(&server), 1, "{}", server.log().unwrap());
 }
 
-/// Readers lack a right, which refuses each statement in which they ask together with writers.
+/// Readers lack a right, so the server refuses each statement that asks for readers and writers
+/// together.
 pub async fn refused_operation_fails_no_neighbour(lab: &Lab) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
@@ -133,12 +134,12 @@ pub async fn refused_operation_fails_no_neighbour(lab: &Lab) {
         }));
     }
     for task in tasks {
-        soon("everybody is answered", task).await.unwrap();
+        soon("every caller is answered", task).await.unwrap();
     }
     held.release().await.unwrap();
 }
 
-/// How long the slowest of so many acquires of other keys took.
+/// How long the slowest of this many acquires of other keys took.
 async fn acquire_others(manager: &Arc<dyn Manager>, count: i64) -> Duration {
     let mut slowest = Duration::ZERO;
     for key in 0..count {
@@ -156,7 +157,7 @@ fn errors(server: &TestServer) -> usize {
     server.log().unwrap().lines().filter(|line| line.contains("ERROR:")).count()
 }
 
-/// Whether the server notices that a client which waits has gone.
+/// Whether the server notices that a waiting client is gone.
 async fn watches_clients(witness: &PostgresWitness) -> bool {
     witness.major_version().await.unwrap() >= 14
 }

@@ -1,4 +1,4 @@
-//! More keys waited for than there are sessions to wait in.
+//! More awaited keys than waiting sessions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::conformance::latencies::Latencies;
 use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
 
 group! { rotating:
-    key_that_others_pass_on_is_had_beside_keys_held_for_good,
+    key_passed_on_by_others_is_granted_beside_keys_never_released,
     key_passed_on_is_granted_after_a_turn_of_each_other,
     wait_that_has_made_room_gets_its_lock_when_it_comes_free: Sessions,
     granted_locks_leave_room_for_other_waiters,
@@ -21,15 +21,15 @@ group! { rotating:
 
 const BUSY: &str = "passed on without end";
 
-/// What a key waits for at least before it makes room for another one.
+/// How long a key waits at least before it makes room for another one.
 const TURN: Duration = Duration::from_millis(500);
-/// What a turn among others, and a machine that is busy with other tests, may take on top.
+/// What a turn may take on top, beside other turns and on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(2);
 
 type Wait = JoinHandle<Result<WriteGuard>>;
 
-/// It stands by for keys that other processes hold for good, and has done so for long.
-pub async fn key_that_others_pass_on_is_had_beside_keys_held_for_good(lab: &Lab) {
+/// The process has long been waiting for keys that other processes never release.
+pub async fn key_passed_on_by_others_is_granted_beside_keys_never_released(lab: &Lab) {
     let (others, turns): (&[i32], _) =
         if is_long() { (&[3, 4, 19, 199], 100) } else { (&[4, 9], 5) };
     let rivals = Rivals::start(lab).await;
@@ -49,7 +49,7 @@ pub async fn key_that_others_pass_on_is_had_beside_keys_held_for_good(lab: &Lab)
     rivals.stop().await;
 }
 
-/// All keys are waited for at once, and this one is the last.
+/// All keys are awaited at the same time, and this one is the last.
 pub async fn key_passed_on_is_granted_after_a_turn_of_each_other(lab: &Lab) {
     let (others, turns): (&[i32], _) = if is_long() { (&[3, 4, 19, 199], 3) } else { (&[4, 9], 1) };
     let rivals = Rivals::start(lab).await;
@@ -83,7 +83,7 @@ pub async fn wait_that_has_made_room_gets_its_lock_when_it_comes_free(lab: &Lab)
     give_way(lab, KEYS, waits).await;
 }
 
-/// All sessions that may wait hold what they have waited for.
+/// Every session that may wait holds the lock that it waited for.
 pub async fn granted_locks_leave_room_for_other_waiters(lab: &Lab) {
     let manager = lab.manager();
     let waits = stand_by(lab, &manager, 4).await;
@@ -98,7 +98,7 @@ pub async fn granted_locks_leave_room_for_other_waiters(lab: &Lab) {
     rivals.stop().await;
 }
 
-/// The witness holds so many keys, and the manager waits for them.
+/// The witness holds this many keys, and the manager waits for them.
 async fn stand_by(lab: &Lab, manager: &Arc<dyn Manager>, keys: i32) -> Vec<Wait> {
     let mut waits = Vec::new();
     for key in 0..keys {
@@ -110,7 +110,7 @@ async fn stand_by(lab: &Lab, manager: &Arc<dyn Manager>, keys: i32) -> Vec<Wait>
     waits
 }
 
-/// The witness releases the keys one by one, and the manager gets each.
+/// The witness releases the keys one by one, and the manager gets each of them.
 async fn give_way(lab: &Lab, keys: i32, waits: Vec<Wait>) -> Vec<WriteGuard> {
     let mut guards = Vec::new();
     for (key, wait) in (0..keys).zip(waits) {
@@ -120,7 +120,7 @@ async fn give_way(lab: &Lab, keys: i32, waits: Vec<Wait>) -> Vec<WriteGuard> {
     guards
 }
 
-/// Takes and releases the lock, and tells how long it waited.
+/// Takes and releases the lock, and returns how long it waited.
 async fn write_once(lock: &dyn DistributedRwLock, bound: Duration) -> Duration {
     let begin = Instant::now();
     let guard = timeout(bound, lock.write()).await.expect("the writer starves").unwrap();
@@ -129,7 +129,7 @@ async fn write_once(lock: &dyn DistributedRwLock, bound: Duration) -> Duration {
     waited
 }
 
-/// Two other processes, one of which has the lock at any time while the other one waits for it.
+/// Two other processes: at any time one of them holds the lock while the other one waits for it.
 struct Rivals {
     stop: Arc<AtomicBool>,
     tasks: [JoinHandle<()>; 2],

@@ -1,4 +1,4 @@
-//! Callers on runtimes that end, that are blocked, that lack timers, and on none at all.
+//! Callers on runtimes that end, that are blocked, that lack timers, and without any runtime.
 
 use std::future::pending;
 use std::pin::pin;
@@ -19,7 +19,7 @@ group! { runtimes:
     locks_are_awaited_on_a_runtime_without_timers_and_io,
     timeout_works_outside_a_runtime_while_the_manager_runs,
     locks_outlive_the_runtime_that_took_them,
-    waiters_go_on_when_the_first_runtime_ends,
+    waiters_continue_when_the_first_runtime_ends,
     many_short_runtimes_share_a_manager,
     computing_for_longer_than_a_lease_loses_nothing,
     guard_dropped_before_a_computation_is_released_at_once,
@@ -28,7 +28,7 @@ group! { runtimes:
     named_runtime_without_timers_is_an_error: Engine,
 }
 
-/// Short, so that a computation can outlast it.
+/// Short, so that a computation can take longer.
 const GUARD_LEASE: Duration = Duration::from_secs(1);
 const SERVER_LEASE: Duration = Duration::from_millis(1500);
 
@@ -44,7 +44,7 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs a future on a thread that no runtime knows.
+/// Runs a future on a thread outside any runtime.
 pub(super) fn without_runtime<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
@@ -64,12 +64,12 @@ pub(super) fn without_runtime<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs something that blocks, while the case's own runtime goes on.
+/// Runs something that blocks, while the case's own runtime continues.
 pub(super) async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     soon("the other thread", spawn_blocking(act)).await.unwrap()
 }
 
-/// All that a caller can do, on a lock that nobody else has and on one that the witness holds.
+/// Everything that a caller can do, with a free lock and with one that the witness holds.
 async fn everything(manager: Arc<dyn Manager>) {
     let (free, busy) = (manager.lock("free"), manager.lock("busy"));
     let guard = free.write().await.unwrap();
@@ -143,8 +143,8 @@ pub async fn locks_outlive_the_runtime_that_took_them(lab: &Lab) {
         .unwrap();
 }
 
-/// The first user of a manager ends while it connects, waits, holds or releases.
-pub async fn waiters_go_on_when_the_first_runtime_ends(lab: &Lab) {
+/// The runtime of a manager's first user ends while that user connects, waits, holds or releases.
+pub async fn waiters_continue_when_the_first_runtime_ends(lab: &Lab) {
     for end in ["connecting", "waiting", "holding", "releasing"] {
         let manager = lab.manager();
         let (first, second) = (manager.lock("key"), manager.lock("key"));
@@ -188,7 +188,7 @@ pub async fn waiters_go_on_when_the_first_runtime_ends(lab: &Lab) {
     }
 }
 
-/// As tests of an application do that share a static manager.
+/// As when the tests of an application share a static manager.
 pub async fn many_short_runtimes_share_a_manager(lab: &Lab) {
     let manager = lab.manager();
     for _ in 0..20 {
@@ -242,7 +242,7 @@ pub async fn guard_dropped_before_a_computation_is_released_at_once(lab: &Lab) {
     soon("the work", work).await.unwrap();
 }
 
-/// The manager's runtime is blocked; its guards are used elsewhere.
+/// The manager's runtime is blocked; another runtime uses its guards.
 pub async fn guards_notice_in_time_that_a_named_runtime_is_blocked(lab: &Lab) {
     let (end, ended) = mpsc::channel::<()>();
     let (give, given) = tokio::sync::oneshot::channel();
@@ -286,7 +286,7 @@ pub async fn manager_ends_with_the_runtime_that_it_names(lab: &Lab) {
     soon("the loss", guard.lost()).await;
     let error = soon("the wait ends", wait).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoRuntime);
-    let error = soon("nobody would serve it", waiting.try_write()).await.unwrap_err();
+    let error = soon("no runtime would serve it", waiting.try_write()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoRuntime);
 }
 

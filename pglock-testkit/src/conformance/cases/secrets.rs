@@ -31,7 +31,7 @@ const ROLES: &str = "
     CREATE FUNCTION pg_catalog.pg_advisory_lock_shared(bigint) RETURNS void LANGUAGE plpgsql
         AS $$ BEGIN RAISE 'no'; END $$;";
 
-/// URLs of which nothing may be shown where `_` stands.
+/// URLs in which the secret stands where `_` is.
 const UNREADABLE: [&str; 8] = [
     "u:_@h:port/db",
     "u:_@[::1/db",
@@ -43,7 +43,7 @@ const UNREADABLE: [&str; 8] = [
     "u:_@h/%ff_",
 ];
 
-/// Options of a URL that a client may not know, and may ignore.
+/// URL options that a client may not know, and may ignore.
 const UNKNOWN: [&str; 4] = ["sslpassword=_", "_=1", "_", "sslmode=disable&sslcrl=_&_=_"];
 
 /// Runs in a process of its own, because the listener hears all of it.
@@ -82,17 +82,17 @@ pub async fn password_is_shown_nowhere(lab: &Lab) {
     assert!(leak.is_none(), "{leak:#?}");
     assert!(!server.log().unwrap().contains(CANARY));
     println!("{} spans and events, {} errors of {} kinds", heard.len(), errors.len(), kinds.len());
-    // All but the kinds that have nothing to do with a connection: a deadlock, a server of the
-    // wrong kind, no runtime.
+    // All kinds except those unrelated to connections: a deadlock, a server of the wrong kind, no
+    // runtime.
     assert_eq!(kinds.len(), 11, "{kinds:?}");
     fs::remove_file(rules).unwrap();
     lab.ready().await;
 }
 
-/// Uses managers in every way, and collects all that they show.
+/// Uses managers in every way, and collects everything that they show.
 struct Play<'a> {
     lab: &'a Lab,
-    /// With the canary as its password.
+    /// The URL, with the canary as its password.
     url: String,
     debug: String,
     errors: Vec<Error>,

@@ -9,10 +9,10 @@ use crate::conformance::{Lab, Options, group, soon, start};
 group! { sessions:
     thousand_keys_are_held_on_few_sessions: Sessions,
     guards_report_the_end_of_their_session: Sessions,
-    release_of_a_lost_lock_says_so: Sessions,
+    release_of_a_lost_lock_fails: Sessions,
     lost_lock_does_not_disturb_others: Sessions,
     waiter_survives_the_end_of_its_session: Sessions,
-    lock_can_be_had_again_after_a_loss: Sessions,
+    lock_can_be_taken_again_after_a_loss: Sessions,
     idle_waiting_sessions_are_closed: Sessions,
 }
 
@@ -53,20 +53,20 @@ pub async fn guards_report_the_end_of_their_session(lab: &Lab) {
     let write = manager.lock("one").write().await.unwrap();
     let read = manager.lock("two").read().await.unwrap();
     lab.end_sessions().await;
-    soon("the loss is told", write.lost()).await;
-    soon("the loss is told", read.lost()).await;
+    soon("the loss is reported", write.lost()).await;
+    soon("the loss is reported", read.lost()).await;
     assert!(!write.is_held() && !read.is_held());
-    // Also to those who ask again.
-    soon("the loss is told", write.lost()).await;
+    // Later calls report it, too.
+    soon("the loss is reported", write.lost()).await;
 }
 
-pub async fn release_of_a_lost_lock_says_so(lab: &Lab) {
+pub async fn release_of_a_lost_lock_fails(lab: &Lab) {
     let lock = lab.lock("key");
     let guard = lock.write().await.unwrap();
     lab.end_sessions().await;
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
-    // Not yet noticed when it is released.
+    // The manager has not noticed the loss yet when the lock is released.
     let guard = lock.write().await.unwrap();
     lab.end_sessions().await;
     assert_eq!(soon("release", guard.release()).await.unwrap_err().kind(), ErrorKind::Lost);
@@ -76,7 +76,7 @@ pub async fn lost_lock_does_not_disturb_others(lab: &Lab) {
     let lock = lab.lock("key");
     let lost = lock.write().await.unwrap();
     lab.end_sessions().await;
-    soon("the loss is told", lost.lost()).await;
+    soon("the loss is reported", lost.lost()).await;
     let guard = soon("the lock is free", lock.write()).await.unwrap();
     // The end of the lost one must not release what another caller holds now.
     drop(lost);
@@ -102,14 +102,14 @@ pub async fn waiter_survives_the_end_of_its_session(lab: &Lab) {
     soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
 }
 
-pub async fn lock_can_be_had_again_after_a_loss(lab: &Lab) {
+pub async fn lock_can_be_taken_again_after_a_loss(lab: &Lab) {
     let lock = lab.lock("key");
     for _ in 0..10 {
         let guard = soon("a new session", lock.write()).await.unwrap();
         lab.end_sessions().await;
-        soon("the loss is told", guard.lost()).await;
+        soon("the loss is reported", guard.lost()).await;
     }
-    // The server says farewell before it frees the locks.
+    // The server closes the connection before it frees the locks.
     lab.witness().until_free("key".into()).await.unwrap();
     let guard = soon("a new session", lock.try_write()).await.unwrap();
     guard.expect("the lock is free").release().await.unwrap();

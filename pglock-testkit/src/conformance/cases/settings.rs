@@ -1,4 +1,4 @@
-//! What a database or a role has set.
+//! Settings of a database or a role.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ group! { settings:
     all_settings_of_the_role_at_once_change_nothing: Postgres,
 }
 
-/// Stand before the real ones in the path, and say yes to everything.
+/// Functions that precede the real ones in the search path, and always succeed.
 const SHADOWS: &str = "
     CREATE FUNCTION public.pg_try_advisory_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.pg_try_advisory_lock_shared(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
@@ -70,7 +70,7 @@ pub async fn shadow_types_change_nothing(lab: &Lab) {
     assert_excluding(lab, &admin, database.url()).await;
 }
 
-/// With the first version that has it.
+/// Each with the first version that has it.
 const TIMEOUTS: [(&str, i32); 5] = [
     ("lock_timeout", 9),
     ("statement_timeout", 9),
@@ -79,7 +79,7 @@ const TIMEOUTS: [(&str, i32); 5] = [
     ("transaction_timeout", 17),
 ];
 
-/// `owner` is what they are set for, such as `ROLE name`.
+/// `owner` is the object that has the settings, such as `ROLE name`.
 async fn set_timeouts(witness: &PostgresWitness, owner: &str) {
     let version = witness.major_version().await.unwrap();
     for (setting, _) in TIMEOUTS.iter().filter(|(_, since)| *since <= version) {
@@ -103,8 +103,8 @@ pub async fn timeouts_of_the_role_shorten_neither_waits_nor_holds(lab: &Lab) {
     assert_patient(lab, &witness, &server.url().replace("test:test@", "hasty:x@")).await;
 }
 
-/// What `docs/settings.md` lists, as bad as it gets. A setting that the server does not have is
-/// passed over, and so is one that only a superuser may set where there is none.
+/// Everything that `docs/settings.md` lists, with the worst values. Skips settings that the server
+/// does not have, and those that only a superuser may set if there is no superuser.
 const HOSTILE: &str = "
     default_transaction_isolation=serializable default_transaction_read_only=on
     default_transaction_deferrable=on exit_on_error=on statement_timeout=300ms lock_timeout=300ms
@@ -144,9 +144,9 @@ pub async fn all_settings_of_the_role_at_once_change_nothing(lab: &Lab) {
         execute(&witness, &format!("ALTER ROLE hostile SET {name} = '{value}'")).await;
     }
     println!("{} settings", hostile.len());
-    // Until this ends, no deferrable transaction has its snapshot.
+    // Until this ends, no deferrable transaction gets its snapshot.
     execute(&writer, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT FROM pg_catalog.pg_class").await;
-    // So that what the server shows of its locks does not fit in `work_mem`.
+    // The server's list of locks must not fit in `work_mem`.
     let many =
         "SELECT pg_catalog.pg_advisory_lock(99, n) FROM pg_catalog.generate_series(1, 2000) AS n";
     execute(&witness, many).await;
@@ -156,7 +156,7 @@ pub async fn all_settings_of_the_role_at_once_change_nothing(lab: &Lab) {
     execute(&writer, "ROLLBACK").await;
 }
 
-/// All kinds of statements do what they should, and end in time.
+/// Every kind of statement does what it should, and ends in time.
 async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
     assert_excluding(lab, witness, url).await;
     let [server_lease, guard_lease] = [3, 2].map(|seconds| Some(Duration::from_secs(seconds)));
@@ -186,7 +186,7 @@ async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
     held.release().await.unwrap();
 }
 
-/// A guard and a waiter outlive the 300 ms of the settings by far.
+/// A guard and a waiter far outlive the 300 ms of the settings.
 async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let check = connect(url).await;
     let key = LockKey::from("key");
@@ -200,7 +200,7 @@ async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
     assert_eq!(witness.waiters(key).await.unwrap(), waiting);
     assert!(begin.elapsed() > Duration::from_millis(700));
     assert!(guard.is_held());
-    // The settings do work, for everybody else.
+    // The settings do affect all other sessions.
     let may_idle = witness.major_version().await.unwrap() < 14;
     let statement = if may_idle { "SELECT pg_catalog.pg_sleep(1)" } else { "" };
     check.client().batch_execute(statement).await.unwrap_err();
@@ -212,7 +212,7 @@ async fn assert_patient(lab: &Lab, witness: &PostgresWitness, url: &str) {
     witness.until_quiet().await.unwrap();
 }
 
-/// Two managers exclude each other, as the witness sees it too.
+/// Two managers exclude each other, and the witness agrees.
 async fn assert_excluding(lab: &Lab, witness: &PostgresWitness, url: &str) {
     let (a, b) = two_managers(lab, url);
     let key = LockKey::from("excluded");

@@ -49,7 +49,7 @@ pub async fn permits_of_a_killed_process_go_to_the_next(lab: &Lab) {
 const PROCESSES: usize = 8;
 const PERMITS: u32 = 5;
 const TASKS: u64 = 4;
-/// Names the folder in which the processes meet.
+/// Names the folder that the processes share.
 const FOLDER: &str = "PGLOCK_TEST_FOLDER";
 
 pub async fn processes_share_permits_while_some_are_killed(lab: &Lab) {
@@ -65,7 +65,7 @@ pub async fn processes_share_permits_while_some_are_killed(lab: &Lab) {
     while permits_had(folder.path()) < wanted || kills < 5 {
         sleep(Duration::from_millis(500)).await;
         let victim = &mut workers[kills % PROCESSES];
-        // Before it dies, as it may lose its locks at the server first.
+        // Noted before it dies, since it may lose its locks at the server first.
         fs::write(folder.path().join(format!("killed-{}", victim.pid())), "").unwrap();
         kill(victim.pid()).unwrap();
         *victim = begin();
@@ -99,7 +99,7 @@ fn assert_no_overlap(folder: &Path) {
     }
 }
 
-/// In a process, until it is told to stop or killed.
+/// For a child: works until it is asked to stop or killed.
 async fn work(lab: &Lab, folder: &Path) {
     let semaphore = semaphore(&lab.manager(), PERMITS);
     let (over, had) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
@@ -148,7 +148,7 @@ impl Worker {
         }
     }
 
-    /// In one way or another; it may give up.
+    /// Takes permits in one of several ways, and may give up.
     async fn acquire(&mut self) -> Option<Permit> {
         let count = if self.random(5) == 0 { 1 + self.random(PERMITS.into()) as u32 } else { 1 };
         let patience = Duration::from_millis(self.random(60));
@@ -162,7 +162,7 @@ impl Worker {
         }
     }
 
-    /// Locks a file for each permit, as a witness that knows nothing of PostgreSQL.
+    /// Locks a file for each permit, as a witness independent of PostgreSQL.
     async fn mark(&self, permit: &Permit) -> Vec<File> {
         let mut files = Vec::new();
         for slot in permit.slots() {
@@ -186,7 +186,7 @@ impl Worker {
         let mut holder = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut holder).unwrap();
-        // Without a number, the holder is about to write it, or was killed just before.
+        // If there is no number, the holder is about to write it, or was killed just before.
         if !holder.is_empty() && !self.folder.join(format!("killed-{holder}")).exists() {
             let text = format!("process {} has permit {slot} of process {holder}", process::id());
             fs::write(self.folder.join("overlap"), &text).unwrap();

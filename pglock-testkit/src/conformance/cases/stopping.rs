@@ -1,4 +1,4 @@
-//! The end of a leader's run: the work has ended before the leadership does.
+//! How a leader's run ends: the work ends before the leadership does.
 
 use std::future::{pending, ready};
 use std::ops::ControlFlow::{Break, Continue};
@@ -16,17 +16,17 @@ use crate::conformance::{Lab, group, soon, start};
 
 group! { stopping:
     shutdown_ends_a_run_in_any_state,
-    work_is_told_to_stop_and_leads_until_it_has,
+    work_is_asked_to_stop_and_leads_until_it_has_stopped,
     work_that_does_not_stop_in_time_is_dropped,
     loss_ends_the_time_to_stop: Sessions,
     leadership_outlasts_the_work_however_it_ends,
     run_may_be_dropped_at_any_poll,
 }
 
-/// Longer than any case.
+/// Longer than any case takes.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A run whose work, if it gets to that, goes on until it is dropped.
+/// A run whose work, if it begins, continues until it is dropped.
 struct Run {
     shutdown: oneshot::Sender<()>,
     begun: mpsc::UnboundedReceiver<()>,
@@ -54,7 +54,7 @@ fn run(election: Election) -> Run {
 }
 
 impl Run {
-    /// Shuts down, and returns whether it led when each work ended.
+    /// Shuts down, and returns for each work whether it led when it ended.
     async fn stop(self) -> Vec<bool> {
         self.shutdown.send(()).unwrap();
         assert_eq!(soon("the run ends", self.task).await.unwrap().unwrap(), None);
@@ -68,7 +68,7 @@ pub async fn shutdown_ends_a_run_in_any_state(lab: &Lab) {
     // Before it begins.
     let never = election.run(ready(()), |_| ready(Flow::Ok(Break(()))));
     assert_eq!(soon("it ends", never).await.unwrap(), None);
-    // In line.
+    // While it is in line.
     witness.hold(key, Mode::Write).await.unwrap();
     let in_line = run(election.clone());
     witness.until_waiting(key, 1).await.unwrap();
@@ -80,12 +80,12 @@ pub async fn shutdown_ends_a_run_in_any_state(lab: &Lab) {
     leader(lab, &election).await;
     assert_eq!(taking_over.stop().await, [true; 0]);
     witness.until_free(key).await.unwrap();
-    // At work.
+    // While it works.
     let mut working = run(election.clone());
     soon("it leads", working.begun.recv()).await.unwrap();
     assert_eq!(working.stop().await, [true]);
     assert!(witness.holders(key).await.unwrap().is_empty(), "the release is confirmed");
-    // In a pause.
+    // During a pause.
     let (shutdown, down) = oneshot::channel::<()>();
     let (begin, mut begun) = mpsc::unbounded_channel();
     let work = move |_| {
@@ -101,7 +101,7 @@ pub async fn shutdown_ends_a_run_in_any_state(lab: &Lab) {
     assert_eq!(election.role(), Role::Following);
 }
 
-pub async fn work_is_told_to_stop_and_leads_until_it_has(lab: &Lab) {
+pub async fn work_is_asked_to_stop_and_leads_until_it_has_stopped(lab: &Lab) {
     let election = quick(lab).grace(LONG);
     let (shutdown, down) = oneshot::channel::<()>();
     let (begin, begun) = oneshot::channel();
@@ -114,7 +114,7 @@ pub async fn work_is_told_to_stop_and_leads_until_it_has(lab: &Lab) {
             async move {
                 begin.send(term.clone()).unwrap();
                 term.stopping().await;
-                // It takes its time.
+                // The work takes its time to stop.
                 finished.await.unwrap();
                 Flow::Ok(Break(term.lease().is_held()))
             }
@@ -123,7 +123,7 @@ pub async fn work_is_told_to_stop_and_leads_until_it_has(lab: &Lab) {
     });
     let term = soon("it leads", begun).await.unwrap();
     shutdown.send(()).unwrap();
-    soon("it is told", term.stopping()).await;
+    soon("it is asked to stop", term.stopping()).await;
     assert!(election.role().is_leading() && term.lease().is_held());
     assert!(quick(lab).try_campaign().await.unwrap().is_none());
     finish.send(()).unwrap();
@@ -155,7 +155,7 @@ pub async fn loss_ends_the_time_to_stop(lab: &Lab) {
 
 pub async fn leadership_outlasts_the_work_however_it_ends(lab: &Lab) {
     let ends = Ends::default();
-    // By itself, in each way that there is.
+    // The work ends on its own, in each possible way.
     let work = |term: Term| {
         let part = ends.part(&term);
         async move {
@@ -171,7 +171,7 @@ pub async fn leadership_outlasts_the_work_however_it_ends(lab: &Lab) {
     };
     soon("it ends", quick(lab).run(pending(), work)).await.unwrap();
     assert_eq!(ends.take(), [true; 4]);
-    // Because its task is aborted.
+    // The work ends because its task is aborted.
     let election = quick(lab);
     let mut aborted = run(election.clone());
     soon("it leads", aborted.begun.recv()).await.unwrap();
@@ -192,7 +192,7 @@ pub async fn run_may_be_dropped_at_any_poll(lab: &Lab) {
             async move {
                 let _part = part;
                 tokio::task::yield_now().await;
-                // Every other term ends by itself.
+                // Every other term ends on its own.
                 if term.number().is_multiple_of(2) {
                     pending().await
                 } else {
@@ -205,10 +205,10 @@ pub async fn run_may_be_dropped_at_any_poll(lab: &Lab) {
         assert_eq!(election.role(), Role::Following);
         let led = ends.take();
         assert!(led.iter().all(|led| *led), "{led:?}");
-        let leadership = soon("nobody leads", other.campaign()).await.unwrap();
+        let leadership = soon("the election is free", other.campaign()).await.unwrap();
         drop_after(polls, || election.run(pending(), |_| pending::<Flow>())).await;
         leadership.resign().await.unwrap();
-        soon("nobody is in the way", election.campaign()).await.unwrap().resign().await.unwrap();
+        soon("the way is free", election.campaign()).await.unwrap().resign().await.unwrap();
         assert_eq!(manager.stats().waiting, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Functions and wakers of the application that panic or block, and whom that harms: nobody else.
+//! Functions and wakers of the application that panic or block harm no other caller.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ group! { strangers:
     guard_dropped_after_its_loss_has_reported_it: Sessions,
 }
 
-fn count(told: &Arc<AtomicUsize>) -> impl FnOnce() + Send + 'static {
-    let told = told.clone();
+fn count(calls: &Arc<AtomicUsize>) -> impl FnOnce() + Send + 'static {
+    let calls = calls.clone();
     move || {
-        told.fetch_add(1, Ordering::SeqCst);
+        calls.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -38,10 +38,10 @@ pub async fn panic_in_a_listener_harms_no_other(lab: &Lab) {
     let manager = lab.manager();
     let lock = |name: &str| manager.lock(name);
     let (bad, good) = (lock("bad").write().await.unwrap(), lock("good").write().await.unwrap());
-    let told = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::new(AtomicUsize::new(0));
     bad.on_loss(|| panic!("a stranger's function panics"));
-    bad.on_loss(count(&told));
-    good.on_loss(count(&told));
+    bad.on_loss(count(&calls));
+    good.on_loss(count(&calls));
     lab.witness().hold("busy".into(), Mode::Write).await.unwrap();
     let wait = start({
         let busy = lock("busy");
@@ -50,9 +50,9 @@ pub async fn panic_in_a_listener_harms_no_other(lab: &Lab) {
     lab.witness().until_waiting("busy".into(), 1).await.unwrap();
     lab.end_sessions().await;
     soon("the loss is noticed", good.lost()).await;
-    lab.until("the others are called", || told.load(Ordering::SeqCst) == 2).await;
+    lab.until("the others are called", || calls.load(Ordering::SeqCst) == 2).await;
     drop((bad, good));
-    // The witness's own session may have ended, too.
+    // The loss may have ended the witness's own session, too.
     let _ = lab.witness().release("busy".into(), Mode::Write).await;
     soon("the waiter", wait).await.unwrap().unwrap().release().await.unwrap();
     soon("a new lock", lock("good").write()).await.unwrap().release().await.unwrap();
@@ -72,7 +72,7 @@ pub async fn blocking_listener_holds_up_no_caller(lab: &Lab) {
     lab.until("it is called", || called.load(Ordering::SeqCst) == 1).await;
     let lock = manager.lock("other");
     for _ in 0..10 {
-        soon("the engine goes on", lock.write()).await.unwrap().release().await.unwrap();
+        soon("the engine continues", lock.write()).await.unwrap().release().await.unwrap();
     }
     drop((guard, end));
 }
@@ -112,14 +112,14 @@ pub async fn panic_in_a_waker_harms_no_other(lab: &Lab) {
     guard.release().await.unwrap();
     soon("the waiter behind it", good).await.unwrap().unwrap().release().await.unwrap();
     assert!(kept.is_held());
-    // It was granted, and finds that when it is polled.
+    // It has been granted the lock, and finds out when polled.
     drop(soon("the one with the waker", bad).await.unwrap());
     kept.release().await.unwrap();
 }
 
-/// A guard that goes as soon as it has heard of its loss.
+/// A guard that is dropped as soon as it learns of its loss.
 pub async fn guard_dropped_after_its_loss_has_reported_it(lab: &Lab) {
-    let told = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::new(AtomicUsize::new(0));
     let rounds = 30;
     for _ in 0..rounds {
         let lock = lab.lock("key");
@@ -129,7 +129,7 @@ pub async fn guard_dropped_after_its_loss_has_reported_it(lab: &Lab) {
             guards.push(lock.read().await.unwrap());
         }
         for guard in guards {
-            guard.on_loss(count(&told));
+            guard.on_loss(count(&calls));
             waits.push(start(async move {
                 guard.lost().await;
                 drop(guard);
@@ -140,5 +140,5 @@ pub async fn guard_dropped_after_its_loss_has_reported_it(lab: &Lab) {
             soon("the loss", wait).await.unwrap();
         }
     }
-    lab.until("each was told", || told.load(Ordering::SeqCst) == rounds * 20).await;
+    lab.until("each listener was called", || calls.load(Ordering::SeqCst) == rounds * 20).await;
 }

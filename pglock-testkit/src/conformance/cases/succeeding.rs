@@ -1,8 +1,8 @@
-//! Leaders of five processes, one after the other, whatever happens to them.
+//! Leaders of five processes, one after another, whatever happens to them.
 //!
-//! Two witnesses see that the work of one leader runs at a time. Each work holds the system's lock
-//! on a file. And it writes down what it does, so that it shows afterwards if a leader has acted
-//! after its successor, also if its process was stopped meanwhile.
+//! Two independent checks show that only one leader works at a time. Each work holds a file lock of
+//! the system. It also logs what it does, which shows afterwards whether a leader acted after its
+//! successor had begun, even if its process was stopped in between.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +31,7 @@ group! { succeeding:
 }
 
 const PROCESSES: usize = 5;
-/// Until the next leader works when the last one was killed.
+/// How long it takes, after the last leader was killed, until the next one works.
 const SUCCESSION: Duration = Duration::from_millis(100);
 
 /// What happens to a leader.
@@ -45,7 +45,7 @@ enum Fate {
     Stopped,
 }
 
-/// In this order, again and again.
+/// In this order, repeatedly.
 const FATES: [Fate; 10] = [
     Fate::Killed,
     Fate::Terminated,
@@ -69,20 +69,20 @@ pub async fn one_leader_works_at_a_time_whatever_happens_to_it(lab: &Lab) {
     let has_lease = lab.has_lease().await;
     for turn in 1..=if is_long() { 200 } else { 20 } {
         let fate = FATES[turn % FATES.len()];
-        // Without a lease, the lock of a process that is stopped is not free before it goes on.
+        // Without a lease, the lock of a stopped process is not free before the process continues.
         if fate != Fate::Stopped || has_lease {
             took.entry(fate).or_default().push(realm.meet(fate, turn).await);
         }
     }
     let (terms, acts) = realm.judge();
     println!("{terms} terms, {acts} acts");
-    // The long form runs alone on its machine.
+    // The long form has the machine to itself.
     let slack = if is_long() { Duration::ZERO } else { take_over() + SLACK * 5 };
     for (fate, took) in took {
         let bound = match fate {
             Fate::Stopped => lease().0 + Duration::from_secs(1),
             Fate::Killed => SUCCESSION,
-            // A panic is printed first, with all that was called.
+            // A panic is printed first, with its backtrace.
             _ => SUCCESSION * 20,
         };
         took.assert_below(&format!("next leader works after {fate:?}"), bound + slack);
@@ -99,11 +99,11 @@ fn candidate(lab: &Lab) -> Election {
     election.take_over_after(take_over()).back_off(Duration::from_millis(20))
 }
 
-/// What the processes share beside the locks.
+/// What the processes share besides the locks.
 #[derive(Clone)]
 struct Scene(PathBuf);
 
-/// A line of the log: when, which term of which process, and what it did.
+/// A line of the log: the time, the term of a process, and what it did.
 struct Entry {
     at: Duration,
     term: String,
@@ -111,8 +111,8 @@ struct Entry {
 }
 
 impl Scene {
-    /// The file that the work of a leader locks. The one of a stopped process stays locked, and so
-    /// its successors lock another one.
+    /// The file that a leader's work locks. The file of a stopped process stays locked, so its
+    /// successors lock another one.
     fn throne(&self) -> File {
         let epoch = fs::read_to_string(self.0.join("epoch")).unwrap();
         self.open(&format!("throne-{epoch}"))
@@ -138,7 +138,7 @@ impl Scene {
             let at = Duration::from_nanos(parts.next()?.parse().ok()?);
             Some(Entry { at, term: parts.next()?, act: parts.next()? })
         };
-        // The last line may be half written.
+        // The last line may be incomplete.
         let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         let mut entries: Vec<_> = lines.map(|line| entry(line).expect(line)).collect();
         entries.sort_by_key(|entry| entry.at);
@@ -146,13 +146,13 @@ impl Scene {
     }
 }
 
-/// Since the machine was started: the same in all processes.
+/// Time since the machine was started: the same in all processes.
 fn now() -> Duration {
     let time = clock_gettime(ClockId::Monotonic);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
-/// In a child: a candidate that stands as long as the process lives.
+/// For a child: a candidate for as long as the process lives.
 async fn stand(lab: &Lab) {
     let scene = Scene(TestProcess::role().unwrap().into());
     let (order, orders) = watch::channel(String::new());
@@ -180,7 +180,7 @@ async fn rule(
 ) -> Result<ControlFlow<()>, &'static str> {
     let (throne, mut log) = (scene.throne(), scene.log());
     let name = format!("{}.{}", std::process::id(), term.number());
-    // At once, so that lines of several processes do not mix.
+    // One write, so that lines of several processes do not mix.
     let mut write = |act: &str| {
         log.write_all(format!("{} {name} {act}\n", now().as_nanos()).as_bytes()).unwrap();
     };
@@ -202,13 +202,13 @@ async fn rule(
     }
 }
 
-/// The processes, of which one leads.
+/// The processes, one of which leads.
 struct Realm<'a> {
     lab: &'a Lab,
     scene: Scene,
     key: LockKey,
     processes: Vec<TestProcess>,
-    /// How many terms have ended by a stop.
+    /// The number of terms that were ended by a stop.
     stops: usize,
 }
 
@@ -226,7 +226,7 @@ impl<'a> Realm<'a> {
         self.lab.start_role(self.scene.0.to_str().unwrap(), &self.lab.address())
     }
 
-    /// The terms that have begun, once there are more than so many.
+    /// The terms that have begun, once there are more than this many.
     async fn terms(&self, more_than: usize) -> Vec<Entry> {
         let begun = async {
             loop {
@@ -238,10 +238,10 @@ impl<'a> Realm<'a> {
                 sleep(Duration::from_millis(2)).await;
             }
         };
-        soon("somebody leads", begun).await
+        soon("a candidate leads", begun).await
     }
 
-    /// Lets this happen to the leader. Returns how long it takes until the next one works.
+    /// Makes this happen to the leader. Returns how long it takes until the next one works.
     async fn meet(&mut self, fate: Fate, turn: usize) -> Duration {
         // A leader without followers proves nothing.
         self.lab.witness().until_waiting(self.key, PROCESSES - 1).await.unwrap();
@@ -269,8 +269,8 @@ impl<'a> Realm<'a> {
         next[terms.len()].at.saturating_sub(begin)
     }
 
-    /// No work has found the file locked, and no leader has acted after its successor, but for the
-    /// one act that a stop may have come before. Returns how many terms and acts there were.
+    /// Checks that no work found the file locked, and that no leader acted after its successor,
+    /// except for the one act that was under way at a stop. Returns the number of terms and acts.
     fn judge(self) -> (usize, usize) {
         let Self { scene, processes, stops, .. } = self;
         drop(processes);

@@ -1,4 +1,4 @@
-//! Callers that wait for permits of a semaphore, and their order.
+//! Callers that wait for permits of a semaphore, and the order in which they get them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ group! { turnstiles:
     waiter_works_without_a_runtime,
 }
 
-/// Says its name when it has a permit, and gives that back when told to.
+/// Reports its name when it has a permit, and releases the permit on command.
 struct Waiter {
     name: &'static str,
     task: JoinHandle<()>,
@@ -58,7 +58,7 @@ impl Log {
     }
 }
 
-/// Begins it here, so that it is in line in its process before this returns.
+/// Starts the wait here, so that it is in its process's line before this returns.
 fn start_in_line<T: Send + 'static>(
     wait: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
@@ -68,7 +68,7 @@ fn start_in_line<T: Send + 'static>(
     start(wait)
 }
 
-/// Those who were served, in order.
+/// The callers that were served, in order.
 async fn served(waiters: Vec<Waiter>, mut log: mpsc::UnboundedReceiver<&str>) -> Vec<&str> {
     let mut names = Vec::new();
     for waiter in waiters {
@@ -86,7 +86,7 @@ pub async fn processes_are_served_in_order(lab: &Lab) {
         let mut waiters = Vec::new();
         for (place, name) in ["first", "second", "third", "fourth"].into_iter().enumerate() {
             let process = semaphore(&lab.manager(), permits);
-            // All of them, so that one is served after the other.
+            // All permits, so that one caller is served after another.
             waiters.push(log.wait(name, &process, permits));
             until_first(lab).await;
             lab.witness().until_waiting(turnstile(), place).await.unwrap();
@@ -96,7 +96,7 @@ pub async fn processes_are_served_in_order(lab: &Lab) {
     }
 }
 
-/// Those behind the first one could overtake it, and not each other.
+/// Callers behind the first one could overtake it, but not each other.
 pub async fn callers_of_a_process_are_served_in_order(lab: &Lab) {
     let holder = semaphore(&lab.manager(), 3);
     let one = holder.acquire().await.unwrap();
@@ -140,7 +140,7 @@ pub async fn process_waits_in_one_session(lab: &Lab) {
     }
     let waiters = lab.witness().until_waiting(turnstile(), 1).await.unwrap();
     assert_eq!(waiters.len(), 1);
-    // What the first in line does meanwhile needs no other session.
+    // The first in line needs no other session for what it does meanwhile.
     sleep(Duration::from_millis(200)).await;
     for manager in &managers {
         assert!(manager.stats().sessions <= 2, "{:?}", manager.stats());
@@ -164,7 +164,7 @@ pub async fn try_does_not_overtake_another_process(lab: &Lab) {
     }
     one.release().await.unwrap();
     soon("all are free", wait).await.unwrap().unwrap().release().await.unwrap();
-    other.try_acquire().await.unwrap().expect("nobody waits").release().await.unwrap();
+    other.try_acquire().await.unwrap().expect("no caller waits").release().await.unwrap();
 }
 
 pub async fn try_does_not_overtake_its_own_process(lab: &Lab) {
@@ -186,7 +186,7 @@ pub async fn large_request_is_not_starved_by_small_ones(lab: &Lab) {
     let mut small = Vec::new();
     for _ in 0..2 {
         let process = semaphore(&lab.manager(), 4);
-        // More than there are permits.
+        // More small requests than permits.
         for turn in 0..6 {
             let (process, over) = (process.clone(), over.clone());
             small.push(start(async move {
@@ -216,7 +216,7 @@ pub async fn large_request_is_not_starved_by_small_ones(lab: &Lab) {
     waits.assert_below("all of four permits among twelve who want one", Duration::from_secs(2));
 }
 
-/// Each would wait for what the other has, if both collected at a time.
+/// If both collected permits at the same time, each would wait for what the other one has.
 pub async fn large_requests_do_not_wait_for_each_other(lab: &Lab) {
     let mut tasks = Vec::new();
     for _ in 0..3 {
@@ -231,7 +231,7 @@ pub async fn large_requests_do_not_wait_for_each_other(lab: &Lab) {
         }
     }
     for task in tasks {
-        soon("nobody waits for ever", task).await.unwrap();
+        soon("every caller gets its permits", task).await.unwrap();
     }
 }
 
@@ -248,7 +248,7 @@ pub async fn semaphores_made_separately_share_the_permits(lab: &Lab) {
     soon("it is free", wait).await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// To wait, a semaphore needs no timer but that of the locks.
+/// To wait, a semaphore needs no timers except those of the locks.
 pub async fn waiter_works_without_a_runtime(lab: &Lab) {
     let [one, other] = [(); 2].map(|()| semaphore(&lab.manager(), 1));
     let permit = one.acquire().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a manager says while its server cannot be reached, and afterwards.
+//! What a manager reports while its server cannot be reached, and afterwards.
 
 use std::error::Error as _;
 use std::net::TcpListener;
@@ -23,13 +23,13 @@ group! { unreachable:
     refused_connection_is_not_reported_as_a_busy_lock: Postgres,
     idle_manager_reconnects_by_itself: Postgres,
     outage_is_logged_once_and_so_is_its_end: Postgres,
-    check_connects_and_says_that_locks_can_be_had,
+    check_connects_and_succeeds_if_locks_are_available,
     check_fails_while_the_server_refuses_it: Engine,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a caller is told who waits for so long, in every way.
+/// The errors of callers that wait this long, in every way.
 async fn time_outs(lock: &Arc<dyn DistributedRwLock>, timeout: Duration) -> Vec<Error> {
     let (write, read) = tokio::join!(
         soon("try_write_for", lock.try_write_for(timeout)),
@@ -86,7 +86,7 @@ pub async fn connection_that_hangs_is_not_reported_as_a_busy_lock(lab: &Lab) {
     }
     resume(&proxy);
     soon("the server is back", lock.write()).await.unwrap().release().await.unwrap();
-    // It was there and has gone.
+    // The server was there and is gone.
     stall(&proxy);
     proxy.reset();
     lab.until("the loss is known", || !manager.stats().connected).await;
@@ -118,7 +118,7 @@ pub async fn server_that_does_not_answer_is_not_reported_as_a_busy_lock(lab: &La
         assert_eq!(error.kind(), ErrorKind::Connection, "{}", shown(&error));
         assert!(error.to_string().contains("not answered"), "{error}");
     }
-    // The server has said that somebody has it.
+    // The server has answered that another process holds the lock.
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Timeout);
     resume(&proxy);
     soon("the server answers", free.write()).await.unwrap().release().await.unwrap();
@@ -141,7 +141,7 @@ pub async fn refused_connection_is_not_reported_as_a_busy_lock(lab: &Lab) {
             witness.terminate(pid).await.unwrap();
         }
         lab.until("the loss is known", || !manager.stats().connected).await;
-        // Longer than the pool of a driver may try again by itself.
+        // Longer than the pool of a driver may retry on its own.
         for error in time_outs(&lock, SECOND * 3).await {
             assert_eq!(error.kind(), kind, "{}", shown(&error));
             assert!(error.source().is_some());
@@ -222,7 +222,7 @@ pub async fn outage_is_logged_once_and_so_is_its_end(lab: &Lab) {
     lab.ready().await;
 }
 
-pub async fn check_connects_and_says_that_locks_can_be_had(lab: &Lab) {
+pub async fn check_connects_and_succeeds_if_locks_are_available(lab: &Lab) {
     let manager = lab.manager();
     soon("the check", manager.check()).await.unwrap();
     assert!(manager.stats().connected);
@@ -244,7 +244,7 @@ pub async fn check_fails_while_the_server_refuses_it(lab: &Lab) {
     faults.clear();
     manager.check().await.unwrap();
     assert!(guard.is_held());
-    // Given up while it is on the way.
+    // Dropped while it is under way.
     faults.strike(Point::Ping, Fault::Silence { done: false });
     assert!(tokio::time::timeout(SECOND / 20, manager.check()).await.is_err());
     faults.clear();

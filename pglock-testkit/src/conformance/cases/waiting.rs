@@ -70,7 +70,7 @@ pub async fn readers_come_in_together_after_a_writer(lab: &Lab) {
     guard.release().await.unwrap();
     let mut readers = Vec::new();
     for wait in waits {
-        // Neither is dropped before the other one has come in.
+        // Neither is dropped before the other one has the lock.
         readers.push(soon("readers share", wait).await.unwrap().unwrap());
     }
 }
@@ -78,7 +78,7 @@ pub async fn readers_come_in_together_after_a_writer(lab: &Lab) {
 pub async fn timeout_is_an_error_that_names_the_key(lab: &Lab) {
     let (a, b) = (lab.lock("key"), lab.lock("key"));
     let _guard = a.write().await.unwrap();
-    // So that both are connected: otherwise the error is about that.
+    // Connects both first: otherwise the error is about connecting.
     assert!(b.try_write().await.unwrap().is_none());
     for lock in [&a, &b] {
         let write = lock.try_write_for(Duration::from_millis(30)).await.unwrap_err();
@@ -102,7 +102,7 @@ pub async fn timeout_returns_in_time(lab: &Lab) {
         over.push(begin.elapsed().checked_sub(given).expect("never before the time is over"));
     }
     over.sort();
-    // The median: one late return may be the machine's.
+    // The median, since the machine may delay one of them.
     assert!(over[over.len() / 2] < Duration::from_millis(50), "{over:?}");
 }
 
@@ -154,8 +154,8 @@ pub async fn polling_waits_without_a_place_in_the_servers_queue(lab: &Lab) {
     soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// A queue for sessions to wait in would be a deadlock: each key may be freed only after another
-/// one was granted.
+/// A queue for waiting sessions would deadlock here, because each key may be freed only after
+/// another one was granted.
 pub async fn more_keys_are_waited_for_than_there_are_sessions(lab: &Lab) {
     let manager = lab.manager_with(&Options { max_waiting_sessions: 2, ..Options::default() });
     let other = lab.manager();
@@ -167,7 +167,7 @@ pub async fn more_keys_are_waited_for_than_there_are_sessions(lab: &Lab) {
         waits.push(start(async move { lock.write().await }));
     }
     lab.until_queued(&manager, 6).await;
-    // The last ones first, and all are kept: no session gets free.
+    // The last ones first. All are kept, so no session becomes free.
     let mut granted = Vec::new();
     while let (Some(guard), Some(wait)) = (held.pop(), waits.pop()) {
         guard.release().await.unwrap();

@@ -45,15 +45,15 @@ fn words(log: &mut File) -> io::Result<String> {
     log.read_to_end(&mut text)?;
     let text = redact(&String::from_utf8_lossy(&text));
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let mut telling: Vec<&str> =
-        lines.iter().copied().filter(|line| tells_of_error(line)).take(3).collect();
-    if telling.is_empty() {
-        telling = lines[lines.len().saturating_sub(3)..].to_vec();
+    let mut errors: Vec<&str> =
+        lines.iter().copied().filter(|line| mentions_error(line)).take(3).collect();
+    if errors.is_empty() {
+        errors = lines[lines.len().saturating_sub(3)..].to_vec();
     }
-    Ok(telling.join("; ").chars().take(LENGTH).collect())
+    Ok(errors.join("; ").chars().take(LENGTH).collect())
 }
 
-fn tells_of_error(line: &str) -> bool {
+fn mentions_error(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     line.starts_with("e: ") || line.contains("error") && !line.starts_with("warning")
 }

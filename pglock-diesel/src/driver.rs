@@ -28,7 +28,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// - Connects as the pool or the function does: keeps TLS, credentials and `custom_setup`. Connects
 ///   to a URL, or with options, without TLS.
 /// - Keeps each connection for itself, outside any pool.
-/// - Turns on the cache of prepared statements in its connections, even if the set-up has turned it
+/// - Turns on the cache of prepared statements in its connections, even if the setup has turned it
 ///   off.
 #[derive(Clone)]
 pub struct DieselDriver {
@@ -46,9 +46,9 @@ enum Source {
 impl DieselDriver {
     /// Connects as this pool does, including its `custom_setup`, but outside the pool.
     ///
-    /// It never takes a connection from the pool. mobc is the exception, because it offers no other
-    /// way: each connection needs a free place in that pool for a moment. Hooks that deadpool
-    /// itself runs, such as `post_create`, do not run.
+    /// It never takes a connection from the pool. Only with mobc, which offers no other way, each
+    /// connection needs a free place in the pool for a moment. Hooks that deadpool itself runs,
+    /// such as `post_create`, do not run.
     ///
     /// The driver keeps a handle to the pool, because it connects with the pool's manager.
     ///
@@ -118,8 +118,8 @@ impl DieselDriver {
 
     /// Connects with this function, which must make a new connection each time.
     ///
-    /// If [`AsyncPgConnection::try_from`] makes the connection, it does not read its own socket:
-    /// its end shows at the next request. A connection made by
+    /// A connection made by [`AsyncPgConnection::try_from`] does not read its own socket, so its
+    /// end shows only at the next request. A connection made by
     /// [`AsyncPgConnection::try_from_client_and_connection`] or `establish` shows it within
     /// milliseconds.
     ///
@@ -147,7 +147,7 @@ impl DieselDriver {
     }
 }
 
-/// As [`DieselDriver::from_url`].
+/// The same as for [`DieselDriver::from_url`].
 impl FromStr for DieselDriver {
     type Err = Error;
 

@@ -8,7 +8,7 @@ use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
 use diesel::result::{DatabaseErrorInformation, Error};
 use pglock_core::driver::DriverError;
 
-/// Decides what an error of diesel means; no other place does.
+/// Decides what an error of diesel means. No other function does.
 pub(crate) fn driver_error(
     error: Box<dyn StdError + Send + Sync>,
     session_goes_on: bool,
@@ -42,7 +42,7 @@ fn chain<'a>(
 
 /// Whether the settings, not the circumstances, are at fault.
 fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
-    // The kind of these errors shows in their text only.
+    // Only their text shows what kind these errors are.
     error.is::<tokio_postgres::Error>()
         && match &*error.to_string() {
             "invalid configuration" => true,
@@ -53,7 +53,7 @@ fn cannot_work(error: &(dyn StdError + 'static)) -> bool {
         }
 }
 
-/// Whether the reply does not match the request. Only the text shows it, which diesel passes on.
+/// Whether the reply does not match the request. Only the text, which diesel passes on, shows it.
 fn is_out_of_turn(error: &(dyn StdError + 'static)) -> bool {
     error.to_string() == "unexpected message from server"
 }
@@ -73,17 +73,18 @@ fn sqlstate(error: &(dyn StdError + 'static)) -> Option<String> {
         Some(Error::DatabaseError(_, answer)) => by_names(&**answer),
         _ => None,
     };
-    // A pool's error has no source, but shows the text of the one inside.
+    // A pool's error has no source, but its text contains that of the inner error.
     code.or_else(|| by_text(&error.to_string())).map(str::to_owned)
 }
 
-/// Looks at names, which the server never translates.
+/// Looks for names, which the server never translates.
 fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'static str> {
     let has = |text: Option<&str>, part| text.is_some_and(|text| text.contains(part));
     if has(answer.hint(), "max_locks_per_transaction") {
         Some("53200")
     } else if answer.statement_position().is_some() {
-        // It points at what it does not know in the statement, whose text is constant.
+        // The position is that of something that the server does not know in the statement, whose
+        // text is constant.
         Some("42000")
     } else if has(Some(answer.message()), "_advisory_") {
         Some("42501")
@@ -92,7 +93,7 @@ fn by_names(answer: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<&'s
     }
 }
 
-/// Looks at the words of a server that speaks English, except for the name of a file.
+/// Looks for words of a server that speaks English, except in the name of a file.
 fn by_text(text: &str) -> Option<&'static str> {
     if text.contains("pg_hba.conf") {
         return Some("28000");

@@ -30,8 +30,8 @@ impl Lend for pooled_connection::bb8::Pool<AsyncPgConnection> {
     }
 }
 
-/// Asks the pool's manager for connections, so that the hooks that the pool has beside the
-/// manager's `custom_setup` do not run.
+/// Asks the pool's manager for connections. Hooks that the pool runs in addition to the manager's
+/// `custom_setup` do not run.
 #[cfg(feature = "deadpool")]
 impl Pool for pooled_connection::deadpool::Pool<AsyncPgConnection> {}
 
@@ -48,8 +48,8 @@ impl Lend for pooled_connection::deadpool::Pool<AsyncPgConnection> {
     }
 }
 
-/// Takes connections out of the pool for good, which is all that mobc offers: each needs a free
-/// place in the pool for a moment.
+/// Takes connections out of the pool permanently, because mobc offers no other way. Each one needs
+/// a free place in the pool for a moment.
 #[cfg(feature = "mobc")]
 impl Pool for pooled_connection::mobc::Pool<AsyncPgConnection> {}
 

@@ -65,7 +65,7 @@ impl Session for DieselSession {
             let mut notifications = pin!(connection.notifications_stream());
             loop {
                 match notifications.next().await {
-                    // A set-up hook may have subscribed to a channel.
+                    // A setup hook may have subscribed to a channel.
                     Some(Ok(_)) => {}
                     Some(Err(error)) => break error.into(),
                     None => break io::Error::from(io::ErrorKind::UnexpectedEof).into(),
@@ -78,7 +78,7 @@ impl Session for DieselSession {
 
     async fn close(mut self) {
         drop(self.connection.take());
-        // The socket is closed by the task that owns it, which is woken now.
+        // This wakes the task that owns the socket, and the task closes it.
         tokio::task::yield_now().await;
     }
 }

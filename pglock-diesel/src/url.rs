@@ -1,4 +1,4 @@
-//! Reads connection URLs, and says what is wrong with one without showing any of it.
+//! Reads connection URLs. Errors say what is wrong with a URL without showing any of it.
 
 use std::error::Error as StdError;
 
@@ -6,8 +6,8 @@ use pglock_core::driver::DriverError;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-/// TLS parameters of libpq and of sqlx. Any other name may be half a password, so errors do not
-/// show it.
+/// TLS parameters of libpq and of sqlx. Errors do not show other names, which may be part of a
+/// password.
 const TLS: [&str; 18] = [
     "ssl-ca",
     "ssl-cert",
@@ -29,7 +29,7 @@ const TLS: [&str; 18] = [
     "requiressl",
 ];
 
-/// Other parameters of libpq and of sqlx, with what to use instead, if there is something.
+/// Other parameters of libpq and of sqlx, with a replacement if there is one.
 const OTHERS: [(&str, &str); 20] = [
     ("client_encoding", "it is always UTF8"),
     ("fallback_application_name", "use application_name"),
@@ -58,7 +58,7 @@ pub(crate) fn read(url: &str) -> Result<Config, DriverError> {
     let config: Config = url.parse().map_err(|error| refuse(&what_is_wrong(url, &error)))?;
     let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
     if config.get_hosts().iter().any(has_at) {
-        // What comes before the last `@` is a part of the password, and errors would show it as the
+        // What comes before the last `@` is part of the password, and errors would show it as the
         // host.
         return Err(refuse(
             "it has more than one `@`: write `%40` for one in a user or a password",
@@ -71,7 +71,7 @@ fn refuse(why: &str) -> DriverError {
     DriverError::configuration(format!("tokio-postgres cannot read this connection URL: {why}"))
 }
 
-/// Looks at the parser's words, but repeats only names from the lists.
+/// Uses the parser's message, but repeats only names from the lists.
 fn what_is_wrong(url: &str, error: &tokio_postgres::Error) -> String {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     let quoted = |start| cause.strip_prefix(start)?.strip_suffix('`');
@@ -117,9 +117,9 @@ fn invalid(name: &str) -> String {
 const WITH_TLS: &str = "a URL is connected to without TLS; \
     for TLS, connect in DieselDriver::from_fn or in the custom_setup of a pool";
 
-/// Counted from 1, the first parameter with which the URL cannot be read.
+/// Counted from 1: the first parameter that makes the URL unreadable.
 fn first_unreadable(url: &str) -> Option<usize> {
-    // A `?` before the last `@` is a part of the password.
+    // A `?` before the last `@` is part of the password.
     let after = url.rfind('@').unwrap_or_default();
     let query = after + url[after..].find('?')? + 1;
     let ends = url[query..].match_indices('&').map(|(end, _)| query + end).chain([url.len()]);

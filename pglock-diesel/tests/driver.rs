@@ -1,5 +1,5 @@
-//! What is special to diesel in connecting, noticing the end, and keeping secrets. The conformance
-//! suite has what all drivers do.
+//! What only diesel does when it connects, notices the end of a connection, and keeps secrets. The
+//! conformance suite tests what all drivers do.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -16,7 +16,7 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 use tokio::time::sleep;
 
 const SECRET: &str = "Zk7-secret-9Qx";
-/// Of the sessions under test.
+/// The `application_name` of the sessions under test.
 const NAME: &str = "under test";
 
 #[test]
@@ -41,7 +41,7 @@ async fn wrong_password_that_diesel_hides_is_reported() {
     admin.client().batch_execute("CREATE ROLE guarded LOGIN PASSWORD 'right'").await.unwrap();
     let url = |password| server.url().replace("test:test@", &format!("guarded{password}@"));
     assert_refused(establishing(url(format!(":{SECRET}"))), ErrorKind::PermissionDenied).await;
-    // Without a password, the client gives up by itself.
+    // Without a password, the client itself gives up.
     let without = DieselDriver::from_url(&url(String::new())).unwrap();
     assert_refused(without, ErrorKind::InvalidOptions).await;
     establishing(url(":right".to_owned())).connect().await.unwrap();
@@ -132,7 +132,7 @@ async fn notifications_do_not_end_a_session() {
     for pid in witness.sessions(NAME).await.unwrap() {
         assert!(witness.terminate(pid).await.unwrap());
     }
-    soon("the end is told", session.closed()).await;
+    soon("the end is reported", session.closed()).await;
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ fn with_secret(database: &TestDatabase) -> String {
     database.url().replace("test:test@", &format!("test:{SECRET}@"))
 }
 
-/// Tells its error, which shows the password nowhere.
+/// Returns its error, after checking that it shows the password nowhere.
 async fn assert_refused(driver: DieselDriver, kind: ErrorKind) -> Error {
     let error = Error::from(driver.connect().await.unwrap_err());
     assert_eq!(error.kind(), kind, "{error:?}");
@@ -170,12 +170,12 @@ async fn assert_refused(driver: DieselDriver, kind: ErrorKind) -> Error {
     error
 }
 
-/// Connects by diesel's own function, which hides the SQLSTATE, as pools do.
+/// Connects with diesel's own function, which hides the SQLSTATE, as pools do.
 fn establishing(url: String) -> DieselDriver {
     set_up(url, "")
 }
 
-/// As [`establishing`], and runs this in each connection.
+/// The same as [`establishing`], and runs this in each connection.
 fn set_up(url: String, sql: &'static str) -> DieselDriver {
     DieselDriver::from_fn(move || {
         let url = url.clone();

@@ -1,4 +1,4 @@
-//! What only this driver and a real server can show: its pools, its prepared statements, and what
+//! What only this driver with a real server can show: its pools, its prepared statements, and what
 //! its errors hide.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]

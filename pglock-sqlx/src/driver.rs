@@ -18,8 +18,8 @@ use crate::url;
 /// How long the private pool may keep trying after a plain connection has just worked.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// More than the texts of this library and of a set-up hook. 0 must not be used: sqlx then leaves a
-/// prepared statement behind at every execution.
+/// More than the number of texts of this library and of a setup hook. It must not be 0: sqlx would
+/// then leave a prepared statement behind at every execution.
 const STATEMENT_CACHE_CAPACITY: usize = 100;
 
 /// Opens lock sessions over sqlx: what [`Locks::new`](pglock_core::Locks::new) takes.
@@ -74,8 +74,8 @@ impl SqlxDriver {
     ///
     /// # Examples
     ///
-    /// If the application may drop its pool before the locks, give the driver what it needs of the
-    /// pool instead:
+    /// If the application may drop its pool before the locks, give the driver the pool's options
+    /// instead:
     ///
     /// ```no_run
     /// use pglock_sqlx::sqlx::PgPool;
@@ -153,7 +153,7 @@ impl Template {
     }
 }
 
-/// As [`SqlxDriver::from_url`].
+/// The same as for [`SqlxDriver::from_url`].
 impl FromStr for SqlxDriver {
     type Err = Error;
 
@@ -215,11 +215,11 @@ impl fmt::Debug for SqlxDriver {
 
 /// Makes a plain connection, to learn the server's own reason if that fails.
 ///
-/// A pool retries where the server refuses the connection, is full or is starting, and keeps the
-/// reason to itself.
+/// A pool retries if the server refuses the connection, is full or is starting, and then hides the
+/// reason.
 async fn try_out(options: &PgConnectOptions) -> Result<(), DriverError> {
     let connection = PgConnection::connect_with(options).await.map_err(driver_error)?;
-    // Nothing depends on a clean farewell.
+    // No clean close is needed.
     let _ = connection.close().await;
     Ok(())
 }

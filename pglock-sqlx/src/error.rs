@@ -8,7 +8,7 @@ use pglock_core::driver::DriverError;
 use sqlx::Error;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-/// Decides what an error of sqlx means; no other place does.
+/// Decides what an error of sqlx means. No other function does.
 pub(crate) fn driver_error(error: Error) -> DriverError {
     let sqlstate = error.as_database_error().and_then(|error| error.code()).map(Cow::into_owned);
     let error = if !ends_session(&error) {

@@ -12,7 +12,7 @@ use crate::driver::SqlxDriver;
 /// Runs the migrations of sqlx while no other program migrates the database.
 ///
 /// It takes the lock that sqlx itself takes, so it also excludes replicas of an older release, and
-/// switches sqlx's own locking off. sqlx waits in the server's queue, where it keeps a
+/// it switches off sqlx's own locking. sqlx would wait in the server's queue, where it keeps a
 /// `CREATE INDEX CONCURRENTLY` of another replica from finishing; this call waits by polling. See
 /// [`migration::run_exclusively`].
 ///

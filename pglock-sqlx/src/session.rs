@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::error::{answer_error, driver_error, ends_session};
 
-/// A runtime that has ended: whatever is spawned on it is dropped at once.
+/// A runtime that has ended: it drops everything spawned on it at once.
 static ENDED_RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread()
         .build()
@@ -120,7 +120,7 @@ impl Session for SqlxSession {
         };
         let error = loop {
             match listener.try_recv().await {
-                // A set-up hook may have subscribed to a channel.
+                // A setup hook may have subscribed to a channel.
                 Ok(Some(_)) => {}
                 Ok(None) => break io::Error::from(io::ErrorKind::UnexpectedEof).into(),
                 Err(error) => break error,
@@ -148,7 +148,7 @@ impl Drop for SqlxSession {
 /// statement that may never end. Outside a runtime, it would panic.
 fn close_at_once(listener: PgListener) {
     match Handle::try_current() {
-        // The thread is ending and enters no runtime any more.
+        // The thread is ending and can no longer enter a runtime.
         Err(error) if error.is_thread_local_destroyed() => {
             thread::spawn(|| close_at_once(listener));
         }

@@ -1,5 +1,5 @@
-//! What is special to sqlx in connecting, noticing the end, and keeping secrets. The conformance
-//! suite has what all drivers do.
+//! What only sqlx does when it connects, notices the end of a connection, and keeps secrets. The
+//! conformance suite tests what all drivers do.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -15,7 +15,7 @@ use pglock_testkit::witness::{PostgresWitness, Witness};
 use tokio::time::sleep;
 
 const SECRET: &str = "Zk7-secret-9Qx";
-/// Of the sessions under test.
+/// The `application_name` of the sessions under test.
 const NAME: &str = "under test";
 
 #[test]
@@ -48,7 +48,7 @@ async fn failing_hook_is_reported_and_leaves_no_connection() {
         .connect_lazy_with(options(&database));
     let begin = Instant::now();
     let error = refusal(&SqlxDriver::from_pool(&pool)).await;
-    // The pool goes on trying for two seconds.
+    // The pool keeps trying for two seconds.
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(error.kind(), ErrorKind::Connection, "{error:?}");
     assert!(shown(&error).contains("after_connect"), "{error:?}");

@@ -14,14 +14,14 @@ use pglock_testkit::postgres::{TestDatabase, TestServer};
 use pglock_testkit::witness::{PostgresWitness, Witness};
 use tokio::time::{sleep, timeout};
 
-/// Where a replica finds the database.
+/// Passes the address of the database to a replica.
 const URL: &str = "PGLOCK_TEST_REPLICA_OF";
 const SOON: Duration = Duration::from_secs(60);
 
 fn migrator(statements: &[&'static str]) -> Migrator {
     let migrations = statements.iter().enumerate().map(|(at, sql)| {
         let name = format!("step {at}").into();
-        // An index is built concurrently outside a transaction only.
+        // An index can be built concurrently only outside a transaction.
         let no_tx = sql.contains("CONCURRENTLY");
         let sql = SqlStr::from_static(sql);
         Migration::new(at as i64 + 1, name, MigrationType::Simple, sql, no_tx)
@@ -42,7 +42,7 @@ async fn place() -> (TestDatabase, PostgresWitness) {
     (database, witness)
 }
 
-/// A process of its own, when [`three_processes_build_an_index_concurrently`] starts it.
+/// The body of the processes that [`three_processes_build_an_index_concurrently`] starts.
 #[tokio::test]
 async fn replica() {
     let Ok(url) = env::var(URL) else { return };
@@ -94,7 +94,7 @@ async fn failed_migration_releases_the_lock() {
 async fn migration_waits_for_replicas_that_use_the_lock_of_sqlx() {
     let (database, witness) = place().await;
     let key = interop::sqlx_migrate(database.name());
-    // As sqlx takes it in an older release.
+    // The lock as sqlx takes it in an older release.
     let old = PgPool::connect(database.url()).await.unwrap();
     let mut old = old.acquire().await.unwrap();
     old.lock().await.unwrap();
@@ -104,7 +104,7 @@ async fn migration_waits_for_replicas_that_use_the_lock_of_sqlx() {
     witness.until_sessions("pglock", 1).await.unwrap();
     sleep(Duration::from_millis(200)).await;
     assert!(!wait.is_finished());
-    // It does not stand in the server's queue.
+    // It must not stand in the server's queue.
     assert!(witness.waiters(key).await.unwrap().is_empty());
     old.unlock().await.unwrap();
     timeout(SOON, wait).await.unwrap().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The pool of the application, which lends its options and nothing else.
+//! The driver takes options from the application's pool, and nothing else.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

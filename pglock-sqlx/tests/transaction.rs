@@ -9,7 +9,7 @@ use pglock_testkit::transactions::{Client, ClientError, Patience};
 pglock_testkit::transaction_cases!(Sqlx);
 
 struct Sqlx {
-    /// Of one connection.
+    /// Errors of one connection.
     pool: PgPool,
     transaction: Option<PgTransaction<'static>>,
     depth: usize,

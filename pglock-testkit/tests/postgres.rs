@@ -1,4 +1,4 @@
-//! The test PostgreSQL: found, started, shared, and cleaned up.
+//! The test PostgreSQL is found, started, shared and cleaned up.
 
 use std::error::Error;
 

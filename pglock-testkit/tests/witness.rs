@@ -1,4 +1,4 @@
-//! The witness: it sees what the server sees.
+//! The witness sees what the server sees.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Errors whose SQLSTATE diesel hides, and sessions that survive them or not.
+//! Errors whose SQLSTATE diesel hides, and whether sessions survive them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Pools lend how they connect, but no connection.
+//! The driver connects as the pools do, but takes no connection from them.
 #![cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 
 use pglock_core::driver::{Driver, Session};
@@ -13,7 +13,7 @@ use pglock_testkit::witness::Witness;
 
 use crate::{database, witness};
 
-/// Names its connections, as a user's set-up may do anything with them.
+/// Names its connections, as an example of a user's setup.
 fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     let mut config = ManagerConfig::default();
     config.custom_setup = Box::new(|url| {
@@ -80,8 +80,8 @@ async fn mobc_pool_lends_its_set_up_and_gives_connections_away() {
     .await;
 }
 
-/// Two sessions are set up as the pool does it, beside `others` of the pool itself; and a lock
-/// manager works on it.
+/// The driver sets up two sessions as the pool does, in addition to `others` of the pool itself,
+/// and a lock manager works on it.
 async fn assert_lent(url: &str, driver: DieselDriver, others: usize) {
     let witness = witness(url).await;
     let sessions = [driver.connect().await.unwrap(), driver.connect().await.unwrap()];
@@ -96,7 +96,7 @@ async fn assert_lent(url: &str, driver: DieselDriver, others: usize) {
     locks.close().await.unwrap();
 }
 
-/// The server's reason shows through the errors of the pool.
+/// The errors of the pool contain the server's reason.
 async fn assert_told<C: Future<Output = DieselDriver>>(driver: impl FnOnce(String) -> C) {
     let database = database().await;
     let driver = driver(format!("{}_missing", database.url())).await;

@@ -36,14 +36,14 @@ async fn assert_parsed_once(driver: impl FnOnce(&str) -> DieselDriver) {
     for round in 0..100_i64 {
         let (a, b) = (locks.rwlock(round), locks.rwlock((1, 2)));
         let guard = a.write().await.unwrap();
-        // Both at once, in the text of batches.
+        // Both in one statement, with the text for batches.
         let (released, read) = tokio::join!(guard.release(), b.read());
         released.unwrap();
         read.unwrap().release().await.unwrap();
     }
     locks.close().await.unwrap();
     let log = server.log().unwrap();
-    // What the lock sessions do, and only they, says where the nonce is. With the session's pid.
+    // Only lock sessions name the setting of the nonce. Each step comes with the session's pid.
     let ours = |step: &str| -> Vec<(String, String)> {
         let steps = log.lines().filter(|line| line.contains("pglock.session"));
         let texts = steps.filter_map(|line| {

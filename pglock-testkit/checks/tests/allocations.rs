@@ -1,5 +1,5 @@
-//! What is allocated for a lock that passes between tasks of one process, and for those who wait
-//! for it; and who is woken.
+//! What is allocated when a lock passes between tasks of one process and when callers wait for it,
+//! and which tasks are woken.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -38,8 +38,8 @@ fn a_lock_that_passes_on_through_the_trait_allocates_its_future() {
 
 #[test]
 fn a_release_that_hands_over_allocates_nothing() {
-    // The next caller has the lock at once; that the session confirms it later is of no interest
-    // here.
+    // The next caller has the lock at once. This test does not need the later confirmation by the
+    // session.
     let release = |guard: WriteGuard| assert!(poll(pin!(guard.release())).is_pending());
     assert_eq!(allocations_of_passing_on(release), 0);
 }
@@ -97,7 +97,7 @@ fn only_a_waiting_caller_is_woken_and_only_once() {
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
 }
 
-/// Its task is counted, as it would be in an application.
+/// Includes its task, as in an application.
 #[test]
 fn a_waiter_needs_less_than_a_kibibyte() {
     let (runtime, locks) = start();
@@ -128,10 +128,10 @@ fn a_waiter_needs_less_than_a_kibibyte() {
     });
 }
 
-/// What passes on may do so without end, so that nothing is asked of the server meanwhile.
+/// The lock may pass on without limit, so that the manager sends nothing to the server meanwhile.
 fn start() -> (Runtime, Locks) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    // On the thread of the test, so that everything is counted, and in a fixed order.
+    // On the thread of the test, so that everything is counted, in a fixed order.
     let builder = Locks::builder(MemoryServer::new().driver()).runtime(runtime.handle().clone());
     let locks = builder.hand_over_count(u32::MAX).hand_over_age(Duration::MAX).build();
     (runtime, locks.expect("the options are in range"))

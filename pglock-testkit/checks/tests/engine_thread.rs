@@ -1,4 +1,4 @@
-//! What the engine's own thread must bear: odd timeouts, wakers and runtimes.
+//! The engine's own thread survives odd timeouts, wakers and runtimes.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 async fn timeout_beyond_all_clocks_waits() {
     for seconds in [u64::MAX / 2, u64::MAX] {
         let server = MemoryServer::new();
-        // While it connects, no other alarm is set.
+        // While the manager connects, no other alarm is set.
         server.delay_answers(Duration::from_millis(50));
         let lock = server.locks().rwlock("key");
         let guard = lock.try_write_for(Duration::from_secs(seconds)).await.unwrap();
@@ -78,7 +78,7 @@ async fn waker_that_panics_as_it_is_replaced_leaves_no_lock_behind() {
     soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
 }
 
-/// Counts who has it.
+/// Counts the tasks that have the lock.
 #[derive(Clone, Debug)]
 struct Counted {
     server: MemoryServer,
@@ -102,7 +102,7 @@ async fn nothing_is_left_of_a_manager_whose_runtime_had_ended() {
     let builder = Locks::builder(driver).runtime(runtime.handle().clone());
     let locks = builder.build().unwrap();
     runtime.shutdown_background();
-    let error = soon("nobody serves it", locks.rwlock("key").write()).await.unwrap_err();
+    let error = soon("no runtime serves it", locks.rwlock("key").write()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoRuntime);
     drop(locks);
     until_gone(&count).await;
@@ -114,7 +114,7 @@ async fn nothing_is_left_of_a_manager_that_was_asked_for_nothing() {
     let locks = Locks::new(Counted { server: MemoryServer::new(), count: count.clone() });
     let lock = locks.rwlock("key");
     tokio::spawn(async move {
-        // Out of budget, the acquire starts the manager and asks it for nothing.
+        // The task's budget is used up, so the acquire starts the manager but sends it no request.
         std::future::poll_fn(|cx| {
             while pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready() {}
             assert!(pin!(lock.write()).poll(cx).is_pending());

@@ -76,7 +76,7 @@ fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<Stri
 
 fn manager(server: &MemoryServer, name: &str) -> Locks {
     let builder = Locks::builder(server.driver()).application_name(name);
-    // The recorder only hears the thread of the test.
+    // The recorder receives only what the test's thread publishes.
     let builder = builder.runtime(Handle::current());
     builder.heartbeat(Duration::from_millis(50)).build().unwrap()
 }
@@ -87,7 +87,7 @@ fn metrics_are_the_numbers_of_stats() {
         let server = MemoryServer::new();
         let (busy, idle) = (manager(&server, "busy"), manager(&server, "idle"));
         let other = idle.rwlock("other").write().await.unwrap();
-        // An old lock is not handed over, but released to the server.
+        // An old lock is not handed over, but released at the server.
         while busy.stats().hand_overs == 0 {
             hand_over(&busy).await;
         }
@@ -161,7 +161,7 @@ fn elections_publish_their_terms() {
             server.terminate_all();
             let mut roles = election.watch();
             timeout(PATIENCE, roles.wait_for(|role| !role.is_leading())).await.unwrap().unwrap();
-            // The channel follows a moment after the figures.
+            // The channel changes shortly after the figures.
             assert_eq!(terms(&snapshotter), Some((-1.0, 0, true)));
             drop(lost);
             assert_eq!(terms(&snapshotter), Some((0.0, 0, false)), "a term ends once");
@@ -169,8 +169,9 @@ fn elections_publish_their_terms() {
     });
 }
 
-/// What has changed since the last snapshot, which resets all values: how many more lead, how many
-/// terms have begun, and whether a change was published. `None` if nothing is published.
+/// What has changed since the last snapshot, which resets all values: how many more leaders there
+/// are, how many terms have begun, and whether a change was published. `None` if nothing is
+/// published.
 fn terms(snapshotter: &Snapshotter) -> Option<(f64, u64, bool)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let mut terms = None;

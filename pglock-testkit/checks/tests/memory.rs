@@ -1,4 +1,4 @@
-//! Runs the checks that every backend passes on the server in memory.
+//! Runs the cases that every backend passes on the server in memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the server in memory does for the tests of applications.
+//! What the server in memory provides for the tests of applications.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -41,7 +41,7 @@ fn locks_here(server: &MemoryServer) -> Locks {
     Locks::builder(server.driver()).runtime(Handle::current()).build().unwrap()
 }
 
-/// As in a process that goes on after a stop: time has passed, and nothing has run since.
+/// As in a process that continues after a stop: time has passed, but nothing has run since.
 #[tokio::test(start_paused = true)]
 async fn work_and_loss_go_by_the_clock_before_anything_else_has_run() {
     let server = MemoryServer::new();
@@ -54,7 +54,7 @@ async fn work_and_loss_go_by_the_clock_before_anything_else_has_run() {
     let mut lost = pin!(guard.lost());
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(work.as_mut().poll(cx).is_pending() && lost.as_mut().poll(cx).is_pending());
-    // The clock is ahead once this has been polled; other tasks have their turn later.
+    // Polling this puts the clock ahead; other tasks run later.
     let mut pause = pin!(tokio::time::advance(Duration::from_secs(11)));
     assert!(pause.as_mut().poll(cx).is_pending());
     let Poll::Ready(Err(error)) = work.as_mut().poll(cx) else {
@@ -149,7 +149,7 @@ async fn ten_thousand_sessions_wait_for_one_lock() {
     }
     witness.until_waiting("key".into(), 10_000).await.unwrap();
     guard.release().await.unwrap();
-    // Each is gone with its witness as soon as it has the lock.
+    // Each guard and its witness are dropped as soon as the lock is granted.
     for wait in waits {
         wait.await.unwrap().unwrap();
     }
@@ -197,7 +197,7 @@ async fn outage_is_reported_and_survived() {
     let guard = locks.rwlock("key").write().await.unwrap();
     server.refuse_connections(true);
     server.terminate_all();
-    soon("the loss is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     let lock = locks.rwlock("key");
     let wait = start(async move { lock.write().await });
     server.refuse_connections(false);
@@ -232,7 +232,7 @@ async fn cancelled_wait_goes_on() {
     }
     assert!(guard.is_held());
     guard.release().await.unwrap();
-    drop(soon("the wait goes on", wait).await.unwrap().unwrap());
+    drop(soon("the wait continues", wait).await.unwrap().unwrap());
     assert!(!server.cancel(0) && !server.terminate(0));
 }
 

@@ -1,4 +1,4 @@
-//! What a unit test with locks in memory finds in its log: no warning.
+//! A unit test with locks in memory logs no warning.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -12,7 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Writes down each warning. Clones are handles to the same notes.
+/// Records each warning. Clones are handles to the same record.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 

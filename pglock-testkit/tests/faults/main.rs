@@ -1,4 +1,4 @@
-//! The fault tools, proven on a real server through another client.
+//! Tests the fault tools on a real server, through another client.
 
 use std::error::Error;
 

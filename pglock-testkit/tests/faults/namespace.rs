@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use crate::TestResult;
 
-/// Many times longer than an answer takes over a line that works.
+/// Many times longer than an answer takes over a working link.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A namespace and a server that can be reached from it, or `None` and a line that says why the
-/// test is not run.
+/// A namespace and a server that is reachable from it. Otherwise `None`, after reporting that the
+/// test is not run, and why.
 async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Error>> {
     let Some(namespace) = allowed(test, Namespace::new())? else {
         return Ok(None);
@@ -28,7 +28,7 @@ async fn lab(test: &str) -> Result<Option<(Namespace, TestServer)>, Box<dyn Erro
     Ok(Some((namespace, server)))
 }
 
-/// A client that says when it is ready, waits to be told to take a lock, and says whether it got no
+/// A client that reports when it is ready, takes a lock on command, and reports whether it got no
 /// answer.
 struct Client {
     url: String,
@@ -57,7 +57,7 @@ impl Client {
         let client = PostgresWitness::connect(&self.url).await?;
         let _ = self.ready.send(());
         let _ = self.go.await;
-        // One message: a prepared statement would take the first answer to be sent.
+        // One message: a prepared statement would need an answer before it is executed.
         let mut asking = Box::pin(client.client().batch_execute("SELECT pg_advisory_lock(1)"));
         let _ = self.silent.send(timeout(SILENCE, &mut asking).await.is_err());
         asking.await?;
@@ -96,7 +96,7 @@ async fn requests_can_be_lost() -> TestResult {
         namespace.lose(Direction::ToServer)?;
         let _ = remote.go.send(());
         assert!(remote.silent.await?);
-        // Whoever comes later is first.
+        // The witness gets the lock, although the client asked first.
         witness.hold(LockKey::from(1), Mode::Write).await?;
         namespace.heal(Direction::ToServer)?;
         witness.until_waiting(LockKey::from(1), 1).await?;
@@ -167,7 +167,7 @@ async fn a_dropped_namespace_is_gone() -> TestResult {
     Ok(())
 }
 
-/// What a process does that the test below starts.
+/// The body of the process that the test below starts.
 #[tokio::test]
 async fn process() -> TestResult {
     if TestProcess::role().is_some() {
@@ -188,14 +188,14 @@ async fn what_a_killed_process_left_is_removed_by_the_next() -> TestResult {
         TestProcess::start(&mut TestProcess::command("namespace::process", "owner")?)?;
     let name = process.line().await?;
     let left = index(&name).ok_or("no link")?;
-    // It is killed.
+    // The parent kills this process.
     drop(process);
     let _next = Namespace::new()?;
     assert_ne!(index(&name), Some(left));
     Ok(())
 }
 
-/// Of a namespace's link outside: no link ever has the index of another.
+/// The index of a namespace's outer link; no two links ever have the same.
 fn index(name: &str) -> Option<u32> {
     let index = fs::read_to_string(format!("/sys/class/net/{name}o/ifindex")).ok()?;
     index.trim().parse().ok()

@@ -1,4 +1,4 @@
-//! PgBouncer pools, and ends with its test.
+//! PgBouncer pools sessions, and ends with its test.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::TestResult;
 /// The watchdog itself gives a pooler ten seconds to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Without prepared statements, which not every PgBouncer knows.
+/// Uses no prepared statements, which not every PgBouncer supports.
 async fn ask(client: &PostgresWitness, question: &str) -> Result<String, tokio_postgres::Error> {
     let answer = client.client().simple_query(question).await?;
     Ok(answer
@@ -63,7 +63,7 @@ async fn in_transaction_mode_two_clients_hold_one_lock() -> TestResult {
         let client = PostgresWitness::connect(pooler.url()).await?;
         assert_eq!(ask(&client, "SELECT pg_try_advisory_lock(1)").await?, "t");
     }
-    // And both have gone.
+    // Both are gone.
     assert_eq!(witness.holders(LockKey::from(1)).await?.len(), 1);
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn a_dropped_pooler_is_gone() -> TestResult {
     Ok(())
 }
 
-/// What a process does that the test below starts.
+/// The body of the process that the test below starts.
 #[tokio::test]
 async fn process() -> TestResult {
     if TestProcess::role().is_some() {
@@ -122,7 +122,7 @@ async fn a_pooler_does_not_outlive_a_killed_test() -> TestResult {
         TestProcess::start(&mut TestProcess::command("pgbouncer::process", "owner")?)?;
     let url = process.line().await?;
     assert!(is_up(&url));
-    // It is killed.
+    // The parent kills this process.
     drop(process);
     let deadline = Instant::now() + PATIENCE;
     while is_up(&url) {

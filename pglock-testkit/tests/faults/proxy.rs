@@ -152,7 +152,7 @@ async fn url_without_a_host_is_refused() {
     assert!(matches!(Proxy::start("mysql://h/db"), Err(FaultError::Server(_))));
 }
 
-/// The quickest of many round trips, and the one in the middle.
+/// The fastest of many round trips, and the median.
 async fn round_trips(client: &PostgresWitness) -> Result<[Duration; 2], Box<dyn Error>> {
     let mut times = Vec::new();
     for _ in 0..200 {
@@ -174,7 +174,7 @@ async fn delay_applies_in_each_direction() -> TestResult {
     }
     let with = round_trips(&client).await?;
     println!("quickest and median: {without:?} without delay, {with:?} with");
-    // Other tests disturb the median, but not the quickest.
+    // Other tests disturb the median, but not the fastest.
     assert!(with[0] >= Duration::from_millis(2), "{with:?}");
     assert!(with[0] < Duration::from_millis(3), "{with:?}");
     Ok(())
@@ -245,7 +245,7 @@ async fn dropped_proxy_ends_its_connections() -> TestResult {
 #[tokio::test]
 async fn retargeted_proxy_leads_to_the_new_server() -> TestResult {
     let (lab, other) = (Lab::new().await?, TestServer::private().await?);
-    // By the name that the proxy's URL has.
+    // Under the name that the proxy's URL contains.
     let database = format!("CREATE DATABASE {}", lab.database.name());
     PostgresWitness::connect(other.url()).await?.client().batch_execute(&database).await?;
     let (old, connection) = lab.client().await?;

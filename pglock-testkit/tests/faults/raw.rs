@@ -11,7 +11,7 @@ pub(crate) struct RawClient {
 }
 
 impl RawClient {
-    /// Logs in to a server that asks for no password.
+    /// Logs in to a server that needs no password.
     pub(crate) async fn connect(url: &str) -> Result<Self, Box<dyn Error>> {
         let (_, rest) = url.split_once('@').ok_or("no user")?;
         let (address, database) = rest.split_once('/').ok_or("no database")?;
@@ -35,7 +35,7 @@ impl RawClient {
         self.stream.write_all(&message).await
     }
 
-    /// The next message, with its head.
+    /// The next message, including its head.
     pub(crate) async fn message(&mut self) -> io::Result<Vec<u8>> {
         let mut message = vec![0; 5];
         self.stream.read_exact(&mut message).await?;
@@ -51,7 +51,7 @@ impl RawClient {
         Ok(())
     }
 
-    /// All that comes until the end.
+    /// Everything that arrives until the end.
     pub(crate) async fn rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).await?;

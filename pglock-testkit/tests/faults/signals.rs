@@ -12,8 +12,8 @@ use crate::TestResult;
 
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// What a process does that a test below starts: it takes a lock in the database of that URL, and
-/// then echoes.
+/// The body of the process that a test below starts: it takes a lock in the database of that URL,
+/// and then echoes.
 #[tokio::test]
 async fn process() -> TestResult {
     let Some(url) = TestProcess::role() else {
@@ -89,7 +89,7 @@ async fn a_stopped_session_answers_when_it_goes_on() -> TestResult {
     let stopped = Stopped::stop(pid)?;
     let mut asking = Box::pin(client.hold(LockKey::from(1), Mode::Write));
     assert!(timeout(SILENCE, &mut asking).await.is_err());
-    // Others are served.
+    // The server still serves other sessions.
     PostgresWitness::connect(server.url()).await?.until_quiet().await?;
     drop(stopped);
     Ok(asking.await?)
@@ -123,7 +123,7 @@ async fn a_killed_session_ends_all_sessions() -> TestResult {
 
 #[test]
 fn only_single_processes_are_signalled() {
-    // All of our processes, our group, init.
+    // All processes of this user, our process group, and init.
     for pid in [-1, 0, 1, i32::MIN] {
         assert!(matches!(kill(pid), Err(FaultError::Io { .. })));
         assert!(matches!(Stopped::stop(pid), Err(FaultError::Io { .. })));

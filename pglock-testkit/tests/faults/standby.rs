@@ -40,7 +40,7 @@ async fn a_standby_follows_until_it_is_promoted() -> TestResult {
     assert!(new.client().batch_execute("INSERT INTO followed VALUES (2)").await.is_err());
 
     standby.promote().await?;
-    // The session that saw the standby sees the new primary.
+    // The session that was on the standby is now on the new primary.
     assert!(!is_in_recovery(&new).await?);
     new.client().batch_execute("INSERT INTO followed VALUES (2)").await?;
     let again = standby.promote().await;

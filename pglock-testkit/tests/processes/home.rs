@@ -81,7 +81,7 @@ impl Home {
         }
     }
 
-    /// Kills the shell that watches the server, and the program by which it waits.
+    /// Kills the shell that watches the server, and the program that it waits with.
     pub(crate) fn kill_watchdog(&self) -> TestResult {
         let processes = self.processes()?;
         let watchdog = processes.iter().find(|line| line.contains("pglock-testkit-watchdog"));
@@ -146,7 +146,7 @@ impl Process {
         self.finish()
     }
 
-    /// Reads to the end: a server or watchdog that had inherited the output would keep it open.
+    /// Reads to the end: a server or watchdog that inherited the output would keep it open.
     fn finish(&mut self) -> io::Result<()> {
         self.output.read_to_end(&mut Vec::new())?;
         self.process.wait().map(drop)

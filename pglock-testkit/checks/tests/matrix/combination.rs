@@ -57,7 +57,7 @@ pub(crate) enum Leave {
     Dropped,
     /// Releases the guard.
     Released,
-    /// Releases the guard at once, so that the lock is handed over to the next in line.
+    /// Releases the guard at once, so that the lock passes to the next in line.
     Passed,
     /// Releases the guard, and drops the release after its first poll.
     ReleaseDropped,

@@ -1,4 +1,4 @@
-//! Each public item has an example, or belongs to something whose example shows it.
+//! Each public item has an example, or belongs to an item whose example shows it.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ struct Item {
     docs: String,
 }
 
-/// What an example must do for the items that belong to its type, trait or module.
+/// What an example must do to cover the items that belong to its type, trait or module.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     Name,
-    /// For tools: being there is enough.
+    /// For tools: any example suffices.
     Exist,
 }
 
@@ -49,7 +49,7 @@ fn every_public_item_has_an_example() {
     assert_eq!(without, [""; 0]);
 }
 
-/// As "file: item", those that no example shows.
+/// Items that no example shows, as "file: item".
 fn items_without_example(sources: &[Source], duty: Duty) -> Vec<String> {
     let modules: HashMap<_, _> = sources.iter().map(|source| (module(source), source)).collect();
     let mut types = HashMap::<_, String>::new();
@@ -79,14 +79,14 @@ fn items_without_example(sources: &[Source], duty: Duty) -> Vec<String> {
     without
 }
 
-/// The path of its module in the crate: empty for `lib.rs`.
+/// The path of the item's module in the crate: empty for `lib.rs`.
 fn module(source: &Source) -> &str {
     let path = source.path.trim_end_matches(".rs");
     let path = path.split_once("/src/").map_or(path, |(_, path)| path);
     if path == "lib" { "" } else { path }
 }
 
-/// The module itself and those that it is in, to the root of the crate.
+/// The module itself and its parents, up to the root of the crate.
 fn modules_around(source: &Source) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(module(source)), |path| match path.rsplit_once('/') {
         Some((parent, _)) => Some(parent),
@@ -94,7 +94,7 @@ fn modules_around(source: &Source) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The examples in the documentation of a module, which may be in a README.
+/// The examples in the documentation of a module, which may be a README.
 fn page(source: &Source) -> String {
     let lines = source.text.lines().filter_map(|line| line.strip_prefix("//!"));
     let mut text = lines.collect::<Vec<_>>().join("\n");
@@ -106,10 +106,10 @@ fn page(source: &Source) -> String {
     examples(&text)
 }
 
-/// Stands for a link to an example elsewhere.
+/// Stands for a link to an example in another file.
 const LINK: &str = "__link";
 
-/// The code in documentation that is Rust.
+/// The Rust code in documentation.
 fn examples(docs: &str) -> String {
     let mut code = String::new();
     if docs.contains("#examples)") {
@@ -131,7 +131,7 @@ fn examples(docs: &str) -> String {
     code
 }
 
-/// The public items of a file: those of modules, and those of types and traits.
+/// The public items of a file: in modules, and in types and traits.
 fn items(source: &Source) -> Vec<Item> {
     let mut items = Vec::new();
     let (mut docs, mut attributes) = (String::new(), String::new());
@@ -146,7 +146,7 @@ fn items(source: &Source) -> Vec<Item> {
         }
         if code.starts_with("#[") {
             attributes.push_str(code);
-            // A fence that depends on a feature.
+            // A code fence that depends on a feature.
             if code.contains("doc = \"```") && !docs.ends_with("```\n") {
                 docs.push_str("```\n");
             }
@@ -175,7 +175,7 @@ fn items(source: &Source) -> Vec<Item> {
     items
 }
 
-/// What methods stand in.
+/// The items that contain methods.
 struct Block {
     name: String,
     kind: Kind,
@@ -185,7 +185,7 @@ struct Block {
 enum Kind {
     Inherent,
     PublicTrait,
-    /// Its methods are not public, or are documented elsewhere.
+    /// Its methods are private, or documented in another place.
     Other,
 }
 
@@ -204,7 +204,7 @@ impl Block {
     }
 }
 
-/// Without the parameters `<…>` that it may begin with.
+/// The rest after generic parameters `<…>`, if it begins with them.
 fn after_parameters(code: &str) -> &str {
     let mut depth = 0;
     for (at, c) in code.char_indices() {

@@ -1,6 +1,6 @@
 //! Rules for the source and the documentation of this repository, checked on their text: where SQL
-//! stands, which module may know which, how long files and functions are, and what the pages must
-//! explain.
+//! may stand, which module may use which, how long files and functions may be, and what the pages
+//! must explain.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -1,12 +1,12 @@
-//! The Markdown files read well outside rustdoc: links lead to files and headings that exist, and
-//! no link is one that only rustdoc knows.
+//! The Markdown files work outside rustdoc: links lead to files and headings that exist, and no
+//! link works only in rustdoc.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::text::repository;
 
-/// A file, without what is in its code.
+/// A file without the contents of its code.
 struct Page {
     path: PathBuf,
     /// The lines outside fenced code, with each span of inline code as [`CODE`].
@@ -59,7 +59,7 @@ fn no_link_is_only_for_rustdoc() {
     }
 }
 
-/// The README of a package is also shown where the rest of the repository is not.
+/// The README of a package is also shown without the rest of the repository.
 #[test]
 fn readmes_of_packages_link_to_addresses_only() {
     for page in pages() {
@@ -109,7 +109,7 @@ fn without_code(markdown: &str) -> String {
             prose.push('\n');
         }
     }
-    // What would look like a link is no link in code.
+    // In code, what looks like a link is not one.
     let harmless = |c: &char| !"[]():".contains(*c);
     let mut text = String::new();
     for (place, part) in prose.split('`').enumerate() {
@@ -121,7 +121,7 @@ fn without_code(markdown: &str) -> String {
     text
 }
 
-/// Where the links of a page lead.
+/// The targets of a page's links.
 fn targets(page: &Page) -> Vec<String> {
     let inline = page.text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
     let defined = definitions(&page.text).into_iter().map(|(_, target)| target);
@@ -137,7 +137,7 @@ fn definitions(text: &str) -> Vec<(String, String)> {
     text.lines().filter_map(definition).collect()
 }
 
-/// The anchors of the headings, as forges make them.
+/// The anchors of the headings, as code forges derive them.
 fn headings(markdown: &str) -> Vec<String> {
     let lines = markdown.lines().filter(|line| line.starts_with('#'));
     let titles = lines.map(|line| line.trim_start_matches('#').trim());

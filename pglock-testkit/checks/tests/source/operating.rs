@@ -47,7 +47,7 @@ fn every_log_line_is_explained() {
         for level in ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "span!("] {
             for call in source.text.split(level).skip(1) {
                 let call = &call[..end_of_call(call)];
-                // Nothing of ours has a quotation mark in a log line.
+                // None of our log lines contains a quotation mark.
                 let Some(text) = call.split('"').skip(1).step_by(2).last() else { continue };
                 let text = normalised(&text.replace("\\\n", "\n"));
                 assert!(page.contains(&format!("`{text}`")), "{text}, in {}", source.path);
@@ -58,7 +58,7 @@ fn every_log_line_is_explained() {
     assert!(found >= 19, "{found}");
 }
 
-/// The names of the lines in the body of the item that begins with this, in the core.
+/// The names of the lines in the body of the item that begins with this text, in the core.
 fn names_in_body(head: &str, name: fn(&str) -> Option<&str>) -> Vec<String> {
     let source = libraries().into_iter().find(|source| source.text.contains(head)).unwrap();
     let (_, body) = source.text.split_once(head).unwrap();
@@ -79,7 +79,7 @@ fn first_text(call: &str) -> Option<&str> {
     call.split('"').nth(1)
 }
 
-/// Where the parenthesis closes that is open at the beginning.
+/// The end of the parenthesis that is open at the beginning.
 fn end_of_call(source: &str) -> usize {
     let (mut depth, mut in_text) = (1, false);
     for (place, c) in source.char_indices() {
@@ -96,7 +96,7 @@ fn end_of_call(source: &str) -> usize {
     source.len()
 }
 
-/// With one space for any space.
+/// With each run of white space replaced by one space.
 fn normalised(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -34,7 +34,7 @@ fn is_long(source: &Source) -> bool {
     source.text.lines().count() > FILE
 }
 
-/// The names of functions with too many lines, formatted as rustfmt does.
+/// The names of functions with too many lines. Expects rustfmt's layout.
 fn long_functions(text: &str) -> Vec<&str> {
     let lines: Vec<_> = text.lines().collect();
     let mut long = Vec::new();
@@ -53,19 +53,19 @@ fn long_functions(text: &str) -> Vec<&str> {
     long
 }
 
-/// The name of the function that begins in this line.
+/// The name of the function that begins on this line.
 fn function(line: &str) -> Option<&str> {
     let (before, name) = line.split_once("fn ")?;
     let is_qualifier = |word: &str| {
         matches!(word, "async" | "const" | "default" | "extern" | "unsafe") || word.starts_with("pub")
-            // As in `pub(in super::super)`.
+            // For example `pub(in super::super)`.
             || word.ends_with(')')
     };
     let name = name.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next()?;
     (before.split_whitespace().all(is_qualifier) && !name.is_empty()).then_some(name)
 }
 
-/// Whether the first paragraph of the file is documentation of the file, and a sentence.
+/// Whether the first paragraph of the file documents the file, and is a sentence.
 fn begins_with_sentence(text: &str) -> bool {
     if text.starts_with("#![doc = include_str!(") {
         return true;

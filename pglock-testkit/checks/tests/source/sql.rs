@@ -16,7 +16,7 @@ fn all_calls_in_the_sql_are_qualified() {
         .collect();
     assert!(!code.contains("format!"), "SQL text is constant");
     let mut names = 0;
-    // What is between quotes; none is escaped in these files.
+    // Whatever is between quotes; these files contain no escaped quotes.
     for text in code.split('"').skip(1).step_by(2) {
         for (start, name) in words(text) {
             let before = &text[..start];
@@ -41,7 +41,7 @@ fn all_calls_in_the_sql_are_qualified() {
 #[test]
 fn advisory_lock_sql_is_in_one_module() {
     let libraries = shipped("").into_iter().filter(|source| {
-        // The witness asks the server in words of its own.
+        // The witness queries the server with its own SQL.
         let is_library = source.path.starts_with("pglock-") && source.path.contains("/src/");
         is_library && !source.path.starts_with("pglock-testkit/")
     });

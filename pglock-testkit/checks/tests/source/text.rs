@@ -1,4 +1,4 @@
-//! Source files, and what their text says without comments and tests.
+//! Source files, and their text without comments and tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(crate) fn sources(folder: &str) -> Vec<Source> {
     files.into_iter().map(source).collect()
 }
 
-/// The same without files of tests.
+/// The same, without test files.
 pub(crate) fn shipped(folder: &str) -> Vec<Source> {
     let is_test = |path: &str| path.split('/').any(|part| part == "tests" || part == "tests.rs");
     sources(folder).into_iter().filter(|source| !is_test(&source.path)).collect()
@@ -67,7 +67,7 @@ pub(crate) fn without_comments_and_tests(source: &str) -> String {
             continue;
         }
         if trimmed.starts_with("#[cfg(test)]") || trimmed.starts_with("#[cfg(all(test,") {
-            // To the end of the item: its semicolon, or the brace at its own depth.
+            // To the end of the item: its semicolon, or the closing brace at its own depth.
             let indentation = &line[..line.len() - trimmed.len()];
             let end = format!("{indentation}}}");
             let first = lines.next().unwrap_or_default();
@@ -82,7 +82,7 @@ pub(crate) fn without_comments_and_tests(source: &str) -> String {
     code
 }
 
-/// The words of a text, each with its place.
+/// The words of a text, with their positions.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(move |c| !is_part(c))
@@ -90,8 +90,8 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, name)| !name.is_empty())
 }
 
-/// The paths that this code names: each one that a `use` imports, and those that begin with
-/// `crate`, `self` or `super` elsewhere.
+/// The paths that this code names: those that a `use` imports, and others that begin with `crate`,
+/// `self` or `super`.
 pub(crate) fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut rest = String::new();
@@ -120,7 +120,7 @@ pub(crate) fn paths(code: &str) -> Vec<String> {
     paths
 }
 
-/// Where the imported path begins, if this line begins a `use`.
+/// The start of the imported path, if this line begins a `use`.
 fn start_of_use(line: &str) -> Option<usize> {
     let line = line.trim_end();
     let trimmed = line.trim_start();

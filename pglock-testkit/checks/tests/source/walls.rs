@@ -1,15 +1,15 @@
-//! Walls between modules of core: the pure machine names no runtime, recipes see the public
-//! interface only, core knows no SQL client, and no modules know each other in a circle.
+//! Walls between the modules of core: the pure machine names no runtime, recipes use only the
+//! public interface, core knows no SQL client, and modules do not depend on each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::text::{Source, paths, repository, shipped, words};
 
-/// What would make the machine depend on a runtime, a clock, or a lock of threads.
+/// Names that would make the machine depend on a runtime, a clock, or a lock of threads.
 const IMPURE: [&str; 7] =
     ["tokio", "loom", "Mutex", "Condvar", "Instant", "SystemTime", "catch_unwind"];
 
-/// What stands behind the public interface.
+/// Modules behind the public interface.
 const PRIVATE: [&str; 3] = ["engine", "driver", "sql"];
 
 /// Clients for SQL servers, as code names them.
@@ -95,7 +95,7 @@ fn clients(core: &[Source]) -> Vec<String> {
 }
 
 /// The modules that each module of core uses. A module is a file beside `lib.rs` with the folder of
-/// that name, but the parts of the engine count each for itself.
+/// the same name, except that each part of the engine counts as a module.
 fn uses(core: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let modules: BTreeSet<_> = core.iter().map(|source| module(&parts(source))).collect();
     let exports = exports(core);
@@ -110,7 +110,7 @@ fn uses(core: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
             else {
                 continue;
             };
-            // What `lib.rs` exports belongs to the module that it comes from.
+            // What `lib.rs` exports belongs to the module in which it is defined.
             let exported = exports.get(first).filter(|_| rest.is_empty());
             let name = exported.cloned().unwrap_or_else(|| module(&absolute[1..]));
             if name != user && modules.contains(&name) {
@@ -121,7 +121,7 @@ fn uses(core: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// Where the names of `lib.rs` come from.
+/// The modules that the names of `lib.rs` come from.
 fn exports(core: &[Source]) -> BTreeMap<String, String> {
     let root = core.iter().find(|source| parts(source).is_empty());
     let paths = root.map(|root| paths(&root.code())).unwrap_or_default();
@@ -132,7 +132,8 @@ fn exports(core: &[Source]) -> BTreeMap<String, String> {
     paths.into_iter().filter_map(export).collect()
 }
 
-/// Modules that use each other, each the next one, and the last one the first.
+/// Modules that depend on each other in a circle: each uses the next one, and the last one the
+/// first.
 fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn search<'a>(
         module: &'a str,
@@ -155,14 +156,14 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     uses.keys().find_map(|module| search(module, uses, &mut Vec::new(), &mut done))
 }
 
-/// The path of the module that a file of core is: none for `lib.rs`.
+/// The module path of a file of core: empty for `lib.rs`.
 fn parts(source: &Source) -> Vec<String> {
     let path = source.path.trim_end_matches(".rs");
     let path = path.split_once("/src/").map_or(path, |(_, path)| path);
     path.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
 }
 
-/// The module that counts: of the engine one of its parts, else the first of the path.
+/// The module that counts: a part of the engine, or else the first module of the path.
 fn module(path: &[String]) -> String {
     match path {
         [engine, part, ..]
@@ -175,14 +176,14 @@ fn module(path: &[String]) -> String {
     }
 }
 
-/// The path from `crate` on, if it leads into the crate.
+/// The part of the path after `crate`, if it leads into the crate.
 fn absolute(source: &Source, path: &str) -> Vec<String> {
     let here = || ["crate".to_owned()].into_iter().chain(parts(source)).collect::<Vec<_>>();
     let mut path = path.split("::").peekable();
     let mut absolute = match path.peek() {
         Some(&"crate") => Vec::new(),
         Some(&"self" | &"super") => here(),
-        // A module of its own, or another crate.
+        // A module of the code's own, or another crate.
         Some(first) if source.text.contains(&format!("mod {first};")) => here(),
         _ => Vec::new(),
     };

@@ -23,7 +23,7 @@ impl FromStr for ExternalDriver {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<Self, Error> {
-        // The parser's own error repeats what it does not know, which may be half a password.
+        // The parser's own error quotes what it does not know, which may be part of a password.
         let config = url.parse().map_err(|_| {
             DriverError::configuration("not a connection URL that tokio-postgres can read")
         })?;
@@ -59,8 +59,8 @@ pub struct ExternalSession {
     connection: Connection,
 }
 
-/// Cut off when dropped: the client alone would wait for the answers that are due. `None` once it
-/// has ended.
+/// Aborted when dropped, because the client alone would wait for outstanding answers. `None` once
+/// it has ended.
 struct Connection(Option<JoinHandle<DriverError>>);
 
 impl ExternalSession {
@@ -134,13 +134,13 @@ fn to_sql<'a>(param: &'a Param<'_>) -> &'a (dyn ToSql + Sync) {
     }
 }
 
-/// Only an error that the server reported about a statement leaves the session in order.
+/// Only an error that the server reports about a statement leaves the session usable.
 fn driver_error(error: tokio_postgres::Error) -> DriverError {
     let sqlstate = error.code().map(|code| code.code().to_owned());
     let severity = error.as_db_error().and_then(|error| error.parsed_severity());
     let error = match severity {
         Some(Severity::Error) => DriverError::statement(error),
-        // The kind of this error shows in its text only.
+        // Only its text shows what kind this error is.
         None if error.to_string() == "unexpected message from server" => DriverError::protocol(error),
         _ => DriverError::connection(error),
     };

@@ -1,4 +1,4 @@
-//! Runs the checks that every backend passes.
+//! Runs the cases that every backend passes.
 
 use pglock_external::ExternalDriver;
 use pglock_testkit::conformance::PostgresFixture;

@@ -57,7 +57,7 @@ async fn half_close_to_the_server_ends_the_session() -> TestResult {
     let (mut client, connection) = lab.raw_holder().await?;
     connection.half_close(Direction::ToServer);
     lab.until_free().await?;
-    // The server takes it for a client that has left.
+    // To the server, the client seems to have disconnected.
     assert!(client.rest().await?.is_empty());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The proxy keeps back what passes through it.
+//! The proxy holds back what should pass through it.
 
 use pglock_core::{LockKey, Mode};
 use pglock_testkit::faults::Direction;

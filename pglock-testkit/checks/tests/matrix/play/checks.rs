@@ -23,19 +23,19 @@ struct Seen {
 }
 
 impl Play {
-    /// In the server's queue waits no session of the manager, except for the next in line.
+    /// No session of the manager waits in the server's queue, except for the next in line.
     pub(super) async fn check_queue(&self, is_followed: bool) -> Outcome {
         let may_wait = usize::from(is_followed);
         self.until("the caller that left is out of the queue", |seen| seen.waiting <= may_wait)
             .await
     }
 
-    /// The guards agree with the server. Then it drops them.
+    /// Checks that the guards agree with the server, then drops them.
     pub(super) async fn check_guards(&mut self, is_followed: bool) -> Outcome {
         sleep(SETTLED).await;
         let is_true = |seen: &Seen| match self.guards.iter().any(Guard::is_held) {
             true => seen.held > 0,
-            // The next in line may have it.
+            // The next in line may hold it.
             false => seen.held == 0 || is_followed,
         };
         self.until("the guards agree with the server", is_true).await?;

@@ -1,6 +1,6 @@
-//! The engine: what all backends have in common.
+//! The engine, which all backends share.
 //!
-//! Start here. Why it is built like this stands in `DESIGN.md`.
+//! Start here. `DESIGN.md` explains why it is built like this.
 //!
 //! ```text
 //!  callers and guards                              a task per session

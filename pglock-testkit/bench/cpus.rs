@@ -1,9 +1,9 @@
-//! On which CPUs a benchmark and its server run.
+//! Chooses the CPUs on which a benchmark and its server run.
 //!
-//! With one task, client and server take turns. Whether they share a CPU or wake each other on two
-//! changes the time of a round trip by up to a factor of eight (10 and 75 us on one virtual
-//! machine), which is more than most comparisons are about, and the scheduler may choose anew for
-//! each connection.
+//! With one task, client and server take turns. The time of a round trip depends on whether they
+//! share a CPU or wake each other on two: by up to a factor of eight (10 and 75 us on one virtual
+//! machine). That is more than most comparisons are about, and the scheduler may choose differently
+//! for each connection.
 
 use std::fmt;
 use std::io;
@@ -15,11 +15,11 @@ use pglock_testkit::postgres::TestServer;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Placement {
-    /// Wherever the scheduler wants them.
+    /// Wherever the scheduler puts them.
     Anywhere,
-    /// Both on the same CPU: all that either does counts.
+    /// Both on the same CPU: the work of both counts.
     OneCpu,
-    /// On a CPU each, as if the server were another machine.
+    /// Each on its own CPU, as if the server were another machine.
     CpuEach,
 }
 
@@ -33,32 +33,31 @@ impl fmt::Display for Placement {
     }
 }
 
-/// The CPUs that this process may use; none are known where the system cannot be told which to use.
+/// The CPUs that this process may use. Empty on systems that do not let a process choose.
 #[derive(Debug)]
 pub struct Cpus {
     usable: Vec<usize>,
 }
 
 impl Cpus {
-    /// Those it may use now.
+    /// The CPUs that it may use now.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// An error of the system.
     pub fn of_this_process() -> io::Result<Self> {
         Ok(Self { usable: system::usable()? })
     }
 
-    /// Places all threads of this process, and the sessions that are opened from now on at the
-    /// server, and returns where they are.
+    /// Places all threads of this process, and the server sessions opened from now on, and returns
+    /// where they are.
     ///
-    /// That is [anywhere](Placement::Anywhere) if the server is not a
-    /// [private](TestServer::private) one, if there are not enough CPUs, and on other systems than
-    /// Linux.
+    /// Returns [anywhere](Placement::Anywhere) if the server is not [private](TestServer::private),
+    /// if there are too few CPUs, and on systems other than Linux.
     ///
     /// # Errors
     ///
-    /// The system's, or the server's.
+    /// Errors of the system or of the server.
     pub fn place(&self, wanted: Placement, server: &TestServer) -> io::Result<Placement> {
         let (placement, client, sessions) = match (wanted, &self.usable[..]) {
             (Placement::OneCpu, [.., last]) => (wanted, from_ref(last), from_ref(last)),
@@ -85,7 +84,7 @@ mod system {
         Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
     }
 
-    /// False if the server is not one that may be placed.
+    /// False if the server may not be placed.
     pub(super) fn place(
         client: &[usize],
         sessions: &[usize],
@@ -100,17 +99,17 @@ mod system {
         Ok(true)
     }
 
-    /// All threads that the process has; what they start inherits it.
+    /// All threads of the process; new ones inherit the placement.
     fn place_process(pid: &str, cpus: &[usize]) -> io::Result<()> {
         let mut set = CpuSet::new();
         cpus.iter().for_each(|cpu| set.set(*cpu));
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
             let name = thread?.file_name();
             let id = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            // To the system, no number is the thread that asks.
+            // Without a pid, the system would place the calling thread.
             let id = id.ok_or(io::ErrorKind::InvalidData)?;
             match sched_setaffinity(Some(id), &set) {
-                // It has ended meanwhile.
+                // The thread has ended meanwhile.
                 Err(Errno::SRCH) => {}
                 result => result?,
             }

@@ -1,4 +1,4 @@
-//! All that measures pglock, in one package: `compare`, next to other libraries; `uncontended`,
-//! next to a bare client; and `micro`, the engine alone. `CONTRIBUTING.md` says how to run them.
+//! Everything that measures pglock: `compare` compares it with other libraries, `uncontended` with
+//! a bare client, and `micro` measures the engine alone. `CONTRIBUTING.md` says how to run them.
 
 pub mod cpus;

@@ -1,4 +1,4 @@
-//! What the engine does without a server: how long it takes, and what it allocates.
+//! Measures the engine without a server: how long it takes, and what it allocates.
 //!
 //! ```text
 //! cargo bench --bench micro
@@ -29,7 +29,7 @@ fn key_of_a_name(bencher: Bencher<'_, '_>, length: usize) {
     bencher.bench(|| LockKey::from(black_box(name.as_str())));
 }
 
-/// From one task to the next, which waits for it.
+/// A lock passes from one task to the next, which waits for it.
 #[divan::bench]
 fn hand_over(bencher: Bencher<'_, '_>) {
     let runtime = runtime();
@@ -60,7 +60,7 @@ fn hand_over_dyn(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A reader comes and goes while another one holds the lock.
+/// A reader takes and releases the lock while another one holds it.
 #[divan::bench]
 fn join(bencher: Bencher<'_, '_>) {
     let runtime = runtime();
@@ -72,7 +72,7 @@ fn join(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The whole way to a server that answers at once.
+/// The whole way to a server that answers immediately.
 #[divan::bench]
 fn confirmed(bencher: Bencher<'_, '_>) {
     let runtime = runtime();
@@ -95,7 +95,7 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Needs no runtime, as a rule; now and then the engine asks its server, so that others get their
+/// Usually needs no runtime. Occasionally the engine asks its server, so that other tasks get their
 /// turn.
 fn finish<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) -> F::Output {
     match poll(future.as_mut()) {
@@ -104,7 +104,7 @@ fn finish<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) -> F::
     }
 }
 
-/// A server that nobody else uses: everything succeeds.
+/// A server without other users: everything succeeds.
 #[derive(Debug)]
 struct Memory;
 

@@ -1,4 +1,4 @@
-//! What lock handles and guards do with the engine.
+//! The functions of the engine that lock handles and guards call.
 
 mod call;
 mod check;
@@ -34,7 +34,7 @@ use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
 
-/// The engine as its users hold it; when the last of them is gone, it closes.
+/// The engine, as its users hold it. When the last of them is dropped, it closes.
 pub(crate) struct Client {
     shared: Arc<Shared>,
     names: Arc<Names>,
@@ -42,9 +42,9 @@ pub(crate) struct Client {
     settings: Arc<Settings>,
 }
 
-/// A driver whose type nobody outside the engine's tasks needs to know.
+/// A driver whose type only the engine's tasks need to know.
 pub(crate) trait AnyDriver: fmt::Debug + Send + Sync {
-    /// Starts the task that opens sessions of this driver.
+    /// Starts the task that opens sessions with this driver.
     fn start_manager(
         self: Arc<Self>,
         shared: &Arc<Shared>,
@@ -79,7 +79,7 @@ impl Client {
         &self.names
     }
 
-    /// `None`: the lock is busy, and the caller would not wait.
+    /// `None` if the lock is busy and the caller would not wait.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         key: LockKey,
@@ -89,8 +89,8 @@ impl Client {
     ) -> Result<Option<Held>> {
         loop {
             self.ensure_manager()?;
-            // A lock that is answered at once must not keep the other tasks of this thread from
-            // their turn.
+            // A lock that is granted at once must not keep the other tasks of this thread from
+            // running.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
             let Some(Granted { grant, liveness }) = Call::new(self, acquire).await? else {
@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// What comes of the future, unless this time is over first, by the engine's clock.
+    /// Returns the result of the future, unless this time, by the engine's clock, is over first.
     pub(crate) async fn within<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         tokio::select! {
             biased;

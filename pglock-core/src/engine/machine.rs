@@ -1,4 +1,4 @@
-//! The state machine: it decides everything, and does no I/O, has no clock and knows no task.
+//! The state machine. It makes all decisions, and does no I/O, has no clock and knows no tasks.
 
 mod answers;
 mod callers;
@@ -34,24 +34,25 @@ use self::timers::Timer;
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// As many keys as travel in a statement or two of a busy session.
+/// As many keys as a busy session sends in one or two statements.
 const SPARES: usize = 64;
 
-/// Decides which caller gets which lock, and what each session says to the server.
+/// Decides which caller gets which lock, and what each session sends to the server.
 ///
-/// The runtime drives it. Handlers change it, and write down effects, which are to be carried out
-/// in their order before anything else is handled:
+/// The runtime drives it. Handlers change its state and record effects, which the runtime must
+/// carry out in order before it calls another handler:
 ///
 /// * [`handle`](Self::handle): something has happened. The same history has the same effects.
-/// * [`note_clock`](Self::note_clock): comes before each `handle`.
+/// * [`note_clock`](Self::note_clock): call it before each `handle`.
 ///
-/// Polls say what is to be done next:
+/// Polls return what to do next:
 ///
-/// * [`poll_job`](Self::poll_job): by a session that is open. It is called after each answer of that
-///   session was handled, and after each [`Effect::Kick`](event::Effect::Kick); it has effects, too.
-/// * [`poll_timeout`](Self::poll_timeout): when to handle an [`Event::Tick`]. It changes with each
-///   call of the other two.
-/// * [`is_finished`](Self::is_finished): nothing, ever again.
+/// * [`poll_job`](Self::poll_job): the next job of an open session. Call it after handling an
+///   answer of that session, and after each [`Effect::Kick`](event::Effect::Kick). It has effects,
+///   too.
+/// * [`poll_timeout`](Self::poll_timeout): when to handle an [`Event::Tick`]. Each call of the
+///   other two can change it.
+/// * [`is_finished`](Self::is_finished): whether nothing is left to do.
 ///
 /// Getters ([`stats`](Self::stats), [`obstacle`](Self::obstacle), [`silence`](Self::silence)) may
 /// be called at any time.
@@ -63,7 +64,7 @@ pub(crate) struct Machine {
     sessions: Sessions,
     last_grant: GrantId,
     last_arrival: Arrival,
-    /// Why the machine is closed, once it is.
+    /// Why the machine is closed, if it is.
     closed: Option<Error>,
     /// How late the runtime acts on a timer.
     stall: Duration,
@@ -84,12 +85,12 @@ impl Machine {
         }
     }
 
-    /// Notes what has happened, after what is due by now, and does what follows from it.
+    /// First handles everything that is due by now, then the event and its consequences.
     pub(crate) fn handle(&mut self, event: Event, now: Moment, effects: &mut Effects) {
         let step = &mut Step::new(now, effects);
-        // What has run out by now must not be given to anybody.
+        // A lock whose lease has expired by now must not pass to a caller.
         self.tick(step);
-        // The session was given up while its task was at work: nobody waits for that any more.
+        // The session was dropped while its task was working, so the result no longer matters.
         let is_late = event.session().is_some_and(|id| self.sessions.get(id).is_none());
         if !is_late {
             self.react(event, step);
@@ -124,8 +125,8 @@ impl Machine {
         }
     }
 
-    /// What is needed to name the cause of a silence: how late the runtime acts on a timer, and
-    /// whether a test has made the clock jump.
+    /// What the machine needs to name the cause of a silence: how late the runtime acts on a timer,
+    /// and whether a test has made the clock jump.
     pub(crate) fn note_clock(&mut self, stall: Duration, is_ahead: bool) {
         self.stall = stall;
         self.clock_is_ahead = is_ahead;
@@ -155,14 +156,14 @@ impl Machine {
         }
     }
 
-    /// Gives free waiting sessions to the keys that want one, and plans more for the rest.
+    /// Assigns free waiting sessions to the keys in line, and plans more for the rest.
     fn assign_waiting_sessions(&mut self, step: &mut Step<'_>) {
         if self.sessions.line.is_empty() || !self.sessions.waits_in_queue() {
             return;
         }
         let wants = |keys: &HashMap<LockKey, KeyState>, key| {
             let ask = keys.get(&key).map(|state| state.ask);
-            // It may be trying just now, and wants the session if that fails.
+            // The key may be trying just now, and needs the session if the try fails.
             matches!(ask, Some(Ask::InLine { .. }))
         };
         while let Some(session) = self.sessions.free_to_wait()
@@ -200,7 +201,7 @@ impl Machine {
         }
     }
 
-    /// In order, so that the same history has the same effects.
+    /// In order of keys, so that the same history has the same effects.
     fn sorted_keys(&self) -> Vec<LockKey> {
         let mut keys: Vec<_> = self.keys.keys().copied().collect();
         keys.sort_unstable();
@@ -208,7 +209,7 @@ impl Machine {
     }
 }
 
-/// Runs `act` on the state of a key, and forgets the state if nothing is left of it.
+/// Runs `act` on the state of a key, and removes the state if it is empty afterwards.
 fn change(
     mut place: hash_map::OccupiedEntry<'_, LockKey, KeyState>,
     cx: &mut Context<'_>,
@@ -217,7 +218,7 @@ fn change(
 ) {
     let state = place.get_mut();
     let queued = state.queue.len();
-    // What it had a moment ago must not be in its own way.
+    // What the key claimed before must not count against itself.
     cx.sessions.claims.change(state.claims(), Claims::default());
     act(state, cx);
     cx.sessions.claims.change(Claims::default(), state.claims());

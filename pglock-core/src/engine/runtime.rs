@@ -40,14 +40,14 @@ use super::machine::stats::Stats;
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// A server that has answered within this time is there, and may be busy.
+/// A server that has answered within this time is alive, but may be busy.
 const BUSY: Duration = Duration::from_millis(200);
 
 /// What callers, guards and tasks share.
 ///
 /// Callers step the machine themselves, under the mutex, so that a lock passes between tasks of
-/// this process without a detour. Tasks do what has to be awaited: one manager, and one task per
-/// session, which owns the connection.
+/// this process without a detour. Tasks do whatever must be awaited: one manager, and for each
+/// session a task that owns the connection.
 pub(crate) struct Shared {
     host: Mutex<Host>,
     /// Locked after `host`, if both are.
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     deadlines: Deadlines,
     /// Wakes the manager: sessions are to be opened, or the next alarm is earlier than it was.
     manager: Notify,
-    /// Wakes the keeper, if there is one: the next alarm is earlier than it was.
+    /// Wakes the keeper, if there is one: the next alarm has moved forward.
     keeper: Option<Notify>,
     has_manager: AtomicBool,
     clock: Clock,
@@ -117,7 +117,7 @@ impl Shared {
         caller.and_then(Caller::into_reply)
     }
 
-    /// True for the one caller that has to start the manager.
+    /// Returns true for the one caller that must start the manager.
     pub(crate) fn claim_manager(&self) -> bool {
         !self.has_manager.swap(true, Ordering::AcqRel)
     }
@@ -129,7 +129,7 @@ impl Shared {
     /// The manager's task has ended, or its runtime has dropped it.
     pub(crate) fn manager_gone(&self) {
         self.has_manager.store(false, Ordering::Release);
-        // Without a manager, no caller is served, now or later.
+        // Without a manager, callers are never served.
         self.locked(|host, now, deferred| {
             host.step(Event::Close { why: Error::runtime_ended() }, now, deferred);
             for session in std::mem::take(&mut host.to_open) {
@@ -153,12 +153,12 @@ impl Shared {
         }
     }
 
-    /// Whether there is one session only, opening or open.
+    /// Whether only one session is open or being opened.
     pub(crate) fn is_lone(&self) -> bool {
         self.lock().sessions.len() == 1
     }
 
-    /// What the session does next.
+    /// The next job of the session.
     pub(crate) fn next_job(&self, id: SessionId) -> Job {
         self.locked(|host, now, deferred| {
             host.drive(deferred, |machine, effects| machine.poll_job(id, now, effects))
@@ -175,7 +175,7 @@ impl Shared {
         self.keeper.iter().for_each(Notify::notify_one);
     }
 
-    /// Ready once the machine is closed and all sessions are gone.
+    /// Completes once the machine is closed and all sessions have ended.
     pub(crate) fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let mut host = self.lock();

@@ -8,12 +8,12 @@ use crate::Result;
 
 const APPLICATION_NAME: &str = "pglock-bench";
 
-/// A connection, whose work is left to a task that ends with the client.
+/// A connection. A task runs it, and ends with the client.
 pub(crate) async fn connect(url: &str) -> Result<Client> {
     spawn(url.parse()?).await
 }
 
-/// A connection that is not counted among those of the subject.
+/// A connection that does not count among the subject's.
 pub(crate) async fn connect_uncounted(url: &str) -> Result<Client> {
     spawn(url.parse::<Config>()?.application_name(APPLICATION_NAME).clone()).await
 }
@@ -25,7 +25,7 @@ async fn spawn(config: Config) -> Result<Client> {
     Ok(client)
 }
 
-/// Looks at the server from outside.
+/// Observes the server from outside.
 pub(crate) struct Observer {
     client: Client,
 }
@@ -35,7 +35,7 @@ impl Observer {
         Ok(Self { client: connect_uncounted(url).await? })
     }
 
-    /// How many connections the subject has.
+    /// The number of the subject's connections.
     pub(crate) async fn connections(&self) -> Result<u64> {
         let row = self
             .client
@@ -47,7 +47,7 @@ impl Observer {
         Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
     }
 
-    /// How many advisory locks are held.
+    /// The number of held advisory locks.
     pub(crate) async fn held(&self) -> Result<u64> {
         let row = self
             .client
@@ -56,11 +56,11 @@ impl Observer {
         Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
     }
 
-    /// Returns when the connections of the subject before have gone.
+    /// Returns when the previous subject's connections are closed.
     pub(crate) async fn until_alone(&self) -> Result<()> {
         let begin = Instant::now();
         loop {
-            // While the lock table is full, the server answers nothing else either.
+            // While the lock table is full, the server does not answer other queries either.
             let found = self.connections().await;
             match found {
                 Ok(0) => return Ok(()),
@@ -89,10 +89,10 @@ impl Observer {
                 return Ok(());
             }
         }
-        Err("nobody waits at the server".into())
+        Err("no session waits at the server".into())
     }
 
-    /// One value of text.
+    /// A single value of text.
     pub(crate) async fn text(&self, query: &str) -> Result<String> {
         Ok(self.client.query_one(query, &[]).await?.try_get(0)?)
     }

@@ -1,4 +1,4 @@
-//! The report as a picture: a panel for each workload over TCP, a bar for each subject.
+//! The report as a picture: one panel for each workload over TCP, with a bar for each subject.
 
 use std::fmt::Write;
 use std::fs;
@@ -18,7 +18,7 @@ const LINE: usize = 18;
 const NAMES: usize = 140;
 const BARS: usize = 150;
 
-/// A card of its own, so that it can be read on a page of any colour.
+/// Drawn on a card, so that it is readable on a background of any colour.
 const STYLE: &str = "
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .card { fill: #ffffff; stroke: #d0d7de }

@@ -1,4 +1,4 @@
-//! Whether the subjects exclude at all.
+//! Checks that the subjects exclude at all.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,17 +8,17 @@ use crate::Result;
 
 const WRITER: u32 = 1 << 31;
 
-/// Holds that follow each other faster than a server could give the lock to another process and
+/// Holds that follow each other faster than a server could pass the lock to another process and
 /// back.
 const SAME_RUN: u64 = 20_000;
 
-/// Who is inside of which key, in this process.
+/// For each key, the tasks of this process that hold it.
 pub(crate) struct Checks {
     inside: Box<[AtomicU32]>,
     runs: Option<Mutex<Vec<Run>>>,
 }
 
-/// From when to when, in nanoseconds since 1970, this process had the one key.
+/// When this process held the one key, in nanoseconds since 1970.
 pub(crate) type Run = (u64, u64);
 
 impl Checks {
@@ -26,7 +26,7 @@ impl Checks {
         Self { inside: (0..keys).map(|_| AtomicU32::new(0)).collect(), runs: None }
     }
 
-    /// Also notes when the key was held, to be compared with other processes.
+    /// Also records when the key was held, for comparison with other processes.
     pub(crate) fn with_runs() -> Self {
         Self { runs: Some(Mutex::default()), ..Self::new(1) }
     }
@@ -76,7 +76,7 @@ pub(crate) fn no_overlap(mut runs: Vec<Run>) -> Result<()> {
     Ok(())
 }
 
-/// One clock for all processes. Should it be set while they run, the check fails.
+/// One clock for all processes. If it is adjusted while they run, the check fails.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or_default()

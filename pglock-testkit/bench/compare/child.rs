@@ -18,7 +18,7 @@ use crate::workload::{Slice, Workload};
 const FLAG: &str = "--child";
 const READY: &str = "ready";
 
-/// What this process was started for, if by [`Process::start`].
+/// What this process is to do, if [`Process::start`] started it.
 pub(crate) struct Task {
     slice: Slice,
 }
@@ -53,7 +53,7 @@ impl Task {
     }
 }
 
-/// In the other process: tells that it is set up, and waits until it may begin.
+/// For the child: reports that it is set up, and waits until it may begin.
 pub(crate) async fn until_started() -> Result<()> {
     println!("{READY}");
     io::stdout().flush()?;

@@ -13,10 +13,10 @@ use crate::outcome::{Latencies, Outcome};
 use crate::subject::{Subject, Worker};
 use crate::workload::Slice;
 
-/// The key that all want; the keys after it are those that tasks have for themselves.
+/// The key that all tasks want. The keys after it belong to single tasks.
 pub(crate) const KEY: i64 = 1 << 40;
 
-/// Keys that a task uses in turn where nobody else wants them. With a single one, a lock released
+/// Keys that a task uses in turn where no other task wants them. With a single one, a lock released
 /// by drop could be taken again before its release has left the process, and nothing would be
 /// measured.
 const KEYS_OF_TASK: usize = 16;
@@ -26,7 +26,7 @@ pub(crate) struct Load {
     pub(crate) tasks: usize,
     /// Each task has keys of its own.
     pub(crate) own_keys: bool,
-    /// One operation in so many writes.
+    /// One operation in this many writes.
     pub(crate) one_write_in: usize,
     pub(crate) release_by_drop: bool,
     /// How long the lock is held.
@@ -34,13 +34,13 @@ pub(crate) struct Load {
     pub(crate) length: Duration,
 }
 
-/// Tasks whose connections are open.
+/// The number of tasks whose connections are open.
 pub(crate) struct Ready {
     tasks: JoinSet<Result<Share>>,
     gate: Arc<Barrier>,
 }
 
-/// What one task did.
+/// What one task has done.
 struct Share {
     ops: u64,
     latencies: Latencies,
@@ -49,7 +49,7 @@ struct Share {
 }
 
 impl Load {
-    /// One task, on keys that nobody else wants.
+    /// One task, with keys that no other task wants.
     pub(crate) fn single(slice: &Slice) -> Self {
         Self {
             tasks: 1,
@@ -100,12 +100,12 @@ impl Load {
         checks: Arc<Checks>,
         gate: Arc<Barrier>,
     ) -> Result<Share> {
-        // All tasks hold a lock at the same time, so that every connection is open before time is
-        // taken.
+        // All tasks hold a lock at the same time, so every connection is open before the
+        // measurement begins.
         let own = i64::from(std::process::id()) << 16 | i64::try_from(task)?;
         let held = worker.write(own).await?;
         gate.wait().await;
-        // Whoever cannot release in this way fails here, where nobody waits for the lock.
+        // A subject that cannot release in this way fails here, where no caller waits for the lock.
         self.release(&worker, held).await?;
         gate.wait().await;
 
@@ -143,7 +143,7 @@ impl Load {
 }
 
 impl Ready {
-    /// Lets the tasks run to their end.
+    /// Runs the tasks to their end.
     pub(crate) async fn go(mut self) -> Result<Outcome> {
         self.pass_gate().await?;
         let mut latencies = Latencies::new();

@@ -1,4 +1,4 @@
-//! Where the figures come from.
+//! The machine that the figures come from.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +25,7 @@ impl Machine {
             date: observer.text("SELECT to_char(now(), 'YYYY-MM-DD')").await?,
             cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: thread::available_parallelism()?.get(),
-            // Without the packager's addition.
+            // Without the suffix of the package.
             server: server.split_whitespace().next().unwrap_or_default().to_owned(),
         })
     }

@@ -6,15 +6,14 @@
 //! ```
 //!
 //! It starts a PostgreSQL of its own. Every subject runs every workload for a slice of time, one
-//! subject after the other and then all over again, so that a machine whose speed drifts is unfair
-//! to nobody. Where one task takes turns with the server, each has a CPU of its own. Each slice
-//! starts with new connections, which are opened before its time begins. While it runs, it is
-//! checked that no two holders exclude each other only on paper. All subjects use their waiting
-//! acquire, and wait for the server to confirm the release, except where the workload is called
-//! `drop`.
+//! subject after another, and then again, so that all subjects suffer equally if the machine's
+//! speed drifts. Where one task takes turns with the server, each has a CPU of its own. Each slice
+//! starts with new connections, which are opened before its time begins. While it runs, the
+//! benchmark checks that holders really exclude each other. All subjects use their waiting acquire,
+//! and wait for the server to confirm the release, except where the workload is called `drop`.
 //!
-//! The table is printed, `target/bench/report.json` has every figure, and a run of everything draws
-//! `docs/bench.svg`.
+//! It prints the table, and writes every figure to `target/bench/report.json`. A run of everything
+//! also draws `docs/bench.svg`.
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,4 @@
-//! What to run: everything, unless told otherwise.
+//! What to run: by default, everything.
 
 use std::env;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {
-                // From cargo.
+                // Passed by cargo.
                 "--bench" => {}
                 "--transport" => transport = Some(value()?),
                 "--reps" => repetitions = value()?.parse()?,

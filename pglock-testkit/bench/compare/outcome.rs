@@ -1,4 +1,4 @@
-//! What a slice has measured.
+//! What a slice measured.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,13 +15,13 @@ pub(crate) struct Outcome {
     pub(crate) task_ops: Vec<u64>,
     pub(crate) latencies: Latencies,
     pub(crate) connections: u64,
-    /// What only this workload measures, by its name in the report.
+    /// Figures of this workload alone, by their names in the report.
     pub(crate) figures: BTreeMap<String, f64>,
-    /// What stopped a subject that did all it could.
+    /// What stopped a subject that reached its limit.
     pub(crate) limit: Option<String>,
     /// How long a writer of another process waited.
     pub(crate) other_writer: Option<Latencies>,
-    /// When this process had the key, where several want it.
+    /// When this process held the key, where several want it.
     pub(crate) runs: Vec<Run>,
 }
 
@@ -48,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Times in a histogram of bounded size, good to one per cent.
+/// Times in a histogram of limited size, precise to one per cent.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub(crate) struct Latencies(Histogram<u64>);

@@ -1,4 +1,4 @@
-//! What is reported of all repetitions.
+//! The report on all repetitions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,8 +15,8 @@ use crate::workload::Workload;
 /// Workload, transport, subject.
 type Place = (Workload, &'static str, &'static str);
 
-/// A line of the table. The first ten fields are always there; those of a subject that failed are
-/// null.
+/// A line of the table. The first ten fields are always present, and null for a subject that
+/// failed.
 #[derive(Clone, Serialize)]
 pub(crate) struct Row {
     #[serde(serialize_with = "name_of")]
@@ -25,10 +25,10 @@ pub(crate) struct Row {
     pub(crate) transport: &'static str,
     /// Median of the repetitions.
     pub(crate) ops_per_s: Option<f64>,
-    /// Of the operations of all repetitions: from the wish for the lock to the end of its release.
+    /// Over the operations of all repetitions: from the call of acquire to the end of the release.
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
-    /// The most that were seen.
+    /// The highest number seen.
     pub(crate) server_connections: Option<u64>,
     /// Of the median repetition.
     pub(crate) min_task_ops: Option<u64>,
@@ -37,7 +37,7 @@ pub(crate) struct Row {
     pub(crate) ratio_to_floor: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_to_connection_per_lock: Option<f64>,
-    /// From the slowest repetition to the fastest, as a part of the median.
+    /// The difference between the slowest and the fastest repetition, as a fraction of the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spread: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    /// Sets what the repetitions have measured; there is at least one.
+    /// Sets the results of the repetitions; there is at least one.
     fn fill(&mut self, mut outcomes: Vec<&Outcome>) {
         outcomes.sort_by(|a, b| a.ops_per_s().total_cmp(&b.ops_per_s()));
         let (slowest, median, fastest) =
@@ -151,7 +151,7 @@ impl Report {
             error: self.of(place).find_map(|slice| slice.as_ref().err().cloned()),
             ..Row::empty(place)
         };
-        // What a subject did before it failed is no measure of it.
+        // What a subject did before it failed is not a measure of it.
         if row.error.is_none() && !outcomes.is_empty() {
             row.ratio_to_floor = self.ratio(place, "floor");
             row.ratio_to_connection_per_lock = self.ratio(place, "connection-per-lock");
@@ -176,7 +176,7 @@ impl Report {
 
 /// Writes all rows to `bench/report.json` in the target folder.
 pub(crate) fn write_json(rows: &[Row]) -> io::Result<()> {
-    // Cargo makes this folder, below the one for everything that is built.
+    // Cargo creates this folder, below the target folder.
     let Some(target) = Path::new(env!("CARGO_TARGET_TMPDIR")).parent() else {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     };

@@ -1,4 +1,4 @@
-//! What is compared.
+//! The interface of what is compared.
 
 use std::pin::Pin;
 
@@ -39,7 +39,7 @@ pub(crate) trait Subject: Sized + Send + Sync + 'static {
 
     fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
-    /// With write locks that the readers of the process may have, too, where there is such a thing.
+    /// Lets readers of the process share write locks, where the subject can.
     fn connect_sharing(url: &str) -> impl Future<Output = Result<Self>> + Send {
         Self::connect(url)
     }
@@ -59,7 +59,7 @@ pub(crate) trait Worker: Clone + Send + Sync + 'static {
     /// Waits for the read lock.
     fn read(&self, key: i64) -> impl Future<Output = Result<Self::Guard>> + Send;
 
-    /// Releases, and returns when the server has confirmed it.
+    /// Releases the lock, and returns when the server has confirmed it.
     fn release(&self, guard: Self::Guard) -> impl Future<Output = Result<()>> + Send;
 
     /// Releases without waiting, where dropping a guard does so.
@@ -87,7 +87,7 @@ impl Entry {
         (self.run)(slice).await
     }
 
-    /// The part of a workload that is done in a process of its own.
+    /// Runs a process's part of a workload.
     pub(crate) async fn run_child(&self, slice: Slice) -> Result<Outcome> {
         (self.run_child)(slice).await
     }

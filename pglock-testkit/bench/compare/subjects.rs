@@ -1,4 +1,4 @@
-//! The ways to take a lock that are compared.
+//! The subjects: the ways to take a lock that are compared.
 
 pub(crate) mod connection_per_lock;
 pub(crate) mod distributed_lock;

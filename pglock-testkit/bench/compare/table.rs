@@ -63,7 +63,7 @@ fn line(row: &Row) -> String {
     line
 }
 
-/// Whole, or with three digits at least; with blanks between thousands.
+/// As a whole number, or with at least three digits; with spaces between thousands.
 pub(crate) fn number(value: Option<f64>) -> String {
     let Some(value) = value else {
         return String::new();

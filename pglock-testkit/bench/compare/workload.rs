@@ -1,4 +1,4 @@
-//! What the subjects have to do.
+//! The workloads.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Workload {
         Self::WaitersTenThousand,
     ];
 
-    /// As in the report.
+    /// The name in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Uncontended => "w1_uncontended",
@@ -72,7 +72,7 @@ impl Workload {
         }
     }
 
-    /// The one of this name, else all whose names begin like this.
+    /// The workload of this name, or else all whose names begin with it.
     pub(crate) fn named(name: &str) -> Vec<Self> {
         let all = || Self::ALL.into_iter();
         match all().find(|workload| workload.name() == name) {
@@ -81,7 +81,7 @@ impl Workload {
         }
     }
 
-    /// For people.
+    /// A description for people.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Uncontended => "one task, release confirmed",
@@ -105,7 +105,7 @@ impl Workload {
         }
     }
 
-    /// Whether guards are dropped, rather than released with the server's word.
+    /// Whether guards are dropped, instead of released with confirmation.
     pub(crate) fn releases_by_drop(self) -> bool {
         matches!(
             self,
@@ -118,8 +118,8 @@ impl Workload {
         )
     }
 
-    /// Where client and server run: one task and its server session take turns, and where the
-    /// scheduler puts them would decide the figures.
+    /// Where client and server run. One task and its server session take turns, so otherwise the
+    /// scheduler's choice of CPUs would decide the figures.
     pub(crate) fn placement(self) -> Placement {
         match self {
             Self::Uncontended
@@ -131,7 +131,7 @@ impl Workload {
         }
     }
 
-    /// Whether it is run over a slow line, too.
+    /// Whether it also runs over a slow line.
     pub(crate) fn depends_on_round_trips(self) -> bool {
         matches!(
             self,
@@ -145,7 +145,7 @@ impl Workload {
         )
     }
 
-    /// Repetitions of what takes long are few.
+    /// The number of repetitions; long workloads have few.
     pub(crate) fn most_repetitions(self) -> usize {
         match self {
             Self::Hold => 1,
@@ -156,14 +156,14 @@ impl Workload {
     }
 }
 
-/// One subject doing one workload once.
+/// One run of one workload by one subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
     pub(crate) workload: Workload,
     pub(crate) subject: String,
     /// How the subject reaches the server.
     pub(crate) url: String,
-    /// How the benchmark does.
+    /// How the benchmark itself reaches the server.
     pub(crate) server: String,
     pub(crate) length: Duration,
 }

@@ -1,4 +1,4 @@
-//! How each workload is run.
+//! Runs the workloads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(crate) async fn run_child<S: Subject>(slice: Slice) -> Result<Outcome> {
     }
 }
 
-/// The same tasks doing the same all the time.
+/// The same tasks do the same all the time.
 async fn steady<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome> {
     let observer = Observer::connect(&slice.server).await?;
     let subject = S::connect(&slice.url).await?;

@@ -8,9 +8,9 @@ use crate::{Floor, Result};
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// The server's own.
+    /// The server's function.
     fn pg_try_advisory_lock(key: BigInt) -> Bool;
-    /// The server's own.
+    /// The server's function.
     fn pg_advisory_unlock(key: BigInt) -> Bool;
 }
 

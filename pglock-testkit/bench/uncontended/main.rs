@@ -1,5 +1,5 @@
-//! What a lock costs that nobody else wants, next to two prepared statements on a bare connection
-//! of the same client.
+//! Compares the cost of an uncontended lock with that of two prepared statements on a bare
+//! connection of the same client.
 //!
 //! ```text
 //! cargo bench --bench uncontended
@@ -7,9 +7,9 @@
 //! ```
 //!
 //! It starts a PostgreSQL of its own. Statements and locks run in turn, many times in one process,
-//! and the ratios of neighbours are compared, because a machine's speed drifts: once with client
-//! and server on [one CPU](Placement::OneCpu), where all the work of both counts, and once on
-//! [a CPU each](Placement::CpuEach).
+//! and it compares the ratios of neighbouring runs, because the machine's speed drifts. It does so
+//! once with client and server on [one CPU](Placement::OneCpu), where the work of both counts, and
+//! once on [a CPU each](Placement::CpuEach).
 
 use std::env;
 use std::error::Error;
@@ -34,10 +34,10 @@ trait Floor: Send + Sized + 'static {
 
     fn connect(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
-    /// Takes an advisory lock and releases it, by a prepared statement each.
+    /// Takes an advisory lock and releases it, with a prepared statement each.
     fn pair(&mut self) -> impl Future<Output = Result> + Send;
 
-    /// Locks over the same client.
+    /// Locks through the same client.
     fn locks(url: &str) -> pglock_core::Result<Locks>;
 }
 
@@ -49,7 +49,7 @@ const PAIRS: u32 = 500;
 const KEYS: i64 = 16;
 
 fn main() -> Result {
-    // The flag is cargo's.
+    // Cargo passes this flag.
     let wanted: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let known = [Sqlx::NAME, Diesel::NAME];
@@ -70,7 +70,7 @@ fn main() -> Result {
 struct Bench {
     cpus: Cpus,
     server: TestServer,
-    /// The runtimes that are measured are built where they are placed.
+    /// The measured runtimes are built after the placement.
     unmeasured: Runtime,
 }
 
@@ -98,7 +98,7 @@ impl Bench {
                 runtime.block_on(async { tokio::spawn(rounds::<F>(url)).await? })?;
             }
             if placement == Placement::Anywhere {
-                // The next would be the same.
+                // The next placement would be the same.
                 break;
             }
         }
@@ -109,7 +109,7 @@ impl Bench {
 async fn rounds<F: Floor>(url: String) -> Result {
     let mut bare = F::connect(&url).await?;
     let locks = F::locks(&url)?;
-    // The floor's key is another one.
+    // The key of the floor is a different one.
     let locks: Vec<_> = (100..100 + KEYS).map(|key| locks.rwlock(key)).collect();
     let mut rounds = Vec::new();
     for round in 0..=ROUNDS {
@@ -158,7 +158,7 @@ async fn dropped(locks: &[RwLock]) -> Result<Duration> {
         drop(lock.try_write().await?.ok_or("the lock is free")?);
     }
     let took = begin.elapsed() / PAIRS;
-    // Otherwise the next round would pay for what the last drops left behind.
+    // Otherwise the next round would pay for the leftovers of the last drops.
     for lock in locks {
         lock.try_write().await?.ok_or("the lock is free")?.release().await?;
     }

@@ -1,4 +1,4 @@
-//! A command to the machine, from the caller that gives it to the reply.
+//! A command to the machine, from the caller that sends it to the reply.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::commands::Command;
 use crate::engine::machine::event::CallerId;
 use crate::error::Result;
 
-/// Gives the command when it is first polled, and completes with the reply. A caller that leaves
-/// before abandons the command.
+/// Sends the command when it is first polled, and completes with the reply. Dropping it earlier
+/// abandons the command.
 #[must_use = "nothing happens before the first poll"]
 pub(super) struct Call<'a, C: Command> {
     client: &'a Arc<Client>,
@@ -34,7 +34,7 @@ impl<C: Command + Unpin> Future for Call<'_, C> {
         let reply = match *caller {
             Some(waiting) => shared.poll_reply(waiting, cx.waker()),
             None => {
-                // Cloned before the command is given: a waker is foreign code, and may panic.
+                // Cloned before the command is sent: a waker is foreign code, and may panic.
                 let waker = cx.waker().clone();
                 shared.ask(|id| command.event(*caller.insert(id)), waker)
             }

@@ -1,4 +1,4 @@
-//! Whether the server answers, and what kept a caller from a lock.
+//! Checks whether the server answers, and finds out what kept a caller from a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::engine::machine::Obstacle;
 use crate::error::Result;
 use crate::key::LockKey;
 
-/// How long a check may take: as long as connecting.
+/// How long a check may take: as long as connecting may.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Client {

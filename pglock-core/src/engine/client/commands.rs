@@ -1,4 +1,4 @@
-//! The commands that callers give to the machine, each with the replies that it can get.
+//! The commands that callers send to the machine, each with its possible replies.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::mode::Mode;
 pub(super) trait Command {
     type Reply;
 
-    /// What the machine is to do. Called once.
+    /// The event for the machine. Called once.
     fn event(&mut self, caller: CallerId) -> Event;
 
-    /// For a caller that leaves before the reply.
+    /// The event for a caller that leaves before the reply.
     fn abandon(&self, caller: CallerId) -> Event;
 
-    /// The reply, or an error if the machine gave one that belongs to another command.
+    /// Reads the reply. Fails if the reply belongs to another command.
     fn read(&self, reply: Reply) -> Result<Self::Reply>;
 
-    /// What undoes the command if its caller has left when the reply comes.
+    /// The event that undoes the command if its caller has left when the reply arrives.
     fn undo(&self, _reply: &Reply) -> Option<Event> {
         None
     }
@@ -76,7 +76,7 @@ impl Command for Acquire {
 pub(super) struct Release<'a> {
     pub(super) key: LockKey,
     pub(super) grant: GrantId,
-    /// Emptied when the command is given, so that the guard does not release the lock again.
+    /// Emptied when the command is sent, so that the guard does not release the lock again.
     pub(super) held: &'a mut Option<GrantId>,
 }
 
@@ -100,7 +100,7 @@ impl Command for Release<'_> {
     }
 }
 
-/// Lists who holds and awaits this key, or any.
+/// Lists who holds and awaits this key, or any key.
 pub(super) struct Inspect(pub(super) Option<LockKey>);
 
 impl Command for Inspect {

@@ -1,5 +1,5 @@
-//! Every order of the threads of callers and of the session between them, as far as they meet at
-//! mutexes and atomics: `scripts/interleavings`.
+//! Tries every order in which the threads of callers and of the session can meet at mutexes and
+//! atomics. Run by `scripts/interleavings`.
 
 mod harness;
 
@@ -67,16 +67,16 @@ fn who_gives_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_loss_is_told_once_to_whoever_still_holds() {
+fn a_loss_is_reported_once_by_each_guard_that_remains() {
     check(|| {
         let (client, _) = client();
         let [leaves, stays, asks_late, leaves_after] =
             [(); 4].map(|()| served(&client, acquire(&client, Read)).expect("it is shared"));
-        let told: Arc<[AtomicU32; 4]> = Arc::default();
+        let calls: Arc<[AtomicU32; 4]> = Arc::default();
         let count = |place: usize| {
-            let told = told.clone();
+            let calls = calls.clone();
             Box::new(move || {
-                told[place].fetch_add(1, Ordering::Relaxed);
+                calls[place].fetch_add(1, Ordering::Relaxed);
             })
         };
         leaves.lease().on_loss(count(0));
@@ -93,16 +93,16 @@ fn a_loss_is_told_once_to_whoever_still_holds() {
             asks_late
         });
         block_on(leaves_after.lease().lost());
-        // Whoever has seen the loss is told of it, even if it leaves at once.
+        // A guard that has seen the loss also reports it, even if it is dropped at once.
         drop(leaves_after);
         block_on(stays.lease().lost());
         assert!(!stays.is_held());
         let asks_late = other.join().expect("no panic");
         session.join().expect("no panic");
         assert!(!asks_late.is_held());
-        let told = [0, 1, 2, 3].map(|place: usize| told[place].load(Ordering::Relaxed));
-        // Who leaves while the session ends may or may not be told.
-        assert!(matches!(told, [0 | 1, 1, 1, 1]), "{told:?}");
+        let calls = [0, 1, 2, 3].map(|place: usize| calls[place].load(Ordering::Relaxed));
+        // A guard that is dropped while the session ends may or may not report the loss.
+        assert!(matches!(calls, [0 | 1, 1, 1, 1]), "{calls:?}");
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the leases of one guard share, and keep when the guard has gone.
+//! What the leases of one guard share, and keep after the guard is dropped.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ pub(super) struct Tenure {
     pub(super) shared: Arc<Shared>,
     pub(super) liveness: Arc<Liveness>,
     pub(super) key: LockKey,
-    /// A text only: it must not keep the name from being known by another one.
+    /// Only text: a lease must not keep the name registered.
     pub(super) name: Option<Arc<str>>,
     pub(super) watcher: Watcher,
 }
@@ -40,13 +40,13 @@ impl Drop for Watch<'_> {
 /// Whether the session lives, by the clock.
 pub(super) fn is_alive(shared: &Shared, liveness: &Liveness) -> bool {
     if !liveness.has_ended() && !liveness.is_leased(shared.clock().now()) {
-        // If the lease is over, the session ends here and now, and for all of its guards.
+        // If the lease is over, the session ends right here, for all of its guards.
         shared.step(Event::Tick);
     }
     !liveness.has_ended()
 }
 
-/// For how long a lock of this session may be believed in.
+/// How long a lock of this session still counts as held.
 pub(super) fn valid_for(shared: &Shared, liveness: &Liveness) -> Duration {
     match is_alive(shared, liveness) {
         true => liveness.leased_until().since(shared.clock().now()),
@@ -55,7 +55,7 @@ pub(super) fn valid_for(shared: &Shared, liveness: &Liveness) -> Duration {
 }
 
 impl Tenure {
-    /// The guard releases the lock: a later end of its session is no loss.
+    /// The guard releases the lock. If its session ends later, that is not a loss.
     pub(super) fn end(&self) {
         self.liveness.leave(&self.watcher);
     }
@@ -78,7 +78,7 @@ impl LeaseState for Tenure {
         }
     }
 
-    /// By the clock, whoever polls it.
+    /// Ends by the clock, whoever polls it.
     async fn lost(&self) {
         let watch = Watch { tenure: self, number: self.liveness.number() };
         poll_fn(|cx| {
@@ -92,7 +92,7 @@ impl LeaseState for Tenure {
     }
 
     fn on_loss(&self, act: OnLoss) {
-        // An end that nobody has noticed yet is noticed now.
+        // If the session has ended unnoticed, it is noticed now.
         self.is_held();
         if let Some(act) = self.liveness.call_at_end(&self.watcher, act) {
             act();

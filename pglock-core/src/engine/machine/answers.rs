@@ -1,4 +1,4 @@
-//! What sessions answer.
+//! Handles the answers of sessions.
 
 use super::Machine;
 use super::refusals::missing;
@@ -22,7 +22,7 @@ impl Machine {
         if let Some(session) = self.sessions.get_mut(id) {
             session.open(server.pid);
         }
-        // A new session holds nothing, as it would tell when asked.
+        // A new session holds nothing, as a query would show.
         self.sessions.note_heartbeat(id);
         self.sessions.rest(id, step.now);
         self.sessions.renew_lease(id, step);
@@ -30,8 +30,8 @@ impl Machine {
         self.sessions.connect_next(step);
     }
 
-    /// There has been a promotion, or the address leads elsewhere now: what older sessions hold
-    /// excludes nobody there.
+    /// The server was promoted, or the address now leads to another server: locks of older sessions
+    /// exclude no client there.
     fn end_sessions_of_another_server(&mut self, new: SessionId, step: &mut Step<'_>) {
         for id in self.sessions.ids() {
             if id != new && self.sessions.get(id).is_some_and(Session::is_open) {
@@ -92,7 +92,7 @@ impl Machine {
         self.sessions.rest(id, step.now);
     }
 
-    /// The session holds nothing any more, and the wait that failed is settled.
+    /// The session no longer holds anything, and the failed wait is settled.
     fn cleaned_up(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;

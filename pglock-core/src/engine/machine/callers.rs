@@ -1,4 +1,4 @@
-//! What callers and guards want: to acquire, to give up waiting, to release, to close.
+//! Handles the events of callers and guards: acquire, leave, release, close.
 
 use std::collections::hash_map;
 

@@ -42,47 +42,47 @@ pub enum WaitStrategy {
     },
 }
 
-/// The bounds the machine keeps.
+/// The limits that the machine keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Sessions that hold any number of keys and never wait.
     pub(crate) max_shared_sessions: usize,
-    /// Held keys per shared session before another one is opened: every statement pays for the
-    /// locks of its session.
+    /// How many keys each shared session holds before another one is opened. The more locks a
+    /// session has, the slower its statements are.
     pub(crate) keys_per_session: usize,
-    /// Operations that are queued for a shared session before another one takes the rest.
+    /// How many operations may be queued for a shared session before another one takes the rest.
     pub(crate) crowd: usize,
-    /// Sessions that wait for one key each in the server's queue.
+    /// How many sessions wait in the server's queue, for one key each.
     pub(crate) max_waiting_sessions: usize,
     pub(crate) wait_strategy: WaitStrategy,
-    /// How often and for how long a lock passes from caller to caller in this process before other
-    /// processes get their turn.
+    /// How often, and for how long, a lock may be handed to the next caller in this process before
+    /// other processes get their turn.
     pub(crate) hand_over_count: u32,
     pub(crate) hand_over_age: Duration,
-    /// Readers here may have a write lock of the server's, too.
+    /// Whether readers in this process may share a write lock.
     pub(crate) share_write_locks: bool,
-    /// For so long at least a key waits in the server's queue before it makes room for another one.
+    /// How long at least a key waits in the server's queue before it makes room for another one.
     pub(crate) turn: Duration,
-    /// After a random part of this, at least half, a wait in the server's queue ends and begins
-    /// anew, so that it does not hold back vacuum; `None`: never.
+    /// How long a wait in the server's queue lasts before it is renewed, so that it does not hold
+    /// back vacuum: a random part of this, at least half. `None`: waits are never renewed.
     pub(crate) wait_renewal: Option<Duration>,
-    /// First pause between tries for a key that finds no waiting session.
+    /// The first pause between tries for a key without a waiting session.
     pub(crate) poll_interval: Duration,
-    /// Operations in one statement.
+    /// The maximum number of operations in a statement.
     pub(crate) batch: usize,
     /// How long a waiting session may be idle before it is closed.
     pub(crate) idle_timeout: Duration,
-    /// Pause before the second attempt to connect; doubles up to 16 times as long.
+    /// The pause before the second attempt to connect. It doubles up to 16 times as long.
     pub(crate) reconnect_pause: Duration,
     /// How long waiting callers survive without a connection.
     pub(crate) reconnect_timeout: Duration,
-    /// How long a cancelled wait may go on before its session is dropped.
+    /// How long a cancelled wait may last before its session is dropped.
     pub(crate) cancel_timeout: Duration,
     pub(crate) lease: Lease,
-    /// Locks of this process at the server, held or asked for; `None`: what the server's lock table
-    /// suggests.
+    /// How many locks this process may have at the server, held or requested. `None`: derived from
+    /// the server's lock table.
     pub(crate) max_locks: Option<usize>,
-    /// Callers that wait.
+    /// The maximum number of waiting callers.
     pub(crate) max_waiters: usize,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Config {
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Config {
-    /// Makes times that cannot be reached such that they can be counted with.
+    /// Limits times that are too long to calculate with.
     pub(crate) fn cap_times(&mut self) {
         self.hand_over_age = self.hand_over_age.min(FOREVER);
         self.idle_timeout = self.idle_timeout.min(FOREVER);
@@ -100,7 +100,7 @@ impl Config {
         }
     }
 
-    /// How long a key waits in the server's queue when so many of its turns were in vain.
+    /// How long a key waits in the server's queue after this many turns without a grant.
     pub(crate) fn turn_after(&self, turns: u8) -> Duration {
         self.turn * 4_u32.pow(turns.into())
     }
@@ -119,15 +119,14 @@ impl Config {
     }
 }
 
-/// How long a session is believed in without a word from the other side. The client must give up
-/// first.
+/// How long each side trusts a silent session. The client's time must be shorter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
-    /// After this, the server ends a session that says nothing.
+    /// After this time, the server ends a silent session.
     pub(crate) server: Duration,
-    /// For so long after a question was sent that has been answered, guards believe in their lock.
+    /// How long guards count as held after the session was sent a request that it answered.
     pub(crate) guard: Duration,
-    /// Between two questions whether the session still holds what it should.
+    /// The time between two questions which locks the session holds.
     pub(crate) heartbeat: Duration,
 }
 
@@ -142,17 +141,18 @@ impl Default for Lease {
 }
 
 impl Lease {
-    /// Whether the client gives up before the server does, though its clock may run slower by a
-    /// hundredth, with a tenth of the server's lease to spare.
+    /// Whether the client's time ends first, even if its clock runs slower by a hundredth, with a
+    /// tenth of the server's lease to spare.
     pub(crate) fn is_safe(&self) -> bool {
         self.shortest_server() <= self.server
     }
 
-    /// For how long the server waits for the other side to acknowledge what it has sent.
+    /// How long the server waits for the client to acknowledge what it has sent.
     ///
-    /// The last question before a cut can be a heartbeat old, and its answer begins the server's
-    /// lease anew. Shorter by that much, the lock is free when the lease that began at the cut is
-    /// over; but never so short that the client may still believe.
+    /// The last request before a cut can be a heartbeat old, and the server's lease begins anew
+    /// with its answer. With a time that is shorter by a heartbeat, the lock is free when a lease
+    /// that began at the cut is over. But the time is never so short that a guard may still count
+    /// as held.
     pub(crate) fn acknowledgement(&self) -> Duration {
         self.server.saturating_sub(self.heartbeat).max(self.shortest_server())
     }
@@ -201,7 +201,7 @@ mod tests {
             lease.acknowledgement().as_millis()
         };
         assert_eq!(lease(15_000, 10_000, 2_500), 12_500);
-        // Not before the client has stopped to believe.
+        // Not before the guard lease is over.
         assert_eq!(lease(15_000, 10_000, 5_000), 11_600);
         assert_eq!(lease(15_000, 13_366, 2_500), 14_999);
     }

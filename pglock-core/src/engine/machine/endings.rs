@@ -1,4 +1,4 @@
-//! Sessions that could not be opened or have ended.
+//! Handles sessions that have ended or could not be opened.
 
 use super::Machine;
 use crate::engine::machine::event::{Effect, SessionId};
@@ -21,7 +21,7 @@ impl Machine {
         let down_for = self.sessions.down_for(step.now);
         self.note_trouble(id, &session, error, step);
         self.sessions.connect_next(step);
-        // Without a session to wait in, the keys that wanted it go on trying.
+        // The keys that wanted this waiting session keep trying without it.
         if session.role() == Role::Shared {
             let sessions = &self.sessions;
             let give_up = permanent
@@ -38,7 +38,7 @@ impl Machine {
         self.end(id, error, is_hopeless, step);
     }
 
-    /// `is_hopeless`: who waits is told, instead of being served by another session.
+    /// With `is_hopeless`, waiting callers get the error instead of another session.
     fn end(&mut self, id: SessionId, error: &Error, is_hopeless: bool, step: &mut Step<'_>) {
         let Some(mut session) = self.sessions.remove(id) else {
             return;
@@ -83,7 +83,7 @@ impl Machine {
         }
     }
 
-    /// A session has gone.
+    /// A session has ended.
     fn go_on(&mut self, error: &Error, step: &mut Step<'_>) {
         if self.closed.is_some() {
             self.sessions.kick_all(step);
@@ -92,25 +92,25 @@ impl Machine {
         }
     }
 
-    /// Locks of the session that guards still have. The others are being released.
+    /// The locks of the session that guards still have. Others are being released.
     pub(super) fn guarded_by(&self, id: SessionId) -> usize {
         let grants = self.keys.values().flat_map(|state| &state.grants);
         grants.filter(|grant| grant.session == id && grant.guards > 0).count()
     }
 
-    /// The session has not answered for as long as anybody may believe in it.
+    /// The session has been silent for a whole lease.
     pub(super) fn lease_over(&mut self, id: SessionId, step: &mut Step<'_>) {
         let why = self.why_silent();
         self.give_up(id, &why, step);
-        // Whatever has made it silent may have silenced those who wait, too: they hold nothing, and
-        // ask again.
+        // Whatever silenced it may have silenced the waiting sessions, too. They hold nothing, and
+        // their callers ask again.
         for id in self.sessions.long_silent(step.now) {
             self.give_up(id, &why, step);
         }
     }
 
-    /// Who is to blame that a session has not answered in time: the server, or this process, which
-    /// did not act on a timer that was due before the end of the lease.
+    /// The cause of a session's silence: the server, or this process, which acted too late on a
+    /// timer that was due before the end of the lease.
     fn why_silent(&self) -> Error {
         if self.stall >= self.sessions.config.lease.heartbeat {
             Error::stalled(self.stall)
@@ -121,14 +121,13 @@ impl Machine {
         }
     }
 
-    /// Ends the session whatever it is doing, without a farewell. Another one serves who waits.
+    /// Ends the session at once, whatever it is doing. Another one serves its waiting callers.
     pub(super) fn give_up(&mut self, id: SessionId, why: &Error, step: &mut Step<'_>) {
         step.push(Effect::Abort(id));
         self.end(id, why, false, step);
     }
 
-    /// Ends the session, which is up to do something, because nobody can tell any more what it
-    /// holds.
+    /// Ends an idle session, because it is no longer known what it holds.
     pub(super) fn doubt(&mut self, id: SessionId, why: Error, step: &mut Step<'_>) {
         let error = Error::with_source(
             ErrorKind::Connection,
@@ -138,8 +137,8 @@ impl Machine {
         self.ended(id, &error, step);
     }
 
-    /// Tells those whose wish went to this session that it cannot be fulfilled; with `all`, also
-    /// those who would wait.
+    /// Reports the error to callers that depend on this session; with `all`, also to those that
+    /// would wait.
     fn fail_unserved(&mut self, id: SessionId, error: &Error, all: bool, step: &mut Step<'_>) {
         for key in self.sorted_keys() {
             self.with(key, step, |state, cx| {
@@ -155,8 +154,8 @@ impl Machine {
         }
     }
 
-    /// Cancels that a vanished session was to carry out. They may yet come, so their targets are
-    /// not to be used again.
+    /// Handles the cancels that a vanished session was to send. They may still arrive, so their
+    /// targets must not be used again.
     fn reissue_cancels(&mut self, gone: &Session, step: &mut Step<'_>) {
         for (errand, was_sent) in gone
             .unsettled()
@@ -171,7 +170,7 @@ impl Machine {
     }
 }
 
-/// Whether the runtime that carried the session has ended: no outage, and nobody could connect.
+/// Whether the runtime of the session has ended. That is no outage, and no task could reconnect.
 fn is_stop(error: &Error) -> bool {
     error.kind() == ErrorKind::NoRuntime
 }

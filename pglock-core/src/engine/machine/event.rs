@@ -1,4 +1,4 @@
-//! What goes into the state machine and what comes out.
+//! The inputs and outputs of the state machine.
 
 mod id;
 mod moment;
@@ -28,16 +28,16 @@ pub(crate) struct ServerFacts {
     /// The session's backend pid.
     pub(crate) pid: i32,
     pub(crate) version: i64,
-    /// Whether the server ends a session that says nothing for a while; `None` if no client can
-    /// fall silent there.
+    /// Whether the server ends silent sessions. `None` if clients of this server cannot fall
+    /// silent.
     pub(crate) has_lease: Option<bool>,
-    /// Whether the session may cancel what the other ones are doing.
+    /// Whether the session may cancel the statements of the manager's other sessions.
     pub(crate) can_cancel: bool,
-    /// Entries of the lock table that all users share, if the server tells.
+    /// The size of the lock table that all users share, if the server reports it.
     pub(crate) lock_table: Option<usize>,
     /// Which server, and which of its databases.
     pub(crate) identity: (i64, i64),
-    /// Counts promotions.
+    /// The number of promotions.
     pub(crate) timeline: i64,
 }
 
@@ -48,39 +48,40 @@ pub(crate) enum Event {
     Acquire { caller: CallerId, key: LockKey, mode: Mode, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { caller: CallerId, key: LockKey },
-    /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or [`Outcome::Failed`].
-    Release { key: LockKey, grant: GrantId, releaser: Option<CallerId> },
-    /// A caller wants to know who holds and awaits this key, or any. Resolved by [`Outcome::Inspected`]
-    /// or [`Outcome::Failed`].
-    Inspect { caller: CallerId, key: Option<LockKey> },
-    /// A caller wants to know whether locks can be had now. Resolved by [`Outcome::Checked`] or
+    /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or
     /// [`Outcome::Failed`].
+    Release { key: LockKey, grant: GrantId, releaser: Option<CallerId> },
+    /// A caller wants to know who holds and awaits this key, or any key. Resolved by
+    /// [`Outcome::Inspected`] or [`Outcome::Failed`].
+    Inspect { caller: CallerId, key: Option<LockKey> },
+    /// A caller wants to know whether locks can be acquired now. Resolved by [`Outcome::Checked`]
+    /// or [`Outcome::Failed`].
     Check { caller: CallerId },
     /// One that looks or checks has gone before it was resolved.
     AbandonInquiry { caller: CallerId },
-    /// What a session has seen.
+    /// A report of a session.
     Inspected { session: SessionId, locks: Vec<LockEntry> },
     /// The session is connected and set up.
     Opened { session: SessionId, server: ServerFacts },
-    /// The session could not be connected. `permanent`: nor will another one.
+    /// The session could not be connected. With `permanent`, no other session could be.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// How the last operations of the session went.
     Answered { session: SessionId, answer: Answer },
-    /// What the session holds; `None` if another session has answered.
+    /// The locks that the session holds; `None` if another server session answered.
     Found { session: SessionId, holdings: Option<Vec<Holding>> },
-    /// The server refused the last job of the session, which goes on.
+    /// The server refused the session's last job. The session continues.
     Refused { session: SessionId, refusal: Refusal },
     /// The session has ended, whatever it was doing.
     Ended { session: SessionId, error: Error },
     /// The time of [`Machine::poll_timeout`](super::Machine::poll_timeout) has come.
     Tick,
-    /// No more acquires; everything is to be released. Says why, to whoever comes later; the first
+    /// Refuse new acquires and release everything. The reason is for later callers; the first
     /// reason counts.
     Close { why: Error },
 }
 
 impl Event {
-    /// The session that reports it, if it comes from one.
+    /// The session that reports the event, if it comes from one.
     pub(crate) fn session(&self) -> Option<SessionId> {
         match *self {
             Self::Inspected { session, .. }
@@ -117,15 +118,15 @@ pub(crate) enum Effect {
     },
     /// Connect this session.
     Open(SessionId),
-    /// The session has something to do: ask [`Machine::poll_job`](super::Machine::poll_job).
+    /// The session has something to do: call [`Machine::poll_job`](super::Machine::poll_job).
     Kick(SessionId),
-    /// The guards of the session may believe in their locks until then.
+    /// The guards of the session count as held until then.
     LeaseRenewed {
         session: SessionId,
         until: Moment,
     },
-    /// Every guard of the session has lost its lock: so many locks. Comes before anybody else is
-    /// granted one of them.
+    /// Every guard of the session has lost its lock; this is their number. This comes before any
+    /// other caller is granted one of these locks.
     Lost {
         session: SessionId,
         held: usize,
@@ -133,19 +134,19 @@ pub(crate) enum Effect {
     },
     /// Drop the session, whatever it is doing.
     Abort(SessionId),
-    /// Log that something else than this process ended the session's wait for the key, which is
-    /// begun anew.
+    /// Log that the session's wait for the key was ended from outside this process, and begins
+    /// anew.
     WaitCancelled {
         session: SessionId,
         key: LockKey,
         error: Error,
     },
-    /// Log that the session, which had the right to cancel waits, does not have it any more.
+    /// Log that the session has lost the right to cancel waits.
     CancelRefused {
         session: SessionId,
         error: Error,
     },
-    /// There is no session to ask any more: this one has ended, or could not be opened.
+    /// There is no open session left: this one has ended, or could not be opened.
     Down {
         session: SessionId,
         error: Error,
@@ -167,13 +168,13 @@ pub(crate) enum Outcome {
     Failed(Error),
 }
 
-/// What a session is to do next.
+/// What a session does next.
 #[derive(Debug)]
 pub(crate) enum Job {
     Run(SmallVec<[Operation; 1]>),
     /// Ask which locks the session holds.
     Holdings,
-    /// Ask who holds and awaits this key, or any.
+    /// Ask who holds and awaits this key, or any key.
     Inspect(Option<LockKey>),
     /// Nothing: watch the connection until kicked.
     Idle,

@@ -1,4 +1,4 @@
-//! Inquiries: who holds and awaits which locks, as the server sees it, and whether it answers.
+//! Inquiries: who holds and awaits which locks at the server, and whether the server answers.
 
 use super::Machine;
 use crate::engine::machine::event::{CallerId, Effect, Moment, Outcome, SessionId};
@@ -11,7 +11,7 @@ use crate::looking::LockEntry;
 /// What a session is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Inquiry {
-    /// For a caller: who holds and awaits this key, or any.
+    /// For a caller: who holds and awaits this key, or any key.
     Locks { caller: CallerId, key: Option<LockKey> },
     /// For a caller: whether the session answers.
     Check { caller: CallerId },
@@ -42,12 +42,12 @@ impl Inquiry {
 }
 
 impl Machine {
-    /// Resolves the caller with who holds and awaits this key, or any.
+    /// Resolves the caller with the holders and waiters of this key, or of any key.
     pub(super) fn inspect(&mut self, caller: CallerId, key: Option<LockKey>, step: &mut Step<'_>) {
         self.inquire_for(caller, Inquiry::Locks { caller, key }, step);
     }
 
-    /// Resolves the caller after one round trip, whatever else there is to ask.
+    /// Resolves the caller after one round trip, even if other questions are pending.
     pub(super) fn check(&mut self, caller: CallerId, step: &mut Step<'_>) {
         self.inquire_for(caller, Inquiry::Check { caller }, step);
     }
@@ -77,8 +77,8 @@ impl Machine {
         }
     }
 
-    /// A session has waited for so long that its connection may have gone without a word, though
-    /// others live. Another one asks whether the server knows of it.
+    /// A session has waited so long that its connection may have died silently, although others
+    /// live. Another session asks whether the server knows of the wait.
     pub(super) fn check_wait(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(key) = self.sessions.wait_to_check(id, step.now) else {
             return;
@@ -99,7 +99,7 @@ impl Machine {
         self.sessions.rest(id, step.now);
     }
 
-    /// The session has asked the server for its locks.
+    /// The session has listed the server's locks.
     pub(super) fn inspected(&mut self, id: SessionId, locks: &[LockEntry], step: &mut Step<'_>) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -132,13 +132,13 @@ impl Machine {
         }
     }
 
-    /// A lock as callers see it, who want to know whether this process holds it.
+    /// A lock for callers, marked if this process holds it.
     fn with_owner(&self, lock: &LockEntry) -> LockEntry {
         let is_ours = self.sessions.iter().any(|(_, s)| s.is_open() && s.pid() == lock.pid);
         LockEntry { is_ours, ..lock.clone() }
     }
 
-    /// Whether the server, asked at that time, did not know that the session waits for the key.
+    /// Whether the server, asked at that time, did not know of the session's wait for the key.
     fn waits_in_vain(
         &self,
         id: SessionId,
@@ -147,7 +147,7 @@ impl Machine {
         asked_at: Moment,
     ) -> bool {
         self.sessions.get(id).is_some_and(|session| {
-            // This wait, not another one since; and the server had all the time to hear of it.
+            // The same wait, not a later one, and the server had enough time to learn of it.
             session.awaited() == Some(key)
                 && session.has_waited_for(self.sessions.config.lease.guard, asked_at)
                 && !locks.iter().any(|lock| lock.key == key && lock.pid == session.pid())
@@ -156,7 +156,7 @@ impl Machine {
 
     /// The session cannot answer these inquiries.
     pub(super) fn fail_inquiries(inquiries: Vec<Inquiry>, error: &Error, step: &mut Step<'_>) {
-        // A session that waits is asked after again by and by.
+        // The machine will ask about a waiting session again later.
         for caller in inquiries.into_iter().filter_map(Inquiry::caller) {
             step.resolve(caller, Outcome::Failed(error.clone()));
         }

@@ -1,4 +1,4 @@
-//! One key: who wants it here, what the server has granted, and the one thing asked of the server.
+//! One key: the callers that want it, what the server has granted, and the one pending request.
 
 mod ask;
 pub(super) mod conversion;
@@ -18,21 +18,21 @@ use crate::mode::Mode;
 
 #[derive(Debug, Default)]
 pub(super) struct KeyState {
-    /// Callers in order of arrival. Only the first one's wish is put to the server.
+    /// Callers in order of arrival. The machine asks the server only for what the first one wants.
     pub(super) queue: Queue,
-    /// Granted by the server. More than one only for readers: an old grant that drains beside a new
-    /// one.
+    /// Locks that the server has granted. More than one only for readers: an old grant that drains
+    /// beside a new one.
     pub(super) grants: Vec<Grant>,
     pub(super) ask: Ask,
-    /// In line for a waiting session.
+    /// The key's place in line for a waiting session.
     place: Option<Place>,
-    /// How often what was asked for was refused for a reason that is not known.
+    /// How often the server refused the request for an unknown reason.
     refusals: u8,
-    /// How many turns in a waiting session were in vain since it was granted last.
+    /// The number of turns in a waiting session since the last grant.
     pub(super) turns: u8,
 }
 
-/// What a key needs of the machine.
+/// The parts of the machine that a key needs.
 pub(super) struct Context<'a> {
     pub(super) key: LockKey,
     pub(super) sessions: &'a mut Sessions,
@@ -49,12 +49,12 @@ impl KeyState {
         self.grants.iter_mut().find(|grant| grant.id == id)
     }
 
-    /// Whether it is worth keeping for another key once it is unused.
+    /// Whether the state is worth keeping for another key once it is unused.
     pub(super) fn is_small(&self) -> bool {
         self.queue.is_small()
     }
 
-    /// Locks at the server that this key has, or asks for.
+    /// The locks at the server that this key holds or asks for.
     pub(super) fn claims(&self) -> Claims {
         let is_ending = |grant: &&Grant| matches!(grant.release, Release::Queued | Release::Sent);
         let ending = self.grants.iter().filter(is_ending).count();
@@ -69,8 +69,8 @@ impl KeyState {
         }
     }
 
-    /// Does everything that can be done now: grants, releases, converts and asks. Whatever has
-    /// changed for the key, this comes last.
+    /// Does everything that can be done now: grants, releases, converts and asks. Call it last
+    /// after any change to the key.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
         loop {
             self.serve(cx);
@@ -108,20 +108,20 @@ impl KeyState {
         self.grants.iter().any(|grant| grant.guards > 0)
     }
 
-    /// Whether somebody has the lock who is in the way of the first caller: one here, or one whom
-    /// it waits for in the server's queue.
+    /// Whether the first caller waits for a holder: one in this process, or one that is ahead in
+    /// the server's queue.
     pub(super) fn waits_behind_a_holder(&self) -> bool {
         matches!(self.ask, Ask::Wait { .. })
             || self.queue.front().is_some_and(|first| self.is_blocked_here(first.mode))
     }
 
-    /// Whether the lock was not free when the server was asked last.
+    /// Whether the lock was not free when the server was last asked.
     pub(super) fn was_refused(&self) -> bool {
         matches!(self.ask, Ask::InLine { why: Why::Busy(_) | Why::WriterWaits, .. })
     }
 
-    /// Tells callers who would not wait that the lock is busy, once that is known. True if there
-    /// were any.
+    /// Reports a busy lock to callers that would not wait, once it is known to be busy. Returns
+    /// true if there were any.
     fn refuse_tries(&mut self, step: &mut Step<'_>) -> bool {
         let Some(first) = self.queue.front() else {
             return false;
@@ -129,14 +129,14 @@ impl KeyState {
         let busy = match self.ask {
             Ask::None => self.is_blocked_here(first.mode) || self.is_stuck(),
             Ask::InLine { why, .. } => why != Why::Probe,
-            // A wait that is being given up says nothing about the lock.
+            // A wait that is being given up does not show whether the lock is busy.
             Ask::Wait { cancelled, .. } => !cancelled,
             Ask::Parked | Ask::Try { .. } | Ask::Probe { .. } => false,
         };
         if !busy {
             return false;
         }
-        // Those behind one who would not wait either may fare better than that one.
+        // If the first one is a try, only that one is refused: the tries behind it may fare better.
         let only_first = |waiter: &Waiter| waiter.patience == Patience::Try;
         if let Some(first) = self.queue.pop_front_if(only_first) {
             step.resolve(first.id, Outcome::Busy);

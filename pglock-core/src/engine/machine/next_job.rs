@@ -1,4 +1,4 @@
-//! What a session is to do next.
+//! Chooses the next job of a session.
 
 use std::collections::hash_map;
 
@@ -9,8 +9,8 @@ use crate::engine::machine::sessions::{Errand, Errands, InFlight, Role};
 use crate::engine::machine::step::Step;
 
 impl Machine {
-    /// What the session is to do now. The runtime asks when the session is idle and has been
-    /// kicked, and after each answer.
+    /// The next job of the session. The runtime asks when the session is idle and has been kicked,
+    /// and after each answer.
     pub(crate) fn poll_job(&mut self, id: SessionId, now: Moment, effects: &mut Effects) -> Job {
         let step = &mut Step::new(now, effects);
         let Some(session) = self.sessions.get_mut(id) else {
@@ -24,7 +24,7 @@ impl Machine {
         }
         let mut errands = self.take_errands(id, step);
         if errands.is_empty() {
-            // Free after all, as what was to be done is not wanted any more.
+            // The session is idle after all, because nothing queued is wanted any more.
             self.assign_waiting_sessions(step);
             errands = self.take_errands(id, step);
         }
@@ -36,7 +36,7 @@ impl Machine {
             errands.push(Errand::Ping);
         }
         if errands.is_empty() {
-            // Shared sessions go last: waits are cancelled through them.
+            // Shared sessions close last, since waits are cancelled through them.
             if self.closed.is_some()
                 && session.queued() == 0
                 && (session.role() == Role::Waiting || last)
@@ -98,12 +98,12 @@ impl Machine {
         }
         if let Errand::Unlock { grant: id, mode, .. } = errand {
             let grant = state.get_mut().grant_mut(*id);
-            // It may have passed to another caller here since.
+            // The lock may have passed to another caller of this process since.
             let Some(grant) = grant.filter(|grant| grant.release == Release::Queued) else {
                 return false;
             };
             grant.release = Release::Sent;
-            // It may have become a read lock.
+            // The lock may have become a read lock.
             *mode = grant.mode;
             return true;
         }

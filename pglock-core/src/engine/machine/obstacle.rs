@@ -1,4 +1,4 @@
-//! Why a caller whose time has run out has not got its lock.
+//! Finds out why a caller did not get its lock in time.
 
 use super::Machine;
 use crate::engine::machine::event::Moment;
@@ -6,23 +6,22 @@ use crate::engine::machine::key::KeyState;
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// What stood in the way.
+/// What kept the caller from the lock.
 #[derive(Debug)]
 pub(crate) enum Obstacle {
-    /// The lock: somebody else has it, or had it when the server was asked last.
+    /// The lock: another caller or process has it, or had it when the server was last asked.
     Busy,
-    /// The server has answered nothing since the caller came.
+    /// The server has answered nothing since the caller arrived.
     Silence,
-    /// There is no session to ask.
+    /// There is no open session.
     NotConnected(Error),
 }
 
 impl Machine {
-    /// What stands in the way of the callers for a key that wait: the server, if it has answered
-    /// nothing since then.
+    /// What keeps the callers for a key waiting; the server, if it has answered nothing since then.
     pub(crate) fn obstacle(&self, key: LockKey, since: Moment) -> Obstacle {
         let state = self.keys.get(&key);
-        // Without an entry, the lock has come too late for the caller.
+        // The key has no state, so the lock was released too late for this caller.
         if state.is_none_or(KeyState::waits_behind_a_holder) {
             return Obstacle::Busy;
         }
@@ -36,7 +35,7 @@ impl Machine {
         }
     }
 
-    /// Why a check has not been answered in time.
+    /// Why a check was not answered in time.
     pub(crate) fn silence(&self) -> Error {
         match self.sessions.is_connected() {
             true => Error::unanswered(),

@@ -1,4 +1,4 @@
-//! Statements that the server refused, and what was done of them all the same.
+//! Handles statements that the server refused: parts of them may have taken effect.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use crate::error::{Error, ErrorKind};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// What becomes of the errands of a refused statement that were not done.
+/// What happens to the errands of a refused statement that had no effect.
 #[derive(Clone, Copy)]
 enum Verdict<'a> {
-    /// Several were not: they are sent again, in smaller statements.
+    /// There are several: they are sent again, in smaller statements.
     Again,
-    /// The server refuses the only one.
+    /// There is only one: the server refuses it.
     Refused(&'a Refusal),
     /// Nothing was refused.
     Missed,
@@ -26,9 +26,9 @@ enum Verdict<'a> {
 /// What a session turns out to hold.
 struct Found {
     held: Vec<Holding>,
-    /// What no grant accounts for.
+    /// Locks without a grant.
     strays: HashSet<Holding>,
-    /// Grants that were to become read locks, and are write locks still.
+    /// Grants that are still write locks, although they were to become read locks.
     kept: Vec<(LockKey, GrantId)>,
 }
 
@@ -37,7 +37,7 @@ impl Found {
         self.held.contains(&Holding { key, mode })
     }
 
-    /// Whether the operation has taken a lock, which is no stray then.
+    /// Returns whether the operation has taken a lock; if so, that lock is no stray.
     fn take(&mut self, errand: &Errand) -> bool {
         match *errand {
             Errand::TryLock { key, mode } | Errand::Lock { key, mode } => {
@@ -74,16 +74,17 @@ impl Machine {
                     false => Self::fail_inquiries(inquiries, &refusal.error, step),
                 }
             }
-            // It is asked once more. Of a heartbeat, the lease tells whether all is in order.
+            // The question is repeated. If it was a heartbeat, the lease shows whether the session
+            // lives.
             Some(InFlight::Holdings | InFlight::ReleaseAll) if is_cancelled => session.rest(),
             Some(InFlight::Holdings) if !session.is_in_doubt() => session.rest(),
-            // Not even the clean-up works: when in doubt, close.
+            // Even the clean-up fails: when in doubt, close.
             _ => self.doubt(id, refusal.error, step),
         }
     }
 
-    /// Settles the errands of a failed statement by what the session turns out to hold. After a
-    /// heartbeat there are none.
+    /// Settles the errands of a failed statement by what the session actually holds. After a
+    /// heartbeat, there are none.
     pub(super) fn reconcile(&mut self, id: SessionId, held: Vec<Holding>, step: &mut Step<'_>) {
         let Some(mut found) = self.compare(id, held) else {
             return self.doubt(id, missing(), step);
@@ -125,8 +126,8 @@ impl Machine {
         }
     }
 
-    /// Compares what the session holds with its grants; `None` if one is missing. What it held
-    /// before it must hold still, but for what it was to release.
+    /// Compares what the session holds with its grants; `None` if one is missing. Earlier grants
+    /// must still be held, except those that were being released.
     fn compare(&mut self, id: SessionId, held: Vec<Holding>) -> Option<Found> {
         let strays = held.iter().copied().collect();
         let mut found = Found { held, strays, kept: Vec::new() };
@@ -144,8 +145,7 @@ impl Machine {
         Some(found)
     }
 
-    /// Releases what the session holds beside its grants, before anything else is done with the
-    /// keys.
+    /// Releases locks without a grant before anything else happens to their keys.
     fn forget_strays(
         &mut self,
         id: SessionId,
@@ -169,15 +169,15 @@ impl Machine {
         }
     }
 
-    /// The session has a lock that it cannot give back: a try or a probe of that key would be let
-    /// past a writer that waits. What it was to ask for is asked for by another one.
+    /// The session has a lock that it cannot release: the server would let its tries and probes of
+    /// that key past a waiting writer. Another session takes over its requests.
     fn retire(&mut self, id: SessionId, step: &mut Step<'_>) {
         for key in self.sessions.retire(id) {
             self.with(key, step, |state, cx| state.ask_missed(id, cx));
         }
     }
 
-    /// Whether an errand that has taken nothing may not have been done.
+    /// Whether an errand that took no lock may have had no effect.
     fn is_undone(&self, errand: &Errand, found: &Found) -> bool {
         match *errand {
             Errand::TryLock { .. }
@@ -191,8 +191,8 @@ impl Machine {
         }
     }
 
-    /// Sends what was not done once more, before anything else, in smaller statements: one of these
-    /// errands is at fault, and the others shall not suffer from it.
+    /// Repeats the errands that had no effect before anything else, in smaller statements: one of
+    /// them is at fault, and the others must not suffer from it.
     fn send_again(&mut self, id: SessionId, undone: &[Errand], refused: usize, reason: Reason) {
         if let Some(session) = self.sessions.get_mut(id)
             && reason != Reason::Cancelled
@@ -200,7 +200,7 @@ impl Machine {
             session.narrow(refused);
         }
         for errand in undone.iter().rev() {
-            // Entries see to the others.
+            // The states of their keys repeat the others.
             if let Errand::TryLock { .. } | Errand::Probe { .. } | Errand::Cancel { .. } = errand {
                 self.sessions.push_first(id, *errand);
             }
@@ -232,7 +232,7 @@ impl Machine {
             (Errand::TryLock { key, .. } | Errand::Probe { key }, Verdict::Refused(refusal)) => {
                 self.with(key, step, |state, cx| state.ask_refused(id, refusal, cx));
             }
-            // The server took it back while its answer was on the way: ask again.
+            // The server released the lock while its answer was on the way: ask again.
             (Errand::Lock { key, .. }, _) => {
                 self.with(key, step, |state, cx| state.ask_missed(id, cx));
             }
@@ -248,7 +248,7 @@ impl Machine {
         }
     }
 
-    /// Whether the server has this grant still.
+    /// Whether the server still has this grant.
     fn has(&self, key: LockKey, id: GrantId, found: &Found) -> bool {
         let state = self.keys.get(&key);
         let grant = state.and_then(|state| state.grants.iter().find(|grant| grant.id == id));
@@ -256,7 +256,7 @@ impl Machine {
     }
 }
 
-/// Though it is the session that it was granted to.
+/// Even though it is the session to which the lock was granted.
 pub(super) fn missing() -> Error {
     Error::new(
         ErrorKind::Connection,

@@ -1,4 +1,4 @@
-//! Waits that end before the lock is free: to make room for other keys, or to begin anew.
+//! Ends waits before the lock is free: to make room for other keys, or to begin anew.
 
 use super::Machine;
 use crate::engine::machine::event::SessionId;
@@ -9,7 +9,7 @@ impl Machine {
         if self.sessions.line.is_empty() {
             return;
         }
-        // What cannot be cancelled makes no room.
+        // A wait that cannot be cancelled makes no room.
         if !self.sessions.waits_in_queue() {
             return self.sessions.rotate_at(step.now + self.sessions.config.turn * 2);
         }
@@ -21,9 +21,9 @@ impl Machine {
         }
     }
 
-    /// The session has waited for long. As long as it does, the server keeps every dead row of the
-    /// database. So the wait ends, and its key goes to the end of the line, from where it comes
-    /// back to a free session at once.
+    /// The session has waited for long, and meanwhile the server keeps every dead row of the
+    /// database. So the wait ends, and its key goes to the end of the line, from where it goes back
+    /// to a free session at once.
     pub(super) fn renew_wait(&mut self, session: SessionId, step: &mut Step<'_>) {
         let key = self.sessions.get(session).and_then(|session| session.awaited());
         if let Some(key) = key {

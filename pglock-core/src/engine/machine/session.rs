@@ -1,4 +1,4 @@
-//! One session: what its connection is, what is in flight, and what must be settled first.
+//! One session: its connection, what is in flight, and what must be settled first.
 //!
 //! ```text
 //!           its turn           set up           not to be used any more
@@ -27,8 +27,8 @@
 //!                                      Doubt, and nothing
 //! ```
 //!
-//! A session may end from any of these: by its connection, by its lease, or because what it holds
-//! cannot be told any more. Then all its guards have lost their locks.
+//! A session may end in any of these states: because its connection or its lease ends, or because
+//! it is no longer known what it holds. Then all its guards have lost their locks.
 
 mod acknowledgements;
 mod cancels;
@@ -53,80 +53,81 @@ use crate::key::LockKey;
 pub(crate) struct Session {
     role: Role,
     link: Link,
-    /// What has been sent, and is not answered.
+    /// What has been sent and not answered.
     in_flight: Option<InFlight>,
     /// What must be settled before anything else is sent.
     doubt: Option<Doubt>,
     pid: i32,
     outbox: VecDeque<Errand>,
-    /// What it is to find out, and whether it did so just now.
+    /// Its inquiries, and whether the last job was one.
     inquiries: Vec<Inquiry>,
     inquired_last: bool,
     acknowledgements: Acknowledgements,
     /// How many locks the server has granted to it.
     grants: usize,
-    /// Cancels aimed at it that are not answered: until then no statement of its own may be hit.
+    /// Unanswered cancels aimed at it. Until they are answered, it must not run a statement that
+    /// they could hit.
     cancels: u32,
-    /// Since when its wait is being cancelled.
+    /// When the cancelling of its wait began.
     cancel_since: Option<Moment>,
-    /// A cancel aimed at it may still come, or it has a lock that is nobody's: it must not be used
-    /// again.
+    /// It must not be used again, because a cancel may still arrive, or because it has a lock that
+    /// it cannot release.
     doomed: bool,
-    /// How many errands its next statement carries at most, after one was refused.
+    /// The maximum number of errands in its next statement, after a refusal.
     batch_limit: Option<usize>,
     /// Whether it has given a good answer.
     has_answered: bool,
-    /// When it was sent something last.
+    /// When the last request was sent to it.
     last_sent: Moment,
-    /// When it was sent what it has answered last.
+    /// Send time of the last request that it answered.
     lease_start: Moment,
-    /// The start of the lease that its guards know of.
+    /// The start of the lease that its guards know.
     announced_start: Option<Moment>,
-    /// When it was sent a heartbeat last, and whether one is due.
+    /// When the last heartbeat was sent to it, and whether one is due.
     last_heartbeat: Moment,
     heartbeat_due: bool,
     idle_since: Moment,
 }
 
-/// `Shared`: holds many keys, runs only what answers at once. `Waiting`: waits for one key while it
-/// holds nothing, then holds that key. If it does so for long while other keys want to wait, it
-/// becomes a shared one.
+/// `Shared`: holds many keys, and runs only what the server answers at once. `Waiting`: waits for
+/// one key while it holds nothing, then holds that key. If it holds it for long while other keys
+/// want to wait, it becomes shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     Shared,
     Waiting,
 }
 
-/// What the connection of a session is.
+/// The state of a session's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
-    /// To be connected when its turn comes: one attempt at a time.
+    /// Connects when its turn comes: one attempt at a time.
     Planned,
     Opening,
     Open,
     Closing,
 }
 
-/// What is with the server.
+/// The request that is with the server.
 #[derive(Debug)]
 pub(crate) enum InFlight {
     Errands(Errands),
-    /// The clean-up after a wait that has failed.
+    /// The clean-up after a failed wait.
     ReleaseAll,
-    /// The question what the session holds: for its doubt, or as a heartbeat.
+    /// The question what the session holds: to settle a doubt, or as a heartbeat.
     Holdings,
-    /// All checks, or all others.
+    /// All checks, or all other inquiries.
     Inquiries(Vec<Inquiry>),
-    /// Nothing any more: its answer is being seen to, and the next job will be asked for.
+    /// Nothing: its answer is being handled, and it will ask for its next job.
     Answered,
 }
 
-/// What may or may not have been done.
+/// What may or may not have had an effect.
 #[derive(Debug)]
 pub(crate) enum Doubt {
-    /// A wait has failed, and may hold the lock all the same: everything is to be released.
+    /// A wait has failed, but may have been granted: release everything.
     Wait { key: LockKey, refusal: Refusal },
-    /// What the session holds tells. Without a refusal, a wait was granted late.
+    /// The locks that the session holds will show. Without a refusal, a wait was granted late.
     Errands { errands: Errands, refusal: Option<Refusal> },
 }
 
@@ -169,20 +170,20 @@ impl Session {
         self.last_heartbeat = self.last_sent;
     }
 
-    /// It is to be closed, and what is in flight does not matter any more.
+    /// It must be closed, and what is in flight does not matter any more.
     pub(super) fn close(&mut self) {
         self.link = Link::Closing;
         self.in_flight = None;
     }
 
-    /// Sends something.
+    /// A request was sent.
     pub(super) fn send(&mut self, what: InFlight, now: Moment) {
         self.last_sent = now;
         self.acknowledgements.note_sent();
         self.in_flight = Some(what);
     }
 
-    /// What was sent is answered, and the answer is about to be seen to.
+    /// The request was answered, and the answer is about to be handled.
     pub(super) fn take_answered(&mut self) -> Option<InFlight> {
         self.in_flight.replace(InFlight::Answered)
     }
@@ -192,7 +193,7 @@ impl Session {
         self.in_flight = None;
     }
 
-    /// Nothing is in flight, and what it did last was of use.
+    /// Nothing is in flight, and the last request was useful.
     pub(super) fn begin_idle(&mut self, now: Moment) {
         self.rest();
         self.idle_since = now;
@@ -203,7 +204,7 @@ impl Session {
         self.doubt = Some(doubt);
     }
 
-    /// The server has granted it one more lock.
+    /// The server has granted it another lock.
     pub(super) fn gain_grant(&mut self) {
         self.grants += 1;
     }
@@ -212,12 +213,12 @@ impl Session {
         self.grants -= 1;
     }
 
-    /// It has held the lock that it waited for for long, and is to hold others as well.
+    /// It has long held the lock that it waited for, and now takes other locks, too.
     pub(super) fn become_shared(&mut self) {
         self.role = Role::Shared;
     }
 
-    /// It has given a good answer. True if it was the first one.
+    /// It has given a good answer. Returns true if it was the first one.
     pub(super) fn note_success(&mut self) -> bool {
         !std::mem::replace(&mut self.has_answered, true)
     }
@@ -235,7 +236,7 @@ impl Session {
         if self.link == Link::Closing {
             return Some(Job::Close);
         }
-        // Nothing else may be hit by what is meant for a wait.
+        // What is meant for a wait must not hit anything else.
         if !self.is_open() || self.in_flight.is_some() || self.cancels > 0 {
             return Some(Job::Idle);
         }

@@ -1,4 +1,4 @@
-//! The sessions of the machine: what each is doing, and which one to use for what.
+//! The sessions of the machine: what each one is doing, and which one to use.
 
 mod acknowledgement;
 mod cancel;
@@ -28,40 +28,40 @@ pub(super) struct Sessions {
     pub(super) config: Config,
     table: BTreeMap<SessionId, Session>,
     next_id: SessionId,
-    /// Keys that want a waiting session, by lane, first come first served.
+    /// Keys that need a waiting session, by lane, in order of arrival.
     pub(super) line: BTreeMap<Place, Standing>,
     next_place: u64,
     pub(super) timers: Timers,
-    /// Attempts to connect, or sessions without one good answer, since the last good answer.
+    /// Attempts to connect, or sessions without any good answer, since the last good answer.
     failures: u32,
     not_before: Moment,
     outage: Outage,
-    /// When the last question was sent that a session has answered about what it holds.
+    /// Send time of the last answered question about what a session holds.
     pub(super) heartbeat: Option<Moment>,
-    /// What the session that was opened last has learnt.
+    /// What the newest session has learnt about the server.
     pub(super) server: Option<ServerFacts>,
     /// Locks at the server.
     pub(super) claims: Claims,
-    /// Keys that are asked for once the locks asked for now leave room below the cap.
+    /// Keys that wait until the pending locks leave room below the cap.
     pub(super) parked: VecDeque<LockKey>,
-    /// Callers that wait.
+    /// The number of waiting callers.
     pub(super) queued: usize,
     pub(super) counts: Counts,
     random: u64,
 }
 
-/// What has happened since the start.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) grants: u64,
     pub(super) hand_overs: u64,
     pub(super) losses: u64,
     pub(super) reconnects: u64,
-    /// Sessions that have ended unasked and were not replaced yet.
+    /// Sessions that have ended unexpectedly and were not replaced yet.
     pub(super) missing: u64,
 }
 
-/// Where a key stands in line for a waiting session.
+/// The place of a key in line for a waiting session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Place {
     pub(super) lane: usize,
@@ -142,15 +142,15 @@ impl Sessions {
         }
     }
 
-    /// Queues an errand of a session that is about to ask for its next job.
+    /// Queues an errand for a session that is about to ask for its next job.
     pub(super) fn push_first(&mut self, id: SessionId, errand: Errand) {
         if let Some(session) = self.table.get_mut(&id) {
             session.push_first(errand);
         }
     }
 
-    /// The session has a lock that it cannot give back: it takes no more, and ends with the last
-    /// one. Says which keys it was to ask for.
+    /// The session has a lock that it cannot release. It takes no more locks, and ends with its
+    /// last one. Returns the keys that it was to ask for.
     pub(super) fn retire(&mut self, id: SessionId) -> Vec<LockKey> {
         let Some(session) = self.table.get_mut(&id) else {
             return Vec::new();
@@ -159,7 +159,7 @@ impl Sessions {
         session.withdraw_asks()
     }
 
-    /// Takes back a try that has not been sent.
+    /// Withdraws a try that has not been sent.
     pub(super) fn withdraw(&mut self, id: SessionId, key: LockKey) {
         if let Some(session) = self.table.get_mut(&id) {
             session.withdraw_try(key);

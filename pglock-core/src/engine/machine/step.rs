@@ -1,10 +1,10 @@
-//! One step of the machine: when it happens, and which effects it has.
+//! One step of the machine: its time, and its effects.
 
 use super::event::{CallerId, Effect, Effects, Moment, Outcome};
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// What every transition needs besides the state it changes.
+/// What every transition needs in addition to the state that it changes.
 pub(super) struct Step<'a> {
     pub(super) now: Moment,
     effects: &'a mut Effects,

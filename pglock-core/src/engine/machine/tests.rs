@@ -1,4 +1,4 @@
-//! Tests of the machine: scenario by scenario, and against a model at random.
+//! Tests of the machine: single scenarios, and random runs against a model.
 
 pub(super) mod model;
 mod scenarios;

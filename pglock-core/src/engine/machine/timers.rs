@@ -7,32 +7,32 @@ use foldhash::HashMap;
 use super::event::{Moment, SessionId};
 use crate::key::LockKey;
 
-/// What is due at a time.
+/// What to do at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Timer {
     /// Try for the key, which is in line for a waiting session.
     Poll(LockKey),
-    /// Turn the write lock that readers use into a read lock.
+    /// Turn the write lock that readers share into a read lock.
     Convert(LockKey),
-    /// Release once more what the server has refused to release.
+    /// Repeat a release that the server refused.
     ReleaseAgain(LockKey),
-    /// Cancel the session's wait once more: the cancel may have come before the wait.
+    /// Repeat the cancel of the session's wait, since it may have arrived before the wait.
     CancelAgain(SessionId),
-    /// Drop the session, whose wait could not be cancelled.
+    /// Drop the session, because its wait could not be cancelled.
     CancelTimeout(SessionId),
     /// Connect the next planned session.
     Connect,
-    /// Send the session a heartbeat, or give it up.
+    /// Send the session a heartbeat, or drop it.
     Lease(SessionId),
     /// Ask another session whether the server knows of this session's wait.
     Wait(SessionId),
-    /// End the session's wait, and begin it anew.
+    /// End the session's wait and begin it anew.
     RenewWait(SessionId),
     /// Close the session if it has been idle for long.
     CloseIdle(SessionId),
-    /// Have the figures of an outage published.
+    /// Publish figures during an outage.
     Report,
-    /// See whether waits must make room for keys in line.
+    /// Check whether waits must make room for keys in line.
     Rotate,
 }
 

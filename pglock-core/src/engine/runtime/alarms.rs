@@ -1,4 +1,4 @@
-//! The tasks that keep time: the manager, and the keeper, which stands in while the runtime of the
+//! The tasks that keep time: the manager, and the keeper, which takes over while the runtime of the
 //! manager is blocked.
 
 use std::future::pending;
@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 use super::Shared;
 use crate::engine::machine::event::{Moment, SessionId};
 
-/// When the two tasks wake next if nothing wakes them before; `None` if nothing is due.
+/// When the two tasks wake next unless they are woken earlier; `None` if nothing is due.
 #[derive(Clone, Copy, Default)]
 pub(super) struct WakeTimes {
     manager: Option<Moment>,
     keeper: Option<Moment>,
 }
 
-/// What the manager has to do.
+/// The chores of the manager.
 pub(crate) struct Chores {
     pub(crate) open: Vec<SessionId>,
     pub(crate) alarm: Option<Moment>,
@@ -32,21 +32,21 @@ pub(super) struct Work {
 }
 
 impl WakeTimes {
-    /// By how much the manager is late: its runtime is blocked, or the process was stopped.
+    /// How late the manager is: its runtime is blocked, or the process was stopped.
     pub(super) fn stall(&self, now: Moment) -> Duration {
         self.manager.map_or(Duration::ZERO, |manager| now.since(manager))
     }
 }
 
 impl Work {
-    /// Whether a task that wakes at this time would sleep past the alarm.
+    /// Whether a task that wakes at this time would miss the alarm.
     fn is_due_before(&self, wake_time: Option<Moment>) -> bool {
         self.alarm.is_some_and(|alarm| wake_time.is_none_or(|wake_time| alarm < wake_time))
     }
 }
 
 impl Shared {
-    /// Does what is due by now, and returns what the manager has to do.
+    /// Does what is due by now, and returns the chores of the manager.
     pub(crate) fn chores(&self) -> Chores {
         self.locked(|host, now, deferred| {
             let alarm = host.tick(now, deferred, &self.deadlines);
@@ -72,7 +72,7 @@ impl Shared {
         self.wake_tasks(&Work { alarm: Some(at), ..Work::default() }, wake_times);
     }
 
-    /// Wakes the tasks that have work before they would wake by themselves.
+    /// Wakes the tasks that have work before they would wake on their own.
     pub(super) fn wake_tasks(&self, work: &Work, wake_times: WakeTimes) {
         let Work { opens_sessions, is_finished, .. } = *work;
         if opens_sessions || is_finished || work.is_due_before(wake_times.manager) {
@@ -90,7 +90,7 @@ impl Shared {
         self.notified(&self.manager, alarm).await;
     }
 
-    /// Completes when the keeper has to look again.
+    /// Completes when the keeper must check again.
     pub(crate) async fn keeper_called(&self, alarm: Option<Moment>) {
         match &self.keeper {
             Some(keeper) => self.notified(keeper, alarm).await,
@@ -102,7 +102,7 @@ impl Shared {
         let notified = notify.notified();
         match alarm {
             Some(at) => {
-                // In both cases, the task looks again.
+                // In both cases, the task checks again.
                 let _ = tokio::time::timeout_at(self.clock.instant(at), notified).await;
             }
             None => notified.await,

@@ -1,5 +1,5 @@
-//! The callers that await replies. They have a mutex of their own, so that a caller that polls does
-//! not wait for the machine.
+//! The callers that await replies. They have their own mutex, so that a caller that polls does not
+//! wait for the machine.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
@@ -13,7 +13,7 @@ use crate::engine::machine::event::{CallerId, GrantId};
 use crate::error::Error;
 use crate::looking::LockEntry;
 
-/// A reply to any command. Each command reads those that it can get.
+/// A reply to any command. Each command reads the replies that it can get.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Granted {
@@ -33,13 +33,13 @@ pub(super) struct Callers(Mutex<Slab<Caller>>);
 
 /// The machine replies to each caller once.
 pub(super) enum Caller {
-    /// Without a waker while the caller itself steps the machine.
+    /// The waker is absent while the caller itself steps the machine.
     Waiting(Option<Waker>),
     Replied(Reply),
 }
 
-/// Several replies, all of which callers find once this is dropped: a caller that finds one finds
-/// those that came with it.
+/// Several replies, which become visible together when this is dropped: a caller that finds one
+/// also finds those that came with it.
 pub(super) struct Replies<'a> {
     callers: &'a Callers,
     /// From the first reply on.
@@ -47,7 +47,7 @@ pub(super) struct Replies<'a> {
 }
 
 impl Caller {
-    /// Call this while no mutex is held: the waker that it drops is foreign code.
+    /// Call this while holding no mutex: the waker that it drops is foreign code.
     pub(super) fn into_reply(self) -> Option<Reply> {
         match self {
             Self::Replied(reply) => Some(reply),
@@ -78,7 +78,7 @@ impl Callers {
         }
     }
 
-    /// As [`poll`](Self::poll), with a waker that was cloned before.
+    /// The same as [`poll`](Self::poll), with a waker that was cloned before.
     pub(super) fn take_or_wait(&self, id: CallerId, waker: Waker) -> Poll<Reply> {
         let mut callers = self.lock();
         let (polled, unused) = match callers.get_mut(id.place()) {
@@ -94,7 +94,7 @@ impl Callers {
         matches!(self.lock().get(id.place()), Some(Caller::Waiting(_)))
     }
 
-    /// The caller is dropped by whoever calls this, once no mutex is held.
+    /// The calling function drops the caller once it holds no mutex.
     pub(super) fn remove(&self, id: CallerId) -> Option<Caller> {
         self.lock().try_remove(id.place())
     }

@@ -11,8 +11,8 @@ use crate::engine::machine::event::Moment;
 /// Longer than any timer runs: a year.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Counts from the start of the engine and includes the time for which the computer was suspended,
-/// because the server's clock goes on meanwhile.
+/// Counts from the start of the engine and includes the time during which the computer is
+/// suspended, because the server's clock keeps running.
 ///
 /// On a runtime that a user names, timers run by tokio's clock, which a test can pause if the
 /// runtime has one thread. There, this clock is the later of the two.
@@ -20,14 +20,14 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct Clock {
     uptime: Duration,
     /// If tokio's clock can be paused: its start, and the latest time read so far, in nanoseconds,
-    /// because it is not paused on other threads.
+    /// because other threads do not see the pause.
     paused: Option<(Instant, AtomicU64)>,
 }
 
 impl Clock {
     /// `runtime`: where timers run, or `None` for the engine thread.
     pub(crate) fn start(runtime: Option<&Handle>) -> Self {
-        // tokio refuses to pause the clock of any other.
+        // tokio allows pausing the clock of no other runtime.
         let can_pause = runtime.is_some_and(|r| r.runtime_flavor() == RuntimeFlavor::CurrentThread);
         // Read first, so that tokio's clock is not ahead.
         let uptime = uptime();
@@ -35,7 +35,7 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        // Where every order of threads is tried, each must be the same every time.
+        // When loom tries every order of threads, each run must be the same.
         if cfg!(pglock_loom) {
             return Moment::after_start(Duration::from_secs(1));
         }
@@ -56,9 +56,9 @@ impl Clock {
         uptime().saturating_sub(self.uptime)
     }
 
-    /// When tokio's timer has to end for this time, unless the computer is suspended.
+    /// When tokio's timer must end for this time, unless the computer is suspended.
     pub(crate) fn instant(&self, at: Moment) -> Instant {
-        // Whoever waits for longer looks again in between.
+        // Longer waits wake up in between.
         Instant::now() + at.since(self.now()).min(FAR)
     }
 }
@@ -113,8 +113,8 @@ mod tests {
         let clock = Clock::start(Some(&Handle::current()));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let here = clock.now();
-        let elsewhere = std::thread::spawn(move || clock.now()).join().unwrap();
-        assert!(elsewhere >= here);
+        let there = std::thread::spawn(move || clock.now()).join().unwrap();
+        assert!(there >= here);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ struct Table {
     sleepers: BTreeMap<Alarm, Waker>,
 }
 
-/// In order of time. The number keeps alarms of the same moment apart.
+/// In order of time. The number distinguishes alarms of the same moment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Alarm {
     at: Moment,

@@ -1,4 +1,4 @@
-//! What effects leave to be done once no mutex is held: calls to code of the application.
+//! What effects leave for the time when no mutex is held: calls to code of the application.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,13 +12,13 @@ use super::log::Log;
 use super::thread::{call_aside, catch_panic};
 
 pub(super) struct Deferred<'a> {
-    /// Where the replies go.
+    /// The table that receives the replies.
     pub(super) callers: &'a Callers,
-    /// Of callers and closers.
+    /// Wakers of callers and closers.
     pub(super) wakers: SmallVec<[Waker; 2]>,
     /// Sessions to wake.
     pub(super) kicks: SmallVec<[Arc<Notify>; 2]>,
-    /// One for each session whose locks are lost.
+    /// One entry for each session whose locks are lost.
     pub(super) losses: Vec<Callbacks>,
     pub(super) logs: Vec<Log>,
 }
@@ -49,7 +49,7 @@ impl<'a> Deferred<'a> {
     }
 }
 
-/// Wakers belong to the application: one that panics must not take others with it.
+/// Wakers belong to the application: one that panics must not affect others.
 fn wake(waker: Waker) {
     catch_panic(|| waker.wake());
 }

@@ -1,4 +1,4 @@
-//! The machine with what its effects act on, and how each effect is carried out.
+//! The machine together with what its effects act on, and the execution of each effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Effect, Effects, Event, Moment, Outcome, SessionId};
 use crate::error::{Error, ErrorKind};
 
-/// What the mutex of [`Shared`](super::Shared) protects.
+/// The data behind the mutex of [`Shared`](super::Shared).
 pub(super) struct Host {
     pub(super) machine: Machine,
     effects: Effects,
@@ -31,7 +31,7 @@ pub(super) struct Host {
     pub(super) closers: Vec<Waker>,
 }
 
-/// What connects the runtime with the task of a session.
+/// The link between the runtime and the task of a session.
 pub(super) struct SessionHandle {
     pub(super) liveness: Arc<Liveness>,
     /// Notified when the session has something to do.
@@ -61,7 +61,7 @@ impl Host {
         });
     }
 
-    /// Does what is due, and returns when something is due next.
+    /// Does what is due, and returns when the next alarm is due.
     pub(super) fn tick(
         &mut self,
         now: Moment,

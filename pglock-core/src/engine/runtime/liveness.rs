@@ -1,4 +1,4 @@
-//! Whether a session lives, as the guards of its locks see it.
+//! Whether a session lives, as its guards see it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +15,12 @@ use crate::error::Error;
 /// Shared by the session and its guards. It ends once, and keeps the reason.
 #[derive(Default)]
 pub(crate) struct Liveness {
-    /// Set under the mutex of `watchers`, in one step with taking them: whoever watches before the
-    /// end is called, whoever has stopped watching is not.
+    /// Set under the mutex of `watchers`, together with taking them: a watcher that registers
+    /// before the end is called, and one that has left before is not.
     end: OnceLock<Error>,
     pid: OnceLock<i32>,
-    /// How long guards may believe in their locks without asking the machine, in nanoseconds of the
-    /// engine's clock.
+    /// Until when guards count as held without asking the machine, in nanoseconds of the engine's
+    /// clock.
     leased_until: AtomicU64,
     watchers: Mutex<Watchers>,
 }
@@ -35,11 +35,11 @@ struct Watchers {
     wakers: BTreeMap<Place, Waker>,
 }
 
-/// Counts what a session hands out: no number comes twice.
+/// Numbers what a session hands out; no number is used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Number(u64);
 
-/// Where a watcher keeps a function or a waker.
+/// Where a watcher keeps a function or waker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     watcher: Number,
@@ -49,8 +49,8 @@ struct Place {
 /// A guard that watches for the end of the session, with its leases.
 pub(crate) struct Watcher {
     id: Number,
-    /// Set under the mutex, and not if the session has ended: for each watcher, one of the two
-    /// comes first.
+    /// Set under the mutex, and not if the session has ended, so each watcher sees exactly one of
+    /// the two.
     left: AtomicBool,
 }
 
@@ -116,7 +116,7 @@ impl Liveness {
         Watcher { id: self.number(), left: AtomicBool::new(false) }
     }
 
-    /// The number under which a watcher keeps a waker.
+    /// The number under which a watcher registers a waker.
     pub(crate) fn number(&self) -> Number {
         self.lock().number()
     }
@@ -136,7 +136,7 @@ impl Liveness {
         None
     }
 
-    /// Wakes when the session ends or the watcher leaves. True if that has happened.
+    /// Wakes when the session ends or the watcher leaves. Returns true if that has happened.
     pub(crate) fn wake_at_end(&self, watcher: &Watcher, number: Number, waker: Waker) -> bool {
         let mut watchers = self.lock();
         if watcher.has_left() || self.has_ended() {
@@ -154,8 +154,7 @@ impl Liveness {
         catch_panic(|| drop(waker));
     }
 
-    /// The guard has released the lock: its functions are dropped, and whoever waits for the end is
-    /// woken.
+    /// The guard has released the lock: drops its functions, and wakes those that wait for the end.
     pub(crate) fn leave(&self, watcher: &Watcher) {
         let mut watchers = self.lock();
         if self.has_ended() {
@@ -172,7 +171,7 @@ impl Liveness {
             wakers.extend(watchers.wakers.remove(&place));
         }
         drop(watchers);
-        // What the application has put into them may panic.
+        // What the application has put into the functions may panic when dropped.
         functions.into_iter().for_each(|function| {
             catch_panic(|| drop(function));
         });

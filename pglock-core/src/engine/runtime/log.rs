@@ -1,5 +1,5 @@
-//! What the runtime logs about sessions, all texts in one place: the documentation of the crate
-//! lists them.
+//! What the runtime logs about sessions, with all texts in one place. The documentation of the
+//! crate lists them.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use crate::engine::machine::event::ServerFacts;
 use crate::error::Error;
 use crate::key::LockKey;
 
-/// What is logged once no mutex is held. `pid` is the backend of the session, if it was opened.
+/// A log entry, written while no mutex is held. `pid` is the backend of the session, if it was
+/// opened.
 pub(super) enum Log {
     LocksLost { pid: Option<i32>, held: usize, error: Error },
     WaitCancelled { pid: Option<i32>, key: LockKey, error: Error },
@@ -81,7 +82,7 @@ pub(super) fn session_not_opened(error: &Error) {
     tracing::debug!(%error, "lock session could not be opened");
 }
 
-/// There is no second session to compare the first one with.
+/// There is no second session to compare with the first one.
 pub(super) fn no_other_session(error: Option<&Error>) {
     match error {
         Some(error) => tracing::debug!(%error, "no other session to compare with"),

@@ -6,7 +6,7 @@ use crate::engine::machine::stats::Stats;
 
 /// The documentation of the crate lists the names. Call this at least once per heartbeat.
 pub(crate) fn publish(stats: &Stats, application_name: &str) {
-    // The name that the connection brings is not known.
+    // The name is not known if it comes from the connection.
     let name = if application_name.is_empty() { "pglock" } else { application_name };
     let name = || name.to_owned();
     counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);

@@ -1,4 +1,4 @@
-//! What threads share: the standard library's types, or loom's, which try every order of threads.
+//! Synchronization types: the standard library's, or loom's, which try every order of threads.
 
 #[cfg(not(all(test, pglock_loom)))]
 pub(super) use std::sync::{

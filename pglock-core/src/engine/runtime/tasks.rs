@@ -1,4 +1,4 @@
-//! The tasks: the manager opens sessions and keeps time, each session task owns a connection.
+//! The tasks: the manager opens sessions and keeps time, and each session task owns a connection.
 
 mod opening;
 
@@ -23,10 +23,10 @@ use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Event, Job, Refusal, ServerFacts, SessionId};
 use crate::error::{Error, ErrorKind};
 
-/// How long closing waits for the server before connections are dropped.
+/// How long closing waits for the server before it drops the connections.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a session needs to know to be opened.
+/// What is needed to open a session.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) application_name: Arc<str>,
@@ -43,7 +43,7 @@ pub(crate) fn start_manager<D: Driver>(
     driver: &Arc<D>,
     settings: &Arc<Settings>,
 ) {
-    // Made here, so that it acts even if the runtime drops the task before it has begun.
+    // Made here, so that it also acts if the runtime drops the task before it starts.
     let gone = OnDrop(Some({
         let shared = shared.clone();
         move || shared.manager_gone()
@@ -80,7 +80,7 @@ async fn keep_time(shared: Arc<Shared>) {
     }
 }
 
-/// Spawns a task that logs to where its creator does.
+/// Spawns a task that logs to the subscriber of its creator.
 fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let log = tracing::dispatcher::get_default(Dispatch::clone);
     // An application without a subscriber may set a global one later.
@@ -229,8 +229,8 @@ impl SessionTask {
                 Err(error) => return error.into(),
             });
             // These callers may ask for something at once, and the more operations a statement
-            // carries, the less each costs. For a single caller this does not pay, because to
-            // requeue wakes another worker of the runtime.
+            // carries, the less each one costs. For a single caller this is not worth it, because
+            // requeueing wakes another worker of the runtime.
             if woken > 1 {
                 requeue().await;
             }

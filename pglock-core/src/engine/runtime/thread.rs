@@ -1,4 +1,4 @@
-//! The thread that runs all engines of this process, except those for which a user names a runtime.
+//! The thread that runs all engines of this process, except those with a runtime named by the user.
 
 use std::future::pending;
 use std::io;
@@ -11,8 +11,8 @@ use tokio::runtime::{Builder, Handle};
 use super::log;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The runtime of the engine thread, which starts when it is first needed and lasts as long as the
-/// process.
+/// The runtime of the engine thread. The thread starts when it is first needed and runs as long as
+/// the process.
 pub(crate) fn runtime() -> Result<&'static Handle> {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
     static START: Mutex<()> = Mutex::new(());
@@ -33,8 +33,8 @@ pub(crate) fn runtime() -> Result<&'static Handle> {
     Ok(RUNTIME.get_or_init(|| handle))
 }
 
-/// The new thread makes the runtime. If there is no thread, no runtime is left to drop, which a
-/// caller inside another runtime could not do.
+/// The new thread makes the runtime. So if the thread cannot start, there is no runtime to drop,
+/// which a caller inside another runtime could not do.
 fn start() -> io::Result<Handle> {
     let (give, started) = mpsc::channel();
     thread::Builder::new().name("pglock".to_owned()).spawn(move || {
@@ -59,18 +59,18 @@ pub(crate) fn call_aside(functions: Vec<Box<dyn FnOnce() + Send>>) {
     if functions.is_empty() {
         return;
     }
-    // Whoever calls them takes them.
+    // The thread that runs the functions takes them.
     let functions = Arc::new(Mutex::new(functions));
     let call = move || {
         let functions =
             std::mem::take(&mut *functions.lock().unwrap_or_else(PoisonError::into_inner));
         functions.into_iter().for_each(call_function);
     };
-    // Where every order of threads is tried, there are no others than those.
+    // When loom tries every order of threads, there must be no others.
     let runtime = if cfg!(pglock_loom) { None } else { runtime().ok() };
     let is_spawned = runtime.is_some_and(|runtime| {
         let call = call.clone();
-        // tokio panics where the system refuses the thread.
+        // tokio panics if the system refuses the thread.
         catch_panic(|| drop(runtime.spawn_blocking(call)))
     });
     if !is_spawned {

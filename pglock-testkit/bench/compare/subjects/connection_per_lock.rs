@@ -1,9 +1,9 @@
-//! A connection for each lock, as go-pglock has it.
+//! A connection for each lock, as in go-pglock.
 //!
 //! go-pglock's `NewLock` takes a connection out of the pool and keeps it until `Close`. So here
-//! every acquire takes a connection, keeps it while it waits and while it holds, and puts it back
-//! after the unlock. This is the model at its best: a pool that costs nothing, as many connections
-//! as there are tasks, and statements that are prepared once per connection.
+//! every acquire takes a connection, keeps it while it waits and while it holds, and returns it
+//! after the unlock. This shows the model at its best: the pool costs nothing, there are as many
+//! connections as tasks, and statements are prepared once per connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::floor::Connection;
 use crate::Result;
 use crate::subject::{Subject, Worker};
 
-/// Connections that a subject may have in its pool.
+/// The number of connections that a subject may have in its pool.
 pub(crate) const POOL_SIZE: u32 = 64;
 
 /// How long pools let a caller wait for a connection: sqlx's default.

@@ -1,5 +1,5 @@
-//! The crate distributed-lock-postgres, on a pool with sqlx's defaults but for its size: its own
-//! default is ten connections.
+//! The crate distributed-lock-postgres, on a pool with sqlx's defaults except for its size; the
+//! crate's own default is ten connections.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ impl Worker for Arc<PostgresLockProvider> {
     }
 }
 
-/// The spelling that it takes for the number itself.
+/// The notation that the crate uses for a plain number.
 fn name(key: i64) -> String {
     format!("{key:016x}")
 }

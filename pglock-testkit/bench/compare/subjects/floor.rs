@@ -1,4 +1,4 @@
-//! The least it can cost: two prepared round trips on a connection that the task has for itself.
+//! The minimum cost: two prepared round trips on a connection that belongs to the task.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Worker for Arc<Connection> {
         self.unlock(key, write).await
     }
 
-    /// There is no guard to drop: the floor stays the same.
+    /// There is no guard to drop, so the floor is the same.
     async fn let_go(&self, (key, write): Self::Guard) -> Result<()> {
         self.unlock(key, write).await
     }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::Result;
 use crate::subject::{Subject, Worker};
 
-/// `HERE`: with the engine on the runtime of its callers, instead of on a thread of its own.
+/// `HERE`: the engine runs on the runtime of its callers, instead of on its own thread.
 pub(crate) struct Pglock<D, const HERE: bool> {
     locks: Locks,
     driver: PhantomData<D>,

@@ -1,4 +1,4 @@
-//! sqlx's own `PgAdvisoryLock`, on connections of a pool with sqlx's defaults but for its size.
+//! sqlx's own `PgAdvisoryLock`, on connections of a pool with sqlx's defaults except for its size.
 
 use pglock_sqlx::sqlx::Postgres;
 use pglock_sqlx::sqlx::pool::PoolConnection;

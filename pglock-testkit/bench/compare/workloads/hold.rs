@@ -1,4 +1,4 @@
-//! Keys held at once: how many, and what they cost.
+//! Holding many keys at once: how many, and at what cost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::outcome::{Latencies, Outcome};
 use crate::subject::{Subject, Worker};
 use crate::workload::Slice;
 
-/// Keys asked for at the same time.
+/// The number of keys requested at the same time.
 const AT_ONCE: usize = 64;
 
-/// Nobody else wants these keys: what is not there by then does not come.
+/// No other session wants these keys, so an acquire that takes longer will not succeed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Taking keys ends here at the latest.
+/// The time limit for taking keys.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Takes keys until the subject or the server has no more.
@@ -33,7 +33,7 @@ pub(super) async fn to_the_limit<S: Subject>(slice: &Slice) -> Result<Outcome> {
     let (mut guards, mut held, mut connections) = (Vec::new(), 0, 0);
     let limit = loop {
         let error = hold_more(&worker, AT_ONCE, &mut guards).await.err();
-        // A full lock table refuses this, too: then the answers before stand.
+        // A full lock table refuses this query too; then the previous results stand.
         if let Ok(count) = observer.held().await {
             if count < guards.len() as u64 {
                 break format!("locks were lost: {count} of {}", guards.len());
@@ -58,8 +58,8 @@ pub(super) async fn to_the_limit<S: Subject>(slice: &Slice) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Acquires and releases one key while others are held: so many with that one, since a subject may
-/// have a cap.
+/// Acquires and releases one key while others are held. The number of held locks includes that one,
+/// since a subject may have a cap.
 pub(super) async fn cost<S: Subject>(slice: &Slice, keys: usize) -> Result<Outcome> {
     let others = keys.saturating_sub(1);
     let observer = Observer::connect(&slice.server).await?;
@@ -81,7 +81,7 @@ pub(super) async fn cost<S: Subject>(slice: &Slice, keys: usize) -> Result<Outco
 async fn hold_more<W: Worker>(worker: &W, count: usize, held: &mut Vec<W::Guard>) -> Result<()> {
     let mut tasks = JoinSet::new();
     for next in 0..count {
-        // Past the keys that the load uses.
+        // Beyond the keys that the load uses.
         let key = KEY + 1_000 + i64::try_from(held.len() + next)?;
         let worker = worker.clone();
         tasks.spawn(async move { timeout(PATIENCE, worker.write(key)).await });

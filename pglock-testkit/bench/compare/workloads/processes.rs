@@ -15,7 +15,7 @@ use crate::workload::Slice;
 const PROCESSES: usize = 4;
 const TASKS: usize = 16;
 
-/// Fairness takes a while to show: this many slices.
+/// The number of slices: fairness takes a while to show.
 const SLICES: u32 = 25;
 
 pub(super) async fn run(slice: &Slice) -> Result<Outcome> {
@@ -64,7 +64,7 @@ pub(super) async fn run_one<S: Subject>(slice: &Slice) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Jain's index of fairness: 1 if all have the same, 1/n if one has everything.
+/// Jain's fairness index: 1 if all shares are equal, 1/n if one of n has everything.
 fn jain(shares: &[u64]) -> f64 {
     let shares: Vec<f64> = shares.iter().map(|&share| share as f64).collect();
     let sum: f64 = shares.iter().sum();

@@ -1,4 +1,4 @@
-//! Many readers and a few writers here, and now and then a writer of another process.
+//! Many readers and a few writers in this process, and an occasional writer of another process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +15,11 @@ use crate::outcome::{Latencies, Outcome};
 use crate::subject::Subject;
 use crate::workload::{Slice, Workload};
 
-/// Between two locks of the writer of another process.
+/// The pause between two locks of the writer in the other process.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) async fn run<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome> {
-    // The writer comes once in a while: give it some turns.
+    // That writer comes rarely, so give it some turns.
     let load = Load { one_write_in: 20, length: slice.length * 2, ..load };
     let observer = Observer::connect(&slice.server).await?;
     let subject = match slice.workload {
@@ -38,7 +38,8 @@ pub(super) async fn run<S: Subject>(slice: &Slice, load: Load) -> Result<Outcome
     Ok(outcome)
 }
 
-/// A bare session waits in the server's queue as another process would. Answers how long it waited.
+/// A bare session waits in the server's queue, as another process would. Returns how long it
+/// waited.
 async fn write_from_outside(
     url: String,
     checks: Arc<Checks>,

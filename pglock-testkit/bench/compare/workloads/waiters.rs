@@ -16,7 +16,7 @@ use crate::outcome::{Latencies, Outcome};
 use crate::subject::{Subject, Worker};
 use crate::workload::Slice;
 
-/// In a process of its own: what the memory of an older one has room for would not show.
+/// Runs in a new process: an older one may have free memory that would hide the growth.
 pub(super) async fn run(slice: &Slice) -> Result<Outcome> {
     let mut process = Process::start(slice)?;
     process.until_ready().await?;
@@ -36,7 +36,7 @@ pub(super) async fn run_one<S: Subject>(slice: &Slice, waiters: usize) -> Result
     let (done, mut results) = mpsc::unbounded_channel();
     let mut times = Vec::with_capacity(waiters);
     {
-        // What is there once, rather than for each waiter, exists before the memory is measured.
+        // Whatever exists once, rather than for each waiter, exists before the memory is measured.
         let worker = subject.worker().await?;
         let guard = worker.write(KEY + 1).await?;
         worker.release(guard).await?;
@@ -50,7 +50,7 @@ pub(super) async fn run_one<S: Subject>(slice: &Slice, waiters: usize) -> Result
     }
     drop(done);
     observer.until_waiting().await?;
-    // Nothing tells when the last of the tasks has begun to wait.
+    // There is no sign that the last of the tasks has begun to wait.
     sleep(Duration::from_millis(500)).await;
     let memory = resident()?.saturating_sub(before);
     let connections = observer.connections().await?;
@@ -77,7 +77,7 @@ pub(super) async fn run_one<S: Subject>(slice: &Slice, waiters: usize) -> Result
     Ok(outcome)
 }
 
-/// Waits for its turn, and tells when it was over.
+/// Waits for its turn, and reports when the turn was over.
 async fn wait<W: Worker>(
     worker: W,
     checks: Arc<Checks>,
@@ -90,11 +90,11 @@ async fn wait<W: Worker>(
         worker.release(guard).await?;
         Ok(Instant::now())
     };
-    // Whoever has failed has heard of an earlier error.
+    // If the receiver is gone, it has returned an earlier error.
     let _ = done.send(turn.await);
 }
 
-/// Memory of this process, in bytes.
+/// The memory of this process, in bytes.
 fn resident() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

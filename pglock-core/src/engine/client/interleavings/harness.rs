@@ -28,13 +28,13 @@ pub(super) fn ended() -> Event {
     Event::Ended { session: SESSION, error }
 }
 
-/// Where callers meet.
+/// What callers share.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) client: Arc<Client>,
     kick: Arc<Notify>,
-    /// loom sees to it that nobody comes to it while a writer is there, or before a writer that has
-    /// left is heard of.
+    /// loom checks that no other caller enters while a writer is inside, or before it sees that a
+    /// previous writer has left.
     pub(super) protected: Arc<UnsafeCell<()>>,
 }
 
@@ -45,14 +45,14 @@ impl Place {
         (held, Self { client, kick, protected: Arc::default() })
     }
 
-    /// With a thread for the session, which ends when the client is closed.
+    /// Runs the session on a thread, which ends when the client is closed.
     pub(super) fn in_a_thread(&self, act: impl FnOnce(&Self) + 'static) -> [JoinHandle<()>; 2] {
         let (shared, kick) = (self.client.shared.clone(), self.kick.clone());
         let place = self.clone();
         [thread::spawn(move || serve(&shared, &kick)), thread::spawn(move || act(&place))]
     }
 
-    /// Waits for its turn, and gives it up.
+    /// Waits for its turn, and then gives it up.
     pub(super) fn enter(&self, mode: Mode) {
         let held = block_on(acquire(&self.client, mode)).expect("it comes free");
         match mode {
@@ -70,8 +70,8 @@ impl Place {
     }
 }
 
-/// With an open session, and what wakes it. Nobody has to start a manager: [`serve`] does what the
-/// session's task would do.
+/// A client with an open session, and what wakes the session. It needs no manager: [`serve`] does
+/// what the session's task would do.
 pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
     let config = Config { max_shared_sessions: 1, ..Config::default() };
     let shared = Arc::new(Shared::new(config, 1, None));
@@ -84,7 +84,7 @@ pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
     };
     let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));
     let client = Arc::new(Client { shared, names: Arc::default(), driver, settings });
-    // Somebody has to ask before a session is opened.
+    // The first request makes the machine open a session.
     assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
     let shared = &client.shared;
     assert_eq!(shared.chores().open, [SESSION]);
@@ -93,7 +93,7 @@ pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
     (client, kick)
 }
 
-/// Never needed, as a manager is claimed already.
+/// Never called, because a manager is claimed already.
 #[derive(Debug)]
 struct NoDriver;
 
@@ -121,7 +121,7 @@ pub(super) fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A server that nobody else uses, until the client is closed.
+/// Acts as a server without other users, until the client is closed.
 fn serve(shared: &Shared, kick: &Notify) {
     loop {
         match turn(shared) {
@@ -151,11 +151,11 @@ pub(super) fn turn(shared: &Shared) -> Turn {
         }
         Job::Idle => Turn::Idle,
         Job::Close => Turn::Close,
-        job @ (Job::Holdings | Job::Inspect(_)) => panic!("nobody asks for that: {job:?}"),
+        job @ (Job::Holdings | Job::Inspect(_)) => panic!("no caller asks for that: {job:?}"),
     }
 }
 
-/// Puts a thread to sleep until it is woken.
+/// Parks a thread until it is woken.
 #[derive(Default)]
 struct Parker {
     woken: Mutex<bool>,
@@ -169,7 +169,7 @@ impl Wake for Parker {
     }
 }
 
-/// As loom's own, but its waker can be cloned and dropped without a change of thread, as tokio does
+/// Like loom's own waker, but cloning and dropping it does not switch threads. tokio does both
 /// under a mutex that loom does not know.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     let parker = Arc::new(Parker::default());

@@ -1,12 +1,12 @@
-//! What the machine and the runtime call each thing that there are many of.
+//! Identifiers for callers, sessions, grants and arrivals.
 
 /// A caller that awaits an [`Outcome`](super::Outcome).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct CallerId(usize);
 
 impl CallerId {
-    /// The caller at this place in the table of the runtime, which is free for another one once
-    /// this one is resolved or abandoned.
+    /// The caller in this row of the runtime's table. The row is free for another caller once this
+    /// one is resolved or abandoned.
     pub(crate) fn at(place: usize) -> Self {
         Self(place)
     }
@@ -16,7 +16,7 @@ impl CallerId {
     }
 }
 
-/// Counts a kind of thing up: no number comes twice.
+/// Counts upwards: no number is used twice.
 macro_rules! counted {
     ($(#[$doc:meta])* $name:ident($number:ty)) => {
         $(#[$doc])*
@@ -42,7 +42,7 @@ counted! {
 }
 
 counted! {
-    /// The coming of a caller for a lock: a reply of the server speaks to those who came before it
-    /// was asked.
+    /// The arrival of a caller. A reply of the server concerns only callers that arrived before the
+    /// request was sent.
     Arrival(u64)
 }

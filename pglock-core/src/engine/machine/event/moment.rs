@@ -3,8 +3,8 @@
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
-/// A point in time, counted from the start of the engine. The machine has no clock: time comes in
-/// with each event.
+/// A point in time, counted from the start of the engine. The machine has no clock: each event
+/// brings the time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Moment(Duration);
 
@@ -26,7 +26,7 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment this long before; the start if there was none.
+    /// The moment this long before; the start if there is none.
     pub(crate) const fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }

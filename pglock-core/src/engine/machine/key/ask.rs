@@ -1,4 +1,4 @@
-//! What is asked of the server for a key: one thing at a time, an [`Ask`].
+//! The pending request of a key, an [`Ask`]. A key has at most one at a time.
 //!
 //! ```text
 //!        a caller wants what is not held here, and the cap on locks may be reached
@@ -26,13 +26,13 @@
 //!                           an operator's cancel
 //! ```
 //!
-//! `InLine` means that a waiting session is wanted, or, where waits cannot be cancelled, the next
-//! poll: because the lock is busy, or for a probe when no other session can make it, or because a
-//! writer of another process waits. A session that ends takes its `Try`, `Probe` or `Wait` back to
-//! `None`, and what is still wanted is asked again. A cancelled `Wait` that is wanted all the same,
-//! because it made room, goes back to `InLine`.
+//! `InLine` means that the key needs a waiting session or, where waits cannot be cancelled, the
+//! next poll: because the lock is busy, because no other session can make a probe, or because a
+//! writer of another process waits. When a session ends, its `Try`, `Probe` or `Wait` goes back to
+//! `None`, and the key asks again for what callers still want. A cancelled `Wait` goes back to
+//! `InLine` if the caller still wants it, because it only made room.
 //!
-//! What follows from the server's answers stands in [`answer`], what a key in line does in [`line`].
+//! [`answer`] handles the server's answers, [`line`] the keys in line.
 
 mod answer;
 mod line;
@@ -49,43 +49,44 @@ use crate::mode::Mode;
 pub(in crate::engine::machine) enum Ask {
     #[default]
     None,
-    /// Asks for the lock when there is room below the cap.
+    /// The request waits for room below the cap.
     Parked,
-    /// Asks for the lock as it is now. `sent_after`: the last caller that had come when it was
-    /// sent. `pause`: this was one of many tries.
+    /// Asks for the lock as it is now. `sent_after`: the last caller that had arrived when it was
+    /// sent. `pause`: set if this is one of several tries.
     Try { session: SessionId, mode: Mode, sent_after: Option<Arrival>, pause: Option<Duration> },
-    /// Asks whether a writer elsewhere waits for readers here.
+    /// Asks whether a writer of another process waits for the readers of this one.
     Probe { session: SessionId, sent_after: Option<Arrival>, pause: Option<Duration> },
-    /// A waiting session is wanted, to wait in the server's queue, or to probe. Its timer
-    /// makes it try if none is found in time.
+    /// Needs a waiting session, to wait in the server's queue or to probe. Its timer makes the key
+    /// try if no session is free in time.
     InLine { pause: Duration, why: Why },
-    /// In the server's queue.
+    /// Waits in the server's queue.
     Wait { session: SessionId, mode: Mode, cancelled: bool },
 }
 
-/// Why a waiting session is wanted.
+/// Why a key needs a waiting session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::engine::machine) enum Why {
-    /// Somebody else holds the lock, so that this mode was refused.
+    /// The lock is held elsewhere, so the server refused this mode.
     Busy(Mode),
-    /// Readers here hold it: does a writer elsewhere wait for them?
+    /// Readers of this process hold it: does a writer of another process wait for them?
     Probe,
-    /// Readers here hold it, and a writer elsewhere waits for them.
+    /// Readers of this process hold it, and a writer of another process waits for them.
     WriterWaits,
 }
 
-/// What has come of asking for the first caller.
+/// The outcome of asking for what the first caller wants.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asking {
-    /// There is nothing more to ask.
+    /// There is nothing left to ask.
     Done,
-    /// The caller can be served from here after all, or was refused: the key is to be settled again.
+    /// The caller can be served without the server after all, or was refused: settle the key again.
     Again,
 }
 
 impl KeyState {
-    /// Asks the server for what the first caller wants, and takes back what nobody wants any more.
+    /// Asks the server for what the first caller wants, and withdraws requests that no caller wants
+    /// any more.
     pub(super) fn ask_server(&mut self, cx: &mut Context<'_>) -> Asking {
         let first = self.queue.front().map(|waiter| waiter.mode);
         self.take_back(first, cx);
@@ -97,7 +98,7 @@ impl KeyState {
         }
     }
 
-    /// Takes back what the first caller does not want.
+    /// Withdraws what the first caller does not want.
     fn take_back(&mut self, first: Option<Mode>, cx: &mut Context<'_>) {
         match (self.ask, first) {
             (Ask::Wait { session, mode, cancelled: false }, first) if first != Some(mode) => {
@@ -106,7 +107,7 @@ impl KeyState {
             (Ask::InLine { .. } | Ask::Parked, None) => self.ask = Ask::None,
             (Ask::InLine { why, .. }, Some(mode)) => {
                 let still_fits = match why {
-                    // Where no writer is let in, a reader may be.
+                    // A mode that admits no writer may still admit a reader.
                     Why::Busy(refused) => refused == mode || refused == Mode::Read,
                     Why::Probe | Why::WriterWaits => self.has_guards(),
                 };
@@ -120,8 +121,8 @@ impl KeyState {
 
     fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> Asking {
         if self.has_guards() {
-            // Readers here hold it, and have for so long that a new one may not simply join them.
-            // Under a write lock, nobody can be asked: it is about to become a read lock.
+            // Readers of this process have held it so long that a new one may not simply join.
+            // Under a write lock, no session can probe, but it is about to become a read lock.
             return match self.is_shared() {
                 true => self.ask_to_join(cx),
                 false => Asking::Done,
@@ -141,7 +142,7 @@ impl KeyState {
             }
             [] => cx.sessions.shared(&mut cx.step),
             _ if self.is_stuck() => return Asking::Done,
-            // It takes no more: another one asks as soon as the lock has been given back.
+            // That session takes no more locks. Once it has released its lock, another one asks.
             [grant] if cx.sessions.get(grant.session).is_some_and(Session::is_doomed) => {
                 return Asking::Done;
             }
@@ -166,8 +167,8 @@ impl KeyState {
         cx.sessions.push(session, Errand::TryLock { key: cx.key, mode }, &mut cx.step);
     }
 
-    /// A session that holds the key would be let past a writer that waits, so another one has to
-    /// ask. If there is none, the caller may join those who have it.
+    /// The server would let a session that holds the key past a waiting writer, so another session
+    /// has to ask. If there is none, the caller may join the holders.
     fn ask_to_join(&mut self, cx: &mut Context<'_>) -> Asking {
         if let Some(session) = self.session_to_probe(cx) {
             self.send_probe(session, None, cx);
@@ -192,7 +193,7 @@ impl KeyState {
         cx.sessions.push(session, Errand::Probe { key: cx.key }, &mut cx.step);
     }
 
-    /// Lets the readers here go on as if they had just been granted the lock.
+    /// Treats the lock as if it had just been granted to the readers of this process.
     pub(super) fn renew(&mut self, now: Moment) {
         for grant in &mut self.grants {
             grant.since = now;
@@ -200,7 +201,7 @@ impl KeyState {
         }
     }
 
-    /// There may be room below the cap now.
+    /// There may now be room below the cap.
     pub(crate) fn unpark(&mut self, cx: &mut Context<'_>) {
         if self.ask == Ask::Parked {
             self.ask = Ask::None;
@@ -208,19 +209,19 @@ impl KeyState {
         }
     }
 
-    /// What was asked for is about to be sent.
+    /// The request is about to be sent.
     pub(in crate::engine::machine) fn note_ask_sent(&mut self, last: Arrival) {
         if let Ask::Try { sent_after, .. } | Ask::Probe { sent_after, .. } = &mut self.ask {
             *sent_after = Some(last);
         }
     }
 
-    /// No caller wants any more what is about to be sent.
+    /// The request was about to be sent, but no caller wants it any more.
     pub(in crate::engine::machine) fn drop_ask(&mut self) {
         self.ask = Ask::None;
     }
 
-    /// Takes back a try of this session: what it stood behind in its statement has failed.
+    /// Withdraws a try of this session, because the unlock in front of it has failed.
     pub(super) fn withdraw_try(&mut self, session: SessionId, cx: &mut Context<'_>) {
         if matches!(self.ask, Ask::Try { session: by, .. } if by == session) {
             cx.sessions.withdraw(session, cx.key);

@@ -32,29 +32,30 @@ use crate::engine::machine::timers::Timer;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// What becomes of a write lock that readers use.
+/// The state of a write lock that readers use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Conversion {
-    /// Nothing, or it has been done.
+    /// No conversion is needed, or it is done.
     No,
-    /// A writer here waits for them; a timer makes it a read lock all the same.
+    /// A writer of this process waits for the readers; a timer converts the lock in any case.
     Watched,
-    /// It is to be turned into a read lock.
+    /// A conversion to a read lock is queued.
     Queued,
-    /// It is on the way: for this session it is a read lock, for others it may be a write lock
-    /// still.
+    /// The conversion is on its way: this session counts it as a read lock, for others it may still
+    /// be a write lock.
     Sent,
-    /// The server did not do that; a timer makes it try once more.
+    /// The server refused the conversion; a timer repeats it.
     Refused,
 }
 
 impl Grant {
-    /// Whether it may pass from caller to caller here, rather than to other processes.
+    /// Whether it may pass from caller to caller in this process, instead of going to other
+    /// processes.
     pub(super) fn is_fresh(&self, config: &Config, now: Moment) -> bool {
         self.passes <= config.hand_over_count && now.since(self.since) < config.hand_over_age
     }
 
-    /// Whether a caller in this mode can have it, as far as the callers here go.
+    /// Whether a caller of this process in this mode can have it beside the others.
     pub(super) fn does_for(&self, mode: Mode, config: &Config) -> bool {
         match (self.mode, mode) {
             (Mode::Read, Mode::Read) => true,
@@ -66,8 +67,8 @@ impl Grant {
         }
     }
 
-    /// Whether it stays a write lock for now: as long as writers here are in line, and it may pass
-    /// on to them.
+    /// Whether it stays a write lock for now: writers of this process are in line, and it may pass
+    /// to them.
     fn stays(&self, writers: bool, config: &Config, now: Moment) -> bool {
         writers && self.is_fresh(config, now)
     }
@@ -78,8 +79,8 @@ impl Grant {
         sessions.timers.set_at_latest(Timer::Convert(key), at);
     }
 
-    /// The server has refused what was asked for this grant by itself. How long to wait before it is
-    /// asked again, if not at once.
+    /// The server refused an operation on this grant alone. Returns how long to wait before
+    /// repeating it; `None` means at once.
     pub(super) fn pause_after(&mut self, reason: Reason, first: Duration) -> Option<Duration> {
         if reason == Reason::Cancelled {
             return None;
@@ -89,8 +90,8 @@ impl Grant {
         Some(first * (1 << pauses.min(8)))
     }
 
-    /// The statement that was to turn it into a read lock has failed, and it is a write lock still.
-    /// False if there was none.
+    /// The statement that was to convert it has failed, so it is still a write lock. Returns false
+    /// if there was none.
     pub(crate) fn was_not_downgraded(&mut self) -> bool {
         let was_sent = self.conversion == Conversion::Sent;
         if was_sent {
@@ -100,7 +101,7 @@ impl Grant {
         was_sent
     }
 
-    /// Whether only readers have it, and other processes cannot know.
+    /// Whether only readers use it, which other processes cannot see.
     fn is_for_readers(&self) -> bool {
         self.mode == Mode::Write
             && self.guards > 0
@@ -111,7 +112,7 @@ impl Grant {
 
 #[cfg(test)]
 impl Grant {
-    /// Whether readers of other processes will get their part.
+    /// Whether readers of other processes will be let in.
     pub(crate) fn is_seen_to(&self) -> bool {
         !self.is_for_readers() || self.conversion != Conversion::No
     }
@@ -136,7 +137,7 @@ impl KeyState {
         }
     }
 
-    /// Readers have had it to themselves for long enough.
+    /// The readers of this process have had the lock to themselves for long enough.
     pub(crate) fn convert_at_last(&mut self, cx: &mut Context<'_>) {
         for grant in &mut self.grants {
             if matches!(grant.conversion, Conversion::Watched | Conversion::Refused) {
@@ -146,7 +147,7 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// Whether it still makes sense; it is on its way then.
+    /// Whether the conversion still makes sense. If so, it counts as sent.
     pub(crate) fn sends_downgrade(
         &mut self,
         id: GrantId,
@@ -180,14 +181,14 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// Whether other processes can tell readers here from a writer.
+    /// Whether other processes see readers of this process as readers.
     pub(super) fn is_shared(&self) -> bool {
         self.grants
             .iter()
             .all(|grant| grant.mode == Mode::Read && grant.conversion != Conversion::Sent)
     }
 
-    /// Another operation of the statement may have been at fault.
+    /// Another operation of the statement may have caused the failure.
     pub(crate) fn downgrade_again(&mut self, id: GrantId, cx: &mut Context<'_>) {
         if let Some(grant) = self.grant_mut(id)
             && grant.conversion == Conversion::Refused
@@ -197,7 +198,8 @@ impl KeyState {
         }
     }
 
-    /// It is refused by itself: it is sent again at once, and then after growing pauses.
+    /// The server refused the conversion alone: repeats it once at once, and then after growing
+    /// pauses.
     pub(crate) fn downgrade_refused(&mut self, id: GrantId, reason: Reason, cx: &mut Context<'_>) {
         let Some(grant) = self.grant_mut(id) else {
             return;

@@ -1,4 +1,4 @@
-//! What the server has granted for a key, and how it is released.
+//! The locks that the server has granted for a key, and how they are released.
 //!
 //! The [`Release`] of a [`Grant`]:
 //!
@@ -23,16 +23,16 @@ use crate::mode::Mode;
 pub(in crate::engine::machine) struct Grant {
     pub(in crate::engine::machine) id: GrantId,
     pub(in crate::engine::machine) session: SessionId,
-    /// As the server has it.
+    /// The mode at the server.
     pub(in crate::engine::machine) mode: Mode,
     pub(in crate::engine::machine) guards: u32,
-    /// As the guards have it.
+    /// The mode in which guards use it.
     pub(in crate::engine::machine) used: Mode,
     pub(in crate::engine::machine) conversion: Conversion,
     pub(in crate::engine::machine) release: Release,
-    /// How often the server refused to take it back or to share it.
+    /// How often the server refused to release or convert it.
     pub(in crate::engine::machine) refusals: u8,
-    /// Who awaits the server's word that the lock is free.
+    /// The caller that waits for the server to confirm the release.
     pub(in crate::engine::machine) releaser: Option<CallerId>,
     pub(in crate::engine::machine) since: Moment,
     pub(in crate::engine::machine) passes: u32,
@@ -41,21 +41,20 @@ pub(in crate::engine::machine) struct Grant {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::engine::machine) enum Release {
     No,
-    /// Not sent yet: the lock may still pass to another caller here.
+    /// Not sent yet: the lock may still pass to another caller of this process.
     Queued,
     Sent,
-    /// The server refused to take it back; a timer makes it try once more.
+    /// The server refused the release; a timer repeats it.
     Refused,
 }
 
 impl KeyState {
-    /// Lets callers at the front have what this process holds already, within the bounds of
-    /// fairness.
+    /// Gives callers at the front what this process already holds, within the bounds of fairness.
     pub(super) fn serve(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.queue.front() {
             let config = &cx.sessions.config;
             let fits = |grant: &&mut Grant| {
-                // While something is asked behind a queued unlock, that unlock must happen.
+                // A request queued behind an unlock relies on that unlock.
                 let ours = match grant.release {
                     Release::No => true,
                     Release::Queued | Release::Refused => self.ask == Ask::None,
@@ -73,7 +72,7 @@ impl KeyState {
             grant.guards += 1;
             grant.used = first.mode;
             grant.passes += 1;
-            // An unlock that is queued all the same is passed over when its turn comes.
+            // An unlock that is still queued is skipped when its turn comes.
             grant.release = Release::No;
             if let Some(releaser) = grant.releaser.take() {
                 cx.sessions.acknowledge_release(grant.session, releaser, cx.key, &mut cx.step);
@@ -84,7 +83,7 @@ impl KeyState {
         }
     }
 
-    /// Releases what no caller here has a use for.
+    /// Releases the locks that no caller of this process uses.
     pub(super) fn release_unused(&mut self, cx: &mut Context<'_>) {
         for grant in &mut self.grants {
             if grant.guards == 0 && grant.release == Release::No {
@@ -134,19 +133,19 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// The unlock failed: it is to be sent once more.
+    /// The unlock failed: sends it again.
     pub(crate) fn unlock_again(&mut self, id: GrantId, cx: &mut Context<'_>) {
         let Some(grant) = self.grant_mut(id) else {
             return;
         };
         grant.release = Release::Queued;
         let errand = Errand::Unlock { key: cx.key, mode: grant.mode, grant: id };
-        // What is asked behind the unlock must stay behind it.
+        // A request behind the unlock must stay behind it.
         cx.sessions.push_first(grant.session, errand);
     }
 
-    /// The unlock is refused by itself: it is sent again at once, and then after growing pauses, in
-    /// which callers here may have the lock.
+    /// The server refused the unlock alone: repeats it once at once, and then after growing pauses,
+    /// in which callers of this process may have the lock.
     pub(crate) fn unlock_refused(&mut self, id: GrantId, refusal: &Refusal, cx: &mut Context<'_>) {
         let Some(grant) = self.grant_mut(id) else {
             return;
@@ -160,13 +159,13 @@ impl KeyState {
             cx.step.fail(releaser, cx.key, &refusal.error);
         }
         let session = grant.session;
-        // What is asked behind the unlock would be granted without it.
+        // Without the unlock, the server would grant the request behind it at once.
         self.withdraw_try(session, cx);
         cx.sessions.timers.set_at_latest(Timer::ReleaseAgain(cx.key), cx.step.now + pause);
         self.settle(cx);
     }
 
-    /// The server may take back now what it has refused to.
+    /// Repeats releases that the server refused.
     pub(crate) fn release_again(&mut self, cx: &mut Context<'_>) {
         for grant in self.grants.iter_mut().filter(|grant| grant.release == Release::Refused) {
             grant.release = Release::No;

@@ -1,4 +1,4 @@
-//! The callers who wait for a key, in their order.
+//! The callers that wait for a key, in order.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,8 @@ use crate::mode::Mode;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiters: VecDeque<Waiter>,
-    /// How many would not wait: they are looked for only if there are any.
+    /// The number of callers that would not wait. The queue is searched for them only if there are
+    /// any.
     tries: usize,
     writers: usize,
 }
@@ -35,7 +36,7 @@ impl Queue {
         self.writers > 0
     }
 
-    /// Whether it takes little memory.
+    /// Whether it uses little memory.
     pub(crate) fn is_small(&self) -> bool {
         self.waiters.capacity() <= 16
     }
@@ -78,7 +79,7 @@ impl Queue {
         self.writers -= usize::from(waiter.mode == Mode::Write);
     }
 
-    /// Removes those who would not wait. True if there were any.
+    /// Removes callers that would not wait. Returns true if there were any.
     pub(crate) fn take_tries(&mut self, mut taken: impl FnMut(Waiter)) -> bool {
         if self.tries == 0 {
             return false;

@@ -1,4 +1,4 @@
-//! Callers who wait for a sign that the session still lived when they released their locks.
+//! Callers that have released a lock and wait for proof that the session was still alive.
 
 use super::Session;
 use crate::engine::machine::event::{CallerId, Outcome};
@@ -8,14 +8,14 @@ use crate::key::LockKey;
 
 #[derive(Debug, Default)]
 pub(super) struct Acknowledgements {
-    /// Nothing has been sent to the session since these callers released.
+    /// No request has been sent since these callers released.
     unsent: Vec<(CallerId, LockKey)>,
-    /// The answer to what was sent last is for these.
+    /// The answer to the last request acknowledges these.
     sent: Vec<(CallerId, LockKey)>,
 }
 
 impl Acknowledgements {
-    /// Something is sent to the session.
+    /// A request is sent to the session.
     pub(super) fn note_sent(&mut self) {
         self.sent.append(&mut self.unsent);
     }
@@ -26,25 +26,25 @@ impl Acknowledgements {
 }
 
 impl Session {
-    /// The caller waits until the session answers something that is sent from now on. True if
-    /// nothing else is to be sent to it.
+    /// The caller waits for the answer to any request that is sent from now on. Returns true if no
+    /// other request is due.
     pub(crate) fn await_acknowledgement(&mut self, releaser: CallerId, key: LockKey) -> bool {
         self.acknowledgements.unsent.push((releaser, key));
         self.acknowledgements.unsent.len() == 1 && self.outbox.is_empty()
     }
 
-    /// Whether something must be sent to it for callers who wait.
+    /// Whether a request must be sent for waiting callers.
     pub(crate) fn wants_acknowledgement(&self) -> bool {
         !self.acknowledgements.unsent.is_empty()
     }
 
-    /// The caller does not wait any more.
+    /// The caller no longer waits.
     pub(crate) fn forget_releaser(&mut self, releaser: CallerId) {
         self.acknowledgements.unsent.retain(|(id, _)| *id != releaser);
         self.acknowledgements.sent.retain(|(id, _)| *id != releaser);
     }
 
-    /// The session has answered what was sent last.
+    /// The session has answered the last request.
     pub(crate) fn acknowledge(&mut self, step: &mut Step<'_>) {
         for (releaser, _) in self.acknowledgements.sent.drain(..) {
             step.resolve(releaser, Outcome::Released);

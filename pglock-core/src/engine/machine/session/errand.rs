@@ -1,4 +1,4 @@
-//! What a session does at the server, and whom the result concerns.
+//! What a session does at the server, and who needs the result.
 
 use smallvec::SmallVec;
 
@@ -7,18 +7,17 @@ use crate::engine::machine::event::{GrantId, SessionId};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// Errands that go into one statement. Most go alone.
+/// The errands of one statement. Most statements carry one.
 pub(crate) type Errands = SmallVec<[Errand; 1]>;
 
-/// An [`Operation`] as the machine sees it: with what the result is for. Drivers know the operation
-/// only.
+/// An [`Operation`] and what its result is for. Drivers see only the operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Errand {
     /// For the key's ask.
     TryLock { key: LockKey, mode: Mode },
     /// For the key's ask.
     Probe { key: LockKey },
-    /// For the key's ask, in a session that holds nothing.
+    /// For the key's ask; the session holds nothing.
     Lock { key: LockKey, mode: Mode },
     /// Releases the grant.
     Unlock { key: LockKey, mode: Mode, grant: GrantId },
@@ -28,7 +27,7 @@ pub(crate) enum Errand {
     Forget { key: LockKey, mode: Mode },
     /// Cancels the wait of this session, which has this backend pid.
     Cancel { target: SessionId, pid: i32 },
-    /// For callers who wait until the session answers, if there is nothing else to send.
+    /// Nothing: its answer is for callers that wait for one, if no other request is due.
     Ping,
 }
 

@@ -1,4 +1,4 @@
-//! The inquiries that a session is to answer.
+//! The inquiries that a session must answer.
 
 use smallvec::smallvec;
 
@@ -22,7 +22,7 @@ impl Session {
         self.inquiries.contains(inquiry)
     }
 
-    /// The caller does not want to know any more.
+    /// The caller no longer needs the result.
     pub(crate) fn forget_inquirer(&mut self, caller: CallerId) {
         let goes_on = |inquiry: &Inquiry| inquiry.caller() != Some(caller);
         self.inquiries.retain(goes_on);
@@ -53,7 +53,7 @@ impl Session {
         Some(Job::Inspect(key))
     }
 
-    /// The inquiries that it answers or is to answer.
+    /// The inquiries that it is answering or will answer.
     pub(crate) fn take_inquiries(&mut self) -> Vec<Inquiry> {
         let mut inquiries = std::mem::take(&mut self.inquiries);
         if let Some(InFlight::Inquiries(sent)) = &mut self.in_flight {

@@ -1,4 +1,4 @@
-//! The errands that a session is to send, and how many of them go into one statement.
+//! The errands that a session is to send, and how many of them fit into one statement.
 
 use std::collections::VecDeque;
 
@@ -6,30 +6,31 @@ use super::{Errand, Session};
 use crate::key::LockKey;
 
 impl Session {
-    /// Queues an errand. True if the session has to be told, as it would not ask by itself.
+    /// Queues an errand. Returns true if the session needs a kick, because it would not ask for a
+    /// job.
     pub(crate) fn push(&mut self, errand: Errand) -> bool {
         self.outbox.push_back(errand);
         self.is_idle() && self.outbox.len() == 1
     }
 
-    /// Queues an errand before all others, unless it is queued.
+    /// Queues an errand before all others, unless it is queued already.
     pub(crate) fn push_first(&mut self, errand: Errand) {
         if !self.outbox.contains(&errand) {
             self.outbox.push_front(errand);
         }
     }
 
-    /// How many errands are queued.
+    /// The number of queued errands.
     pub(crate) fn queued(&self) -> usize {
         self.outbox.len()
     }
 
-    /// The errands that have not been sent.
+    /// The errands that have not been sent yet.
     pub(crate) fn unsent(&self) -> impl Iterator<Item = &Errand> {
         self.outbox.iter()
     }
 
-    /// Takes back a try that has not been sent.
+    /// Withdraws a try that has not been sent.
     pub(crate) fn withdraw_try(&mut self, key: LockKey) {
         self.outbox.retain(
             |errand| !matches!(errand, Errand::TryLock { key: tried, .. } if *tried == key),
@@ -49,8 +50,8 @@ impl Session {
         keys
     }
 
-    /// Takes back a wait that has not been sent: the session may be busy with a question that came
-    /// before it. True if there was one.
+    /// Withdraws a wait that has not been sent, because the session is busy with an earlier
+    /// question. Returns true if there was one.
     pub(crate) fn withdraw_wait(&mut self) -> bool {
         let is_queued = self.outbox.iter().any(|errand| matches!(errand, Errand::Lock { .. }));
         if is_queued {
@@ -59,7 +60,7 @@ impl Session {
         is_queued
     }
 
-    /// Cancels travel with each other only. Says how many errands the next statement may carry.
+    /// Cancels travel only with each other. Returns how many errands the next statement may carry.
     pub(crate) fn group_cancels(&mut self) -> Option<usize> {
         if self.outbox.len() > 1 && self.outbox.front().is_some_and(Errand::is_cancel) {
             let (cancels, others): (VecDeque<_>, VecDeque<_>) =
@@ -70,7 +71,7 @@ impl Session {
         self.batch_limit
     }
 
-    /// The next errand, if it goes into one statement with these.
+    /// The next errand, if it can join these in one statement.
     pub(crate) fn take_errand(&mut self, errands: &[Errand]) -> Option<Errand> {
         let with_cancels = errands.first().map(Errand::is_cancel);
         let next = self.outbox.front()?;
@@ -80,13 +81,13 @@ impl Session {
         self.outbox.pop_front()
     }
 
-    /// A statement of so many errands was refused: the next ones carry fewer, until the one that
-    /// is at fault is alone.
+    /// A statement with this many errands was refused. The next ones carry fewer, until the culprit
+    /// is alone.
     pub(crate) fn narrow(&mut self, refused: usize) {
         self.batch_limit = Some((refused / 2).max(1));
     }
 
-    /// A statement went well.
+    /// A statement succeeded.
     pub(crate) fn widen(&mut self, most: usize) {
         self.batch_limit = self.batch_limit.map(|bound| bound * 2).filter(|bound| *bound < most);
     }

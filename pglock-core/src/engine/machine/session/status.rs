@@ -1,4 +1,4 @@
-//! What a session is up to, and what it may be used for.
+//! What a session is doing, and what it can be used for.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ impl Session {
         self.pid
     }
 
-    /// How many locks the server has granted to it.
+    /// The number of locks that the server has granted to it.
     pub(crate) fn grants(&self) -> usize {
         self.grants
     }
 
-    /// When it was sent something last.
+    /// When the last request was sent to it.
     pub(crate) fn last_sent(&self) -> Moment {
         self.last_sent
     }
@@ -32,7 +32,7 @@ impl Session {
         self.idle_since
     }
 
-    /// Whether it will ask for its next job only when it is told to.
+    /// Whether it asks for its next job only after a kick.
     pub(crate) fn is_idle(&self) -> bool {
         self.link == Link::Open && self.in_flight.is_none() && self.doubt.is_none()
     }
@@ -45,7 +45,7 @@ impl Session {
         self.in_flight.as_ref()
     }
 
-    /// Whether errands are with the server, or were a moment ago.
+    /// Whether errands are with the server, or are just being handled.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.in_flight, Some(InFlight::Errands(_) | InFlight::Answered))
     }
@@ -62,7 +62,7 @@ impl Session {
         }
     }
 
-    /// The errands that have been sent, and may have been done.
+    /// The errands that have been sent and may have taken effect.
     pub(crate) fn unsettled(&self) -> &[Errand] {
         match &self.doubt {
             Some(Doubt::Errands { errands, .. }) => errands,
@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    /// Whether it ended before it had been of any use.
+    /// Whether it ended before it was of any use.
     pub(crate) fn has_failed(&self) -> bool {
         !self.has_answered && matches!(self.link, Link::Opening | Link::Open)
     }
@@ -91,12 +91,12 @@ impl Session {
         self.role == Role::Waiting && self.is_idle() && self.is_spare()
     }
 
-    /// Whether it is free to wait, now or once it has answered a question.
+    /// Whether it is free to wait, now or after it has answered a question.
     pub(crate) fn is_about_to_be_free(&self) -> bool {
         self.role == Role::Waiting && self.is_at_hand() && self.is_spare()
     }
 
-    /// Whether it will do what it is told next, now or once it has answered a question.
+    /// Whether it can take its next errand now or after it has answered a question.
     pub(crate) fn is_at_hand(&self) -> bool {
         let answers_first = match self.in_flight {
             None | Some(InFlight::Holdings | InFlight::Inquiries(_) | InFlight::Answered) => true,
@@ -109,7 +109,7 @@ impl Session {
         self.grants > 0 && now >= self.idle_since + time
     }
 
-    /// Whether it holds nothing and nobody wants anything of it.
+    /// Whether it holds nothing and has nothing to do.
     pub(crate) fn is_spare(&self) -> bool {
         self.grants == 0
             && self.outbox.is_empty()

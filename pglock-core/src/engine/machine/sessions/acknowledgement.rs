@@ -1,5 +1,4 @@
-//! Releases of locks that stay with their session: whatever the session answers next acknowledges
-//! them.
+//! Releases whose lock stays at the server: the session's next answer acknowledges them.
 
 use super::Sessions;
 use crate::engine::machine::event::{CallerId, Effect, SessionId};
@@ -8,8 +7,8 @@ use crate::error::Error;
 use crate::key::LockKey;
 
 impl Sessions {
-    /// No unlock is to be sent whose answer would acknowledge this release. An answer to something
-    /// that was sent before says nothing about it.
+    /// No unlock will be sent whose answer could acknowledge this release. Answers to earlier
+    /// requests do not prove anything about it.
     pub(crate) fn acknowledge_release(
         &mut self,
         id: SessionId,
@@ -25,7 +24,7 @@ impl Sessions {
         }
     }
 
-    /// The caller does not wait for the acknowledgement any more.
+    /// The caller no longer waits for the acknowledgement.
     pub(crate) fn forget_releaser(&mut self, releaser: CallerId) {
         for session in self.table.values_mut() {
             session.forget_releaser(releaser);

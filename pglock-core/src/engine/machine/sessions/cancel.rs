@@ -1,5 +1,5 @@
-//! Cancelling a wait: until the cancel has been answered, nothing else of the session may be hit by
-//! it. Where the role may not cancel, the connection of the session that waits is closed instead.
+//! Cancelling a wait. Until the cancel is answered, the session must run nothing else that it could
+//! hit. If the role may not cancel, the connection of the waiting session is closed instead.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::engine::machine::event::{Effect, SessionId};
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 
-/// Between two cancels of the same wait.
+/// The pause between two cancels of the same wait.
 const CANCEL_PAUSE: Duration = Duration::from_millis(20);
 
 impl Sessions {
-    /// Whether waits can be ended, as far as is known.
+    /// Whether waits can be cancelled, as far as is known.
     fn can_cancel(&self) -> bool {
         self.server.is_none_or(|server| server.can_cancel)
     }
 
-    /// Whether locks that other processes hold are waited for in the server's queue. A wait that
-    /// cannot be ended is better not begun.
+    /// Whether to wait in the server's queue for locks of other processes. A wait that cannot be
+    /// cancelled should not begin.
     pub(crate) fn waits_in_queue(&self) -> bool {
         self.config.wait_strategy == WaitStrategy::Queue && self.can_cancel()
     }
@@ -47,7 +47,7 @@ impl Sessions {
         };
         session.cancel_ends();
         if session.is_being_cancelled() {
-            // It may have come before the wait had begun, and is forgotten then.
+            // The cancel may have arrived before the wait began, and had no effect.
             self.timers.set(Timer::CancelAgain(target), step.now + CANCEL_PAUSE);
         } else {
             step.push(Effect::Kick(target));
@@ -60,11 +60,11 @@ impl Sessions {
             self.cancel_not_sent(target, step);
             return false;
         }
-        // The pid of a session that has gone may be another one's by now.
+        // After a session has ended, its pid may belong to another one.
         self.table.contains_key(&target)
     }
 
-    /// The server refused to cancel: it would the next time.
+    /// The server refused to cancel, and would do so again.
     pub(crate) fn cancel_refused(
         &mut self,
         via: SessionId,
@@ -113,7 +113,7 @@ impl Sessions {
         }
     }
 
-    /// The session that was to cancel this one has gone.
+    /// The session that was to cancel this one has ended.
     pub(crate) fn cancel_vanished(
         &mut self,
         target: SessionId,

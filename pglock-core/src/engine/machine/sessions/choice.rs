@@ -1,18 +1,18 @@
-//! Which session takes an errand that answers at once.
+//! Chooses the session for an errand that the server answers at once.
 
 use super::{Role, Sessions};
 use crate::engine::machine::event::SessionId;
 use crate::engine::machine::step::Step;
 
-/// One to answer while another one is being asked: that is all that two sides can do at the same
-/// time.
+/// One is answered while the other is being sent a request: with more, client and server would not
+/// be busier.
 const BUSY_SESSIONS: usize = 2;
 
 impl Sessions {
-    /// The session for errands that answer at once; plans one if there is none.
+    /// The session for errands that the server answers at once. Plans one if there is none.
     ///
-    /// Few keys stay on one session and travel in one statement. While more is queued than that
-    /// session can soon send, another one takes the rest.
+    /// As long as there are few keys, one session holds them and sends them together. While it has
+    /// more errands than it can soon send, another session takes the rest.
     pub(crate) fn shared(&mut self, step: &mut Step<'_>) -> SessionId {
         let config = &self.config;
         let all = || self.of_role(Role::Shared);
@@ -22,7 +22,7 @@ impl Sessions {
             return id;
         }
         if let Some((id, _)) = open().min_by_key(|(_, s)| s.queued()) {
-            // Who asks now does not wait until it is open.
+            // The caller does not wait until that session is open.
             self.one_more_shared(config.max_shared_sessions.min(BUSY_SESSIONS), step);
             return id;
         }
@@ -39,7 +39,7 @@ impl Sessions {
         }
     }
 
-    /// Whether one more shared session is being opened; plans it if there are fewer than `bound`.
+    /// Whether another shared session is being opened. Plans one if there are fewer than `bound`.
     pub(crate) fn one_more_shared(&mut self, bound: usize, step: &mut Step<'_>) -> bool {
         if self.has_just_failed(step.now) {
             return false;

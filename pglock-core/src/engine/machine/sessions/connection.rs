@@ -15,13 +15,13 @@ impl Sessions {
         id
     }
 
-    /// Connects the next planned session, if none is being connected and the pause after a failure
-    /// is over.
+    /// Connects the next planned session, unless another one is being connected or the pause after
+    /// a failure is not over.
     pub(crate) fn connect_next(&mut self, step: &mut Step<'_>) {
         if self.table.values().any(|s| s.link() == Link::Opening) {
             return;
         }
-        // A session for tries first: without one nothing goes on.
+        // A shared session comes first: without one, nothing else works.
         let planned = self.table.iter_mut().filter(|(_, s)| s.link() == Link::Planned);
         let Some((id, session)) = planned.min_by_key(|(_, s)| s.role() != Role::Shared) else {
             return;
@@ -41,15 +41,15 @@ impl Sessions {
         self.server = Some(server);
     }
 
-    /// Delays the next attempt to connect; the pause doubles, and varies so that processes do not
-    /// come in step.
+    /// Delays the next attempt to connect. The pause doubles each time, and varies so that
+    /// processes do not fall into step.
     pub(crate) fn note_failure(&mut self, now: Moment) {
         let pause = self.config.reconnect_pause * (1 << self.failures.min(4));
         self.failures += 1;
         self.not_before = now + self.jitter(pause);
     }
 
-    /// Between half of it and all of it.
+    /// A random time between half of it and all of it.
     pub(crate) fn jitter(&mut self, pause: Duration) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -1,5 +1,5 @@
-//! How long a session is believed in: until the client lease has passed since something was sent to
-//! it that has been answered.
+//! Leases of sessions: guards count as held until the guard lease has passed since the send time of
+//! the last answered request.
 
 use super::{Session, Sessions, Timer};
 use crate::engine::machine::event::{Effect, Moment, SessionId};
@@ -7,7 +7,7 @@ use crate::engine::machine::step::Step;
 use crate::key::LockKey;
 
 impl Sessions {
-    /// The session has answered what was sent last.
+    /// The session has answered the last request.
     pub(crate) fn note_answer(&mut self, id: SessionId, step: &mut Step<'_>) {
         self.note_success(id, step);
         if let Some(session) = self.table.get_mut(&id) {
@@ -16,13 +16,13 @@ impl Sessions {
         self.renew_lease(id, step);
     }
 
-    /// What was sent last was a heartbeat, and is answered.
+    /// The last request was a heartbeat, and is answered.
     pub(crate) fn note_heartbeat(&mut self, id: SessionId) {
         let sent = self.table.get(&id).map(Session::last_sent);
         self.heartbeat = self.heartbeat.max(sent);
     }
 
-    /// The lease begins anew with what was sent last.
+    /// The lease starts anew from the send time of the last request.
     pub(crate) fn renew_lease(&mut self, id: SessionId, step: &mut Step<'_>) {
         let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
@@ -34,7 +34,7 @@ impl Sessions {
         self.watch_lease(id, step.now);
     }
 
-    /// Counts the lease of a session from now on. Nobody believes in a lock of it yet.
+    /// Counts the lease of a session from now on. The session has no guards yet.
     pub(crate) fn restart_lease(&mut self, id: SessionId, now: Moment) {
         if let Some(session) = self.table.get_mut(&id) {
             session.restart_lease(now);
@@ -42,19 +42,19 @@ impl Sessions {
         self.watch_lease(id, now);
     }
 
-    /// Sets the timer of the session's lease, unless it is set.
+    /// Sets the timer for the session's lease, if it is not set.
     pub(crate) fn watch_lease(&mut self, id: SessionId, now: Moment) {
         let lease = self.config.lease;
         let Some(session) = self.table.get(&id).filter(|session| session.has_lease()) else {
             return;
         };
-        // It moves on when it expires: to move it at each answer would cost more.
+        // The timer is moved when it expires, because moving it at each answer would cost more.
         if !self.timers.is_set(Timer::Lease(id)) {
             self.timers.set(Timer::Lease(id), session.next_lease_check(lease, now));
         }
     }
 
-    /// It is time to ask the session, or to give it up: true.
+    /// Sends a heartbeat if it is time for one. Returns true if the lease is over.
     pub(crate) fn lease_is_over(&mut self, id: SessionId, step: &mut Step<'_>) -> bool {
         let lease = self.config.lease;
         let Some(session) = self.table.get_mut(&id) else {
@@ -73,7 +73,7 @@ impl Sessions {
         false
     }
 
-    /// Sets the timers of a session that begins to wait for a lock: its silence says nothing.
+    /// Sets the timers of a session that begins to wait for a lock. Its silence is normal.
     pub(crate) fn watch_wait(&mut self, id: SessionId, now: Moment) {
         self.rotate_at(now + self.config.turn);
         self.timers.set(Timer::Wait(id), now + self.config.lease.guard);
@@ -83,15 +83,15 @@ impl Sessions {
         }
     }
 
-    /// The key that the session has waited for since its timer was set, if it does.
+    /// The key for which the session has waited since its timer was set, if any.
     pub(crate) fn wait_to_check(&mut self, id: SessionId, now: Moment) -> Option<LockKey> {
         let key = self.table.get(&id)?.awaited()?;
         self.timers.set(Timer::Wait(id), now + self.config.lease.guard);
         Some(key)
     }
 
-    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing else
-    /// tells whether they live.
+    /// Sessions that wait for a lock and have been silent for longer than a lease: nothing shows
+    /// whether they live.
     pub(crate) fn long_silent(&self, now: Moment) -> Vec<SessionId> {
         let silent = |s: &Session| s.has_waited_for(self.config.lease.guard, now);
         self.iter().filter(|(_, session)| silent(session)).map(|(id, _)| id).collect()

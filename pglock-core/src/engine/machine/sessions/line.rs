@@ -5,7 +5,7 @@ use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 
 impl Sessions {
-    /// An open waiting session that does and holds nothing.
+    /// An open waiting session that is idle and holds nothing.
     pub(crate) fn free_to_wait(&self) -> Option<SessionId> {
         self.table.iter().find(|(_, s)| s.is_free_to_wait()).map(|(id, _)| *id)
     }
@@ -29,7 +29,8 @@ impl Sessions {
         }
     }
 
-    /// How many waiting sessions are free, or will be once they are connected or have answered.
+    /// The number of waiting sessions that are free, or will be once they are connected or have
+    /// answered.
     fn at_hand(&self) -> usize {
         self.waiting().filter(|s| s.is_about_to_be_free() || !s.is_open()).count()
     }
@@ -38,13 +39,13 @@ impl Sessions {
         self.of_role(Role::Waiting).map(|(_, session)| session)
     }
 
-    /// A session has become idle. If it is not needed, it is closed after a while.
+    /// A session has become idle. If it stays unused, it is closed after a while.
     pub(crate) fn rest(&mut self, id: SessionId, now: Moment) {
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
         session.begin_idle(now);
-        // It moves on when it expires, as that of the lease.
+        // The timer is moved when it expires, like that of the lease.
         if session.grants() == 0 && !self.timers.is_set(Timer::CloseIdle(id)) {
             self.timers.set(Timer::CloseIdle(id), now + self.config.idle_timeout);
         }
@@ -66,8 +67,8 @@ impl Sessions {
             session.close();
             step.push(Effect::Kick(id));
         } else if may_close {
-            // If it is due, its heartbeat is on the way, or somebody wanted something of it and may
-            // not any more.
+            // If it is due, the session may be waiting for the answer to a heartbeat, or may have
+            // been in use for a moment.
             self.timers.set(Timer::CloseIdle(id), due.max(soon));
         }
     }

@@ -1,18 +1,17 @@
-//! How much of the server's lock table, which all its users share, this process may have.
+//! Limits how much of the server's lock table, which all its users share, this process takes.
 
 use super::Sessions;
 use crate::key::LockKey;
 
-/// Locks of a process at the server, where no other number is given and the server's table is
-/// large.
+/// The cap on the locks of a process if none is configured and the server's table is large.
 const MOST_LOCKS: usize = 1000;
 
-/// Locks that this process has at the server.
+/// The locks that this process has at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Claims {
-    /// Held, or waited for.
+    /// Held or awaited.
     pub(crate) held: usize,
-    /// Tried, or being given back or up: the answer tells.
+    /// Being tried, released or given up: the answer will show.
     pub(crate) pending: usize,
 }
 
@@ -24,13 +23,13 @@ impl Claims {
 }
 
 impl Sessions {
-    /// Whether the locks that are held reach the cap: no more are to be asked for. The key that
-    /// asks has none.
+    /// Whether held locks reach the cap, so that the manager requests no more. The key that asks
+    /// has none.
     pub(crate) fn is_full(&self) -> bool {
         self.claims.held >= self.cap()
     }
 
-    /// Whether they do together with those that are tried or given back just now.
+    /// Whether held and pending locks together reach the cap.
     pub(crate) fn is_at_cap(&self) -> bool {
         self.claims.held + self.claims.pending >= self.cap()
     }
@@ -43,8 +42,8 @@ impl Sessions {
         if waits_for_answers { None } else { self.parked.pop_front() }
     }
 
-    /// How many locks this process may hold, so that the table that all users share does not fill
-    /// up.
+    /// How many locks this process may hold, so that it does not fill the table that all users
+    /// share.
     fn cap(&self) -> usize {
         let table = self.server.and_then(|server| server.lock_table);
         let share = || table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS));

@@ -1,4 +1,4 @@
-//! Outages: there is no session to ask for locks, though there was one before or one is wanted.
+//! Outages: there is no open shared session, although there was one before or one is needed.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use crate::engine::machine::event::{Effect, Moment, SessionId};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
 
-/// What is known of an outage, or of the last one.
+/// The facts about the current outage, or the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
-    /// Since when there is no session to ask. The outage ends with the first good answer.
+    /// Since when there has been no open shared session. The first good answer ends the outage.
     since: Option<Moment>,
     /// Whether it is more than the time until a session that was closed on purpose is replaced.
     is_announced: bool,
-    /// What went wrong last. A good answer makes it history.
+    /// The last error. A good answer clears it.
     trouble: Option<Trouble>,
 }
 
 #[derive(Debug)]
 enum Trouble {
-    /// The last session to ask has ended.
+    /// The last shared session has ended.
     Lost(Error),
     /// Connecting has failed, or the new session was of no use.
     Failed(Error),
 }
 
 impl Sessions {
-    /// Whether there is a session to ask for locks.
+    /// Whether a shared session is open.
     pub(crate) fn is_connected(&self) -> bool {
         let mut shared = self.of_role(Role::Shared);
         shared.any(|(_, s)| s.link() == Link::Open)
     }
 
-    /// How long there has been no session to ask, though there should be one.
+    /// How long there has been no open shared session, although there should be one.
     pub(crate) fn down_for(&self, now: Moment) -> Option<Duration> {
         self.outage.since.map(|since| now.since(since))
     }
 
-    /// A session could not be opened, or has ended unasked. It is not in the table any more.
+    /// A session could not be opened, or has ended unexpectedly. The table no longer contains it.
     pub(crate) fn note_trouble(
         &mut self,
         id: SessionId,
@@ -58,7 +58,7 @@ impl Sessions {
         }
     }
 
-    /// The session is being closed on purpose. If it was the last one to ask, there is none until
+    /// The session is being closed on purpose. If it was the last shared one, there is none until
     /// another one has replaced it.
     pub(crate) fn note_closing(&mut self, now: Moment) {
         if self.server.is_some() && !self.is_connected() {
@@ -73,8 +73,8 @@ impl Sessions {
         }
     }
 
-    /// The session has given a good answer: connecting works, which the opening alone does not
-    /// show.
+    /// The session has given a good answer, which proves that connecting works. Opening alone does
+    /// not.
     pub(super) fn note_success(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.table.get_mut(&id) else {
             return;
@@ -94,8 +94,8 @@ impl Sessions {
         }
     }
 
-    /// The first question of a session that was opened in an outage comes at once, so that its
-    /// answer ends the outage.
+    /// A session that was opened in an outage sends its first question at once, so that the answer
+    /// ends the outage.
     pub(crate) fn ask_at_once_in_outage(&mut self, id: SessionId) {
         if self.outage.since.is_some()
             && let Some(session) = self.table.get_mut(&id)
@@ -104,12 +104,12 @@ impl Sessions {
         }
     }
 
-    /// While nothing else happens, figures are published once per heartbeat all the same.
+    /// Even if nothing else happens, the manager publishes its figures once per heartbeat.
     fn set_report(&mut self, now: Moment) {
         self.timers.set(Timer::Report, now + self.config.lease.heartbeat);
     }
 
-    /// The manager has been called, and publishes.
+    /// The manager was woken, and publishes its figures.
     pub(crate) fn report(&mut self, now: Moment) {
         if self.outage.since.is_some() {
             self.set_report(now);
@@ -120,20 +120,20 @@ impl Sessions {
         self.outage = Outage::default();
     }
 
-    /// Opens a session to ask, if there was one before and there is none: nobody need ask for a
-    /// lock first.
+    /// Opens a shared session if there was one before and there is none now, even if no caller
+    /// needs a lock.
     pub(crate) fn stay_connected(&mut self, step: &mut Step<'_>) {
         if self.server.is_some() && self.of_role(Role::Shared).next().is_none() {
             self.plan(Role::Shared, step);
         }
     }
 
-    /// Whether a session to ask has answered anything that was sent since then.
+    /// Whether a shared session has answered a request sent since then.
     pub(crate) fn has_answered_since(&self, since: Moment) -> bool {
         self.of_role(Role::Shared).any(|(_, s)| s.has_answered_since(since))
     }
 
-    /// What a caller is told whose time has run out without a session to ask.
+    /// The error for a caller whose time runs out while no session is open.
     pub(crate) fn why_not_connected(&self) -> Error {
         match &self.outage.trouble {
             Some(Trouble::Failed(error)) => {

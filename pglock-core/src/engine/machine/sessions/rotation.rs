@@ -1,11 +1,12 @@
 //! More keys than waiting sessions: which key gets a session next, and which wait makes room.
 //!
-//! A key that others pass on in the server's queue is never free when it is polled, so every key
-//! must wait in that queue at times, and for long enough. So the waiting sessions are lanes. The
-//! first one lets each key wait for one turn, the next one for four turns, and so on. A key whose
-//! turn was in vain goes on to the next lane, or has a longer turn in the last one. A key that
-//! others pass on quickly is granted quickly, whoever else waits for hours; no stream of such keys
-//! cuts the long turns of others short; and keys that nobody passes on change places rarely.
+//! A key that others pass on in the server's queue is never free when it is polled, so each key
+//! must sometimes wait in that queue, and for long enough. For this, the waiting sessions are
+//! lanes. In the first lane, a key waits for one turn, in the next one for four turns, and so on. A
+//! key that was not granted in its turn moves on to the next lane, or gets a longer turn in the
+//! last one. So a key that others pass on quickly is granted quickly, even beside waits of hours; a
+//! stream of such keys does not cut the long turns of others short; and keys that others never
+//! release change places rarely.
 //!
 //! With four waiting sessions:
 //!
@@ -17,13 +18,13 @@
 //!            └────────────┘         └──────────┘         └──────────┘         └────────────┘
 //! ```
 //!
-//! A key that has stood in line for a fifth of the shortest turn makes the timer `Rotate` look for a
+//! When a key has stood in line for a fifth of the shortest turn, the timer `Rotate` looks for a
 //! wait whose turn is over, in the lane of the key or a later one. That wait is cancelled, and its
-//! key goes to the end of the line for the next lane. A lane for which no key is in line takes one
-//! that waits for another lane, which has its own turn there, but not a longer one than the lane's
-//! if a key comes for which the lane is meant. A grant, or that no caller is left, brings a key back
-//! to lane 0. A session that has held what it waited for during a turn becomes a shared one, if the
-//! bounds allow it, and another session waits in its place; otherwise it is no lane meanwhile.
+//! key goes to the end of the line for the next lane. A lane without keys in line takes one that
+//! waits for another lane. That key has its own turn there, but not a longer one than the lane's if
+//! a key arrives for which the lane is meant. A key returns to lane 0 when it is granted, or when
+//! no caller is left. A session that has held its lock for a turn becomes a shared one, within the
+//! bounds, and another session waits in its place; otherwise it is no lane meanwhile.
 
 use std::ops::Range;
 
@@ -33,9 +34,9 @@ use super::{Place, Role, Sessions, Timer};
 use crate::engine::machine::event::{Moment, SessionId};
 use crate::key::LockKey;
 
-/// The lanes that keys in line tell apart.
+/// The lanes between which keys in line are distinguished.
 const LANES: usize = 4;
-/// How many turns in vain make the next one longer.
+/// The number of turns without a grant that make the next one longer.
 pub(crate) const MOST_TURNS: u8 = 4;
 
 /// A key in line for a waiting session.
@@ -50,14 +51,14 @@ pub(crate) struct Standing {
 pub(crate) struct Turn {
     pub(crate) session: SessionId,
     pub(crate) key: LockKey,
-    /// It had all the time that it is due.
+    /// The wait has had its full turn.
     pub(crate) is_over: bool,
 }
 
 type Lanes<T> = SmallVec<[T; LANES]>;
 
 impl Sessions {
-    /// Puts the key in line for a waiting session. So many of its turns were in vain.
+    /// Puts the key in line for a waiting session. It has had this many turns without a grant.
     pub(crate) fn stand_in_line(&mut self, key: LockKey, turns: u8, now: Moment) -> Place {
         let lane = usize::from(turns).min(LANES - 1);
         let place = Place { lane, number: self.next_place };
@@ -67,8 +68,8 @@ impl Sessions {
         place
     }
 
-    /// The key that the free session goes to, unless it is trying just now: of those that wait for
-    /// its lane, the first one. Otherwise one that waits for another lane.
+    /// The key that gets the free session, unless it is just trying: the first one in line for its
+    /// lane, or else one in line for another lane.
     pub(crate) fn next_in_line(
         &self,
         session: SessionId,
@@ -83,19 +84,19 @@ impl Sessions {
         let own = lanes.iter().position(|id| *id == session).unwrap_or(0);
         let served = served_first(own, lanes.len());
         let longest = served.clone().filter_map(first).min_by_key(|(place, _)| place.number);
-        // One that is trying just now wants the session in a moment.
+        // A key that is just trying needs the session in a moment.
         if longest.is_none() && self.line.range(places_of(served)).next().is_some() {
             return None;
         }
         longest.or_else(|| (0..LANES).find_map(first))
     }
 
-    /// Chooses the waits that make room now, and sets the timer for the next ones. `turns` tells
-    /// how many turns of a key were in vain.
+    /// Chooses the waits that make room now, and sets the timer for the next ones. `turns` returns
+    /// how many turns a key has had without a grant.
     pub(crate) fn make_room(&mut self, now: Moment, turns: impl Fn(LockKey) -> u8) -> Lanes<Turn> {
         let config = &self.config;
         let (mut in_line, is_all) = self.unserved(now);
-        // Lanes may change meanwhile.
+        // The lanes may change before then.
         let mut next = now + config.turn * 2;
         let mut chosen = Lanes::new();
         let lanes = self.lanes(now);
@@ -124,8 +125,8 @@ impl Sessions {
         chosen
     }
 
-    /// How many keys of each lane have stood in line for long, except as many as will be served
-    /// soon, and whether none will.
+    /// For each lane, the number of keys that have stood in line for long, minus those that will
+    /// soon be served. Also returns whether no key will.
     fn unserved(&self, now: Moment) -> ([usize; LANES], bool) {
         let patience = self.config.patience_in_line();
         let waits = |s: &Standing| now >= s.since + patience;
@@ -144,8 +145,8 @@ impl Sessions {
         (counts, soon == 0)
     }
 
-    /// Waiting sessions that have held a lock for long become shared ones, within the bounds, so
-    /// that others take their place.
+    /// Turns waiting sessions that have held a lock for long into shared ones, within the bounds,
+    /// so that others take their place.
     pub(crate) fn promote_holders(&mut self, now: Moment) {
         // Beyond the cap, only waiting sessions may hold locks.
         if self.is_at_cap() {
@@ -162,14 +163,14 @@ impl Sessions {
         }
     }
 
-    /// The open waiting sessions, in order, but for those that have held a lock for long.
+    /// The open waiting sessions, in order, except those that have held a lock for long.
     fn lanes(&self, now: Moment) -> Lanes<SessionId> {
         let waits = self.of_role(Role::Waiting);
         let lanes = waits.filter(|(_, s)| s.is_open() && !s.has_held_for(self.config.turn, now));
         lanes.map(|(id, _)| id).collect()
     }
 
-    /// Sees then, or earlier, whether waits must make room.
+    /// Checks at this time, or earlier, whether waits must make room.
     pub(crate) fn rotate_at(&mut self, at: Moment) {
         if self.config.max_waiting_sessions > 0 && !self.line.is_empty() {
             self.timers.set_at_latest(Timer::Rotate, at);
@@ -187,7 +188,7 @@ fn places_of(lanes: Range<usize>) -> Range<Place> {
     Place { lane: lanes.start, number: 0 }..Place { lane: lanes.end, number: 0 }
 }
 
-/// Which keys have precedence in a lane. The last one serves all that have come so far.
+/// Which keys have precedence in a lane. The last lane serves all that reached it.
 fn served_first(lane: usize, lanes: usize) -> Range<usize> {
     let lane = lane.min(LANES - 1);
     lane..if lane + 1 >= lanes { LANES } else { lane + 1 }

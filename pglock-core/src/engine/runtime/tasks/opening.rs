@@ -10,7 +10,7 @@ use crate::engine::machine::event::{ServerFacts, SessionId};
 use crate::engine::runtime::log;
 use crate::error::{Error, ErrorKind};
 
-/// How long to wait for a second session, which a pooler or a pool may not have, and for its close.
+/// How long to wait for a second session, and for its close; a pooler or a pool may not have one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl SessionTask {
@@ -23,8 +23,8 @@ impl SessionTask {
             if self.shared.is_lone()
                 && let Err(error) = self.probe(driver).await
             {
-                // Asked to open a second time, the server session takes its settings back, unless
-                // the pooler runs this in another one, or refuses.
+                // If the server session is asked to open a second time, it undoes its settings,
+                // unless the pooler runs this in another session, or refuses.
                 let _ = connection.ask(&self.opening(self.nonce.clone())).await;
                 connection.close().await;
                 return Err(error);
@@ -66,11 +66,11 @@ impl SessionTask {
         Question::open(nonce, name, lease.server, lease.acknowledgement(), trial)
     }
 
-    /// Whether another connection is another session.
+    /// Whether another connection reaches another session.
     ///
     /// On a transaction pooler without other clients, all statements of a connection run in one
-    /// server session, and the problem shows only when a second client connects. So a second one
-    /// connects. From then on, the sessions of a manager show it to each other.
+    /// server session, and the problem shows only when a second client connects, so we connect one.
+    /// Later, the manager's own sessions reveal it to each other.
     async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
         let other = self.connect(driver, nonce(self.id));
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {
@@ -79,7 +79,7 @@ impl SessionTask {
                 Ok(())
             }
             Ok(Err(error)) if error.kind() == ErrorKind::UnsupportedServer => Err(error),
-            // There may be no room for a second session. That says nothing about the first.
+            // There may be no room for a second session, which says nothing about the first.
             Ok(Err(error)) => {
                 log::no_other_session(Some(&error));
                 Ok(())
@@ -92,7 +92,7 @@ impl SessionTask {
     }
 }
 
-/// Reads the facts about the server, or says why locks exclude nobody in this session.
+/// Reads the facts about the server, or returns why locks in this session exclude no other session.
 fn check(facts: &[Row]) -> Result<ServerFacts, Error> {
     let unsupported = |why: &'static str| Err(Error::new(ErrorKind::UnsupportedServer, why));
     if Fact::InRecovery.find(facts) != Some(0) {

@@ -1,4 +1,4 @@
-//! What the server answers to an [`Ask`].
+//! Handles the server's answer to an [`Ask`].
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// How often what was refused for an unknown reason is asked for again.
+/// How often a request is repeated after refusals for an unknown reason.
 const MOST_REPEATS: u8 = 2;
 
 impl KeyState {
@@ -27,7 +27,7 @@ impl KeyState {
         if taken {
             self.granted(session, mode, cx);
         } else {
-            // Where no reader is let in, no writer is.
+            // A lock that refuses a reader also refuses a writer.
             let same = |w: &Waiter| {
                 Some(w.arrival) <= sent_after && (w.mode == mode || mode == Mode::Read)
             };
@@ -36,7 +36,7 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// The lock cannot be had now, which speaks to those at the front who are `meant`.
+    /// The lock is not available now. This concerns those callers at the front that are `meant`.
     fn refused(
         &mut self,
         why: Why,
@@ -69,8 +69,8 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// The wait has ended. Unless it was cancelled from here, the caller is told of the refusal, or
-    /// waits once more.
+    /// The wait has ended. Unless this process cancelled it, the caller gets the refusal, or waits
+    /// again.
     pub(crate) fn waited(
         &mut self,
         session: SessionId,
@@ -86,7 +86,7 @@ impl KeyState {
         self.ask = Ask::None;
         match refusal {
             None => self.granted(session, mode, cx),
-            // What waited may wait on, however many locks are held by now.
+            // A key that was waiting may wait again, however many locks are held by now.
             Some(_) if cancelled && self.is_still_wanted(mode) => {
                 self.line_up(Why::Busy(mode), None, cx);
             }
@@ -122,8 +122,8 @@ impl KeyState {
             && first.is_some_and(|w| w.mode == mode && w.patience == Patience::Wait)
     }
 
-    /// What was asked for is refused by itself: tells those who asked, unless it is worth asking
-    /// again.
+    /// The server refused this request alone: fails the callers that wanted it, unless it is worth
+    /// repeating.
     pub(crate) fn ask_refused(
         &mut self,
         session: SessionId,
@@ -155,7 +155,8 @@ impl KeyState {
         }
     }
 
-    /// The session is gone, and with it what it held and what was asked of it. True if it mattered.
+    /// The session has ended, with its grants and pending requests. Returns true if this key had
+    /// any.
     pub(crate) fn session_ended(
         &mut self,
         session: SessionId,
@@ -177,7 +178,7 @@ impl KeyState {
         asked || self.grants.len() < before
     }
 
-    /// Whether something is asked of this session.
+    /// Whether this session has a pending request of the key.
     fn asks(&self, session: SessionId) -> bool {
         match self.ask {
             Ask::Try { session: by, .. }

@@ -9,7 +9,7 @@ use crate::engine::machine::sessions::{Errand, MOST_TURNS, Sessions, Turn};
 use crate::engine::machine::timers::Timer;
 
 impl KeyState {
-    /// `pause`: the last pause between two tries, unless this is the first.
+    /// `pause`: the previous pause between two tries; `None` for the first.
     pub(super) fn line_up(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
         let first = cx.sessions.config.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
@@ -22,7 +22,7 @@ impl KeyState {
         self.ask = Ask::InLine { pause, why };
     }
 
-    /// Whether a waiting session is wanted, though something else may be asked just now.
+    /// Whether the key needs a waiting session, even if it is just trying or probing.
     pub(in crate::engine::machine::key) fn wants_waiting(&self) -> bool {
         let wants = match self.ask {
             Ask::InLine { .. } => true,
@@ -63,7 +63,7 @@ impl KeyState {
             Why::Probe | Why::WriterWaits => self.session_to_probe(cx),
         };
         match why {
-            // The next poll may find room.
+            // There may be room at the next poll.
             Why::Busy(_) if cx.sessions.is_at_cap() => self.line_up(why, Some(pause), cx),
             Why::Busy(_) => {
                 let mode = first.mode;
@@ -71,15 +71,14 @@ impl KeyState {
                 self.ask_try(session, mode, Some(pause), cx);
             }
             _ if let Some(session) = by_probe => self.send_probe(session, Some(pause), cx),
-            // Connecting may hang.
+            // Connecting may hang, so this ends after some pauses.
             Why::Probe | Why::WriterWaits
                 if pause < cx.sessions.config.first_pause() * 4
                     && cx.sessions.may_probe(&mut cx.step) =>
             {
                 self.line_up(why, Some(pause), cx);
             }
-            // Nobody can be asked. To keep the reader out for want of a session might be a
-            // deadlock.
+            // No session can ask. To keep the reader waiting for a session could be a deadlock.
             Why::Probe | Why::WriterWaits => {
                 self.ask = Ask::None;
                 self.renew(cx.step.now);
@@ -88,7 +87,7 @@ impl KeyState {
         }
     }
 
-    /// Other keys in line want the session: this one goes to their end.
+    /// Other keys in line need the session: this key goes to the end of the line.
     pub(crate) fn make_room(&mut self, turn: Turn, cx: &mut Context<'_>) {
         let Ask::Wait { session, cancelled: false, .. } = self.ask else {
             return;
@@ -99,7 +98,7 @@ impl KeyState {
         }
     }
 
-    /// The wait has lasted for long. It is cancelled, and this key waits anew.
+    /// The wait has lasted long. It is cancelled, and the key waits anew.
     pub(crate) fn renew_wait(&mut self, session: SessionId, cx: &mut Context<'_>) {
         if matches!(self.ask, Ask::Wait { session: by, cancelled: false, .. } if by == session) {
             self.cancel_wait(session, cx);

@@ -1,5 +1,5 @@
-//! Three replicas start at once. One migrates the schema, the others find it migrated; none waits
-//! longer than 30 seconds.
+//! Three replicas start at once. One runs the migrations in `examples/migrations/sqlx`, the others
+//! find them done.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-migration
@@ -7,14 +7,47 @@
 
 use std::process::ExitCode;
 
-use pglock_examples::{migration, program};
-use pglock_sqlx::SqlxDriver;
+use pglock_examples::migration::{self, MIGRATIONS};
+use pglock_examples::{Result, ensure, program};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(
-        |url| migration::locks(SqlxDriver::from_url(url)?),
-        async |locks| migration::run(&locks.rwlock(migration::NAME)).await,
-    )
+    program::run_on(async |url| {
+        let schema = migration::schema();
+        let options: PgConnectOptions = url.parse()?;
+        let pool =
+            PgPoolOptions::new().connect_with(options.options([("search_path", &schema)])).await?;
+        sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&pool).await?;
+
+        migration::run(|replica| tokio::spawn(start(replica, pool.clone()))).await?;
+        check(&pool).await?;
+
+        sqlx::query(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).execute(&pool).await?;
+        Ok(())
+    })
     .await
+}
+
+async fn start(replica: usize, pool: PgPool) -> Result<Option<usize>> {
+    println!("replica {replica}: migrating");
+    pglock_sqlx::migrate(&pool, sqlx::migrate!("migrations/sqlx")).await?;
+    // sqlx does not say how many migrations this call has run.
+    Ok(None)
+}
+
+async fn check(pool: &PgPool) -> Result {
+    let done: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
+        .fetch_one(pool)
+        .await?;
+    ensure(usize::try_from(done)? == MIGRATIONS, "each migration is recorded once")?;
+    let valid: bool = sqlx::query_scalar(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'invoice_paid_at'::regclass",
+    )
+    .fetch_one(pool)
+    .await?;
+    ensure(valid, "the index was built")?;
+    println!("each migration was run once");
+    Ok(())
 }

@@ -1,80 +1,38 @@
 //! A schema migration at the start of a service: all replicas start at once, one migrates, the
 //! others find it done.
 //!
-//! The replicas poll for the lock, up to the time that a deployment may take. A session that waits
-//! in the server's queue would keep a `CREATE INDEX CONCURRENTLY` of the holder from ever
-//! finishing.
-
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+//! How the migrations run is up to the backend. The lock is that of sqlx, whatever the backend, so
+//! one database may be migrated by services of both.
 
 use futures::future::try_join_all;
-use pglock_core::driver::Driver;
-use pglock_core::{DistributedRwLock, Error, Locks, WaitStrategy};
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
 
 use crate::{Result, ensure};
 
-/// The key of the lock.
-pub const NAME: &str = "pglock-examples/migration";
-
-const DEADLINE: Duration = Duration::from_secs(30);
 const REPLICAS: usize = 3;
-const MIGRATIONS: [&str; 3] = [
-    "CREATE TABLE invoice (...)",
-    "ALTER TABLE invoice ADD COLUMN paid_at timestamptz",
-    "CREATE INDEX CONCURRENTLY ON invoice (paid_at)",
-];
 
-/// A lock manager that polls.
+/// The number of migrations in `examples/migrations`, for each backend.
+pub const MIGRATIONS: usize = 3;
+
+/// A name for a schema that nothing else in the database uses.
+pub fn schema() -> String {
+    format!("pglock_example_{}", std::process::id())
+}
+
+/// Starts the replicas at once. `start` is given the number of the replica; its task returns how
+/// many migrations the replica has run, if it knows.
 ///
 /// # Errors
 ///
-/// If the options are out of range, which they are not.
-pub fn locks(driver: impl Driver) -> Result<Locks, Error> {
-    let interval = Duration::from_millis(50);
-    Locks::builder(driver).wait_strategy(WaitStrategy::Poll { interval }).build()
-}
-
-/// Starts the replicas, each of which brings the schema up to date.
-///
-/// # Errors
-///
-/// Those of the lock, such as a timeout if another program migrates for longer than the deadline;
-/// and if a migration is run twice.
-pub async fn run(lock: &dyn DistributedRwLock) -> Result {
-    let schema = Schema::default();
-    try_join_all((1..=REPLICAS).map(|replica| start(replica, lock, &schema))).await?;
-    ensure(schema.migrations() == MIGRATIONS, "each migration is run once, in order")?;
-    println!("each migration was run once");
-    Ok(())
-}
-
-async fn start(replica: usize, lock: &dyn DistributedRwLock, schema: &Schema) -> Result {
-    println!("replica {replica}: waiting for the lock for at most {DEADLINE:?}");
-    let guard = lock.try_write_for(DEADLINE).await?;
-
-    // Under the lock: no other replica migrates between this check and what follows.
-    let done = schema.migrations().len();
-    for migration in &MIGRATIONS[done..] {
-        println!("replica {replica}: {migration}");
-        sleep(Duration::from_millis(500)).await;
-        schema.record(migration);
+/// Those of the replicas.
+pub async fn run(start: impl Fn(usize) -> JoinHandle<Result<Option<usize>>>) -> Result {
+    let replicas = try_join_all((1..=REPLICAS).map(start)).await?;
+    let mut ran = Vec::new();
+    for (replica, migrations) in (1..).zip(replicas) {
+        let migrations = migrations?;
+        ran.extend(migrations);
+        println!("replica {replica}: the schema is up to date, starting the service");
     }
-    println!("replica {replica}: the schema is up to date, starting the service");
-    Ok(guard.release().await?)
-}
-
-/// Stands for your database and its table of the migrations that were run.
-#[derive(Default)]
-struct Schema(Mutex<Vec<&'static str>>);
-
-impl Schema {
-    fn migrations(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn record(&self, migration: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(migration);
-    }
+    let total = ran.iter().sum::<usize>();
+    ensure(ran.is_empty() || total == MIGRATIONS, "each migration runs once")
 }

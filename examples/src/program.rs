@@ -1,7 +1,6 @@
 //! What the programs have in common: a server, a lock manager, and a clean end.
 
 use std::env;
-use std::pin::pin;
 use std::process::ExitCode;
 
 use pglock_core::Locks;
@@ -17,7 +16,28 @@ pub async fn run(
     locks: fn(&str) -> pglock_core::Result<Locks>,
     scenario: impl AsyncFnOnce(&Locks) -> Result,
 ) -> ExitCode {
-    match try_run(locks, scenario).await {
+    run_on(async |url| {
+        let locks = locks(url)?;
+        // Dropping the scenario half-way drops its guards, and so releases its locks.
+        let outcome = until_interrupted(scenario(&locks)).await;
+        let closed = locks.close().await;
+        outcome?;
+        Ok(closed?)
+    })
+    .await
+}
+
+/// Runs a scenario on the URL of a database, as [`run`] does.
+pub async fn run_on(scenario: impl AsyncFnOnce(&str) -> Result) -> ExitCode {
+    let outcome = async {
+        let Some(server) =
+            until_interrupted(async { Ok(Some(TestServer::shared().await?)) }).await?
+        else {
+            return Ok(());
+        };
+        until_interrupted(scenario(server.url())).await
+    };
+    match outcome.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", in_one_line(&*error));
@@ -26,32 +46,16 @@ pub async fn run(
     }
 }
 
-async fn try_run(
-    locks: fn(&str) -> pglock_core::Result<Locks>,
-    scenario: impl AsyncFnOnce(&Locks) -> Result,
-) -> Result {
-    let mut interrupted = pin!(ctrl_c());
-    let server = tokio::select! {
-        server = TestServer::shared() => server?,
-        interrupted = &mut interrupted => {
-            println!("interrupted");
-            return Ok(interrupted?);
-        }
-    };
-    let locks = locks(server.url())?;
-
-    // Dropping the scenario half-way drops its guards, and so releases its locks.
-    let outcome = tokio::select! {
-        outcome = scenario(&locks) => outcome,
-        interrupted = interrupted => {
+/// Ends with the default output if Ctrl-C is pressed first.
+async fn until_interrupted<T: Default>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        interrupted = ctrl_c() => {
             interrupted?;
-            println!("interrupted: releasing what is held");
-            Ok(())
+            println!("interrupted");
+            Ok(T::default())
         }
-    };
-    let closed = locks.close().await;
-    outcome?;
-    Ok(closed?)
+    }
 }
 
 /// Whether the program was called with `--forever`, the only argument there is.

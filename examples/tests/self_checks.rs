@@ -23,11 +23,6 @@ async fn leader_election_fails_without_exclusion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn migration_fails_without_exclusion() {
-    must_complain(examples::migration::run(&Lax(KEY)).await);
-}
-
-#[tokio::test(start_paused = true)]
 async fn read_write_locks_fails_without_exclusion() {
     must_complain(examples::read_write_locks::run(&Lax(KEY)).await);
 }

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY invoice_paid_at ON invoice (paid_at);

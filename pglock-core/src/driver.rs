@@ -264,7 +264,7 @@ pub trait Session: Send + 'static {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// The same as for [`run`](Self::run).
     fn ask(
         &mut self,
         question: &Question,

@@ -39,6 +39,7 @@
 //! # Words
 //!
 //! * **caller**: a future that waits for a lock or a reply; the machine knows it by its `CallerId`.
+//! * **here**: in this process. Other processes are **elsewhere**.
 //! * **ask**: the one thing that a key asks of the server at a time ([`machine::key::ask`]).
 //! * **errand**: an operation that a session does, with what its result is for
 //!   ([`machine::session::errand`]).

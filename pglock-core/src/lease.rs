@@ -192,7 +192,7 @@ impl Lease {
     pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
         let (mut lost, mut work) = (pin!(self.lost()), pin!(work));
         poll_fn(|cx| {
-            // By the clock, in case nobody has noticed the loss yet.
+            // By the clock, in case the loss has not been noticed yet.
             if !self.is_held() || lost.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(self.state.error()));
             }

@@ -1,4 +1,4 @@
-//! Who holds and who waits.
+//! Lock entries: holders and waiters.
 
 use std::net::IpAddr;
 use std::sync::Arc;

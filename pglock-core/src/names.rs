@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_known_while_somebody_has_it() {
+    fn a_name_is_known_while_it_is_in_use() {
         let names = Arc::new(Names::default());
         let key = LockKey::from(7);
         let name = |text| key.named(text).into_parts().1.unwrap();

@@ -1,9 +1,9 @@
-//! Recipes: what applications build on locks, built once.
+//! Recipes: common uses of locks, ready-made.
 //!
 //! | recipe | for | namespace of its keys |
 //! |---|---|---|
 //! | [`election`] | one leader among several processes | `pglock-election`, `pglock-election-resign` |
-//! | [`semaphore`] | at most so many at a time, over all processes; a pool of resources | `pglock-semaphore` |
+//! | [`semaphore`] | a limited number of holders, over all processes; a pool of resources | `pglock-semaphore` |
 //!
 //! Recipes use the public interface of locks only, so they run on every backend that has a
 //! [`LockProvider`](crate::LockProvider). They take their locks from the manager that you give
@@ -12,9 +12,9 @@
 //! # Keys
 //!
 //! The key of a recipe is that of its name in a namespace of its own:
-//! [`NamedKey::in_namespace`](crate::NamedKey::in_namespace)`("pglock-election", "scheduler")`. So a
-//! recipe never meets the application's own locks. Namespaces never change, because programs of
-//! different versions meet on these keys.
+//! [`NamedKey::in_namespace`](crate::NamedKey::in_namespace)`("pglock-election", "scheduler")`. So
+//! a recipe never meets the application's own locks. Namespaces never change, because programs of
+//! different versions share these keys.
 //!
 //! | namespace | name | key |
 //! |---|---|---|

@@ -19,7 +19,7 @@ macro_rules! in_session {
     };
 }
 
-// After the macro, which they use.
+// After the macro, which these modules use.
 mod inspection;
 mod opening;
 mod operations;

@@ -40,9 +40,9 @@ pub fn lock_row(entry: &LockEntry) -> Row {
     (operand, Some(fields.join("\n")))
 }
 
-/// The lock that [`lock_row`] gave this row for.
+/// The lock entry from which [`lock_row`] made this row.
 pub(crate) fn read_lock_row((operand, fields): &Row) -> Option<LockEntry> {
-    // The last one is anybody's text.
+    // The last field may be any text.
     let mut fields = fields.as_deref()?.splitn(7, '\n');
     let holding = Holding::from_row(&(*operand, fields.next().map(str::to_owned)))?;
     let granted = fields.next()? == "1";

@@ -1,11 +1,11 @@
-//! What a driver reports when something went wrong.
+//! The errors that a driver reports.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::{Error, Failure};
 
-/// What went wrong in a driver, and whether the session survived it.
+/// An error of a driver, and whether the session survived it.
 ///
 /// Carries the client's own error, which must not show connection settings.
 ///
@@ -79,14 +79,14 @@ impl DriverError {
         Self { failure, sqlstate: None, source }
     }
 
-    /// With the SQLSTATE code, where the client shows it. Without one, a refused statement may have
+    /// Adds the SQLSTATE code, if the client shows it. Without one, a refused statement may have
     /// been cancelled: the engine repeats it twice before it reports the error.
     #[must_use]
     pub fn with_sqlstate(self, code: Option<String>) -> Self {
         Self { sqlstate: code, ..self }
     }
 
-    /// Whether the session may be used further.
+    /// Whether the session can be used further.
     pub(crate) fn session_goes_on(&self) -> bool {
         self.failure == Failure::Statement
     }
@@ -99,8 +99,8 @@ impl DriverError {
         }
     }
 
-    /// Whether the server ended a wait because `lock_timeout` was over. Where the client does not
-    /// show the SQLSTATE code, the time that has passed decides.
+    /// Whether `lock_timeout` ended a wait. If the client does not show the SQLSTATE code, this
+    /// depends on the time that has passed.
     pub(crate) fn is_lock_timeout(&self, time_is_up: bool) -> bool {
         self.session_goes_on()
             && match self.sqlstate.as_deref() {

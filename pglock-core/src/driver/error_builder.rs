@@ -1,4 +1,4 @@
-//! Errors of backends that implement the lock trait themselves.
+//! Errors of backends that implement the lock trait without the engine.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;

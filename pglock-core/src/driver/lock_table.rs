@@ -44,9 +44,9 @@ use crate::mode::Mode;
 /// ```
 #[derive(Debug, Default)]
 pub struct LockTable {
-    /// Those that are held.
+    /// The keys of held locks.
     locks: BTreeMap<LockKey, Lock>,
-    /// So that the end of a session need not visit all locks.
+    /// An index, so that the end of a session need not visit all locks.
     held_by: HashMap<i32, BTreeSet<LockKey>>,
     awaited_by: HashMap<i32, LockKey>,
 }
@@ -65,14 +65,14 @@ struct Holders {
 }
 
 impl LockTable {
-    /// A table without locks.
+    /// An empty table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the lock, unless another session holds it, or waits for it ahead of this one, in a
-    /// conflicting mode. Returns whether it was taken.
+    /// Takes the lock, unless another session holds it or waits ahead of this one in a conflicting
+    /// mode. Returns whether it was taken.
     pub fn try_lock(&mut self, pid: i32, key: LockKey, mode: Mode) -> bool {
         let lock = self.locks.entry(key).or_default();
         let free = lock.is_free_for(pid, mode);
@@ -83,7 +83,7 @@ impl LockTable {
         free
     }
 
-    /// Takes the lock, or else joins its queue. Returns whether it was taken.
+    /// Takes the lock, or joins its queue. Returns whether it was taken.
     pub fn lock(&mut self, pid: i32, key: LockKey, mode: Mode) -> bool {
         let granted = self.try_lock(pid, key, mode);
         if !granted {
@@ -168,8 +168,9 @@ impl LockTable {
         self.awaited_by.get(&pid).copied()
     }
 
-    /// The holders, and then the queue, of this lock or of every lock in the order of the keys: the
-    /// answer to [`Topic::Locks`](super::Topic::Locks), but for the names of the sessions.
+    /// The holders of this lock and then its queue, or those of every lock in the order of the
+    /// keys. This is the answer to [`Topic::Locks`](super::Topic::Locks), except for the names of
+    /// the sessions.
     pub fn entries(&self, key: Option<LockKey>) -> Vec<LockEntry> {
         let entries = |(key, lock): (&LockKey, &Lock)| lock.entries(*key);
         match key {
@@ -178,9 +179,9 @@ impl LockTable {
         }
     }
 
-    /// Grants the lock to those in the queue, in their order. It stops at the first that has to go
-    /// on waiting: a writer conflicts with all behind it, and a reader waits only for a writer,
-    /// which conflicts with everyone.
+    /// Grants the lock to waiters in order. It stops at the first one that must keep waiting: a
+    /// writer conflicts with all behind it, and a reader waits only for a writer, which conflicts
+    /// with everyone.
     fn wake(&mut self, key: LockKey) -> Vec<i32> {
         let mut granted = Vec::new();
         let Some(Lock { holders, queue }) = self.locks.get_mut(&key) else {
@@ -212,8 +213,8 @@ impl Lock {
                 && ahead.all(|(_, theirs)| mode.is_compatible_with(*theirs)))
     }
 
-    /// Where the session would stand in the queue: at its end, or ahead of those that wait for what
-    /// it holds.
+    /// The session's place in the queue: at the end, or ahead of sessions that wait for what it
+    /// holds.
     fn place_of(&self, pid: i32) -> usize {
         let ahead = |held: Mode| {
             let waits = |(_, wanted): &(i32, Mode)| !wanted.is_compatible_with(held);

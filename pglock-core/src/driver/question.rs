@@ -163,7 +163,7 @@ impl Question {
 }
 
 impl Fact {
-    /// As a row of an answer.
+    /// The row of an answer.
     pub fn to_row(self, value: i64) -> Row {
         (self as i64, Some(value.to_string()))
     }
@@ -194,7 +194,7 @@ impl Holding {
         Some(Self { key: LockKey::unpack(is_pair, *operand), mode })
     }
 
-    /// All that the session holds, or `None` if another session has answered.
+    /// All locks that the session holds, or `None` if another session answered.
     pub(crate) fn from_answer(rows: &[Row]) -> Option<Vec<Self>> {
         let ((1, _), rows) = rows.split_first()? else {
             return None;

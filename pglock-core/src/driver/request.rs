@@ -90,7 +90,8 @@ impl Request {
 }
 
 impl Answer {
-    /// The results in the order of the operations, or `None` if the answer does not fit so many.
+    /// The results in the order of the operations, or `None` if the answer has another number of
+    /// them.
     pub(crate) fn results(&self, operations: usize) -> Option<impl Iterator<Item = bool>> {
         let digits = self.0.as_ref()?.as_bytes();
         let fits = digits.len() == operations && digits.iter().all(|digit| b"01".contains(digit));
@@ -110,7 +111,7 @@ impl FromIterator<bool> for Answer {
     }
 }
 
-/// Codes of the operations, as in `sql`; where they are on a key, those on a pair are 8 more.
+/// Codes of the operations, as in `sql`. For operations on a key, the code for a pair is 8 higher.
 const TRY_LOCK: i16 = 0;
 const UNLOCK: i16 = 2;
 const LOCK: i16 = 4;

@@ -7,7 +7,7 @@ pub struct Statement<'a> {
     params: Params<'a>,
 }
 
-/// Enough for every text there is.
+/// Enough for every statement.
 const MOST: usize = 5;
 
 type Params<'a> = [Option<Param<'a>>; MOST];
@@ -36,8 +36,7 @@ impl<'a> Statement<'a> {
         Self { sql, params }
     }
 
-    /// The text. There is only a handful of them, all constant, so that a session can prepare each
-    /// once.
+    /// The text. There are few texts, all constant, so a session can prepare each one once.
     pub fn sql(&self) -> &'static str {
         self.sql
     }

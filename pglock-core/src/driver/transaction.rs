@@ -1,4 +1,5 @@
-//! What an adapter implements so that locks can be taken in a transaction of the application.
+//! The interface that an adapter implements so that locks can be taken in a transaction of the
+//! application.
 
 use std::future::Future;
 
@@ -54,8 +55,8 @@ pub trait Transaction: Send {
     ///
     /// # Errors
     ///
-    /// [`DriverError::statement`] if the server refused the statement and the connection can be
-    /// used further, [`DriverError::connection`] in every other case.
+    /// [`DriverError::statement`] if the server refused the statement and the connection remains
+    /// usable, [`DriverError::connection`] in every other case.
     fn query(
         &mut self,
         statement: Statement<'_>,
@@ -65,7 +66,7 @@ pub trait Transaction: Send {
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query).
+    /// The same as for [`query`](Self::query).
     fn execute(
         &mut self,
         sql: &'static str,

@@ -151,16 +151,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn loss_is_told_once() {
-        let told = Arc::new(AtomicUsize::default());
-        let ((first, lost), counter) = (three(), told.clone());
+    async fn loss_is_reported_once() {
+        let calls = Arc::new(AtomicUsize::default());
+        let ((first, lost), counter) = (three(), calls.clone());
         lost.on_loss(move || _ = counter.fetch_add(1, Ordering::SeqCst));
-        assert_eq!(told.load(Ordering::SeqCst), 0);
+        assert_eq!(calls.load(Ordering::SeqCst), 0);
         first.iter().for_each(|fake| fake.lose());
-        assert_eq!(told.load(Ordering::SeqCst), 1);
-        let counter = told.clone();
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        let counter = calls.clone();
         lost.on_loss(move || _ = counter.fetch_add(1, Ordering::SeqCst));
-        assert_eq!(told.load(Ordering::SeqCst), 2);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]

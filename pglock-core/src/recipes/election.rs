@@ -1,4 +1,4 @@
-//! Leader election: of all candidates for a name, in any number of processes, one leads.
+//! Leader election: one of all candidates for a name, in any number of processes, leads.
 //!
 //! [`Locks::election`] makes a candidate. There are two ways to lead:
 //!
@@ -6,7 +6,7 @@
 //!   and campaigns again;
 //! * [`Election::campaign`] waits until the candidate leads, and returns its [`Leadership`].
 //!
-//! [`Election::role`] tells whether this candidate leads, [`Election::leader`] who does.
+//! [`Election::role`] shows whether this candidate leads, [`Election::leader`] which one does.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -30,29 +30,29 @@
 //!
 //! # One leader at a time
 //!
-//! The leader holds the write lock on a key. Candidates wait in line for it: across processes in the
-//! server's queue, within a process first come, first served. A leader that resigns and campaigns
-//! again is at the end of the line. The lock is given up when the process of the leader dies
+//! The leader holds the write lock on a key. Candidates wait in line for it: across processes in
+//! the server's queue, within a process first come, first served. A leader that resigns and
+//! campaigns again is at the end of the line. The lock is free when the process of the leader dies
 //! (within 100 ms) and when the leader falls silent (after the server's lease, 15 s).
 //!
 //! [`run`](Election::run) and [`Leadership::protect`] stop the work of the leader before it could
 //! overlap with that of the next one, with these exceptions:
 //!
-//! * If the server itself ends the session of a leader that lives, the next candidate has the lock at
-//!   once, and the old leader learns of it within some milliseconds (250 on a busy machine). So a new
-//!   leader [waits 50 ms](Election::take_over_after) before it leads. To exclude an overlap also if
-//!   that takes longer, or if the network is silent at the same time, make it wait for as long as the
-//!   [guard lease](crate::LocksBuilder::guard_lease) of the other candidates, and 1 s more.
-//! * Work that computes or blocks cannot be stopped between two `await`s. Let it ask
+//! * If the server itself ends the session of a live leader, the next candidate has the lock at
+//!   once, and the old leader learns of it within some milliseconds (250 on a busy machine). So a
+//!   new leader [waits 50 ms](Election::take_over_after) before it leads. To exclude an overlap
+//!   even if that takes longer, or if the network is silent at the same time, make it wait for the
+//!   [guard lease](crate::LocksBuilder::guard_lease) of the other candidates plus 1 s.
+//! * Work that computes or blocks cannot be stopped between two `await`s. Let it check
 //!   [`Lease::is_held`](crate::Lease::is_held).
-//! * Locks do not survive a failover: after a promotion, leaders on both servers may believe.
+//! * Locks do not survive a failover: after a promotion, there may be a leader on each server.
 //!
 //! # Connections
 //!
-//! Elections use the sessions of their lock manager. A follower waits in one of its
-//! [waiting sessions](crate::LocksBuilder::max_waiting_sessions), four by default. If a process
-//! follows in more elections than it has waiting sessions, they take turns: then a follower notices
-//! after up to a third of a second that the leader has gone.
+//! Elections use the sessions of their lock manager. A follower waits in one of its [waiting
+//! sessions](crate::LocksBuilder::max_waiting_sessions), four by default. If a process follows in
+//! more elections than it has waiting sessions, they take turns: then a follower notices within a
+//! third of a second that the leader is gone.
 //!
 //! # Metrics
 //!
@@ -92,8 +92,8 @@ use crate::{ErrorKind, LockProvider, Locks, NamedKey, Result, WriteGuard, timer}
 
 /// A candidate in an election: see the [module](self).
 ///
-/// Clones are the same candidate. Each call of [`Locks::election`] makes another one, also for the
-/// same name: so keep one per process, and clone it.
+/// Clones are the same candidate. Each call of [`Locks::election`] makes another one, even for the
+/// same name, so keep one per process, and clone it.
 ///
 /// # Examples
 ///
@@ -129,7 +129,7 @@ pub struct Election {
 impl Locks {
     /// A candidate in the election of this name. Does no I/O.
     ///
-    /// The name counts in a [namespace](crate::recipes#keys) of its own, so it never meets other
+    /// The name belongs to a [namespace](crate::recipes#keys) of its own, so it never meets other
     /// locks.
     ///
     /// # Examples
@@ -179,10 +179,10 @@ impl Election {
 
     /// Waits in line until this candidate leads.
     ///
-    /// It then waits once more, [for 50 ms by default](Self::take_over_after). If it loses the lock
-    /// meanwhile, it goes back into the line.
+    /// It then waits [for 50 ms by default](Self::take_over_after) before it leads. If it loses the
+    /// lock meanwhile, it goes back into the line.
     ///
-    /// A candidate that already leads waits until it resigns, and so for ever if the same task
+    /// A candidate that already leads waits until it resigns, and thus for ever if the same task
     /// holds the [`Leadership`]. [Poll this future, or drop
     /// it](crate::DistributedRwLock#poll-an-acquire-or-drop-it).
     ///
@@ -218,7 +218,7 @@ impl Election {
         }
     }
 
-    /// Leads if nobody else leads or waits in line, or returns `None`.
+    /// Leads if no other candidate leads or waits in line, or returns `None`.
     ///
     /// It waits [for 50 ms by default](Self::take_over_after) before it leads, but not for another
     /// candidate.
@@ -262,9 +262,9 @@ impl Election {
 
     /// Whether this candidate leads. Does no I/O.
     ///
-    /// It asks the clock: a process that was stopped, or whose runtime is blocked, does not believe
-    /// in a leadership that may be over. It is the role of this candidate and its clones, not of
-    /// others with the same name.
+    /// It checks the clock: a process that was stopped, or whose runtime is blocked, does not count
+    /// as leading when its leadership may be over. The role belongs to this candidate and its
+    /// clones, not to others with the same name.
     pub fn role(&self) -> Role {
         self.candidate.role()
     }
@@ -272,9 +272,9 @@ impl Election {
     /// A channel with the role of this candidate, which follows [`role`](Self::role) within
     /// milliseconds.
     ///
-    /// Use it to wait for a change. Before work that only the leader may do, ask [`role`](Self::role):
-    /// it is right by the clock, even if nothing has yet brought the channel up to date. The channel
-    /// is closed when the last clone of the candidate is dropped.
+    /// Use it to wait for a change. Before work that only the leader may do, call
+    /// [`role`](Self::role): it is right by the clock, even before the channel is updated. Dropping
+    /// the last clone of the candidate closes the channel.
     ///
     /// # Examples
     ///

@@ -16,34 +16,34 @@
 //!
 //! Permits are locks, so the permits of a process are free as soon as it dies.
 //!
-//! Callers that wait are served in order. Within a process, they queue at the [`Semaphore`] and its
-//! clones; the first of them takes the place of the process in the server's queue for a lock, the
+//! Waiting callers are served in order. Within a process, they queue at the [`Semaphore`] and its
+//! clones. The first of them represents the process in the server's queue for a lock, the
 //! *turnstile*. The process that holds the turnstile gets the permits that come free. After that,
 //! its next caller goes to the end of the queue of processes. While a process waits, tries of all
-//! processes fail: nobody overtakes it, and a caller that wants many permits is not starved by
-//! callers that want few.
+//! processes fail, so they cannot overtake it, and a caller that wants many permits is not starved
+//! by callers that want few.
 //!
-//! The process whose turn it is looks for free permits again after an eighth of the time that it
-//! has waited, and at least every 50 milliseconds; if a clone of its own semaphore gives permits
-//! back, at once. It occupies one session of its manager, and so does a process that waits for the
-//! turnstile.
+//! The process whose turn it is checks for free permits again after an eighth of the time that it
+//! has waited, and at least every 50 milliseconds. If a clone of its own semaphore releases
+//! permits, it checks at once. It occupies one session of its manager, and so does a process that
+//! waits for the turnstile.
 //!
 //! # Several sizes
 //!
 //! Permits are numbered, and all processes count from zero. So if processes give different numbers
-//! of permits, as during a deployment that changes it, the largest is the bound: a new process has
-//! the additional permits at once, and an old one uses only those it knows. When the last process
-//! with the larger number has ended, the smaller one is the bound. Until then, a process that
-//! waits for one of the permits it knows may keep others waiting that know more.
+//! of permits, as during a deployment that changes the number, the largest is the bound: a new
+//! process has the additional permits at once, and an old one uses only those it knows. When the
+//! last process with the larger number has ended, the smaller one is the bound. Until then, a
+//! process that waits for one of the permits it knows may make others wait that know more.
 //!
 //! # Deadlocks
 //!
-//! A task that holds permits and waits for more of the same semaphore may wait for ever. Ask for all
-//! of them at once, by [`acquire_many`](Semaphore::acquire_many).
+//! A task that holds permits and waits for more of the same semaphore may wait for ever. Request
+//! all of them at once, with [`acquire_many`](Semaphore::acquire_many).
 //!
 //! # Keys
 //!
-//! The permits of a semaphore are the write locks on consecutive numbers, so that they stand side by
+//! The permits of a semaphore are the write locks on consecutive numbers, so they appear side by
 //! side in `pg_locks`:
 //!
 //! ```text
@@ -73,9 +73,10 @@ mod timeout;
 /// A number of permits that processes share: see the [module](self).
 ///
 /// Make one for each name and clone it: clones are cheap, and their callers are served in order of
-/// arrival. Semaphores of the same name that are made separately share the permits as well, but
-/// count as separate processes, among which the lock manager [may hand over
-/// locally](crate::LocksBuilder::hand_over_age) before other processes have their turn.
+/// arrival. Semaphores of the same name that are made separately share the permits, too, but count
+/// as separate processes. The lock manager may [hand over
+/// locally](crate::LocksBuilder::hand_over_age) between them before other processes have their
+/// turn.
 #[derive(Clone)]
 pub struct Semaphore {
     shared: Arc<Shared>,
@@ -88,7 +89,7 @@ struct Shared {
     turnstile: Box<dyn DistributedRwLock>,
     gate: Box<dyn DistributedRwLock>,
     line: Line,
-    /// A permit of this process was given back.
+    /// Notified when a permit of this process is released.
     freed: Notify,
 }
 
@@ -98,16 +99,16 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::new`].
+    /// The same as for [`Semaphore::new`].
     pub fn semaphore(&self, name: &str, permits: u32) -> Result<Semaphore> {
         Semaphore::new(Arc::new(self.clone()), name, permits)
     }
 }
 
 impl Semaphore {
-    /// The most permits that a semaphore can have.
+    /// The maximum number of permits of a semaphore.
     ///
-    /// Each permit that is held takes room in the server's lock table, and counts for the
+    /// Each held permit takes room in the server's lock table, and counts towards the
     /// [limit](crate::LocksBuilder::max_locks) of its manager.
     pub const MAX_PERMITS: u32 = keys::MAX_PERMITS;
 
@@ -141,7 +142,7 @@ impl Semaphore {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// How many permits there are, held or not, as this process was told.
+    /// The number of permits, held or not, according to this process.
     pub fn permits(&self) -> u32 {
         self.shared.permits
     }
@@ -154,7 +155,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Anything but a lack of permits; see [`ErrorKind`].
+    /// Any error except a lack of permits; see [`ErrorKind`].
     ///
     /// # Examples
     ///
@@ -184,8 +185,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than there are
-    /// permits; otherwise as [`try_acquire`](Self::try_acquire).
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than the number of
+    /// permits; otherwise as for [`try_acquire`](Self::try_acquire).
     ///
     /// # Examples
     ///
@@ -224,7 +225,7 @@ impl Semaphore {
 
     /// Waits for this many permits, which the caller gets together.
     ///
-    /// Those that come free are kept for it until there are enough.
+    /// Permits that come free are kept for the caller until there are enough.
     ///
     /// # Cancel safety
     ///
@@ -255,7 +256,7 @@ impl Semaphore {
         let refused = match shared.try_take(count, &mut first).await {
             Ok(Some(taken)) => return Ok(Permit::new(taken, shared.clone())),
             Ok(None) => true,
-            // To wait is to wait for a connection, too.
+            // Waiting includes waiting for a connection.
             Err(error) if error.kind() == ErrorKind::Connection => false,
             Err(error) => return Err(error),
         };

@@ -1,4 +1,4 @@
-//! The keys of recipes, on which programs of different versions meet.
+//! Golden tests of the keys of recipes, which programs of different versions share.
 
 use super::election::request::request_key;
 use super::namespace;

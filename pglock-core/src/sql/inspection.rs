@@ -1,4 +1,4 @@
-//! What lists locks: those of one session, and those of all.
+//! Statements that list locks: those of one session, and all of them.
 
 /// What the session holds: `$1` nonce.
 ///
@@ -17,7 +17,7 @@ FROM pg_catalog.pg_locks AS l \
 WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()"
 );
 
-/// Who holds and who waits, in this database: one row (operand, fields in lines) each, in the
+/// The holders and waiters in this database: one row (operand, fields in lines) for each, in the
 /// server's order.
 ///
 /// The statement reads `waitstart` by its name, because versions before 14 have no such column.

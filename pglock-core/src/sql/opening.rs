@@ -1,4 +1,4 @@
-//! What opens a session: its settings, its nonce, and the facts about its server.
+//! Statements that open a session: its settings, its nonce, and the facts about its server.
 
 /// Sets a session setting, or resets it if an earlier lock session left its mark. Some settings
 /// depend on a condition.
@@ -42,7 +42,7 @@ macro_rules! name {
     };
 }
 
-/// Whether this role may cancel the statements of a session of the same log-in.
+/// Whether this role may cancel the statements of a session with the same login.
 ///
 /// PostgreSQL compares the current role, which `SET ROLE` changes, with the one that logged in. It
 /// requires the rights of that role, or those of `pg_signal_backend` unless a superuser logged in.

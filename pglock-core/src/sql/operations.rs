@@ -1,7 +1,7 @@
-//! What takes, releases, converts and cancels locks.
+//! Statements that take, release, convert and cancel locks.
 
-/// Calls a function on the key that the operand `$o` is, or on the pair: `bit(32)` keeps the low
-/// half of a packed one, and its sign.
+/// Calls a function on the key of the operand `$o`, or on its pair: `bit(32)` keeps the low half of
+/// a packed pair, and its sign.
 macro_rules! call {
     ($function:literal, key $o:literal) => {
         concat!($function, "(", $o, ")")
@@ -74,7 +74,7 @@ macro_rules! answer {
     };
 }
 
-/// How an operation went.
+/// The result of an operation.
 macro_rules! digit {
     ($($done:expr),*) => {
         concat!("CASE WHEN ", $($done,)* " THEN '1'::text ELSE '0' END")

@@ -1,6 +1,6 @@
-//! The SQL of locks in a transaction of the application, whose `search_path` is the application's:
-//! functions stand for operators. Each parameter is named once and in order, as some clients number
-//! them by themselves.
+//! SQL for locks in a transaction of the application. Its `search_path` is the application's, so
+//! functions stand for operators. Each parameter is named once and in order, because some clients
+//! number them themselves.
 
 /// A lock function on the key, or on the pair that it packs.
 macro_rules! on_key {
@@ -27,9 +27,9 @@ macro_rules! try_lock {
     };
 }
 
-/// Waits for the lock: `$1` key, `$2` the longest wait in milliseconds, `$3` and `$4` what
-/// `lock_timeout` and `statement_timeout` are to be afterwards. The conditions of a `CASE` are
-/// evaluated in their order.
+/// Waits for the lock: `$1` key, `$2` the longest wait in milliseconds, `$3` and `$4` the values of
+/// `lock_timeout` and `statement_timeout` afterwards. The conditions of a `CASE` are evaluated in
+/// order.
 macro_rules! lock {
     ($function:literal, $kind:ident) => {
         concat!(
@@ -65,9 +65,9 @@ SELECT v.n::bigint, v.value FROM (SELECT \
  pg_catalog.date_part('epoch', pg_catalog.current_setting('deadlock_timeout')::pg_catalog.interval)::pg_catalog.text AS deadlock_timeout,\
  pg_catalog.set_config('statement_timeout', '0', true) AS switched_off OFFSET 0) AS s, LATERAL (VALUES (1, s.lock_timeout), (2, s.statement_timeout), (3, s.deadlock_timeout)) AS v(n, value)";
 
-/// Where a failed wait goes back to.
+/// The savepoint to which a failed wait returns.
 pub(crate) const SAVEPOINT: &str = "SAVEPOINT pglock";
-/// Undoes the settings of a failed wait, and what the server did of it.
+/// Undoes the settings of a failed wait, and its effects at the server.
 pub(crate) const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT pglock";
-/// Keeps what was done since.
+/// Keeps the work done since the savepoint.
 pub(crate) const RELEASE: &str = "RELEASE SAVEPOINT pglock";

@@ -1,4 +1,4 @@
-//! The rules of PostgreSQL, one by one.
+//! PostgreSQL's rules, one by one.
 
 use super::LockTable;
 use crate::driver::Holding;

@@ -1,4 +1,4 @@
-//! What the clones of an election share: one candidate, and whether it leads.
+//! The state that the clones of an election share: one candidate, and whether it leads.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use super::metrics::Published;
 use crate::recipes::namespace;
 use crate::{DistributedRwLock, Lease, LockProvider, NamedKey};
 
-/// What a candidate is.
+/// The role of a candidate.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ use crate::{DistributedRwLock, Lease, LockProvider, NamedKey};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Role {
-    /// It does not lead, whether or not it stands for election.
+    /// It does not lead, whether it campaigns or not.
     Following,
     /// It leads.
     #[non_exhaustive]
@@ -56,10 +56,10 @@ pub(super) struct Candidate {
     pub(super) locks: Arc<dyn LockProvider>,
     pub(super) name: Arc<str>,
     pub(super) key: NamedKey,
-    /// Kept, so that the name of the key is known as long as the candidate is there.
+    /// Kept so that the name of the key stays known while the candidate exists.
     pub(super) lock: Box<dyn DistributedRwLock>,
     office: Mutex<Office>,
-    /// Follows the office, so it is never locked while the office is.
+    /// Updated after the office, so it is never locked while the office is.
     roles: watch::Sender<Role>,
 }
 
@@ -76,7 +76,7 @@ struct Tenure {
     _published: Published,
 }
 
-/// A candidate that leads, until this is dropped.
+/// A candidate that leads until this is dropped.
 #[derive(Debug)]
 pub(super) struct InOffice {
     candidate: Arc<Candidate>,
@@ -98,7 +98,7 @@ impl Candidate {
 
     /// By the clock.
     pub(super) fn role(&self) -> Role {
-        // Outside the mutex: to ask a lease may wake tasks that have lost their lock.
+        // Outside the mutex: checking a lease may wake tasks that have lost their lock.
         let tenure =
             self.office().tenure.as_ref().map(|tenure| (tenure.role(), tenure.lease.clone()));
         match tenure {
@@ -111,8 +111,7 @@ impl Candidate {
         self.roles.subscribe()
     }
 
-    /// The candidate leads as long as this lease lasts, and no longer than until the result is
-    /// dropped.
+    /// The candidate leads while this lease lasts, and no longer than until the result is dropped.
     pub(super) fn take_office(self: &Arc<Self>, lease: &Lease) -> InOffice {
         let (term, former) = {
             let mut office = self.office();
@@ -127,7 +126,7 @@ impl Candidate {
             };
             (term, office.tenure.replace(tenure))
         };
-        // One whose lock is lost may still be there.
+        // A leadership whose lock is lost may still exist.
         self.log_end(former);
         info!(election = &*self.name, term, "leading");
         self.announce();
@@ -154,14 +153,13 @@ impl Candidate {
         }
     }
 
-    /// Brings what is watched up to date. Several threads may do so at once: the last one finds the
-    /// last state.
+    /// Updates the channel. Several threads may do so at once: the last one sees the latest state.
     fn announce(&self) {
         let update = |role: &mut Role| {
             let now = self.office().tenure.as_ref().map_or(Role::Following, Tenure::role);
             std::mem::replace(role, now) != now
         };
-        // A waker of the application may panic, but not out of a drop.
+        // A waker of the application may panic, but the panic must not leave a drop.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.roles.send_if_modified(update))) {
             // Dropping it might panic, too.
             std::mem::forget(panic);

@@ -1,11 +1,11 @@
-//! Work of the application whose panics end it, and nothing else.
+//! Contains panics: the application's work may panic, which ends that work and nothing else.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// A future that catches the panics of another one: when it is made, polled or dropped.
+/// A future that catches the panics of another one, when that is made, polled or dropped.
 pub(super) struct Contained<W> {
     work: Option<Pin<Box<W>>>,
     /// The panic of work that could not even be made.
@@ -20,7 +20,7 @@ impl<W> Contained<W> {
         }
     }
 
-    /// Drops the work. Returns the text of the panic, if that panics.
+    /// Drops the work. If that panics, returns the text of the panic.
     pub(super) fn end(&mut self) -> Option<String> {
         let work = self.work.take();
         catch_unwind(AssertUnwindSafe(|| drop(work))).err().map(text)
@@ -28,7 +28,7 @@ impl<W> Contained<W> {
 }
 
 impl<W: Future> Future for Contained<W> {
-    /// As an error, the text of the panic.
+    /// The text of the panic, as an error.
     type Output = Result<W::Output, String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -39,7 +39,7 @@ impl<W: Future> Future for Contained<W> {
             Ok(poll) => Ok(ready!(poll)),
             Err(panic) => Err(text(panic)),
         };
-        // What has panicked must not be polled again.
+        // Work that has panicked must not be polled again.
         let dropped = self.end();
         Poll::Ready(output.and_then(|output| dropped.map_or(Ok(output), Err)))
     }

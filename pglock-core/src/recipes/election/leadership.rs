@@ -1,4 +1,4 @@
-//! What a candidate has while it leads.
+//! The leadership: what a candidate has while it leads.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::{Lease, Result, WriteGuard};
 /// The leadership of a candidate, from [`Election::campaign`](super::Election::campaign). Dropping
 /// it resigns.
 ///
-/// It is the guard of the election's lock: it may be lost, together with the session that holds it.
-/// So work by [`protect`](Self::protect), or give code that does not own it a clone of its
-/// [`lease`](Self::lease).
+/// It is the guard of the election's lock, so it may be lost together with the session that holds
+/// it. Use [`protect`](Self::protect) for the work, or give code that does not own the leadership a
+/// clone of its [`lease`](Self::lease).
 ///
 /// # Examples
 ///
@@ -55,9 +55,9 @@ impl Leadership {
         self.office.term()
     }
 
-    /// What tells whether the candidate still leads, with
-    /// [`valid_for`](Lease::valid_for), [`on_loss`](Lease::on_loss) and `cancel_on_loss`. Clone it
-    /// for code that does not own the leadership; it may outlive it.
+    /// Shows whether the candidate still leads, with [`valid_for`](Lease::valid_for),
+    /// [`on_loss`](Lease::on_loss) and `cancel_on_loss`. Clone it for code that does not own the
+    /// leadership; the clone may outlive it.
     pub fn lease(&self) -> &Lease {
         self.guard.lease()
     }
@@ -71,16 +71,16 @@ impl Leadership {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    /// Dropping this future loses nothing; a later call reports the loss as well.
     pub async fn lost(&self) {
         self.guard.lost().await;
     }
 
-    /// Works as the leader, and stops the work when the leadership is lost: see [`Lease::protect`].
+    /// Runs work as the leader, and stops it when the leadership is lost: see [`Lease::protect`].
     ///
     /// # Cancel safety
     ///
-    /// The work is dropped with this future; the candidate goes on leading.
+    /// Dropping this future drops the work; the candidate still leads.
     ///
     /// # Errors
     ///
@@ -91,30 +91,29 @@ impl Leadership {
 
     /// Completes when another process [asks](super::Election::ask_to_resign) this one to resign.
     ///
-    /// While you await this, it asks the server once per second. It waits on if the server cannot
-    /// be asked.
+    /// While you await this, it asks the server once per second. If the server cannot be asked, it
+    /// keeps waiting.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the request as well.
+    /// Dropping this future loses nothing; a later call reports the request as well.
     pub async fn asked_to_resign(&self) {
         self.office.candidate().asked_to_resign().await;
     }
 
-    /// Resigns, and waits for the confirmation: the next candidate in line leads. One that
-    /// campaigns again is at the end of the line.
+    /// Resigns, and waits for the confirmation: the next candidate in line leads. If this candidate
+    /// campaigns again, it is at the end of the line.
     ///
-    /// Dropping the leadership resigns as well, without waiting.
+    /// Dropping the leadership also resigns, without waiting.
     ///
     /// # Cancel safety
     ///
-    /// The candidate resigns all the same when this future is dropped; what is lost is the
-    /// confirmation.
+    /// If this future is dropped, the candidate resigns anyway, but without confirmation.
     ///
     /// # Errors
     ///
-    /// As [`WriteGuard::release`]: [`Lost`](crate::ErrorKind::Lost) if the leadership had been lost
-    /// before.
+    /// As for [`WriteGuard::release`]: [`Lost`](crate::ErrorKind::Lost) if the leadership had been
+    /// lost before.
     pub async fn resign(self) -> Result<()> {
         let Self { office, guard } = self;
         drop(office);

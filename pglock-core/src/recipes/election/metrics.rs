@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-/// A term that is counted, and shown as long as this lives.
+/// A term that is counted, and published while this exists.
 pub(super) struct Published(Series);
 
 /// The documentation of the module `election` lists the names.
@@ -14,7 +14,7 @@ struct Series {
     last_change: Gauge,
 }
 
-/// Makes the figures known before the first term.
+/// Publishes the figures before the first term.
 pub(super) fn register(election: &str) {
     let series = Series::new(election);
     series.is_leader.increment(0.0);
@@ -24,7 +24,8 @@ pub(super) fn register(election: &str) {
 impl Published {
     pub(super) fn new(election: &str) -> Self {
         let series = Series::new(election);
-        // Not set to 1: the process may have several candidates of this name.
+        // Incremented rather than set to 1, because the process may have several candidates of this
+        // name.
         series.is_leader.increment(1.0);
         series.terms.increment(1);
         series.has_changed();

@@ -1,4 +1,4 @@
-//! Who leads, asked of the server once or again and again.
+//! Asks the server who leads, once or repeatedly.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::{LockEntry, Mode, Result, timer};
 const SHORTEST: Duration = Duration::from_millis(10);
 
 impl Election {
-    /// Asks the server who leads: `None` if nobody does.
+    /// Asks the server who leads: `None` if no candidate does.
     ///
-    /// The leader shows as the session that holds its lock: by the `application_name` of its
-    /// manager, address and backend pid, and whether [it is ours](LockEntry::is_ours). A new leader
-    /// already shows while it waits to [take over](Election::take_over_after).
+    /// It identifies the leader by the session that holds the lock: by the `application_name` of
+    /// its manager, its address and backend pid, and whether [it is ours](LockEntry::is_ours). A
+    /// new leader is already visible while it waits to [take over](Election::take_over_after).
     ///
     /// # Cancel safety
     ///
@@ -32,14 +32,14 @@ impl Election {
         self.candidate.leader().await
     }
 
-    /// Observes who leads: first the present leader, at once, and then each change.
+    /// Observes who leads: first the current leader, at once, and then each change.
     ///
-    /// It asks the server once per interval (10 ms at least), and shows an error if that fails,
-    /// once until it succeeds again; then it shows the leader again, whether or not it has changed.
-    /// It may miss a leader that leads for less than an interval. It does not end.
+    /// The stream asks the server once per interval (at least 10 ms). If that fails, it yields one
+    /// error, and after the next success the leader again, whether or not it has changed. It may
+    /// miss a leader that leads for less than an interval. It does not end.
     ///
-    /// A leader is a session: if the candidate of this session resigns, and leads again before the
-    /// server is asked, nothing has changed.
+    /// A leader is identified by its session. If its candidate resigns and leads again before the
+    /// next question, the stream sees no change.
     ///
     /// # Examples
     ///
@@ -55,7 +55,7 @@ impl Election {
     ///     while let Some(leader) = leaders.next().await {
     ///         match leader {
     ///             Ok(Some(leader)) => println!("{} leads", leader.application_name),
-    ///             Ok(None) => println!("nobody leads"),
+    ///             Ok(None) => println!("there is no leader"),
     ///             Err(error) => println!("it is not known who leads: {error}"),
     ///         }
     ///     }
@@ -100,7 +100,7 @@ enum Step {
     Sleeping(timer::Sleep),
 }
 
-/// What was shown last.
+/// What the stream yielded last.
 #[derive(PartialEq)]
 enum Shown {
     Leader(Option<LockEntry>),

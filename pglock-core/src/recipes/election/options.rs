@@ -1,4 +1,4 @@
-//! What a candidate can be told about its terms.
+//! Options of a candidate.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            // What a leader whose session the server has ended needs to notice that.
+            // The time that a leader needs to notice that the server has ended its session.
             take_over_after: Duration::from_millis(50),
             grace: Duration::ZERO,
             back_off: Duration::from_millis(500),
@@ -26,8 +26,9 @@ impl Election {
     /// How long a new leader waits, while it already holds the lock, before it leads: 50 ms by
     /// default.
     ///
-    /// If the server ended the session of its predecessor, that one needs this time to notice it
-    /// and to stop its work: see [the module](crate::recipes::election#one-leader-at-a-time).
+    /// If the server ended the session of the predecessor, the predecessor needs this time to
+    /// notice it and to stop its work: see [the
+    /// module](crate::recipes::election#one-leader-at-a-time).
     ///
     /// # Examples
     ///
@@ -46,21 +47,21 @@ impl Election {
         Self { options: Options { take_over_after: delay, ..self.options }, ..self }
     }
 
-    /// How long the work of [`run`](Self::run) may go on when the application shuts down: by
+    /// How long the work of [`run`](Self::run) may continue when the application shuts down. By
     /// default, it is dropped at its next `await`.
     ///
-    /// [`Term::stopping`](super::Term::stopping) tells the work that this time begins. The candidate leads until the work
-    /// has ended.
+    /// [`Term::stopping`](super::Term::stopping) shows the work that this time has begun. The
+    /// candidate leads until the work has ended.
     #[must_use]
     pub fn grace(self, period: Duration) -> Self {
         Self { options: Options { grace: period, ..self.options }, ..self }
     }
 
-    /// How long [`run`](Self::run) pauses after a term, or after it could not campaign: by default,
+    /// How long [`run`](Self::run) pauses after a term, or after a failed campaign: by default,
     /// half a second.
     ///
-    /// The pauses double, up to 32 times this one, while terms are shorter than the last pause. Each
-    /// is shortened at random, by up to a half.
+    /// The pauses double, up to 32 times this one, while terms are shorter than the last pause.
+    /// Each pause is shortened at random, by up to a half.
     ///
     /// # Examples
     ///

@@ -3,14 +3,14 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// The longest pause, in first ones.
+/// The longest pause, as a multiple of the first.
 const GROWTH: u32 = 32;
 /// Work that ends at once must not spin.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Into how many steps the random half of a pause is divided.
+/// The number of steps into which the random half of a pause is divided.
 const STEPS: u32 = 1024;
 
-/// Pauses that double while what lies between them takes less time than they do.
+/// Pauses that double while the time between them is shorter than they are.
 pub(super) struct Pauses {
     first: Duration,
     last: Duration,
@@ -21,7 +21,7 @@ impl Pauses {
         Self { first: first.max(SHORTEST), last: Duration::ZERO }
     }
 
-    /// The pause after a term, or an attempt, that took so long.
+    /// The pause after a term or an attempt that took this long.
     pub(super) fn after(&mut self, time: Duration) -> Duration {
         let random = RandomState::new().hash_one(()) as u32;
         jitter(self.next(time), random)
@@ -37,7 +37,8 @@ impl Pauses {
     }
 }
 
-/// Between half of the pause and all of it, so that processes which began together part.
+/// A random time between half of the pause and all of it, so that processes that began together
+/// drift apart.
 fn jitter(pause: Duration, random: u32) -> Duration {
     pause / 2 + pause / 2 / STEPS * (random % (STEPS + 1))
 }
@@ -53,7 +54,7 @@ mod tests {
         let mut pauses = Pauses::new(FIRST);
         let short: Vec<_> = (0..8).map(|_| pauses.next(Duration::from_millis(1))).collect();
         assert_eq!(short, [1, 2, 4, 8, 16, 32, 32, 32].map(|times| FIRST * times));
-        // As long as the last one.
+        // As long as the previous one.
         assert_eq!(pauses.next(FIRST * 32), FIRST);
         assert_eq!(pauses.next(FIRST - Duration::from_nanos(1)), FIRST * 2);
     }

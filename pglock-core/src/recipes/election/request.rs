@@ -1,8 +1,8 @@
 //! Asking a leader to resign.
 //!
-//! Who asks holds the read lock on a key that belongs to the leader's session, until another
-//! session leads. The leader looks whether anybody holds it. So a request ends with the process
-//! that makes it, and the next leader is not taken for the one that was asked.
+//! The asking process holds the read lock on a key that belongs to the leader's session, until
+//! another session leads. The leader checks whether any session holds it. So a request ends with
+//! the process that makes it, and the next leader does not mistake it for its own.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::candidate::Candidate;
 use crate::recipes::namespace;
 use crate::{ErrorKind, LockEntry, Mode, NamedKey, Result, timer};
 
-/// How often a leader looks whether it is asked.
+/// How often a leader checks for requests.
 const LISTEN: Duration = Duration::from_secs(1);
-/// How often who asks looks whether the leader has gone.
+/// How often the asking process checks whether the leader is gone.
 const LOOK: Duration = Duration::from_millis(200);
 
 impl Election {
-    /// Asks the leader to resign, and waits until it no longer leads. Returns at once if nobody
-    /// leads.
+    /// Asks the leader to resign, and waits until it no longer leads. Returns at once if there is
+    /// no leader.
     ///
-    /// It is a request: the leader notices it only if it awaits
+    /// This is only a request. The leader notices it if it awaits
     /// [`Leadership::asked_to_resign`](super::Leadership::asked_to_resign) or
-    /// [`Term::asked_to_resign`](super::Term::asked_to_resign), within a second or so, and may go
-    /// on. So bound this call by a timeout. If the leader stands again at once and no other process
-    /// does, it leads again: this may return, or ask on.
+    /// [`Term::asked_to_resign`](super::Term::asked_to_resign), within about a second, and may
+    /// ignore it. So bound this call by a timeout. If the leader campaigns again at once and no
+    /// other process does, it leads again: then this may return, or keep asking.
     ///
-    /// The request is withdrawn when this returns, and when this process ends, however it ends. Any
+    /// The request is withdrawn when this call returns, and when this process ends in any way. Any
     /// number of processes may ask.
     ///
     /// # Cancel safety
@@ -62,7 +62,7 @@ impl Election {
         loop {
             let guard = request.read().await?;
             match guard.protect(self.until_gone(&asked)).await {
-                // The request was lost with its session: it is made anew.
+                // The request was lost with its session: make it again.
                 Err(error) if error.kind() == ErrorKind::Lost => {}
                 gone => return gone?,
             }
@@ -78,9 +78,9 @@ impl Election {
 }
 
 impl Candidate {
-    /// Completes when somebody asks the leader, which this candidate is.
+    /// Completes when another process asks this candidate, which leads, to resign.
     pub(super) async fn asked_to_resign(&self) {
-        // Leadership does not move from one session to another.
+        // A leadership never moves from one session to another.
         let mut key = None;
         loop {
             if self.is_asked(&mut key).await.unwrap_or(false) {
@@ -88,7 +88,7 @@ impl Candidate {
             }
             match timer::sleep(LISTEN) {
                 Ok(sleep) => sleep.await,
-                // Without an engine, there is nobody to ask.
+                // Without an engine, there is no session to ask.
                 Err(_) => pending().await,
             }
         }
@@ -115,7 +115,7 @@ pub(in crate::recipes) fn request_key(name: &str, pid: i32) -> NamedKey {
     NamedKey::in_namespace(namespace::ELECTION_RESIGN, &format!("{name}/{pid}"))
 }
 
-/// A backend pid is used again, but hardly by a session that began at the same time.
+/// PostgreSQL reuses pids, but hardly for a session that began at the same time.
 fn is_same(one: &LockEntry, other: &LockEntry) -> bool {
     (one.pid, one.since) == (other.pid, other.since)
 }

@@ -1,4 +1,4 @@
-//! Work that is run while a candidate leads, term after term.
+//! Runs work while a candidate leads, term by term.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -15,10 +15,10 @@ use super::{Election, Leadership, Term};
 use crate::{Error, ErrorKind, Result, timer};
 
 impl Election {
-    /// Campaigns, works while it leads, and begins anew when a term ends, until the work is done or
+    /// Campaigns, works while it leads, and starts over when a term ends, until the work is done or
     /// `shutdown` completes.
     ///
-    /// `work` is called for each term. What it returns decides how `run` goes on:
+    /// It calls `work` for each term. The result of the work decides how `run` continues:
     ///
     /// | the work returns | `run` |
     /// |---|---|
@@ -30,8 +30,8 @@ impl Election {
     /// When `shutdown` completes, `run` stops the work, resigns, and returns `None`, or the value of
     /// work that breaks in the [grace period](Self::grace).
     ///
-    /// - **The leadership ends after the work.** `run` resigns only when the work has returned or was
-    ///   dropped: also on shutdown, on a panic, and if the future of `run` is dropped.
+    /// - **The leadership ends after the work.** `run` resigns only when the work has returned or
+    ///   was dropped, even on shutdown, after a panic, and if the future of `run` is dropped.
     /// - **A loss stops the work.** `run` compares the clock with the lease before each poll of the
     ///   work. On a loss, it drops the work at its next `await`, without a grace period, because
     ///   another candidate may lead already. The module says
@@ -39,16 +39,16 @@ impl Election {
     /// - **Short terms do not spin.** The [pauses](Self::back_off) grow while terms are shorter than
     ///   the last pause.
     ///
-    /// What the work has started outside itself, such as a task that it has spawned, goes on without
+    /// Anything that the work has started outside itself, such as a spawned task, continues without
     /// it. Give it the [lease](Term::lease) of the term.
     ///
     /// Errors of the lock manager do not end `run`, except those that only a change of the program
-    /// can remedy: it logs them, pauses, and tries again. To notice a wrong password at the start,
+    /// can fix: it logs them, pauses, and tries again. To notice a wrong password at the start,
     /// call [`Locks::check`](crate::Locks::check) first.
     ///
     /// # Cancel safety
     ///
-    /// The work is dropped with this future, and then the leadership.
+    /// Dropping this future drops the work, and then the leadership.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Election {
         }
     }
 
-    /// One term. Returns the value of work that breaks.
+    /// Runs one term. Returns the value of work that breaks.
     async fn lead<S, F, W, T, E>(
         &self,
         leadership: Leadership,
@@ -133,7 +133,7 @@ impl Election {
         let (stop, stopping) = watch::channel(false);
         let lease = leadership.lease().clone();
         let term = Term::new(&self.candidate, &leadership, stopping);
-        // Made after the leadership, so that it is dropped before it if this future is dropped.
+        // Made after the leadership, so that it is dropped first if this future is dropped.
         let mut work = Contained::new(|| End::of(work(term)));
         let ended = {
             let mut working = pin!(lease.protect(&mut work));
@@ -154,12 +154,12 @@ impl Election {
             None => End::Overdue,
         });
         let value = self.judge(end);
-        // It was lost before, or the manager was closed: the work has ended all the same.
+        // The lock was already lost, or the manager was closed. In any case, the work has ended.
         let _ = leadership.resign().await;
         Ok(value)
     }
 
-    /// What the end of the work means, and a line in the log if it went wrong.
+    /// Interprets the end of the work, and logs failures.
     fn judge<T>(&self, end: End<T>) -> Option<T> {
         let election = &*self.candidate.name;
         match end {
@@ -191,13 +191,13 @@ impl<T> End<T> {
         match work.await {
             Ok(ControlFlow::Break(value)) => Self::Done(value),
             Ok(ControlFlow::Continue(())) => Self::Again,
-            // The long form shows the causes, where there is one.
+            // The alternate form shows the causes, if there are any.
             Err(error) => Self::Failed(format!("{error:#}")),
         }
     }
 }
 
-/// Whether trying again cannot help.
+/// Whether trying again cannot succeed.
 fn is_final(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -208,7 +208,7 @@ fn is_final(error: &Error) -> bool {
     )
 }
 
-/// The end that the application wants, which may come while nobody waits for it.
+/// The shutdown that the application wants. It may complete while it is not awaited.
 struct Shutdown<'a, S> {
     signal: Pin<&'a mut S>,
     has_come: bool,
@@ -225,7 +225,7 @@ impl<S: Future<Output = ()>> Shutdown<'_, S> {
         .await;
     }
 
-    /// What comes of the future, or `None` if the shutdown comes first.
+    /// The result of the future, or `None` if the shutdown comes first.
     async fn or<F: Future>(&mut self, future: F) -> Option<F::Output> {
         tokio::select! {
             biased;

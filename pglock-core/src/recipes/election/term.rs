@@ -1,4 +1,4 @@
-//! What the work of a leader knows of its term.
+//! The term of a leader, as its work sees it.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::Leadership;
 use super::candidate::Candidate;
 use crate::Lease;
 
-/// A term, as the work of [`Election::run`](super::Election::run) knows it. Cheap to clone, for parts of the work that
-/// run in tasks or threads of their own.
+/// A term, as the work of [`Election::run`](super::Election::run) sees it. It is cheap to clone for
+/// parts of the work that run in their own tasks or threads.
 ///
 /// # Examples
 ///
@@ -57,18 +57,19 @@ impl Term {
         self.number
     }
 
-    /// What tells whether the candidate still leads, for parts of the work that
+    /// Shows whether the candidate still leads, for parts of the work that
     /// [`run`](super::Election::run) cannot stop. It ends when the work has ended.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    /// Completes when the work shall end, because [`run`](super::Election::run) shuts down. From then on it
-    /// has the [grace period](super::Election::grace), in which the candidate still leads.
+    /// Completes when the work must end, because [`run`](super::Election::run) shuts down. From
+    /// then on, the work has the [grace period](super::Election::grace), in which the candidate
+    /// still leads.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped.
+    /// Dropping this future loses nothing.
     pub async fn stopping(&self) {
         // An error means that the term has ended.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
@@ -79,7 +80,7 @@ impl Term {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the request as well.
+    /// Dropping this future loses nothing; a later call reports the request as well.
     pub async fn asked_to_resign(&self) {
         self.candidate.asked_to_resign().await;
     }

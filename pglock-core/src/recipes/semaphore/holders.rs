@@ -1,12 +1,12 @@
-//! Who holds the permits of a semaphore.
+//! Lists who holds the permits of a semaphore.
 
 use super::Semaphore;
 use crate::recipes::together::together;
 use crate::{LockEntry, Result};
 
 impl Semaphore {
-    /// How many permits are free, as the server sees it: a permit that is being given back just now
-    /// may count as held.
+    /// The number of free permits, as the server sees it: a permit that is just being released may
+    /// count as held.
     ///
     /// # Cancel safety
     ///
@@ -20,7 +20,7 @@ impl Semaphore {
         Ok(self.permits() - u32::try_from(held).unwrap_or(u32::MAX).min(self.permits()))
     }
 
-    /// Who holds permits: the number of the permit, and its holder.
+    /// The holders of permits, each with the number of its permit.
     ///
     /// # Cancel safety
     ///

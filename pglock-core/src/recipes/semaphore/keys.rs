@@ -1,4 +1,4 @@
-//! The keys of a semaphore: a block of 65 536 neighbours.
+//! The keys of a semaphore: a block of 65 536 consecutive keys.
 
 use crate::recipes::namespace;
 use crate::{Error, ErrorKind, LockKey, NamedKey, Result};
@@ -9,20 +9,20 @@ const BLOCK: i64 = 1 << 16;
 const GATE: i64 = BLOCK - 2;
 const TURNSTILE: i64 = BLOCK - 1;
 
-/// Leaves some of the block unused, and a process room in the server's lock table.
+/// Leaves some of the block unused, and leaves room in the server's lock table.
 pub(super) const MAX_PERMITS: u32 = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Keys {
     base: i64,
-    /// As it shows in errors.
+    /// The name shown in errors.
     name: String,
 }
 
 impl Keys {
     pub(super) fn new(name: &str) -> Self {
         let derived = NamedKey::in_namespace(namespace::SEMAPHORE, name);
-        // The derivation always yields one number.
+        // The derivation always yields a single number, not a pair.
         let hash = derived.key().as_bigint().unwrap_or_default();
         Self { base: hash & !(BLOCK - 1), name: derived.name().unwrap_or(name).to_owned() }
     }
@@ -31,17 +31,17 @@ impl Keys {
         &self.name
     }
 
-    /// Of the semaphore as a whole: that of its first permit.
+    /// The key of the semaphore as a whole: that of its first permit.
     pub(super) fn key(&self) -> LockKey {
         self.base.into()
     }
 
-    /// Whoever waits for permits holds this one, or waits for it.
+    /// A caller that waits for permits holds this one, or waits for it.
     pub(super) fn turnstile(&self) -> NamedKey {
         self.at(TURNSTILE, "turnstile")
     }
 
-    /// Keeps tries from seeing what another one takes and gives back.
+    /// Hides from a try the permits that another one takes and releases.
     pub(super) fn gate(&self) -> NamedKey {
         self.at(GATE, "gate")
     }
@@ -56,7 +56,7 @@ impl Keys {
     }
 }
 
-/// Whether a number of permits is possible.
+/// Whether a number of permits is allowed.
 pub(super) fn check(permits: u32, most: u32, what: &str) -> Result<()> {
     if (1..=most).contains(&permits) {
         return Ok(());

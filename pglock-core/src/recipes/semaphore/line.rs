@@ -1,4 +1,4 @@
-//! The line of the callers of one process, of which the first asks the server.
+//! The line of a process's callers, the first of which asks the server.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,25 +11,26 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 #[derive(Debug, Default)]
 pub(super) struct Line {
     first: Mutex<Leaving>,
-    /// Whether the first one waits for permits, so that those who would not wait are refused.
+    /// Whether the first one waits for permits, so that tries are refused.
     waits: watch::Sender<bool>,
-    /// Whether the server has said to the first one that permits are lacking.
+    /// Whether the server has told the first one that permits are lacking.
     refused: AtomicBool,
 }
 
 /// The first in line.
 pub(super) type First<'a> = MutexGuard<'a, Leaving>;
 
-/// What the last one in front of the permits gave back, until the server has it: before that, its
-/// turn might pass to the next one here, past other processes that wait.
+/// The release of the previous caller at the front, until the server has confirmed it. Before that,
+/// the engine might pass the turnstile to the next caller of this process, past other waiting
+/// processes.
 #[derive(Default)]
 pub(super) struct Leaving(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
-/// As long as this exists, the first in line waits.
+/// While this exists, the first in line waits.
 pub(super) struct Waiting<'a>(&'a Line);
 
 impl Line {
-    /// Waits until those who came before have been served.
+    /// Waits until the callers before it have been served.
     pub(super) async fn join(&self) -> First<'_> {
         let mut first = self.first.lock().await;
         self.note_refused(false);
@@ -37,7 +38,7 @@ impl Line {
         first
     }
 
-    /// As [`join`](Self::join), unless somebody in the line waits for permits.
+    /// The same as [`join`](Self::join), unless a caller in line waits for permits.
     pub(super) async fn join_unless_waiting(&self) -> Option<First<'_>> {
         let mut waits = self.waits.subscribe();
         tokio::select! {
@@ -47,7 +48,7 @@ impl Line {
         }
     }
 
-    /// What the server has answered to the first in line.
+    /// Records the server's answer to the first in line.
     pub(super) fn note_refused(&self, refused: bool) {
         self.refused.store(refused, Ordering::Relaxed);
     }
@@ -56,7 +57,7 @@ impl Line {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// The first in line waits from now on.
+    /// Marks the first in line as waiting.
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.waits.send_replace(true);
         Waiting(self)
@@ -70,7 +71,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Leaving {
-    /// Begins a release that the next one waits for.
+    /// Begins a release that the next caller waits for.
     pub(super) fn leave(&mut self, release: impl Future<Output = ()> + Send + 'static) {
         let mut release: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(release);
         let is_done = release.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();

@@ -1,4 +1,4 @@
-//! What a caller holds of a semaphore.
+//! A permit: what a caller holds of a semaphore.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::taking::Taken;
 use crate::recipes::together::together;
 use crate::{Lease, Result, WriteGuard};
 
-/// One or several permits of a [`Semaphore`](super::Semaphore). Given back when dropped.
+/// One or several permits of a [`Semaphore`](super::Semaphore). Dropping it releases them.
 ///
-/// A permit may be lost before that, as every lock may: see [`Lease`]. If one of several is lost,
-/// all count as lost.
+/// Like every lock, a permit may be lost before that: see [`Lease`]. If one of several is lost, all
+/// count as lost.
 ///
 /// # Examples
 ///
@@ -27,8 +27,8 @@ use crate::{Lease, Result, WriteGuard};
 ///         () = permit.lost() => {}
 ///         () = async { /* … */ } => assert!(permit.is_held()),
 ///     }
-///     println!("to be believed for {:?}", permit.valid_for());
-///     drop(permit); // gives it back
+///     println!("valid for {:?}", permit.valid_for());
+///     drop(permit); // releases it
 ///     assert!(!lease.is_held());
 /// }
 /// ```
@@ -51,9 +51,8 @@ impl Permit {
         Self { slots: slots.into(), guards, lease, shared }
     }
 
-    /// Which permits these are, by number and in ascending order: each is below the number of
-    /// permits of the semaphore, and no other caller has it. In a pool, they say which of the
-    /// resources to use.
+    /// The numbers of these permits, in ascending order. Each is below the number of permits of the
+    /// semaphore, and no other caller has it. In a pool, they show which of the resources to use.
     ///
     /// # Examples
     ///
@@ -75,8 +74,8 @@ impl Permit {
         &self.slots
     }
 
-    /// What tells whether the permits are still held, for code that does not own them. Clone it; it
-    /// may outlive them.
+    /// Shows whether the permits are still held, for code that does not own them. Clone it; the
+    /// clone may outlive them.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -86,8 +85,8 @@ impl Permit {
         self.lease.is_held()
     }
 
-    /// For how long this process may believe in the permits without hearing from the server again:
-    /// see [`Lease::valid_for`].
+    /// How long this process may rely on the permits without hearing from the server again: see
+    /// [`Lease::valid_for`].
     pub fn valid_for(&self) -> Duration {
         self.lease.valid_for()
     }
@@ -96,16 +95,16 @@ impl Permit {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    /// Dropping this future loses nothing; a later call reports the loss as well.
     pub async fn lost(&self) {
         self.lease.lost().await;
     }
 
-    /// Works with the permits, and stops the work when one is lost: see [`Lease::protect`].
+    /// Runs work with the permits, and stops it when one is lost: see [`Lease::protect`].
     ///
     /// # Cancel safety
     ///
-    /// The work is dropped with this future; the permits stay held.
+    /// Dropping this future drops the work; the permits stay held.
     ///
     /// # Errors
     ///
@@ -136,15 +135,14 @@ impl Permit {
         self.lease.cancel_on_loss(token);
     }
 
-    /// Gives the permits back and waits for the confirmation.
+    /// Releases the permits and waits for the confirmation.
     ///
-    /// When this returns `Ok`, others can have them, and the server has said that they were held
-    /// without interruption until this was called.
+    /// When this returns `Ok`, others can have them, and the server has confirmed that they were
+    /// held without interruption until this call.
     ///
     /// # Cancel safety
     ///
-    /// The permits are given back all the same when this future is dropped; what is lost is the
-    /// confirmation.
+    /// If this future is dropped, the permits are released anyway, but without confirmation.
     ///
     /// # Errors
     ///
@@ -160,7 +158,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.guards.clear();
-        // Whoever waits here need not wait until it looks again.
+        // A caller of this process that waits must not wait until its next check.
         self.shared.freed.notify_one();
     }
 }

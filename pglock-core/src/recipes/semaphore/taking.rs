@@ -1,4 +1,4 @@
-//! How permits are taken: by trying the locks that stand for them.
+//! Takes permits, by trying the locks that represent them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,26 +8,26 @@ use super::line::Leaving;
 use crate::recipes::together::together;
 use crate::{DistributedRwLock, ErrorKind, Result, WriteGuard};
 
-/// A permit, or a part of one.
+/// One or several permits.
 pub(super) struct Taken {
     pub(super) slot: u32,
     pub(super) guard: WriteGuard,
 }
 
-/// How many locks are tried at a time.
+/// The number of locks to try at a time.
 const BATCH: usize = 64;
 
-/// How long a process that was stopped between the gate and the permits can hold up a try of
-/// another one, which then reports that no permit is free.
+/// How long a process that was stopped between the gate and the permits can delay a try of another
+/// one, which then reports that no permit is free.
 const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The first in line looks again after an eighth of the time that it has waited, within these
+/// The first in line checks again after an eighth of the time that it has waited, within these
 /// bounds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// Takes this many permits if that many are free and no other process waits for some.
+    /// Takes this many permits if they are free and no other process waits for permits.
     pub(super) async fn try_take(
         &self,
         count: u32,
@@ -40,7 +40,7 @@ impl Shared {
         }
     }
 
-    /// Several processes at a time may be here: each takes what it can keep.
+    /// Several processes may do this at the same time: each takes only what it can keep.
     async fn try_take_one(&self, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
         let gate = self.gate.try_read_for(GATE_TIMEOUT);
         let (turnstile, gate) = tokio::join!(self.turnstile.try_read(), gate);
@@ -48,7 +48,7 @@ impl Shared {
             return Ok(None);
         };
         let gate = match gate {
-            // The time was over before there was a connection, which there is now.
+            // The time was over before there was a connection, but now there is one.
             Err(error) if error.kind() == ErrorKind::Connection => {
                 self.gate.try_read_for(GATE_TIMEOUT).await
             }
@@ -65,13 +65,13 @@ impl Shared {
             }
         }
         first.leave(async move {
-            // What is lost needs no release.
+            // Lost permits need no release.
             let _ = tokio::join!(turnstile.release(), gate.release());
         });
         Ok(taken)
     }
 
-    /// One at a time: what it takes and cannot keep is not missed by others.
+    /// One process at a time: no other process misses the permits that it takes and cannot keep.
     async fn try_take_many(&self, count: u32, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
         let Some(turnstile) = self.turnstile.try_read().await? else {
             return Ok(None);
@@ -97,8 +97,8 @@ impl Shared {
         loop {
             let turnstile = self.turnstile.write().await?;
             let taken = self.collect(count, &turnstile).await?;
-            // Confirmed, so that nobody finds it in the way when this caller waits no more. Where
-            // it is lost, it needs no release.
+            // Confirmed, so that the turnstile is not in the way of other callers when this one has
+            // stopped waiting. If it is lost, it needs no release.
             let _ = turnstile.release().await;
             if let Some(taken) = taken {
                 return Ok(taken);
@@ -106,15 +106,15 @@ impl Shared {
         }
     }
 
-    /// Takes permits as they come free. `None` if the turnstile was lost: others may be collecting
-    /// as well, and each might wait for what the other has.
+    /// Takes permits as they come free. `None` if the turnstile was lost: then others may be
+    /// collecting as well, and each might wait for what the other has.
     async fn collect(&self, count: u32, turnstile: &WriteGuard) -> Result<Option<Vec<Taken>>> {
         let mut taken = Vec::new();
         let mut waited = Duration::ZERO;
         loop {
             let freed = self.freed.notified();
             let answered = match self.take_free(count, &mut taken).await {
-                // The turnstile tells whether there is a server.
+                // The turnstile shows whether the server is reachable.
                 Err(error) if error.kind() == ErrorKind::Connection => false,
                 done => done.map(|()| true)?,
             };
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// Takes free permits until there are this many. Nobody else may take any meanwhile.
+    /// Takes free permits until there are this many. No other caller may take any meanwhile.
     async fn take_free(&self, count: u32, taken: &mut Vec<Taken>) -> Result<()> {
         let count = count as usize;
         let slots: Vec<_> = self.slots_in_turn().collect();
@@ -162,7 +162,8 @@ impl Shared {
         self.locks.rwlock(self.keys.permit(slot))
     }
 
-    /// All slots, from one at random, so that processes do not try the same ones at the same time.
+    /// All slots, starting from a random one, so that processes do not try the same ones at the
+    /// same time.
     fn slots_in_turn(&self) -> impl Iterator<Item = u32> + use<> {
         let permits = self.permits;
         let start = (RandomState::new().hash_one(()) % u64::from(permits)) as u32;
@@ -170,9 +171,9 @@ impl Shared {
     }
 }
 
-/// Returns when the server has it.
+/// Returns when the server has confirmed the release.
 async fn give_back(taken: Vec<Taken>) {
-    // What is lost needs no release.
+    // Lost permits need no release.
     together(taken.into_iter().map(|taken| taken.guard.release())).await;
 }
 

@@ -1,11 +1,11 @@
-//! Waiting for permits up to a time.
+//! Waits for permits up to a timeout.
 
 use std::time::Duration;
 
 use super::{Permit, Semaphore};
 use crate::{Error, Result};
 
-/// How long the server may take to tell who holds the permits for which the time has run out.
+/// How long the server may take to report the holders after the timeout.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 impl Semaphore {
@@ -55,7 +55,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`try_acquire_for`](Self::try_acquire_for) and [`acquire_many`](Self::acquire_many).
+    /// The same as for [`try_acquire_for`](Self::try_acquire_for) and
+    /// [`acquire_many`](Self::acquire_many).
     pub async fn try_acquire_many_for(&self, count: u32, timeout: Duration) -> Result<Permit> {
         let refused = if timeout.is_zero() {
             match self.try_acquire_many(count).await? {
@@ -77,8 +78,8 @@ impl Semaphore {
         Err(self.timed_out(refused).await)
     }
 
-    /// `refused`: whether it is known that permits are lacking. Else it is not even known whether
-    /// there is a server.
+    /// `refused`: whether permits are known to be lacking. Otherwise it is not even known whether
+    /// the server is reachable.
     async fn timed_out(&self, refused: bool) -> Error {
         let shared = &self.shared;
         let holders = tokio::select! {

@@ -1,5 +1,5 @@
-//! The machine against a model: random callers, server, other processes and faults, with everything
-//! checked after every step.
+//! Runs the machine against a model: random callers, server, other processes and faults. Checks
+//! everything after every step.
 
 mod checks;
 mod drain;
@@ -21,14 +21,14 @@ use self::world::World;
 use crate::engine::machine::config::{Config, Lease, WaitStrategy};
 use crate::key::LockKey;
 
-/// Small bounds, so that they are met.
+/// The limits are low, so that cases reach them.
 #[derive(Clone, Debug)]
 struct Setup {
     shared: usize,
     crowd: usize,
     waiting: usize,
     polls: bool,
-    /// Callers here mostly want to read.
+    /// Callers of this process mostly read.
     reads: bool,
     hand_overs: u32,
     shares: bool,
@@ -51,7 +51,7 @@ impl Setup {
             guard: Duration::from_millis(server / 3 * 2),
             heartbeat: Duration::from_millis(heartbeat),
         };
-        // Where nothing goes wrong, no session is given up, but each is asked often.
+        // Without faults, no session is dropped, but each sends many heartbeats.
         let busy = if faults { lease(150, 40) } else { lease(30_000, 40) };
         let lease = prop_oneof![Just(busy), Just(lease(30_000, 1_000))];
         let cap = prop_oneof![3 => Just(None), 1 => (1..=2_usize).prop_map(Some)];
@@ -122,7 +122,7 @@ impl<const FAULTS: bool> ReferenceStateMachine for Model<FAULTS> {
     }
 
     fn transitions(setup: &Setup) -> BoxedStrategy<Transition> {
-        // Built once: that costs more than running the case.
+        // Built once, because building it takes longer than running a case.
         thread_local! {
             static MIXED: [BoxedStrategy<Transition>; 2] = [transitions(0, 1), transitions(25, 1)];
             static READS: [BoxedStrategy<Transition>; 2] = [transitions(0, 4), transitions(25, 4)];

@@ -1,4 +1,4 @@
-//! What happens, scenario by scenario. `model` checks the same machine at random.
+//! Single scenarios. `model` checks the same machine at random.
 
 mod cancelling;
 mod ending;
@@ -22,7 +22,7 @@ use crate::key::LockKey;
 use crate::mode::Mode::Write;
 
 const KEY: i64 = 7;
-/// The session that a first acquire opens, and the next one: to wait in, in these tests.
+/// The session that a first acquire opens, and the next one, which waits in these tests.
 const SHARED: SessionId = SessionId(0);
 const WAITING: SessionId = SessionId(1);
 const ELSEWHERE: i32 = REMOTE[0];
@@ -35,7 +35,7 @@ fn world() -> World {
     world_with(|_| {})
 }
 
-/// Nor is a second shared one there before it is needed.
+/// A second shared one does not exist before it is needed.
 fn world_without_waiting_sessions() -> World {
     world_with(|config| {
         config.max_shared_sessions = 2;
@@ -54,12 +54,12 @@ fn world_with(change: impl FnOnce(&mut Config)) -> World {
     World::new(config, vec![key()], 1)
 }
 
-/// A world in which a caller here holds the lock.
+/// A world in which a caller of this process holds the lock.
 fn holding(mode: crate::Mode) -> (World, GrantId) {
     holding_in(world(), mode)
 }
 
-/// A writer here holds the lock, which readers here may have then.
+/// A writer of this process holds the lock, which its readers may share later.
 fn sharing() -> (World, GrantId) {
     holding_in(world_with(|config| config.share_write_locks = true), Write)
 }
@@ -72,8 +72,8 @@ fn holding_in(mut world: World, mode: crate::Mode) -> (World, GrantId) {
     (world, grant)
 }
 
-/// A world in which a caller here waits at the server for the lock, which a writer of another
-/// process holds.
+/// A world in which a caller of this process waits at the server for the lock, which a writer of
+/// another process holds.
 fn waiting(mode: crate::Mode) -> (World, CallerId) {
     waiting_in(world(), mode)
 }
@@ -86,7 +86,7 @@ fn waiting_in(mut world: World, mode: crate::Mode) -> (World, CallerId) {
     (world, waiter)
 }
 
-/// Lets the heartbeats go on.
+/// Lets time pass with heartbeats.
 fn pass(world: &mut World, seconds: u64) {
     for _ in 0..seconds {
         world.advance(Duration::from_secs(1));
@@ -94,7 +94,7 @@ fn pass(world: &mut World, seconds: u64) {
     }
 }
 
-/// Lets one session do what it can.
+/// Lets one session do all it can.
 fn run(world: &mut World, id: SessionId) {
     while world.movable().contains(&id) {
         world.turn(id, true);

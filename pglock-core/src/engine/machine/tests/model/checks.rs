@@ -1,4 +1,4 @@
-//! What must hold at any time.
+//! Conditions that must always hold.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -38,7 +38,7 @@ impl World {
                     let mut sessions = self.machine.sessions.iter();
                     assert!(
                         sessions.any(|(_, s)| s.pid() == target),
-                        "a session that has gone is not cancelled: the pid may be another one's"
+                        "an ended session is not cancelled: its pid may belong to another one"
                     );
                 }
                 _ => {}
@@ -52,7 +52,7 @@ impl World {
                 assert!(guard.lost, "{guard:?} of {key} has no session");
                 continue;
             };
-            // A write lock does for readers, too.
+            // A write lock also serves readers.
             let held = [guard.mode, Mode::Write].map(|mode| self.server.count(link.pid, key, mode));
             assert!(
                 held.iter().any(|count| *count > 0) || link.stage == Stage::Broken,
@@ -60,7 +60,7 @@ impl World {
             );
             assert!(
                 !link.lapsed || self.now >= link.believed,
-                "{guard:?} of {key} believes in a lock that the server has given away: {link:?}"
+                "{guard:?} of {key} relies on a lock that the server has given away: {link:?}"
             );
         }
         for (pid, holding, count) in self.server.held() {
@@ -73,7 +73,7 @@ impl World {
     fn check_machine(&self) {
         let sessions = &self.machine.sessions;
         let count = |role| sessions.of_role(role).count();
-        // One that takes no more, but holds something still, has been replaced.
+        // A session that takes no more locks, but still holds some, has been replaced.
         let usable =
             sessions.of_role(Role::Shared).filter(|(_, session)| !session.is_doomed()).count();
         assert!(usable <= self.config.max_shared_sessions);
@@ -92,15 +92,18 @@ impl World {
             assert_eq!(session.grants(), grants.filter(|h| h.session == id).count());
         }
         for (key, entry) in &self.machine.keys {
-            assert!(!entry.is_unused(), "{key} is of no use any more");
+            assert!(!entry.is_unused(), "{key} is unused");
             let seeks = matches!(entry.ask, Ask::InLine { why: Why::Busy(_), .. });
-            assert!(!seeks || entry.grants.is_empty(), "{key} is sought though it is held here");
+            assert!(
+                !seeks || entry.grants.is_empty(),
+                "{key} is requested although this process holds it"
+            );
             assert!(
                 entry.grants.iter().all(Grant::is_seen_to),
-                "readers elsewhere are kept out for good"
+                "readers of other processes are kept out for good"
             );
         }
-        assert!(sessions.line.len() <= self.machine.keys.len(), "only keys in use want a session");
+        assert!(sessions.line.len() <= self.machine.keys.len(), "only keys in use need a session");
         self.check_rotation();
         let mut claims = Claims::default();
         for entry in self.machine.keys.values() {
@@ -117,12 +120,12 @@ impl World {
         assert!(self.faulty || self.has_strays || ours.count() <= most, "the cap is exceeded");
     }
 
-    /// A key that has come for its first turn is not kept out by a wait that had its own.
+    /// A wait that had its turn must not keep out a key that needs its first one.
     fn check_rotation(&self) {
         let (sessions, turn) = (&self.machine.sessions, self.config.turn);
         let is_late = |since| self.now > since + turn * 4;
         let waiting = || sessions.of_role(Role::Waiting).map(|(_, session)| session);
-        // One that is closing, as it was free for long, makes room for a new one.
+        // A session that is closing after a long idle time makes room for a new one.
         let comes_free = waiting()
             .any(|s| s.is_about_to_be_free() || s.is_given_up() || !s.is_open() || s.is_closing());
         let first = waiting().find(|s| s.grants() == 0);
@@ -144,8 +147,8 @@ impl World {
         self.config.max_locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
     }
 
-    /// Notes what the server has granted: other processes are kept out from then on, however late a
-    /// caller here has it.
+    /// Records what the server has granted: from then on, other processes are kept out, however
+    /// late a caller gets the lock.
     pub(super) fn note_grants(&mut self) {
         for (key, entry) in &self.machine.keys {
             for grant in &entry.grants {
@@ -154,7 +157,7 @@ impl World {
         }
     }
 
-    /// Notes who is in the way of callers who would not wait.
+    /// Records which callers that would not wait have met a conflicting lock.
     pub(crate) fn note_contention(&mut self) {
         for (key, model) in &mut self.reference.keys {
             let mut claims = self.server.claims(*key);
@@ -188,7 +191,7 @@ impl World {
         .collect()
     }
 
-    /// The keys for which another session could be asked whether a writer waits.
+    /// The keys for which another session could probe whether a writer waits.
     pub(super) fn askable(&self, is_tick: bool) -> BTreeSet<LockKey> {
         let sessions = &self.machine.sessions;
         let waiting = sessions.of_role(Role::Waiting);
@@ -208,7 +211,7 @@ impl World {
     }
 }
 
-/// Whether a claim at the server is one that the machine knows and nobody here uses.
+/// Whether the machine knows of a claim at the server.
 fn is_ours(machine: &Machine, links: &BTreeMap<SessionId, Link>, key: LockKey, pid: Pid) -> bool {
     let Some((id, _)) = links.iter().find(|(_, link)| link.pid == pid) else {
         return false;

@@ -1,10 +1,9 @@
-//! The end of every case: nothing goes wrong any more, so everybody must get through, and nothing
-//! may be left.
+//! The end of every case: the faults stop, so every caller must be served, and nothing may be left.
 
 use super::world::{REMOTE, World};
 use crate::engine::machine::event::Patience;
 
-/// Alarms until whatever can happen must have happened.
+/// So many alarms that whatever can happen must have happened.
 const ROUNDS: usize = 400;
 const TURNS: usize = 2_000;
 
@@ -22,8 +21,8 @@ impl World {
     pub(crate) fn drain(mut self) {
         self.come_to_rest();
         self.end_faults();
-        self.serve_who_fits();
-        self.serve_everybody();
+        self.serve_compatible();
+        self.serve_all();
         self.leave_nothing();
         if !self.reference.closed {
             self.close();
@@ -31,14 +30,14 @@ impl World {
         self.finish();
     }
 
-    /// However long others keep what they hold, who tries is answered, and nobody waits at the
-    /// server for nobody here.
+    /// However long others hold their locks, tries are answered, and no session waits at the server
+    /// without a caller.
     pub(crate) fn come_to_rest(&mut self) {
         self.pass_time_until("callers that only try are answered", |world| {
             let mut callers = world.reference.keys.values().flat_map(|key| &key.waiting);
             callers.all(|caller| caller.patience != Patience::Try)
         });
-        self.pass_time_until("waits that nobody wants are cancelled", |world| {
+        self.pass_time_until("unwanted waits are cancelled", |world| {
             let wanted = |key| {
                 let model = world.reference.keys.get(&key);
                 model.is_some_and(|model| !model.waiting.is_empty())
@@ -57,13 +56,13 @@ impl World {
             self.reap_all();
             self.settle();
         }
-        // What has gone wrong already has been told by now, unless an attempt to connect has to be
+        // The earlier faults have been reported by now, unless an attempt to connect must be
         // repeated.
         self.faulty = self.reference.closed && self.faulty;
     }
 
-    /// While guards are kept, everybody must be served whom they do not exclude.
-    fn serve_who_fits(&mut self) {
+    /// While guards exist, every caller that they do not exclude must be served.
+    fn serve_compatible(&mut self) {
         let blocked = |world: &mut Self| {
             // Who found no room in time is served when there is.
             world.is_full()
@@ -74,7 +73,7 @@ impl World {
                     })
                 })
         };
-        self.pass_time_until("callers whom nobody excludes are served", blocked);
+        self.pass_time_until("callers that no guard excludes are served", blocked);
     }
 
     fn reap_all(&mut self) {
@@ -83,8 +82,8 @@ impl World {
         }
     }
 
-    fn serve_everybody(&mut self) {
-        self.pass_time_until("everybody is served", |world| {
+    fn serve_all(&mut self) {
+        self.pass_time_until("every caller is served", |world| {
             while let Some((key, guard)) = world.reference.guards().pop() {
                 world.release(key, guard.grant, true);
                 world.settle();
@@ -108,7 +107,7 @@ impl World {
         assert!(self.machine.keys.is_empty());
     }
 
-    /// Lets every session do what it can.
+    /// Lets every session do all it can.
     pub(crate) fn settle(&mut self) {
         for _ in 0..TURNS {
             match self.movable().first() {
@@ -122,7 +121,7 @@ impl World {
     fn pass_time_until(&mut self, goal: &str, mut reached: impl FnMut(&mut Self) -> bool) {
         for _ in 0..ROUNDS {
             self.settle();
-            // What went wrong before may have made the machine give up a session since.
+            // Because of an earlier fault, the machine may have dropped a session since.
             self.reap_all();
             if reached(self) {
                 return;

@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! The faults.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl World {
         self.refuse_for(id, done, half, Reason::Itself);
     }
 
-    /// An operator cancels what the session is doing, of which nobody shall notice anything.
+    /// An operator cancels what the session is doing. No caller may notice.
     pub(crate) fn operator_cancels(&mut self, id: SessionId, done: usize, half: bool) {
         self.has_strays |= half;
         self.refuse_for(id, done, half, Reason::Cancelled);
@@ -82,18 +82,18 @@ impl World {
                 _ => {}
             }
         }
-        // A wait may hold the lock all the same.
+        // The wait may have been granted all the same.
         self.server.leave_queue(pid);
         self.links.get_mut(&id).expect("it was there").stage = Stage::Refusal(reason);
     }
 
-    /// From now on, the server refuses every operation on this key only.
+    /// From now on, the server refuses every operation on this key, and no others.
     pub(crate) fn refuse_key(&mut self, key: Option<LockKey>, reason: Reason) {
         self.refuses = key.map(|key| (key, reason));
         self.refused.extend(key);
     }
 
-    /// The server session ends; the client learns of it later.
+    /// The server session ends. The client learns of it later.
     pub(crate) fn kill(&mut self, id: SessionId, executed: bool) {
         self.faulty = true;
         let link = self.links.get_mut(&id).expect("only what is there ends");
@@ -105,7 +105,7 @@ impl World {
         self.server.end(pid);
     }
 
-    /// The server session ends, and the client never learns of it.
+    /// The server session ends. The client never learns of it.
     pub(crate) fn silence(&mut self, id: SessionId) {
         self.faulty = true;
         let link = self.links.get_mut(&id).expect("only what is there falls silent");
@@ -113,13 +113,13 @@ impl World {
         self.server.end(link.pid);
     }
 
-    /// The connection ends; the server learns of it later.
+    /// The connection ends. The server learns of it later.
     pub(crate) fn cut(&mut self, id: SessionId) {
         self.faulty |= self.links.contains_key(&id);
         self.drop_link(id);
     }
 
-    /// The same, because its wait cannot be cancelled: that harms nobody.
+    /// The same, because its wait cannot be cancelled. That harms no caller.
     pub(super) fn drop_link(&mut self, id: SessionId) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
@@ -132,7 +132,7 @@ impl World {
         self.orphans.push((pid, operations));
     }
 
-    /// Who waits in the server's queue is not silent; once granted, it is.
+    /// A session that waits in the server's queue does not count as silent. Once granted, it does.
     pub(super) fn end_silent_sessions(&mut self) {
         let lease = self.config.lease.server;
         for link in self.links.values_mut() {
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// The server notices that a client has gone, maybe when it has done what it was told.
+    /// The server notices that a client is gone, perhaps after executing its requests.
     pub(crate) fn reap(&mut self, nth: usize, executed: bool) {
         if self.orphans.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! A session as the runtime and the server have it: its task, and its connection.
+//! A session outside the machine: its task and its connection.
 
 use super::server::Pid;
 use crate::driver::{Answer, Holding, Operation, Reason};
@@ -11,11 +11,11 @@ pub(crate) struct Link {
     pub(crate) pid: Pid,
     pub(crate) stage: Stage,
     pub(super) kicked: bool,
-    /// When the server was told something last.
+    /// When the server last received something.
     pub(super) heard: Moment,
-    /// The server has ended the session because it was told nothing.
+    /// The server has ended the session because of its silence.
     pub(super) lapsed: bool,
-    /// Until when guards believe.
+    /// Until when guards count as held.
     pub(super) believed: Moment,
 }
 
@@ -23,13 +23,13 @@ pub(crate) struct Link {
 pub(crate) enum Stage {
     Connecting,
     Idle,
-    /// On its way to the server.
+    /// A request is on its way to the server.
     Sent(Vec<Operation>),
     SentHoldings,
     SentLook,
     /// In the server's queue, or granted from there.
     Waiting,
-    /// On its way back.
+    /// An answer is on its way back.
     Answer(Answer),
     Found(Vec<Holding>),
     Seen(Vec<LockEntry>),

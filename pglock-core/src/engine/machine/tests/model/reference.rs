@@ -1,5 +1,5 @@
-//! What callers may expect: per key a queue of waiters and the holders, and how far a lock may pass
-//! along.
+//! What callers may expect: for each key, a queue of waiters and the holders, and how often a lock
+//! may pass on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -11,9 +11,9 @@ use crate::mode::Mode;
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     pub(crate) keys: BTreeMap<LockKey, Key>,
-    /// Who awaits the server's word that a lock is free.
+    /// A caller that waits for the server to confirm a release.
     pub(crate) confirms: Vec<Confirm>,
-    /// Who wants to know who holds the locks.
+    /// A caller that inspects.
     looking: Vec<CallerId>,
     pub(crate) closed: bool,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Caller {
     pub(crate) id: CallerId,
     pub(crate) mode: Mode,
     pub(crate) patience: Patience,
-    /// Somebody was in its way at some time.
+    /// Whether a conflicting lock was in its way at some time.
     pub(crate) contended: bool,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Caller {
 pub(crate) struct Confirm {
     id: CallerId,
     key: LockKey,
-    /// The guard had lost its lock before, whether anybody knew it or not.
+    /// Whether the guard had lost its lock before, noticed or not.
     lost: bool,
     known: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Guard {
     pub(crate) lost: bool,
 }
 
-/// How often, and since when, a granted lock passes from caller to caller.
+/// How often, and since when, a granted lock has passed from caller to caller.
 #[derive(Clone, Copy, Debug)]
 struct Passed {
     times: u32,
@@ -77,7 +77,7 @@ impl Reference {
     pub(crate) fn unresolved(&self) -> Vec<(CallerId, LockKey)> {
         let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));
         let confirms = self.confirms.iter().map(|c| (c.id, c.key));
-        // They have no key; any will do.
+        // These have no key; any will do.
         let looking = self.looking.iter().map(|id| (*id, LockKey::from(0)));
         callers.chain(confirms).chain(looking).collect()
     }
@@ -137,13 +137,13 @@ impl Reference {
         model.guards.push(Guard { grant, session, mode: caller.mode, lost: false });
     }
 
-    /// The server has granted this, now or before.
+    /// The server has granted this, now or earlier.
     pub(crate) fn held(&mut self, key: LockKey, grant: GrantId, now: Moment) {
         let passed = &mut self.keys.entry(key).or_default().passed;
         passed.entry(grant).or_insert(Passed { times: 0, since: now });
     }
 
-    /// A probe has found no writer who waits.
+    /// A probe has found that no writer waits.
     pub(crate) fn probed(&mut self, key: LockKey, now: Moment) {
         if let Some(model) = self.keys.get_mut(&key) {
             model.renew(now);
@@ -151,15 +151,15 @@ impl Reference {
     }
 
     pub(crate) fn busy(&mut self, id: CallerId, refused: &BTreeSet<LockKey>) {
-        let (key, model, at) = self.find(id).expect("only who asked is refused");
+        let (key, model, at) = self.find(id).expect("only a caller that asked is refused");
         let caller = model.waiting.remove(at).expect("it was found there");
-        assert_eq!(caller.patience, Patience::Try, "who waits is never refused");
+        assert_eq!(caller.patience, Patience::Try, "a caller that waits is never refused");
         let is_held = model.guards.iter().any(|guard| !guard.mode.is_compatible_with(caller.mode));
-        // What the server refuses to take back is not free.
+        // A lock that the server refuses to release is not free.
         let is_stuck = refused.contains(&key);
         assert!(
             caller.contended || is_held || is_stuck,
-            "{caller:?} was refused with nobody in its way"
+            "{caller:?} was refused without an obstacle"
         );
     }
 
@@ -172,7 +172,7 @@ impl Reference {
             self.forget(id);
             return self.closed;
         }
-        let (_, model, at) = self.find(id).expect("only who asked is told a failure");
+        let (_, model, at) = self.find(id).expect("only a caller that asked can fail");
         model.waiting.remove(at);
         false
     }
@@ -182,7 +182,7 @@ impl Reference {
         assert!(!confirm.lost, "{confirm:?} is confirmed");
     }
 
-    /// Locks that guards believe to have by this session.
+    /// The number of locks of this session that guards count as held.
     pub(crate) fn guarded_by(&self, session: SessionId) -> usize {
         let guards = self.keys.values().flat_map(|key| &key.guards);
         let grants = guards.filter(|guard| guard.session == session && !guard.lost);
@@ -210,7 +210,7 @@ impl Reference {
 }
 
 impl Key {
-    /// Notes the pass, which must be within the bounds.
+    /// Records the pass, which must be within the limits.
     fn pass(
         &mut self,
         grant: GrantId,
@@ -231,7 +231,7 @@ impl Key {
         self.passed.entry(grant).or_insert(first).times += 1;
     }
 
-    /// The readers may go on as if they had just been granted the lock.
+    /// From now on, the readers count as if they had just been granted the lock.
     fn renew(&mut self, now: Moment) {
         for passed in self.passed.values_mut() {
             *passed = Passed { times: 0, since: now };

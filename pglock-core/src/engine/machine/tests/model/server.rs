@@ -8,7 +8,7 @@ use crate::mode::Mode;
 /// A server session.
 pub(crate) type Pid = i32;
 
-/// The lock table of the in-memory backend, asked and changed as the model needs it.
+/// The lock table of the in-memory backend, with the queries and changes that the model needs.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     table: LockTable,
@@ -31,7 +31,7 @@ impl Server {
         self.table.downgrade(pid, key).is_some()
     }
 
-    /// Both are held then.
+    /// Afterwards it holds both.
     pub(crate) fn half_downgrade(&mut self, pid: Pid, key: LockKey) -> bool {
         self.count(pid, key, Mode::Write) > 0 && self.table.try_lock(pid, key, Mode::Read)
     }
@@ -66,7 +66,7 @@ impl Server {
         self.table.holdings(pid).collect()
     }
 
-    /// Everything that is held, and how often.
+    /// All locks that are held, and how often.
     pub(crate) fn held(&self) -> impl Iterator<Item = (Pid, Holding, u32)> {
         let held = self.rows().into_iter().filter(|entry| entry.granted);
         held.map(|entry| {
@@ -75,7 +75,7 @@ impl Server {
         })
     }
 
-    /// Everything that is held or waited for.
+    /// All locks that are held or waited for.
     pub(crate) fn rows(&self) -> Vec<LockEntry> {
         self.table.entries(None)
     }

@@ -1,4 +1,4 @@
-//! What may happen, and how often.
+//! The events of a case, and how often they occur.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::engine::machine::event::Patience;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
-/// What happens next. Numbers choose among what is there, modulo its count.
+/// The next event. Numbers choose among what exists, modulo its count.
 #[derive(Clone, Debug)]
 pub(crate) enum Transition {
     Acquire(usize, Mode, Patience),
@@ -22,10 +22,10 @@ pub(crate) enum Transition {
     Check,
     /// One session makes one move.
     Turn(usize, bool),
-    /// Every session makes that many moves.
+    /// Every session makes this many moves.
     Rounds(usize),
     Advance(u64),
-    /// Time passes, and nothing else happens.
+    /// Only time passes.
     Rest,
     Remote(usize, usize, Remote),
     /// An operator cancels what a session is doing.
@@ -61,7 +61,7 @@ pub(crate) enum Fault {
     Reap { nth: usize, executed: bool },
 }
 
-/// `reads`: how many callers here want to read for one who wants to write.
+/// `reads`: how many callers read for one that writes.
 pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> {
     let mode = |reads| prop_oneof![reads => Just(Mode::Read), 1 => Just(Mode::Write)];
     let patience = prop_oneof![1 => Just(Patience::Try), 2 => Just(Patience::Wait)];
@@ -120,7 +120,7 @@ impl Transition {
         let key = |nth: usize| keys[nth % keys.len()];
         match self {
             Self::Acquire(nth, mode, patience) => {
-                // What comes after the close is refused at once.
+                // Anything after the close is refused at once.
                 world.acquire(key(nth), mode, patience);
             }
             Self::Abandon(nth) => {
@@ -219,7 +219,7 @@ impl Fault {
     }
 }
 
-/// Whether the server is doing something for the session.
+/// Whether the server is executing something for the session.
 fn is_running(stage: &Stage) -> bool {
     matches!(stage, Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting)
 }

@@ -1,4 +1,4 @@
-//! One move of one session: what the runtime's task for it does next, or its server.
+//! One move of one session: of its task in the runtime, or of its server session.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::mode::Mode;
 
 impl World {
-    /// The sessions that can do something of their own accord.
+    /// The sessions that can make a move.
     pub(crate) fn movable(&self) -> Vec<SessionId> {
         let can_move = |link: &Link| match link.stage {
             Stage::Idle => link.kicked,
@@ -23,7 +23,7 @@ impl World {
         links.map(|(id, _)| *id).collect()
     }
 
-    /// One move of one session. With `luck`, a cancel hits what it can hit.
+    /// Makes one move of one session. With `luck`, a cancel hits what it can hit.
     pub(crate) fn turn(&mut self, id: SessionId, luck: bool) {
         self.tick();
         let link = self.links.get_mut(&id).expect("only what is there moves");
@@ -168,8 +168,7 @@ impl World {
         self.refuses.filter(|(refused, _)| *refused == key).map(|(_, reason)| reason)
     }
 
-    /// Cancels what the server session is doing, which must be a wait that nobody here wants any
-    /// more.
+    /// Cancels what the server session is doing. That must be a wait that no caller wants any more.
     fn cancel(&mut self, pid: Pid, luck: bool) -> bool {
         let Some((id, link)) = self.links.iter_mut().find(|(_, link)| link.pid == pid) else {
             self.server.leave_queue(pid);

@@ -1,4 +1,4 @@
-//! The machine among callers, a server and other processes, with the runtime's part played step by
+//! The machine with callers, a server and other processes. The runtime's part is played step by
 //! step.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) now: Moment,
     pub(crate) server: Server,
     pub(crate) links: BTreeMap<SessionId, Link>,
-    /// Server sessions whose client has gone, with what they had been told to do.
+    /// Server sessions whose client is gone, with the requests that they still have.
     pub(super) orphans: Vec<(Pid, Vec<Operation>)>,
     pub(crate) reference: Reference,
     pub(super) keys: Vec<LockKey>,
@@ -36,25 +36,25 @@ pub(crate) struct World {
     pub(crate) faulty: bool,
     /// The server refuses every operation on this key.
     pub(crate) refuses: Option<(LockKey, Reason)>,
-    /// Keys that it has refused operations on, so that callers who want one may be told.
+    /// Keys on which it has refused operations, so that callers that want one may fail.
     pub(crate) refused: BTreeSet<LockKey>,
-    /// A statement ended in the middle of an operation, so that a session may hold what is nobody's.
+    /// Whether a statement ended within an operation, so that a session may hold a stray lock.
     pub(super) has_strays: bool,
-    /// Whether sessions may cancel what others do.
+    /// Whether sessions may cancel each other's waits.
     pub(crate) may_cancel: bool,
-    /// How often the server that sessions are opened at was promoted.
+    /// How often the server to which sessions connect was promoted.
     pub(crate) timeline: i64,
-    /// What the sessions were told to do, and the answers to callers.
+    /// The requests sent to sessions, and the outcomes of callers.
     pub(crate) sent: Vec<(SessionId, Operation)>,
     pub(crate) outcomes: BTreeMap<CallerId, Outcome>,
     /// Why sessions were lost, in order.
     pub(crate) losses: Vec<Error>,
-    /// What was logged: keys whose waits were begun anew, and that cancels are refused.
+    /// What was logged: keys whose waits began anew, and the number of refused cancels.
     pub(crate) repeated: Vec<LockKey>,
     pub(crate) refused_cancels: usize,
-    /// How many statements were refused, and how many were not.
+    /// The numbers of refused and of other statements.
     pub(crate) statements: [usize; 2],
-    /// Outages so far, and how long those were that are over.
+    /// All outages, and the lengths of those that are over.
     pub(crate) outages: Vec<(SessionId, Error)>,
     pub(crate) ended_outages: Vec<Duration>,
     next_pid: Pid,
@@ -102,7 +102,7 @@ impl World {
     }
 
     pub(crate) fn abandon(&mut self, caller: CallerId, key: LockKey) {
-        // What is due may answer it before it goes.
+        // Whatever is due may resolve it before it leaves.
         self.tick();
         if !self.reference.unresolved().iter().any(|(unresolved, _)| *unresolved == caller) {
             return;
@@ -163,7 +163,7 @@ impl World {
         self.tick();
     }
 
-    /// The machine does by itself what is due, before anything else: so does the model, to see it.
+    /// The machine first does what is due on its own. So does the model, to observe it.
     pub(super) fn tick(&mut self) {
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.step(Event::Tick);
@@ -269,7 +269,7 @@ impl World {
                     ErrorKind::LockTableFull => self.faulty || self.is_full(),
                     _ => self.faulty,
                 };
-                assert!(expected || excused, "nothing went wrong, but a caller was told: {error}");
+                assert!(expected || excused, "no fault occurred, but a caller failed: {error}");
             }
         }
         self.outcomes.insert(caller, outcome);

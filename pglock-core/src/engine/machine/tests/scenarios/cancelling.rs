@@ -1,4 +1,4 @@
-//! Cancels that may come late.
+//! Late cancels.
 
 use super::{ELSEWHERE, SHARED, WAITING, grant_of, key, run, waiting};
 use crate::driver::Operation;
@@ -9,12 +9,12 @@ use crate::key::LockKey;
 use crate::mode::Mode::Write;
 
 #[test]
-fn everything_is_given_back_only_when_the_cancel_has_been_answered() {
+fn everything_is_released_only_after_the_cancel_is_answered() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());
     world.turn(SHARED, true);
     world.turn(SHARED, true);
-    // The wait has failed by the cancel, whose own answer is still on its way.
+    // The cancel has ended the wait, but its own answer is still on its way.
     world.turn(WAITING, true);
     assert_eq!(world.links[&WAITING].stage, Stage::Idle);
     world.turn(SHARED, true);
@@ -29,14 +29,14 @@ fn a_session_that_a_late_cancel_may_hit_makes_room_for_another_one() {
     world.turn(SHARED, true);
     world.turn(SHARED, true);
     run(&mut world, WAITING);
-    // The cancel was carried out, but that is never told.
+    // The cancel was carried out, but that is never reported.
     world.cut(SHARED);
     world.settle();
     assert!(!world.links.contains_key(&WAITING));
 }
 
 #[test]
-fn a_release_is_confirmed_though_a_late_cancel_may_hit_the_session() {
+fn a_release_is_confirmed_although_a_late_cancel_may_arrive() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());
     let next = world.acquire(key(), Write, Patience::Wait);

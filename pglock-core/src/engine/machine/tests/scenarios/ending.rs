@@ -8,7 +8,7 @@ use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
 #[test]
-fn the_end_of_a_session_loses_its_guards_and_asks_again_for_those_who_wait() {
+fn the_end_of_a_session_loses_guards_and_asks_again_for_waiters() {
     let (mut world, grant) = holding(Write);
     let next = world.acquire(key(), Write, Patience::Wait);
     world.kill(SHARED, false);
@@ -32,12 +32,12 @@ fn a_lock_without_a_guard_is_not_lost() {
 }
 
 #[test]
-fn a_promotion_loses_older_guards_and_asks_again_for_those_who_wait() {
+fn a_promotion_loses_older_guards_and_asks_again_for_waiters() {
     let (mut world, _) = holding(Write);
     world.server.try_lock(ELSEWHERE, 8.into(), Write);
     let waiter = world.acquire(8.into(), Write, Patience::Wait);
     run(&mut world, SHARED);
-    // On its way to the old server when the new one is seen.
+    // On its way to the old server when the manager notices the new one.
     let asked = world.acquire(9.into(), Write, Patience::Wait);
     world.turn(SHARED, true);
     world.timeline = 1;
@@ -50,7 +50,7 @@ fn a_promotion_loses_older_guards_and_asks_again_for_those_who_wait() {
 }
 
 #[test]
-fn closing_resolves_everybody() {
+fn closing_resolves_every_caller() {
     let (mut world, _) = waiting(Write);
     world.acquire(LockKey::from(8), Read, Patience::Wait);
     world.settle();
@@ -83,7 +83,7 @@ fn closing_keeps_a_session_to_cancel_waits_with() {
 }
 
 #[test]
-fn closing_gives_up_waits_though_their_canceller_is_not_connected() {
+fn closing_gives_up_waits_even_if_no_session_can_cancel_them() {
     let (mut world, waiter) = waiting(Write);
     world.kill(SHARED, false);
     world.settle();

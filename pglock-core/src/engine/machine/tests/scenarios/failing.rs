@@ -1,4 +1,4 @@
-//! Statements that fail, and locks that are not what they seemed.
+//! Failed statements, and locks that are not what they seemed.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn a_failed_statement_is_settled_by_what_the_session_holds() {
 }
 
 #[test]
-fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
+fn a_session_closed_in_doubt_reports_the_cause() {
     let (mut world, grant) = holding(Write);
     world.release(key(), grant, true);
     world.turn(SHARED, true);
@@ -40,20 +40,20 @@ fn a_session_closed_in_doubt_says_what_made_it_doubtful() {
 }
 
 #[test]
-fn a_clean_up_that_ran_in_another_server_session_tells_who_waits() {
+fn a_clean_up_in_another_server_session_fails_the_waiter() {
     let (mut world, waiter) = waiting(Write);
     world.refuse(WAITING, 0, false);
     world.turn(WAITING, true);
     assert_eq!(world.links[&WAITING].stage, Stage::Sent(vec![Operation::UnlockAll]));
     world.links.get_mut(&WAITING).unwrap().stage = Stage::Answer(None.into());
     world.turn(WAITING, true);
-    let Outcome::Failed(error) = &world.outcomes[&waiter] else { panic!("it was told nothing") };
+    let Outcome::Failed(error) = &world.outcomes[&waiter] else { panic!("it did not fail") };
     assert_eq!(error.kind(), ErrorKind::UnsupportedServer);
     world.settle();
 }
 
 #[test]
-fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
+fn an_unlock_is_sent_again_before_the_request_behind_it() {
     let (mut world, grant) = holding(Read);
     world.release(key(), grant, false);
     world.turn(SHARED, true);
@@ -61,7 +61,7 @@ fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
     world.operator_cancels(SHARED, 0, false);
     world.sent.clear();
     world.settle();
-    // In the other order the session would take the lock once more, past a writer who waits.
+    // In the other order, the session would take the lock again, past a waiting writer.
     let in_order =
         [(SHARED, Operation::Unlock(key(), Read)), (SHARED, Operation::TryLock(key(), Read))];
     assert_eq!(world.sent, in_order);
@@ -69,7 +69,7 @@ fn an_unlock_is_sent_again_before_what_was_asked_behind_it() {
 }
 
 #[test]
-fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
+fn a_release_of_a_lock_that_the_session_does_not_hold_fails() {
     let (mut world, grant) = holding(Write);
     world.faulty = true;
     world.server.unlock_all(world.links[&SHARED].pid);
@@ -79,7 +79,7 @@ fn a_release_of_a_lock_that_the_session_does_not_hold_is_no_success() {
 }
 
 #[test]
-fn a_writer_asks_when_the_readers_of_every_session_have_given_the_lock_back() {
+fn a_writer_asks_once_the_readers_of_all_sessions_have_released() {
     let (mut world, old) = holding(Read);
     world.server.lock(ELSEWHERE, key(), Write);
     world.advance(Duration::from_millis(60));

@@ -1,4 +1,4 @@
-//! Servers that cannot be reached, and what is said of it.
+//! Unreachable servers, and what is reported about them.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn failure(world: &World, waiter: CallerId) -> &Error {
     }
 }
 
-/// A machine that has lost its server, and is connecting.
+/// A machine that has lost its server and is connecting.
 fn down() -> World {
     let (mut world, _) = holding(Write);
     world.kill(SHARED, false);
@@ -133,7 +133,7 @@ fn a_machine_that_was_closed_does_not_reconnect() {
     assert!(world.machine.is_finished() && world.outages.is_empty());
 }
 
-/// Nobody is there to connect, and at the end of a program nobody wants to know.
+/// No task could reconnect, and at the end of a program an outage is of no interest.
 #[test]
 fn the_end_of_the_runtime_is_no_outage() {
     let (mut world, _) = holding(Write);
@@ -163,18 +163,18 @@ fn figures_are_published_at_every_heartbeat_of_an_outage() {
 }
 
 #[test]
-fn a_session_that_was_opened_just_now_counts_as_a_heartbeat() {
+fn opening_a_session_counts_as_a_heartbeat() {
     let mut world = world();
     world.acquire(key(), Write, Patience::Wait);
     assert_eq!(stats(&world).last_heartbeat, None);
     world.advance(SECOND);
     world.turn(SHARED, true);
-    // It was asked when connecting began.
+    // The heartbeat counts from the beginning of connecting.
     assert_eq!(stats(&world).last_heartbeat, Some(SECOND));
 }
 
 #[test]
-fn a_caller_without_a_connection_is_told_why() {
+fn a_caller_without_a_connection_gets_the_reason() {
     let mut world = world();
     world.acquire(key(), Write, Patience::Wait);
     let error = not_connected(&world);
@@ -193,11 +193,11 @@ fn a_caller_without_a_connection_is_told_why() {
 }
 
 #[test]
-fn a_caller_that_waits_behind_a_holder_is_told_that_the_lock_is_busy() {
+fn a_caller_that_waits_behind_a_holder_finds_the_lock_busy() {
     let (mut world, _) = waiting(Write);
     world.kill(SHARED, false);
     world.turn(SHARED, true);
-    // In the server's queue still, by another session.
+    // Another session still waits in the server's queue.
     assert!(matches!(obstacle(&world, Duration::ZERO), Obstacle::Busy));
     world.settle();
     let (mut world, _) = holding(Write);
@@ -210,7 +210,7 @@ fn a_caller_that_waits_behind_a_holder_is_told_that_the_lock_is_busy() {
 }
 
 #[test]
-fn a_caller_that_polls_is_told_that_the_lock_is_busy_while_there_is_a_session() {
+fn a_caller_that_polls_finds_the_lock_busy_if_a_session_is_open() {
     let mut world = world_with(|config| config.max_waiting_sessions = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     world.acquire(key(), Write, Patience::Wait);
@@ -223,7 +223,7 @@ fn a_caller_that_polls_is_told_that_the_lock_is_busy_while_there_is_a_session() 
 }
 
 #[test]
-fn a_caller_whose_question_was_not_answered_hears_of_the_silence() {
+fn a_caller_whose_question_was_not_answered_gets_the_silence() {
     let mut world = world();
     world.acquire(8.into(), Write, Patience::Wait);
     world.settle();
@@ -232,7 +232,7 @@ fn a_caller_whose_question_was_not_answered_hears_of_the_silence() {
     world.turn(SHARED, true);
     world.advance(SECOND);
     assert!(matches!(obstacle(&world, SECOND), Obstacle::Silence));
-    // The server has answered since the caller came, though not yet to its question.
+    // The server has answered since the caller arrived, although not to its request.
     assert!(matches!(obstacle(&world, 2 * SECOND), Obstacle::Busy));
     world.settle();
 }
@@ -255,7 +255,7 @@ fn a_check_connects() {
 }
 
 #[test]
-fn a_check_fails_with_what_stands_in_the_way() {
+fn a_check_fails_with_the_obstacle() {
     let (mut world, _) = holding(Write);
     let refused = world.check_server();
     world.turn(SHARED, true);
@@ -285,7 +285,7 @@ fn a_check_fails_with_what_stands_in_the_way() {
 }
 
 #[test]
-fn a_check_that_was_given_up_asks_nothing() {
+fn an_abandoned_check_asks_nothing() {
     let (mut world, _) = holding(Write);
     let check = world.check_server();
     world.abandon(check, key());

@@ -1,4 +1,4 @@
-//! What a caller of this process leaves to the next one.
+//! A lock passes from one caller of this process to the next.
 
 use super::{KEY, SHARED, grant_of, holding, is_granted, key, world};
 use crate::driver::Operation;
@@ -25,16 +25,16 @@ fn a_writer_hands_over_to_the_next_writer_without_a_request() {
 }
 
 #[test]
-fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterwards() {
+fn a_release_of_a_passed_on_lock_is_confirmed_by_later_answers() {
     let (mut world, grant) = holding(Write);
-    let elsewhere = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
+    let other = world.acquire(LockKey::from(KEY + 1), Write, Patience::Wait);
     world.turn(SHARED, true);
     let next = world.acquire(key(), Write, Patience::Wait);
     let confirm = world.release(key(), grant, true).unwrap();
     assert!(is_granted(&world, next));
     world.turn(SHARED, true);
     world.turn(SHARED, true);
-    assert!(is_granted(&world, elsewhere));
+    assert!(is_granted(&world, other));
     assert!(!world.outcomes.contains_key(&confirm), "that was asked before the release");
     world.settle();
     assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Ping)));
@@ -42,18 +42,18 @@ fn a_release_of_a_lock_that_passes_on_is_confirmed_by_what_is_answered_afterward
 }
 
 #[test]
-fn a_release_of_a_lock_that_passes_on_is_no_success_if_the_session_has_ended() {
+fn a_release_of_a_lock_that_passes_on_fails_if_its_session_ended() {
     let (mut world, grant) = holding(Write);
     let next = world.acquire(key(), Write, Patience::Wait);
     world.kill(SHARED, false);
     let confirm = world.release(key(), grant, true).unwrap();
-    assert!(is_granted(&world, next), "nobody knows yet");
+    assert!(is_granted(&world, next), "the loss is not known yet");
     world.settle();
     assert!(matches!(world.outcomes[&confirm], Outcome::Failed(_)));
 }
 
 #[test]
-fn a_lock_goes_back_to_the_server_after_so_many_hand_overs() {
+fn a_lock_goes_back_to_the_server_after_a_number_of_hand_overs() {
     let (mut world, mut grant) = holding(Write);
     let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();
     for waiter in &waiters[..2] {

@@ -1,4 +1,4 @@
-//! Readers who ask whether a writer elsewhere waits.
+//! Readers that probe whether a writer of another process waits.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
 #[test]
-fn a_reader_asks_whether_a_writer_waits_before_it_joins_an_old_hold() {
+fn a_reader_probes_for_a_writer_before_it_joins_an_old_grant() {
     let (mut world, _) = holding(Read);
     world.advance(Duration::from_millis(60));
     let reader = world.acquire(key(), Read, Patience::Wait);
@@ -38,12 +38,12 @@ fn a_reader_waits_behind_a_writer_of_another_process() {
 }
 
 #[test]
-fn a_reader_who_would_not_wait_is_not_refused_by_what_was_asked_before_it_came() {
+fn a_try_to_read_is_not_refused_by_an_earlier_request() {
     let (mut world, _) = holding(Read);
     world.server.lock(ELSEWHERE, key(), Write);
     world.advance(Duration::from_millis(60));
     let early = world.acquire(key(), Read, Patience::Try);
-    // Connects, asks, and has been answered: the answer is on its way.
+    // It has connected and asked, and the answer is on its way.
     (0..2).for_each(|_| world.turn(WAITING, true));
     assert!(matches!(world.links[&WAITING].stage, Stage::Answer(_)));
     world.server.leave_queue(ELSEWHERE);
@@ -55,7 +55,7 @@ fn a_reader_who_would_not_wait_is_not_refused_by_what_was_asked_before_it_came()
 
 #[test]
 fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
-    // No session is left to wait in, so that the reader has to find out by itself.
+    // No session is left to wait in, so the reader must find out by polling.
     let mut world = world_with(|config| {
         config.max_shared_sessions = 2;
         config.keys_per_session = 1;
@@ -77,7 +77,7 @@ fn a_reader_is_let_in_when_the_writer_elsewhere_gives_up() {
 }
 
 #[test]
-fn all_readers_join_when_nobody_can_be_asked() {
+fn all_readers_join_when_no_session_can_ask() {
     let mut world = world_with(|config| config.max_waiting_sessions = 0);
     let readers: Vec<_> = (0..10).map(|_| world.acquire(key(), Read, Patience::Wait)).collect();
     world.settle();
@@ -143,7 +143,7 @@ fn a_session_that_answers_a_question_can_be_asked_soon() {
             config.keys_per_session = 1;
             config.max_waiting_sessions = 0;
         });
-        // The first key fills the session that looks go to, as long as there is no room for a
+        // The first key fills the session that inspections use, as long as there is no room for a
         // second one.
         for number in [8, KEY] {
             world.acquire(LockKey::from(number), Read, Patience::Wait);

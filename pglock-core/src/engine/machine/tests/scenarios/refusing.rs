@@ -1,4 +1,4 @@
-//! Operations that the server refuses, cancels that it refuses, and operators who cancel.
+//! Refused operations, refused cancels, and operators that cancel.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::engine::machine::tests::model::world::World;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
-/// The place of the caller that is refused by itself.
+/// The position of the caller whose operation is refused.
 const BAD: i64 = 20;
 
-/// So many callers are in one statement.
+/// This many callers share one statement.
 fn one_refused_among(callers: i64, reason: Reason) -> (World, Vec<CallerId>) {
     let mut world = world();
     world.refuse_key(Some(LockKey::from(BAD)), reason);
@@ -27,7 +27,7 @@ fn one_refused_among(callers: i64, reason: Reason) -> (World, Vec<CallerId>) {
 }
 
 #[test]
-fn a_refused_operation_fails_nobody_but_its_caller() {
+fn a_refused_operation_fails_only_its_caller() {
     for reason in [Reason::Itself, Reason::Unknown] {
         let (world, waiters) = one_refused_among(64, reason);
         for (place, waiter) in (0..).zip(waiters) {
@@ -50,7 +50,7 @@ fn a_refused_operation_costs_few_statements() {
 }
 
 #[test]
-fn an_unlock_that_is_refused_for_good_is_repeated_ever_more_rarely() {
+fn an_unlock_that_is_always_refused_is_repeated_less_and_less() {
     let (mut world, grant) = holding(Write);
     world.refuse_key(Some(key()), Reason::Itself);
     let confirm = world.release(key(), grant, true).expect("it was asked for");
@@ -76,7 +76,7 @@ fn a_refused_cancel_is_not_sent_again() {
     assert!(is_granted(&world, other));
     assert!(!world.links.contains_key(&WAITING));
     assert_eq!((world.statements[0], world.refused_cancels), (1, 1));
-    // From now on, nobody waits where a cancel would be needed.
+    // From now on, the manager begins no wait that it might have to cancel.
     let next = world.acquire(key(), Write, Patience::Wait);
     world.reap(0, false);
     world.sent.clear();
@@ -136,7 +136,7 @@ fn a_wait_that_an_operator_cancels_is_begun_anew() {
 }
 
 #[test]
-fn a_wait_that_is_refused_says_so() {
+fn a_refused_wait_reports_the_error() {
     for (reason, repeated) in [(Reason::Itself, 0), (Reason::Unknown, 2)] {
         let (mut world, waiter) = waiting(Write);
         for round in 0..=repeated {
@@ -155,7 +155,7 @@ fn an_operator_who_cancels_again_and_again_takes_no_lock_away() {
     let (mut world, grant) = holding(Write);
     let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);
     world.turn(SHARED, true);
-    // The statement, and the questions what was done of it.
+    // The statement, and the questions about its effects.
     for _ in 0..5 {
         world.operator_cancels(SHARED, 0, false);
         world.turn(SHARED, true);
@@ -169,7 +169,7 @@ fn an_operator_who_cancels_again_and_again_takes_no_lock_away() {
 }
 
 #[test]
-fn a_look_that_an_operator_cancels_is_repeated() {
+fn an_inspection_that_an_operator_cancels_is_repeated() {
     let (mut world, _) = holding(Write);
     let onlooker = world.look(None);
     world.turn(SHARED, true);
@@ -179,7 +179,7 @@ fn a_look_that_an_operator_cancels_is_repeated() {
 }
 
 #[test]
-fn a_wait_that_was_cancelled_though_it_was_granted_keeps_nothing() {
+fn a_cancelled_wait_keeps_nothing_even_if_it_was_granted() {
     let (mut world, waiter) = waiting_in(world(), Write);
     world.server.unlock(ELSEWHERE, key(), Write);
     world.operator_cancels(WAITING, 0, false);
@@ -193,8 +193,8 @@ fn a_wait_that_was_cancelled_though_it_was_granted_keeps_nothing() {
     assert_eq!(world.server.claims(key()), []);
 }
 
-/// A reader has a lock that the server granted 50 ms ago to one who has gone, and that it has
-/// refused to take back.
+/// A reader has a lock that the server granted 50 ms ago to a caller that has left, and that the
+/// server refused to release.
 fn passed_on_late(change: impl FnOnce(&mut Config)) -> World {
     let mut world = world_with(change);
     let gone = world.acquire(key(), Read, Patience::Try);
@@ -219,7 +219,7 @@ fn a_lock_that_is_passed_on_late_has_been_held_since_it_was_granted() {
         config.reconnect_pause = Duration::from_millis(20);
     });
     world.refuse_key(None, Reason::Unknown);
-    // This one would have to ask, but the session for that cannot be opened.
+    // This one would need a probe, but the session for it cannot be opened.
     let reader = world.acquire(key(), Read, Patience::Wait);
     assert!(!is_granted(&world, reader));
     while !is_granted(&world, reader) {

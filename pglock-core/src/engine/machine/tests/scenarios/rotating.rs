@@ -1,4 +1,4 @@
-//! More keys than sessions to wait in.
+//! More keys than waiting sessions.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::mode::Mode::Write;
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// A world with the bounds of production, in which another process holds so many keys for good, and
-/// callers here wait for them.
+/// A world with the limits of production. Another process holds this many keys and never releases
+/// them, and callers of this process wait for them.
 fn standby(keys: i64) -> (World, Vec<CallerId>) {
     standby_with(Config::default(), keys)
 }
@@ -29,7 +29,7 @@ fn standby_with(config: Config, keys: i64) -> (World, Vec<CallerId>) {
     (world, waiters)
 }
 
-/// Two other processes pass the key on without end: it is never free.
+/// Two other processes pass the key on without end, so it is never free.
 fn pass_on(world: &mut World, key: LockKey) {
     let holds = |pid| world.server.count(pid, key, Write) > 0;
     let [holder, other] = if holds(REMOTE[0]) { REMOTE } else { [REMOTE[1], REMOTE[0]] };
@@ -76,7 +76,7 @@ fn key_that_others_pass_on_is_granted_beside_keys_held_for_good() {
 }
 
 #[test]
-fn everybody_is_granted_within_a_turn_for_each_key() {
+fn every_caller_is_granted_within_a_turn_for_each_key() {
     for keys in [5_u32, 20, 200] {
         let (mut world, _) = standby(i64::from(keys) - 1);
         let (took, _) = turn_of(&mut world, LockKey::from(-1));
@@ -85,9 +85,9 @@ fn everybody_is_granted_within_a_turn_for_each_key() {
     }
 }
 
-/// In spite of others who come and go, and want sessions for a moment all the time.
+/// Although other callers come and go, and constantly need sessions for a moment.
 #[test]
-fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
+fn key_whose_turn_takes_long_gets_longer_and_longer_waits() {
     const TURN: Duration = Duration::from_secs(5);
     let (mut world, _) = standby(8);
     let (slow, quick, begin) = (LockKey::from(-1), LockKey::from(-2), world.now);
@@ -100,7 +100,7 @@ fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
         assert!(world.now < begin + Duration::from_secs(300), "it starves: {world:?}");
         world.advance(STEP);
         pass_on(&mut world, quick);
-        // It is free for those alone who have waited for so long in the queue.
+        // Only a wait that has lasted this long in the queue is granted.
         let is_awaited = world.server.claims(slow).len() > 1;
         since = since.filter(|_| is_awaited).or(is_awaited.then_some(world.now));
         if since.is_some_and(|since| world.now >= since + TURN) {
@@ -119,13 +119,13 @@ fn key_whose_turn_takes_long_is_waited_for_longer_and_longer() {
 }
 
 #[test]
-fn keys_that_nobody_passes_on_change_places_rarely() {
-    // Only turns end waits.
+fn keys_that_others_never_release_change_places_rarely() {
+    // Only the end of a turn ends a wait.
     let (mut world, _) = standby_with(Config { wait_renewal: None, ..Config::default() }, 20);
     pass(&mut world, 3600);
     let before = cancels(&world);
     pass(&mut world, 3600);
-    // A turn in the last lane has two minutes by now.
+    // By now, a turn in the last lane takes two minutes.
     assert!(cancels(&world) - before <= 30, "{}", cancels(&world) - before);
 }
 
@@ -179,7 +179,7 @@ fn wait_that_makes_room_is_not_refused_for_want_of_room_below_the_cap() {
 }
 
 #[test]
-fn sessions_that_hold_what_they_waited_for_keep_nobody_from_waiting() {
+fn sessions_that_hold_locks_do_not_keep_others_from_waiting() {
     let (mut world, waiters) = standby(4);
     for (nth, waiter) in waiters.into_iter().enumerate() {
         world.server.unlock(ELSEWHERE, (nth as i64).into(), Write);
@@ -201,7 +201,7 @@ fn wait_that_cannot_be_cancelled_makes_no_room() {
     }
     pass(&mut world, 60);
     assert_eq!(cancels(&world), 0);
-    // The first to make room shows that the right has gone, and the rest is polled.
+    // The first wait to make room shows that the right is gone, and the others poll.
     let (mut world, _) = standby(6);
     world.may_cancel = false;
     pass(&mut world, 60);

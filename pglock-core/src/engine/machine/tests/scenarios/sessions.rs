@@ -1,4 +1,4 @@
-//! How many sessions there are, and for how long.
+//! How many sessions there are, and how long they stay open.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn a_waiting_session_that_cannot_be_opened_is_tried_again() {
     assert!(world.links.values().any(is_waiting));
 }
 
-/// A caller for a key that is held elsewhere.
+/// A caller for a key that another process holds.
 fn wait_and_give_up(world: &mut World) {
     let waiter = world.acquire(key(), Write, Patience::Wait);
     world.settle();
@@ -58,7 +58,7 @@ fn a_free_waiting_session_is_used_before_another_one_is_opened() {
 }
 
 #[test]
-fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
+fn a_waiting_session_with_an_unwanted_answer_serves_another_key() {
     let mut world = world_with(|config| config.hand_over_count = 0);
     world.server.try_lock(ELSEWHERE, key(), Write);
     wait_and_give_up(&mut world);
@@ -78,7 +78,7 @@ fn a_waiting_session_is_given_on_when_nobody_wants_its_answer_any_more() {
 }
 
 #[test]
-fn a_crowded_session_gets_one_more_beside_it() {
+fn a_crowded_session_gets_another_one_beside_it() {
     let mut world = world_with(|config| {
         config.max_shared_sessions = 4;
         config.crowd = 2;
@@ -93,7 +93,7 @@ fn a_crowded_session_gets_one_more_beside_it() {
     acquire(&mut world, 1..4);
     let company = SessionId(1);
     assert_eq!(world.links[&company].stage, Stage::Connecting, "two are queued, and one comes");
-    // Nobody waits for it to be connected.
+    // No caller waits until it is connected.
     acquire(&mut world, 4..6);
     let queued = |world: &World, id| world.machine.sessions.get(id).unwrap().queued();
     assert_eq!((queued(&world, SHARED), queued(&world, company)), (5, 0));
@@ -154,7 +154,7 @@ fn of_idle_shared_sessions_one_is_kept() {
 }
 
 #[test]
-fn an_idle_session_is_closed_though_somebody_was_about_to_look_through_it_when_it_was_due() {
+fn an_idle_session_is_closed_after_an_abandoned_inspection() {
     let mut world = world_with(|config| {
         config.max_shared_sessions = 2;
         config.keys_per_session = 1;
@@ -178,7 +178,7 @@ fn an_idle_waiting_session_is_closed_after_a_while() {
     world.abandon(waiter, key());
     world.settle();
     world.advance(Duration::from_secs(29));
-    // Wanted once more, but not for long enough to be used.
+    // Needed again, but too briefly to be used.
     let waiter = world.acquire(key(), Write, Patience::Wait);
     run(&mut world, SHARED);
     world.advance(Duration::from_secs(2));
@@ -201,7 +201,7 @@ fn a_session_is_asked_what_it_holds_at_every_heartbeat() {
 }
 
 #[test]
-fn an_idle_waiting_session_is_closed_though_its_heartbeat_is_on_the_way_when_it_is_due() {
+fn an_idle_waiting_session_is_closed_after_a_pending_heartbeat() {
     let (mut world, waiter) = waiting(Write);
     let (shift, heartbeat) = (Duration::from_millis(100), Duration::from_millis(2500));
     world.advance(shift);

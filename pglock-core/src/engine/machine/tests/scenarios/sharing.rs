@@ -1,4 +1,4 @@
-//! Write locks that readers of the process have.
+//! Write locks that readers of the process share.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn readers_elsewhere_come_in_when_no_writer_here_waits() {
     assert!(world.server.try_lock(ELSEWHERE, key(), Read));
 }
 
-/// Readers here, with a writer here waiting for them.
+/// Readers of this process hold the lock, and a writer of this process waits.
 fn reading_before_a_writer() -> (World, GrantId, CallerId) {
     let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
@@ -59,7 +59,7 @@ fn reading_before_a_writer() -> (World, GrantId, CallerId) {
 }
 
 #[test]
-fn readers_elsewhere_come_in_after_a_while_though_a_writer_here_waits() {
+fn readers_elsewhere_come_in_later_although_a_writer_here_waits() {
     let (mut world, reader, writer) = reading_before_a_writer();
     world.server.lock(ELSEWHERE, key(), Read);
     world.advance(Duration::from_millis(50));
@@ -73,7 +73,7 @@ fn readers_elsewhere_come_in_after_a_while_though_a_writer_here_waits() {
 }
 
 #[test]
-fn readers_here_keep_their_lock_though_a_writer_elsewhere_waits() {
+fn readers_here_keep_their_lock_although_a_writer_elsewhere_waits() {
     let (mut world, reader, _) = reading_before_a_writer();
     world.server.lock(ELSEWHERE, key(), Write);
     world.advance(Duration::from_millis(50));
@@ -107,7 +107,7 @@ fn a_reader_joins_the_readers_of_an_old_write_lock_once_it_is_shared() {
 }
 
 #[test]
-fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
+fn an_unlock_behind_a_downgrade_releases_the_read_lock() {
     let (mut world, grant) = sharing();
     let reader = world.acquire(key(), Read, Patience::Wait);
     world.release(key(), grant, false);
@@ -122,7 +122,7 @@ fn an_unlock_behind_a_downgrade_gives_back_the_read_lock() {
 }
 
 #[test]
-fn a_downgrade_that_fails_is_made_up_for() {
+fn a_failed_downgrade_is_repeated() {
     for (done, half) in [(0, false), (0, true), (1, false)] {
         let (mut world, grant) = sharing();
         let reader = world.acquire(key(), Read, Patience::Wait);
@@ -150,7 +150,7 @@ fn a_session_without_the_lock_to_downgrade_ends() {
     world.release(key(), grant, false);
     let other = world.acquire(9.into(), Write, Patience::Wait);
     world.turn(SHARED, true);
-    // Something else gives the lock back in the same server session.
+    // Something else releases the lock in the same server session.
     world.server.unlock_all(world.links[&SHARED].pid);
     world.settle();
     let both =

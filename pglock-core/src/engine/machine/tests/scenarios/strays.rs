@@ -1,4 +1,4 @@
-//! Locks that are nobody's and that the server does not take back.
+//! Stray locks that the server refuses to release.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::mode::Mode::{Read, Write};
 
 const SECOND: SessionId = SessionId(1);
 
-/// Two sessions with two locks each, of which the second one has a read lock of the first one's key
-/// that it cannot give back. A reader of that key and a writer elsewhere wait.
+/// Two sessions with two locks each. The second one also has a stray read lock on the first one's
+/// key, which it cannot release. A reader of that key and a writer of another process wait.
 fn with_a_stray_lock() -> World {
     let mut world = world_with(|config| {
         config.max_shared_sessions = 2;
@@ -34,14 +34,14 @@ fn with_a_stray_lock() -> World {
 }
 
 #[test]
-fn a_session_with_a_lock_that_it_cannot_give_back_is_not_asked_for_its_key() {
+fn a_session_with_a_stray_lock_is_not_asked_for_its_key() {
     let mut world = with_a_stray_lock();
     world.sent.clear();
     world.settle();
     assert!(world.sent.contains(&(SECOND, Operation::Unlock(key(), Read))));
     let doomed = world.machine.sessions.get(SECOND).is_some_and(|session| session.is_doomed());
     assert!(doomed && world.server.count(world.links[&SECOND].pid, key(), Read) == 1);
-    // Nor while it does something else.
+    // Nor while that session is busy.
     let guards = world.reference.guards();
     let (other, guard) = guards.iter().find(|(_, g)| g.session == SECOND).expect("it holds two");
     world.release(*other, guard.grant, false);
@@ -52,7 +52,7 @@ fn a_session_with_a_lock_that_it_cannot_give_back_is_not_asked_for_its_key() {
 }
 
 #[test]
-fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
+fn a_session_with_a_stray_lock_does_not_try_its_key_again() {
     let (mut world, writer) = sharing();
     world.acquire(LockKey::from(8), Write, Patience::Wait);
     world.settle();
@@ -70,13 +70,13 @@ fn a_session_with_a_lock_that_it_cannot_give_back_does_not_try_its_key_again() {
     world.release(key(), grant_of(&world, reader), false);
     let grant = grant_of(&world, next);
     world.advance(Duration::from_millis(60));
-    // This one may not have it passed on.
+    // The lock must not pass to this caller.
     let last = world.acquire(key(), Write, Patience::Wait);
     world.release(key(), grant, false);
     world.settle();
     assert_eq!(world.sent[0], (SHARED, Operation::Unlock(key(), Write)));
     assert!(!world.sent.contains(&(SHARED, Operation::TryLock(key(), Write))));
-    // The heartbeat finds the read lock, which can be given back by now.
+    // The heartbeat finds the read lock, which can be released by now.
     pass(&mut world, 3);
     assert!(is_granted(&world, last));
 }

@@ -22,7 +22,7 @@ fn a_busy_lock_is_waited_for_in_the_queue_of_the_server() {
 }
 
 #[test]
-fn a_caller_who_would_not_wait_is_refused_when_another_process_holds_the_lock() {
+fn a_try_is_refused_when_another_process_holds_the_lock() {
     let mut world = world();
     world.server.try_lock(ELSEWHERE, key(), Read);
     let writer = world.acquire(key(), Write, Patience::Try);
@@ -45,7 +45,7 @@ fn a_wait_that_the_server_has_forgotten_is_begun_again() {
 }
 
 #[test]
-fn a_long_wait_goes_on_and_never_holds_back_vacuum_for_long() {
+fn a_long_wait_continues_and_never_holds_back_vacuum_for_long() {
     const RENEWAL: Duration = Duration::from_secs(60);
     for renewal in [Some(RENEWAL), None] {
         let config = world_with(|config| config.wait_renewal = renewal);
@@ -115,7 +115,7 @@ fn a_cancel_that_comes_before_the_wait_has_begun_is_repeated() {
 }
 
 #[test]
-fn a_wait_that_is_granted_while_it_is_cancelled_is_given_back() {
+fn a_lock_granted_to_a_cancelled_wait_is_released() {
     let (mut world, waiter) = waiting(Write);
     world.abandon(waiter, key());
     world.server.unlock(ELSEWHERE, key(), Write);
@@ -126,7 +126,7 @@ fn a_wait_that_is_granted_while_it_is_cancelled_is_given_back() {
 }
 
 #[test]
-fn a_wait_that_fails_though_it_was_granted_is_followed_by_the_release_of_everything() {
+fn a_failed_wait_that_was_granted_releases_everything() {
     let (mut world, waiter) = waiting(Write);
     world.server.unlock(ELSEWHERE, key(), Write);
     world.refuse(WAITING, 0, false);
@@ -162,7 +162,7 @@ fn a_try_is_not_refused_because_of_another_try_that_is_refused() {
 }
 
 #[test]
-fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
+fn a_caller_waits_while_the_last_allowed_lock_is_released() {
     let other = LockKey::from(8);
     for given_back in [0, 1] {
         let (mut world, grant) = holding_in(world_with(|config| config.max_locks = Some(1)), Write);
@@ -177,7 +177,7 @@ fn who_comes_while_the_last_lock_that_is_allowed_is_given_back_waits_for_it() {
 }
 
 #[test]
-fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks() {
+fn a_caller_may_take_the_place_of_an_abandoned_wait() {
     let (mut world, writer) = waiting_in(world_with(|config| config.max_locks = Some(1)), Write);
     assert!(matches!(world.sent.last(), Some((WAITING, Operation::Lock(..)))));
     let reader = world.acquire(key(), Read, Patience::Wait);
@@ -189,7 +189,7 @@ fn who_comes_after_a_wait_that_was_given_up_may_have_its_place_among_the_locks()
 }
 
 #[test]
-fn who_comes_while_the_last_wait_that_is_allowed_is_given_up_waits_for_its_place() {
+fn a_caller_waits_while_the_last_allowed_wait_is_cancelled() {
     let (mut world, writer) = waiting_in(world_with(|config| config.max_locks = Some(1)), Write);
     world.abandon(writer, key());
     let waiter = world.acquire(LockKey::from(8), Write, Patience::Wait);

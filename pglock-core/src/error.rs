@@ -122,7 +122,7 @@ impl Error {
         Self { kind, ..self }
     }
 
-    /// The same cause, in other words.
+    /// The same cause, with a different text.
     fn with_message(self, kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let (message, source) = (message.into(), self.cause.source.clone());
         Self { kind, cause: Arc::new(Cause { message, source, holders: Vec::new() }), ..self }

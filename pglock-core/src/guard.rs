@@ -1,4 +1,4 @@
-//! Guards: what holds a lock until it is released or dropped.
+//! Guards, which hold a lock until they are released or dropped.
 
 mod inner;
 
@@ -83,8 +83,8 @@ macro_rules! guard {
                 self.inner.is_held()
             }
 
-            /// For how long this process may believe in the lock without hearing from the server
-            /// again: see [`Lease::valid_for`].
+            /// How long this process may rely on the lock without hearing from the server again:
+            /// see [`Lease::valid_for`].
             ///
             /// # Examples
             ///
@@ -100,12 +100,12 @@ macro_rules! guard {
                 self.inner.valid_for()
             }
 
-            /// Completes when the lock is lost: at once if it was lost before, never while it is
+            /// Completes when the lock is lost: at once if it is lost already, never while it is
             /// held. See [`Lease::lost`].
             ///
             /// # Cancel safety
             ///
-            /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+            /// Dropping this future loses nothing; a later call reports the loss as well.
             ///
             /// # Examples
             ///
@@ -128,17 +128,17 @@ macro_rules! guard {
                 self.lease().lost().await;
             }
 
-            /// Works under the lock, and stops the work when the lock is lost: see
+            /// Runs work under the lock, and stops it when the lock is lost: see
             /// [`Lease::protect`].
             ///
             /// # Cancel safety
             ///
-            /// The work is dropped with this future; the lock stays held.
+            /// Dropping this future drops the work; the lock stays held.
             ///
             /// # Errors
             ///
             /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost before the work is done; the
-            /// source is what ended the session.
+            /// source is the error that ended the session.
             ///
             /// # Examples
             ///
@@ -158,7 +158,7 @@ macro_rules! guard {
                 self.lease().protect(work).await
             }
 
-            /// Calls a function once when the lock is lost: at once if it was lost before, never if
+            /// Calls a function once when the lock is lost: at once if it is lost already, never if
             /// the guard is released or dropped first. See [`Lease::on_loss`].
             ///
             /// # Examples
@@ -168,7 +168,7 @@ macro_rules! guard {
             /// use std::sync::Arc;
             /// use std::sync::atomic::{AtomicBool, Ordering};
             ///
-            /// let stop = Arc::new(AtomicBool::new(false)); // which a thread of yours looks at
+            /// let stop = Arc::new(AtomicBool::new(false)); // that a thread of yours checks
             /// let flag = stop.clone();
             /// guard.on_loss(move || flag.store(true, Ordering::Relaxed));
             /// # }
@@ -177,7 +177,7 @@ macro_rules! guard {
                 self.lease().on_loss(act);
             }
 
-            /// Cancels the token when the lock is lost: at once if it was lost before, never if the
+            /// Cancels the token when the lock is lost: at once if it is lost already, never if the
             /// guard is released or dropped first.
             ///
             /// # Examples
@@ -204,8 +204,7 @@ macro_rules! guard {
             ///
             /// # Cancel safety
             ///
-            /// The lock is released all the same when this future is dropped; what is lost is the
-            /// confirmation.
+            /// If this future is dropped, the lock is released anyway, but without confirmation.
             ///
             /// # Errors
             ///
@@ -225,8 +224,8 @@ macro_rules! guard {
             /// ```
             pub async fn release(mut self) -> Result<()> {
                 match self.inner {
-                    // Borrowed, as the future would have room for each place that a guard is moved
-                    // to.
+                    // Borrowed, because the future would otherwise have room for each place to
+                    // which a guard is moved.
                     Inner::Engine(ref mut held) => held.release().await,
                     Inner::Other(hold) => hold.release().await,
                 }

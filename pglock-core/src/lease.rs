@@ -1,4 +1,4 @@
-//! Whether a lock is still held: what guards have, and what outlives them.
+//! Leases: they show whether a lock is still held, and can outlive its guard.
 
 mod all;
 
@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use crate::error::{Error, Result};
 use crate::key::LockKey;
 
-/// Whether a lock is still held, and for how long this process may believe it: from `lease()` of a
-/// [`ReadGuard`](crate::ReadGuard) or a [`WriteGuard`](crate::WriteGuard).
+/// Shows whether a lock is still held, and how long this process may rely on it: from `lease()` of
+/// a [`ReadGuard`](crate::ReadGuard) or a [`WriteGuard`](crate::WriteGuard).
 ///
 /// Cloning is cheap. A clone can go to code that works under the lock but does not own the guard,
 /// and may outlive the guard. It does not keep the lock: when the guard is released or dropped, the
@@ -55,13 +55,13 @@ pub struct Lease {
     state: Arc<dyn LeaseState>,
 }
 
-/// What a backend without the engine puts behind a [`Lease`].
+/// The state behind a [`Lease`], for a backend without the engine.
 ///
 /// # Contract
 ///
 /// - The lock counts as held until it is lost or released, and never again after that.
-/// - All clones of a lease share this value, which may outlive the guard. So it must not own what
-///   holds the lock.
+/// - All clones of a lease share this value, which may outlive the guard. So it must not own
+///   whatever holds the lock.
 ///
 /// See [the example of `Hold`](crate::driver::Hold#examples).
 #[async_trait]
@@ -69,15 +69,15 @@ pub trait LeaseState: fmt::Debug + Send + Sync + 'static {
     /// The key that is locked.
     fn key(&self) -> LockKey;
 
-    /// For how long this process may believe in the lock without hearing from the server. Zero as
-    /// soon as the holder can know that the lock is lost, and when it was released;
-    /// [`Duration::MAX`] if the backend knows no such bound. Does no I/O.
+    /// How long this process may rely on the lock without hearing from the server. Zero as soon as
+    /// the holder can know that the lock is lost, and after it was released; [`Duration::MAX`] if
+    /// the backend knows no such bound. Does no I/O.
     fn valid_for(&self) -> Duration;
 
-    /// Completes when the lock is lost or released: at once if it was before.
+    /// Completes when the lock is lost or released: at once if that has happened already.
     async fn lost(&self);
 
-    /// Calls `act` once when the lock is lost: at once if it was lost before, never if it is
+    /// Calls `act` once when the lock is lost: at once if it is lost already, never if it is
     /// released before it is lost.
     fn on_loss(&self, act: Box<dyn FnOnce() + Send>);
 
@@ -114,7 +114,7 @@ impl Lease {
     /// False once the lock was released, its session has ended, or the
     /// [guard lease](crate::LocksBuilder::guard_lease) has passed without a reply from the server.
     /// It never becomes true again. There is always a gap between this answer and what you do with
-    /// it: only a resource that checks by itself can close it.
+    /// it: only a resource that makes its own check can close it.
     ///
     /// # Examples
     ///
@@ -131,8 +131,8 @@ impl Lease {
         !self.valid_for().is_zero()
     }
 
-    /// For how long this process may believe in the lock without hearing from the server again.
-    /// Zero once the lock is lost or released. Does no I/O.
+    /// How long this process may rely on the lock without hearing from the server again. Zero once
+    /// the lock is lost or released. Does no I/O.
     ///
     /// It is at most the [guard lease](crate::LocksBuilder::guard_lease), and each answer of the
     /// server extends it. Use it as the timeout of a request that must not outlast the lock.
@@ -153,11 +153,11 @@ impl Lease {
         self.state.valid_for()
     }
 
-    /// Completes when the lock is not held any more: at once if it was lost or released before.
+    /// Completes when the lock is no longer held: at once if it was lost or released already.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    /// Dropping this future loses nothing; a later call reports the loss as well.
     ///
     /// # Examples
     ///
@@ -173,22 +173,22 @@ impl Lease {
         self.state.lost().await;
     }
 
-    /// Works under the lock, and stops the work when the lock is lost or released.
+    /// Runs work under the lock, and stops it when the lock is lost or released.
     ///
     /// Before each poll of the work, it compares the clock with the lease. So a process that was
     /// stopped does not continue work whose lock it has lost.
     ///
-    /// On a loss, the future is dropped at its next `await`. What it has started outside itself,
-    /// such as a request that it has sent, goes on without it.
+    /// On a loss, the future is dropped at its next `await`. Whatever it has started outside
+    /// itself, such as a request that it has sent, continues without it.
     ///
     /// # Cancel safety
     ///
-    /// The work is dropped with this future; the lock stays held.
+    /// Dropping this future drops the work; the lock stays held.
     ///
     /// # Errors
     ///
     /// [`Lost`](crate::ErrorKind::Lost) if the lock is lost or released before the work is done. If
-    /// it was lost, the source is what ended the session.
+    /// it was lost, the source is the error that ended the session.
     pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
         let (mut lost, mut work) = (pin!(self.lost()), pin!(work));
         poll_fn(|cx| {
@@ -203,14 +203,14 @@ impl Lease {
         .await
     }
 
-    /// Calls a function once when the lock is lost: at once if it was lost before, never if the
+    /// Calls a function once when the lock is lost: at once if it is lost already, never if the
     /// guard is released or dropped first.
     ///
-    /// When a session ends, the engine calls the functions of its leases one after the other, on a
+    /// When a session ends, the engine calls the functions of its leases one after another, on a
     /// thread for blocking work. It catches and logs panics. A function that blocks delays those
-    /// behind it. If the lock is lost while the guard is being dropped, the function may
-    /// still be running when the drop returns. If the lock was already lost, this method calls the
-    /// function itself before it returns.
+    /// behind it. If the lock is lost while the guard is being dropped, the function may still be
+    /// running when the drop returns. If the lock is already lost, this method calls the function
+    /// itself before it returns.
     ///
     /// # Examples
     ///
@@ -224,7 +224,7 @@ impl Lease {
         self.state.on_loss(Box::new(act));
     }
 
-    /// Cancels the token when the lock is lost: at once if it was lost before, never if the guard
+    /// Cancels the token when the lock is lost: at once if it is lost already, never if the guard
     /// is released or dropped first.
     ///
     /// # Examples

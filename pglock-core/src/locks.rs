@@ -18,7 +18,7 @@ use crate::rwlock::RwLock;
 /// A lock manager: gives out locks on one database and owns the few sessions that hold them.
 ///
 /// Make one per process and database and share it; cloning is cheap and gives the same manager. It
-/// opens its own connections when it first needs them and takes none from a pool of the
+/// opens its own connections when it first needs them, and takes none from a pool of the
 /// application. Take a lock before you take a connection from your pool: tasks that hold
 /// connections while they wait for a lock can keep its holder from getting one.
 ///
@@ -73,7 +73,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// Makes a manager with the default options. It connects when the first lock is asked for.
+    /// Makes a manager with the default options. It connects when the first lock is requested.
     ///
     /// # Examples
     ///
@@ -234,7 +234,7 @@ impl Locks {
     /// lock table. It fails after 10 seconds without an answer.
     ///
     /// [`stats`](Self::stats) sends nothing: its `connected` and `last_heartbeat` show what the
-    /// manager knew last.
+    /// manager last knew.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The names of keys, which stay in this process: the server gets numbers only.
+//! The names of keys. They stay in this process, since the server gets only numbers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,11 +9,11 @@ use crate::key::{KeyName, LockKey};
 /// The longest name that is shown, in characters.
 const SHOWN: usize = 128;
 
-/// The names that locks and guards of one manager have now.
+/// The names that locks and guards of one manager currently have.
 #[derive(Debug, Default)]
 pub(crate) struct Names(Mutex<HashMap<LockKey, Weak<Name>>>);
 
-/// The name of a key; known as long as a lock or guard has it.
+/// The name of a key, registered as long as a lock or guard has it.
 pub(crate) struct Name {
     name: KeyName,
     key: LockKey,
@@ -21,7 +21,7 @@ pub(crate) struct Name {
 }
 
 impl Names {
-    /// The name, or as an error another name that the key already has.
+    /// The name, or as an error a different name that the key already has.
     pub(crate) fn enter(
         self: &Arc<Self>,
         key: LockKey,
@@ -61,7 +61,7 @@ impl Drop for Name {
     fn drop(&mut self) {
         if let Some(names) = self.names.upgrade() {
             let mut names = names.lock();
-            // It may have been entered anew since.
+            // It may have been registered again since.
             if names.get(&self.key).is_some_and(|name| name.strong_count() == 0) {
                 names.remove(&self.key);
             }
@@ -75,7 +75,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A name as it may be shown: in one line, cut, and without characters that act on a terminal.
+/// A name in displayable form: in one line, cut, and without characters that affect a terminal.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Shown<'_> {

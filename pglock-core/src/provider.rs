@@ -1,4 +1,4 @@
-//! Where code gets its locks from, whatever the backend.
+//! The source of locks for code that works with any backend.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::locks::Locks;
 use crate::looking::LockEntry;
 use crate::rwlock::DistributedRwLock;
 
-/// Gives out locks by name, reports who holds them, and keeps time.
+/// Gives out locks by name, shows who holds them, and provides a timer.
 ///
 /// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
 /// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that
@@ -21,8 +21,8 @@ use crate::rwlock::DistributedRwLock;
 ///
 /// - Two locks with equal keys exclude each other, even from the same provider.
 /// - [`rwlock`](Self::rwlock) does no I/O and takes no lock.
-/// - [`inspect`](Self::inspect) lists the holders that existed when it was called and still do when
-///   it returns, of all processes. It may leave out who waits.
+/// - [`inspect`](Self::inspect) lists the holders of all processes that existed when it was called
+///   and still exist when it returns. It may leave out waiters.
 /// - Backends without the engine make entries by [`lock_entry`](crate::driver::lock_entry).
 ///
 /// # Examples
@@ -51,7 +51,7 @@ pub trait LockProvider: fmt::Debug + Send + Sync {
     /// The lock on this key.
     fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock>;
 
-    /// Who holds this key and who waits for it, as the backend knows.
+    /// Who holds this key and who waits for it, according to the backend.
     ///
     /// # Cancel safety
     ///
@@ -62,8 +62,8 @@ pub trait LockProvider: fmt::Debug + Send + Sync {
     /// See [`ErrorKind`](crate::ErrorKind).
     async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>>;
 
-    /// Completes after this time, by the clock by which the backend's locks time out, and on every
-    /// executor on which they can be awaited.
+    /// Completes after this time, by the clock that the backend's locks use for timeouts, on every
+    /// executor on which its locks can be awaited.
     ///
     /// It may never complete once the backend is closed. So race it against something that notices
     /// that, such as [`Lease::lost`](crate::Lease::lost) or an acquire.

@@ -39,7 +39,7 @@ use crate::names::Name;
 pub struct RwLock {
     client: Arc<Client>,
     key: LockKey,
-    /// `Err`: the key had another name when this was made.
+    /// `Err` if the key had another name when this was made.
     name: Option<Result<Arc<Name>, KeyName>>,
 }
 

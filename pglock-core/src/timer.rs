@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use crate::engine::thread_runtime;
 use crate::error::Result;
 
-/// Completes when its time has passed. A task of the engine thread, which keeps a panic of a waker
-/// from that thread.
+/// Completes when its time has passed. It is a task of the engine thread, so that a panic of a
+/// waker does not reach that thread.
 pub(crate) struct Sleep(JoinHandle<()>);
 
 /// # Errors
@@ -20,11 +20,11 @@ pub(crate) fn sleep(time: Duration) -> Result<Sleep> {
     Ok(Sleep(thread_runtime()?.spawn(async move { tokio::time::sleep(time).await })))
 }
 
-/// What comes of the future, or `None` if the time is over first.
+/// The result of the future, or `None` if the time is over first.
 ///
 /// # Errors
 ///
-/// As [`sleep`].
+/// The same as for [`sleep`].
 pub(crate) async fn timeout<F: Future>(time: Duration, future: F) -> Result<Option<F::Output>> {
     let sleep = sleep(time)?;
     Ok(tokio::select! {
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// Wakes the thread that waits, and panics.
+    /// Wakes the waiting thread, and panics.
     struct Panicky(Sender<()>);
 
     impl Wake for Panicky {
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Without a runtime.
+    /// Needs no runtime.
     fn block_on<F: Future>(future: F) -> F::Output {
         let mut future = pin!(future);
         loop {

@@ -117,7 +117,7 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// As [`try_read`](Self::try_read).
+    /// The same as for [`try_read`](Self::try_read).
     pub fn try_write(
         &mut self,
         key: impl Into<NamedKey>,
@@ -151,7 +151,7 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as for [`read`](Self::read).
     pub fn write(&mut self, key: impl Into<NamedKey>) -> impl Future<Output = Result<()>> + Send {
         self.lock(key.into(), Mode::Write, None)
     }
@@ -182,7 +182,7 @@ impl<T: Transaction> TransactionLocks<T> {
     ///
     /// # Errors
     ///
-    /// As [`try_read_for`](Self::try_read_for).
+    /// The same as for [`try_read_for`](Self::try_read_for).
     pub fn try_write_for(
         &mut self,
         key: impl Into<NamedKey>,

@@ -1,10 +1,10 @@
-//! What the errors of backends say: the kind and the advice that belong to an SQLSTATE code.
+//! The texts of backend errors: the kind and the advice for each SQLSTATE code.
 
 use std::error::Error as StdError;
 
 use super::{Error, ErrorKind};
 
-/// What went wrong in a backend.
+/// How an operation of a backend failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Failure {
     /// The server refused the statement; the session lives.
@@ -28,7 +28,8 @@ impl Error {
         Self::with_source(kind, message, source)
     }
 
-    /// For the question that opens a session, which every PostgreSQL from 13 on understands.
+    /// For the question that opens a session, which every PostgreSQL from version 13 on
+    /// understands.
     pub(crate) fn at_open(
         failure: Failure,
         sqlstate: Option<&str>,

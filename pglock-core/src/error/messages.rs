@@ -1,4 +1,4 @@
-//! What the errors of the engine say: what happened, and what to do.
+//! The texts of the engine's errors: what happened, and what to do.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::names::Shown;
 const LOST: &str = "the lock was lost: the session that held it ended before the release";
 
 impl Error {
-    /// `holders`: as far as the server named them in time.
+    /// `holders`: those that the server named in time.
     pub(crate) fn timeout(holders: Vec<LockEntry>) -> Self {
         Self::timed_out("the lock was not free within the timeout", holders)
     }
@@ -122,7 +122,7 @@ impl Error {
         )
     }
 
-    /// A defect of this library: the caller learns of it, instead of believing something wrong.
+    /// A defect of this library: the caller gets an error instead of a wrong result.
     pub(crate) fn mismatched_reply() -> Self {
         Self::new(
             ErrorKind::Driver,
@@ -138,7 +138,7 @@ impl Error {
         Self::with_source(ErrorKind::Lost, LOST, reason)
     }
 
-    /// For work under the lease of a lock that its guard has released.
+    /// For work under a lease whose guard has released the lock.
     pub(crate) fn released() -> Self {
         Self::new(
             ErrorKind::Lost,

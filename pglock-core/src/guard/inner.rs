@@ -1,4 +1,4 @@
-//! What is behind a guard: the engine's lock, or that of another backend.
+//! The inside of a guard: the engine's lock, or that of another backend.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Inner {
         }
     }
 
-    // The methods below need no lease if the engine granted the lock, and so allocate nothing.
+    // The methods below need no lease if the engine granted the lock, so they allocate nothing.
 
     pub(super) fn key(&self) -> LockKey {
         match self {

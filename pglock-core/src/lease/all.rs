@@ -1,4 +1,4 @@
-//! One lease of several locks: held as long as all of them are.
+//! One lease of several locks, held as long as all of them are.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::key::LockKey;
 
 impl Lease {
-    /// The lease of all these locks together. With the first of them, all count as lost. It shows
-    /// the key unless there is just one lock.
+    /// The lease of all these locks together. If one of them is lost, all count as lost. It shows
+    /// the key only if there is just one lock.
     pub(crate) fn all(key: LockKey, leases: Vec<Self>) -> Self {
         match <[Self; 1]>::try_from(leases) {
             Ok([one]) => one,

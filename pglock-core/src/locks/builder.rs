@@ -76,9 +76,9 @@ impl LocksBuilder {
     ///
     /// The manager opens a second one
     ///
-    /// - when the first holds 1000 locks, and so on, because each statement pays for the locks of
-    ///   its session;
-    /// - under load, so that the server works on one statement while the manager makes the next;
+    /// - when the first holds 1000 locks, and so on, because each statement gets slower with the
+    ///   number of locks in its session;
+    /// - under load, so that the server executes one statement while the manager prepares the next;
     /// - to ask whether a writer of another process waits for the readers of the first, if no other
     ///   session can. With a single session, these readers may keep that writer out.
     ///
@@ -107,9 +107,9 @@ impl LocksBuilder {
         self
     }
 
-    /// For how long a session waits in the server's queue, at most, before the manager ends the
-    /// wait and begins it anew. Default 60 seconds, at least 100 milliseconds; each wait lasts for
-    /// a random part of that, half or more.
+    /// How long, at most, a session waits in the server's queue before the manager ends the wait
+    /// and begins it anew. Default 60 seconds, at least 100 milliseconds. Each wait lasts for a
+    /// random part of that, at least half.
     ///
     /// A session that waits pins the server's `xmin`: until the wait ends, vacuum removes no row of
     /// that database that was deleted since it began. With this bound, a follower may wait for
@@ -193,8 +193,8 @@ impl LocksBuilder {
         self
     }
 
-    /// For how long, after the server has granted it, a lock may be handed to the next caller in
-    /// this process without involving the server. Default 50 milliseconds.
+    /// How long, after the server has granted it, a lock may be handed to the next caller in this
+    /// process without involving the server. Default 50 milliseconds.
     ///
     /// See [`hand_over_count`](Self::hand_over_count). With zero, the manager asks the server for
     /// each caller.
@@ -207,12 +207,12 @@ impl LocksBuilder {
     /// writers. [`hand_over_count`](Self::hand_over_count) and
     /// [`hand_over_age`](Self::hand_over_age) bound this. Off by default.
     ///
-    /// Use it for keys that one process reads often and writes now and then. Without it, each
-    /// change between reading and writing costs a round trip, for all waiters. With it, the server
-    /// keeps the write lock while a writer of this process waits, and converts it to a read lock
-    /// when only readers have it. In exchange, readers of other processes may have to wait up to
-    /// that age though only readers hold the lock, and [`inspect`](crate::Locks::inspect) shows a write
-    /// lock meanwhile.
+    /// Use it for keys that one process reads often and writes occasionally. Without it, each
+    /// change between reading and writing costs all waiters a round trip. With it, the server keeps
+    /// the write lock while a writer of this process waits, and converts it to a read lock when
+    /// only readers have it. In exchange, readers of other processes may have to wait up to that
+    /// age although only readers hold the lock, and [`inspect`](crate::Locks::inspect) shows a
+    /// write lock meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
         self.config.share_write_locks = share;
         self
@@ -259,10 +259,11 @@ impl LocksBuilder {
     /// Runs the lock engine on this runtime, instead of on a thread of its own.
     ///
     /// By default, one thread named `pglock` runs the engines of all managers of the process. So
-    /// locks can be awaited on any executor, on several, and on one that ends, and heartbeats go on
-    /// while the application computes. In exchange, each round trip to the server changes threads
-    /// twice. To save that, name the runtime of the callers, if they take thousands of locks per
-    /// second. A test that pauses tokio's clock and locks in memory names its runtime, too.
+    /// locks can be awaited on any executor, on several, and on one that ends, and heartbeats
+    /// continue while the application computes. In exchange, each round trip to the server changes
+    /// threads twice. To save that, name the runtime of the callers if they take thousands of locks
+    /// per second. A test that pauses tokio's clock and uses locks in memory also names its
+    /// runtime.
     ///
     /// The locks then depend on that runtime:
     ///

@@ -1,4 +1,4 @@
-//! How a lock asks the engine, and what its errors name.
+//! Acquires through the engine, and the details of their errors.
 
 use std::convert::identity;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
 
-/// How long the server may take to name the holders of a lock for which the time has run out.
+/// How long the server may take to name the holders of a lock after the timeout.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 impl RwLock {

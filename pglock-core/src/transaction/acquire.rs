@@ -1,4 +1,4 @@
-//! How a lock is taken in a transaction: a try, and then a wait in slices.
+//! Takes a lock in a transaction: by a try, and then by a wait in slices.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::key::{LockKey, NamedKey};
 use crate::mode::Mode;
 use crate::sql::transaction as sql;
 
-/// What a try answers.
+/// The result of a try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     Busy = 0,
@@ -104,7 +104,7 @@ impl<T: Transaction> TransactionLocks<T> {
     }
 
     /// Waits in the server's queue until the lock is granted, a deadlock would have been found, or
-    /// the time that is left is over.
+    /// no time is left.
     async fn wait_for_a_slice(
         &mut self,
         key: LockKey,
@@ -118,7 +118,7 @@ impl<T: Transaction> TransactionLocks<T> {
         };
         let deadlock_timeout = setting(3).parse().unwrap_or(1.0_f64).clamp(0.0, 3600.0);
         let slice = Duration::from_secs_f64(deadlock_timeout) + Duration::from_secs(1);
-        // The server counts whole milliseconds, and zero is no limit.
+        // The server counts whole milliseconds, and zero means no limit.
         let millis = left.map_or(slice, |left| left.min(slice)).as_millis().max(1);
         let wait = millis.to_string();
         let (is_pair, bits) = key.pack();

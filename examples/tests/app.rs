@@ -36,7 +36,7 @@ async fn on_postgres(locks: fn(&str) -> Result<Locks>) {
 async fn excludes(locks: [Locks; 2]) {
     let lock = locks[0].rwlock(app::key("carol"));
     let [here, there] = locks.map(App::new);
-    let guard = lock.write().await.expect("nobody has it");
+    let guard = lock.write().await.expect("the lock is free");
     for app in [&here, &there] {
         assert_eq!(app.settle("carol").await.ok(), Some(false));
     }

@@ -1,4 +1,4 @@
-//! The scenarios check themselves: each fails on a lock that excludes nobody.
+//! The scenarios check themselves: each fails if its lock does not exclude.
 
 use std::sync::Arc;
 use std::time::Duration;

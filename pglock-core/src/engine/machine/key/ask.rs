@@ -8,9 +8,9 @@
 //!              │      │   a caller wants what is not held here
 //!              │      │ ───────────────────────────────────────► ┌────────┐
 //!              │      │ ◄────────────────── taken: a grant ───── │  Try   │
-//!              └──────┘ ◄── refused, nobody would wait: Busy ─── └────────┘
+//!              └──────┘ ◄── refused, no caller waits: Busy ───── └────────┘
 //!               │    ▲ ▲                                          │   ▲
-//!  readers here │    │ │ nobody asks any more               busy, │   │ poll: no waiting
+//!  readers here │    │ │ no caller asks now                 busy, │   │ poll: no waiting
 //!  hold it, and │    │ └────────────────────────────┐    a caller │   │ session came free
 //!  have long    │    │ free: the readers here       │       waits ▼   │
 //!               ▼    │ are renewed                ┌───────────────────────┐

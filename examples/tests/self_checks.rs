@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
 use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, Lease, LockEntry, LockKey, LockProvider, NamedKey,
-    ReadGuard, Result, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockEntry, LockKey, LockProvider,
+    NamedKey, ReadGuard, Result, WriteGuard,
 };
 use pglock_examples as examples;
 
@@ -125,6 +125,10 @@ struct LaxHold(Lease);
 impl Hold for LaxHold {
     fn lease(&self) -> &Lease {
         &self.0
+    }
+
+    async fn fencing_token(&self) -> Result<FencingToken> {
+        Ok(FencingToken::new(0).expect("not negative"))
     }
 
     async fn release(self: Box<Self>) -> Result<()> {

@@ -189,6 +189,7 @@ pub use crate::lease::LeaseState;
 
 pub(crate) use entry::read_lock_row;
 pub(crate) use error::Reason;
+pub(crate) use question::read_token;
 
 mod entry;
 mod error;

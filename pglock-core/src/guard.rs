@@ -1,5 +1,6 @@
 //! Guards, which hold a lock until they are released or dropped.
 
+mod fencing;
 mod inner;
 
 use std::fmt;

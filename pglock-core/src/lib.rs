@@ -151,6 +151,7 @@ pub mod key;
 
 mod engine;
 mod error;
+mod fence;
 mod guard;
 mod lease;
 mod locks;
@@ -163,6 +164,7 @@ pub mod recipes;
 mod rwlock;
 mod sql;
 mod timer;
+mod token;
 mod transaction;
 
 pub use engine::{Stats, WaitStrategy};
@@ -175,4 +177,5 @@ pub use looking::LockEntry;
 pub use mode::Mode;
 pub use provider::LockProvider;
 pub use rwlock::{DistributedRwLock, RwLock};
+pub use token::FencingToken;
 pub use transaction::TransactionLocks;

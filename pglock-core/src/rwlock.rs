@@ -11,6 +11,7 @@ pub use self::distributed::DistributedRwLock;
 
 use crate::engine::{Client, Patience};
 use crate::error::Result;
+use crate::fence::gate_of;
 use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::{KeyName, LockKey, NamedKey};
 use crate::mode::Mode;
@@ -41,13 +42,15 @@ pub struct RwLock {
     key: LockKey,
     /// `Err` if the key had another name when this was made.
     name: Option<Result<Arc<Name>, KeyName>>,
+    /// What a fenced lock passes before it is handed out.
+    gate: Option<LockKey>,
 }
 
 impl RwLock {
     pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
         let (key, name) = key.into_parts();
         let name = name.map(|name| client.names().enter(key, &name).map_err(|_| name));
-        Self { client, key, name }
+        Self { client, key, name, gate: None }
     }
 
     /// The key of this lock.
@@ -62,6 +65,35 @@ impl RwLock {
     /// ```
     pub fn key(&self) -> LockKey {
         self.key
+    }
+
+    /// The same lock, which is handed out only once the fenced transactions of earlier holders have
+    /// ended. Make it fenced wherever it is used.
+    ///
+    /// A [fence](WriteGuard::fence) keeps fenced transactions in order. What a holder does outside of
+    /// one, or in a snapshot that is older than its fence, may miss what an earlier holder commits
+    /// last: one that has lost the lock, or released it before the commit. With a fenced lock, a
+    /// holder sees everything that its predecessors have committed, as soon as it has the guard.
+    ///
+    /// This costs a round trip each time that a caller gets the lock, also from another caller of
+    /// this process, and room for one more lock while it lasts. Until such a transaction has ended,
+    /// `try_read` and `try_write` return `None`, and other calls wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::{Locks, Result};
+    ///
+    /// async fn close_accounts(locks: &Locks) -> Result<()> {
+    ///     let guard = locks.rwlock("accounts").fenced().write().await?;
+    ///     // … begin a REPEATABLE READ transaction, and first:
+    ///     // guard.fence(tx.locks().at_any_isolation()).await?;
+    ///     guard.release().await
+    /// }
+    /// ```
+    #[must_use]
+    pub fn fenced(self) -> Self {
+        Self { gate: Some(gate_of(self.key)), ..self }
     }
 
     /// Takes the read lock, or returns `None` if a writer holds it or waits for it.

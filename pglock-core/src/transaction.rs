@@ -1,6 +1,7 @@
 //! Locks that belong to a transaction of the application.
 
 pub(crate) mod acquire;
+mod fencing;
 
 use std::fmt;
 use std::time::Duration;

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use self::Mode::{Read, Write};
-use self::Proof::{Beacon, BeforeTheGate, NoProof, Session};
+use self::Proof::{Beacon, BeforeTheGate, Nothing, Session};
 
 const HOLDERS: usize = 3;
 
@@ -26,7 +26,7 @@ enum Proof {
     Beacon,
     /// As `Session`, but before the transaction asks for the gate.
     BeforeTheGate,
-    NoProof,
+    Nothing,
 }
 
 /// What is modelled.
@@ -166,7 +166,7 @@ impl World {
                 let proven = match rules.proof {
                     Session => !session.is_ending,
                     Beacon => !session.lost_beacon,
-                    BeforeTheGate | NoProof => true,
+                    BeforeTheGate | Nothing => true,
                 };
                 if_proven(proven, Tx::Fenced)
             }
@@ -284,7 +284,7 @@ fn barrier_shows_everything_to_whoever_is_handed_the_lock() {
 
 #[test]
 fn each_part_of_a_fence_is_needed() {
-    for proof in [Beacon, BeforeTheGate, NoProof] {
+    for proof in [Beacon, BeforeTheGate, Nothing] {
         for barrier in [false, true] {
             let rules = Rules { proof, barrier, ..FENCE };
             assert!(!always(rules, |world| !world.out_of_order), "{rules:?}");

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
 use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, Lease, LockKey, ReadGuard, Result, WriteGuard,
+    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockKey, ReadGuard, Result,
+    WriteGuard,
 };
 use tokio::sync::{RwLock, watch};
 use tokio::time::timeout;
@@ -32,6 +33,11 @@ struct LocalHold<G> {
 impl<G: fmt::Debug + Send + Sync + 'static> Hold for LocalHold<G> {
     fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    async fn fencing_token(&self) -> Result<FencingToken> {
+        let why = "a lock of one process needs no fencing tokens";
+        Err(ErrorBuilder::new(ErrorKind::InvalidOptions, why).key(self.lease.key()).build())
     }
 
     async fn release(self: Box<Self>) -> Result<()> {
@@ -126,6 +132,8 @@ async fn guards_can_be_built_by_other_backends() {
     let lease = guard.lease().clone();
     assert_eq!((lease.key(), lease.valid_for()), (lock.key(), Duration::MAX));
     assert_eq!(lease.protect(async { 7 }).await.unwrap(), 7);
+    let error = guard.fencing_token().await.unwrap_err();
+    assert_eq!((error.kind(), error.key()), (ErrorKind::InvalidOptions, Some(lock.key())));
     guard.release().await.unwrap();
     assert_eq!((lease.is_held(), lease.valid_for()), (false, Duration::ZERO));
     lease.lost().await;

@@ -19,9 +19,9 @@ pub use pglock_core::migration::run_exclusively;
 pub use pglock_core::recipes;
 #[doc(inline)]
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, Lease, LockEntry, LockKey, LockProvider, Locks,
-    LocksBuilder, Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks, WaitStrategy,
-    WriteGuard,
+    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockEntry, LockKey, LockProvider,
+    Locks, LocksBuilder, Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks,
+    WaitStrategy, WriteGuard,
 };
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 pub use pool::Pool;

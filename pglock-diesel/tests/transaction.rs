@@ -1,14 +1,15 @@
 //! The cases of locks in a transaction, with transactions of diesel-async.
 
+use pglock_core::driver::Transaction;
 use pglock_diesel::diesel::sql_types::Text;
 use pglock_diesel::diesel::{QueryableByName, sql_query};
 use pglock_diesel::diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     TransactionManager,
 };
-use pglock_diesel::{LockInTransaction, Mode, NamedKey, Result};
+use pglock_diesel::{DieselDriver, LockInTransaction, TransactionLocks};
 use pglock_testkit::postgres::TestServer;
-use pglock_testkit::transactions::{Client, ClientError, Patience};
+use pglock_testkit::transactions::{Client, ClientError};
 
 pglock_testkit::transaction_cases!(Diesel);
 
@@ -21,6 +22,8 @@ struct Value {
 }
 
 impl Client for Diesel {
+    type Driver = DieselDriver;
+
     async fn connect(url: &str) -> Result<Self, ClientError> {
         Ok(Self(AsyncPgConnection::establish(url).await?))
     }
@@ -46,8 +49,8 @@ impl Client for Diesel {
         Ok(query.get_result::<Value>(&mut self.0).await?.value)
     }
 
-    async fn lock(&mut self, key: NamedKey, mode: Mode, patience: Patience) -> Result<bool> {
-        patience.lock(self.0.locks(), key, mode).await
+    async fn locks(&mut self) -> TransactionLocks<impl Transaction> {
+        self.0.locks()
     }
 }
 

@@ -1,10 +1,14 @@
 //! The cases of locks in a transaction, with transactions of sqlx.
 
+use pglock_core::driver::Transaction;
+use pglock_sqlx::sqlx::pool::PoolConnection;
 use pglock_sqlx::sqlx::postgres::PgPoolOptions;
-use pglock_sqlx::sqlx::{self, AssertSqlSafe, Executor, PgConnection, PgPool, PgTransaction};
-use pglock_sqlx::{LockInTransaction, Mode, NamedKey, Result};
+use pglock_sqlx::sqlx::{
+    self, AssertSqlSafe, Executor, PgConnection, PgPool, PgTransaction, Postgres,
+};
+use pglock_sqlx::{LockInTransaction, SqlxDriver, TransactionLocks};
 use pglock_testkit::postgres::TestServer;
-use pglock_testkit::transactions::{Client, ClientError, Patience};
+use pglock_testkit::transactions::{Client, ClientError};
 
 pglock_testkit::transaction_cases!(Sqlx);
 
@@ -12,6 +16,8 @@ struct Sqlx {
     /// Errors of one connection.
     pool: PgPool,
     transaction: Option<PgTransaction<'static>>,
+    /// The connection, if locks were taken outside a transaction.
+    idle: Option<PoolConnection<Postgres>>,
     depth: usize,
 }
 
@@ -23,9 +29,11 @@ impl Sqlx {
 }
 
 impl Client for Sqlx {
+    type Driver = SqlxDriver;
+
     async fn connect(url: &str) -> Result<Self, ClientError> {
         let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
-        Ok(Self { pool, transaction: None, depth: 0 })
+        Ok(Self { pool, transaction: None, idle: None, depth: 0 })
     }
 
     async fn begin(&mut self) -> Result<(), ClientError> {
@@ -68,16 +76,14 @@ impl Client for Sqlx {
         })
     }
 
-    async fn lock(&mut self, key: NamedKey, mode: Mode, patience: Patience) -> Result<bool> {
-        let mut idle;
-        let locks = match &mut self.transaction {
+    async fn locks(&mut self) -> TransactionLocks<impl Transaction> {
+        match &mut self.transaction {
             Some(transaction) => transaction.locks(),
             None => {
-                idle = self.pool.acquire().await.expect("the connection");
-                idle.locks()
+                let idle = self.pool.acquire().await.expect("the connection");
+                self.idle.insert(idle).locks()
             }
-        };
-        patience.lock(locks, key, mode).await
+        }
     }
 }
 

@@ -17,10 +17,11 @@
 //! ```
 
 use std::error::Error as StdError;
+use std::str::FromStr;
 use std::time::Duration;
 
-use pglock_core::driver::Transaction;
-use pglock_core::{Mode, NamedKey, Result, TransactionLocks};
+use pglock_core::driver::{Driver, Transaction};
+use pglock_core::{Error, Locks, Mode, NamedKey, Result, TransactionLocks};
 use tokio::runtime::Builder;
 
 use crate::postgres::{TestDatabase, TestServer};
@@ -33,6 +34,9 @@ pub type ClientError = Box<dyn StdError + Send + Sync>;
 
 /// A connection of the application, made with the adapter's client.
 pub trait Client: Sized + Send + 'static {
+    /// The driver of the adapter, for guards that fence transactions.
+    type Driver: Driver + FromStr<Err = Error>;
+
     /// Connects to the database of this URL. No transaction is open.
     fn connect(url: &str) -> impl Future<Output = Result<Self, ClientError>> + Send;
 
@@ -51,6 +55,9 @@ pub trait Client: Sized + Send + 'static {
     /// The single value of a query, as text.
     fn value(&mut self, sql: &str) -> impl Future<Output = Result<String, ClientError>> + Send;
 
+    /// The locks of the transaction, or of the connection without one, through the adapter.
+    fn locks(&mut self) -> impl Future<Output = TransactionLocks<impl Transaction>> + Send;
+
     /// Takes a lock through the adapter. Returns false if the lock is busy and `patience` is to
     /// try.
     fn lock(
@@ -58,7 +65,9 @@ pub trait Client: Sized + Send + 'static {
         key: NamedKey,
         mode: Mode,
         patience: Patience,
-    ) -> impl Future<Output = Result<bool>> + Send;
+    ) -> impl Future<Output = Result<bool>> + Send {
+        async move { patience.lock(self.locks().await, key, mode).await }
+    }
 }
 
 /// Which methods of [`TransactionLocks`] a case calls.
@@ -76,12 +85,7 @@ pub enum Patience {
 }
 
 impl Patience {
-    /// Does what [`Client::lock`] does, with the adapter's own trait for locks.
-    ///
-    /// # Errors
-    ///
-    /// Errors of the lock.
-    pub async fn lock<T: Transaction>(
+    async fn lock<T: Transaction>(
         self,
         mut locks: TransactionLocks<T>,
         key: NamedKey,
@@ -111,6 +115,15 @@ pub struct Site {
 }
 
 impl Site {
+    /// A lock manager of its own: another process.
+    fn locks<C: Client>(&self) -> Locks {
+        self.locks_at::<C>(self.database.url())
+    }
+
+    fn locks_at<C: Client>(&self, url: &str) -> Locks {
+        Locks::new(url.parse::<C::Driver>().expect("a URL"))
+    }
+
     async fn new() -> Self {
         let server = TestServer::shared().await.expect("a server to test with");
         let database = server.database().await.expect("a database of its own");
@@ -158,6 +171,23 @@ macro_rules! transaction_cases {
             role_with_connect_only_can_lock,
             standby_is_refused,
             locks_work_behind_a_transaction_pooler,
+            fence_lets_a_holder_write,
+            fence_of_a_lost_lock_is_refused,
+            fence_in_another_database_is_refused,
+            fence_on_another_server_is_refused,
+            fence_outside_a_transaction_is_refused,
+            fence_at_an_old_snapshot_is_refused_unless_allowed,
+            fence_waits_for_that_of_an_earlier_holder,
+            fence_that_has_waited_is_refused_if_the_lock_is_lost,
+            fence_outlives_the_session_of_its_lock,
+            fences_of_readers_share_and_exclude_those_of_writers,
+            fenced_lock_is_handed_out_after_the_last_transaction,
+            fenced_lock_is_handed_over_after_the_last_transaction,
+            fenced_lock_shows_everything_to_an_old_snapshot,
+            fenced_lock_names_the_transaction_that_is_in_the_way,
+            fences_work_behind_a_transaction_pooler,
+            stopped_holder_cannot_write_after_its_successor,
+            stale_token_is_refused,
         }
     };
     (@ $client:ty, $($case:ident,)*) => {

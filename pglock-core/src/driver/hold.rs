@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::lease::Lease;
+use crate::token::FencingToken;
 
 /// The lock behind a guard of another backend.
 ///
@@ -29,7 +30,7 @@ use crate::lease::Lease;
 ///
 /// use async_trait::async_trait;
 /// use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
-/// use pglock_core::{Error, ErrorKind, Lease, LockKey, Result, WriteGuard};
+/// use pglock_core::{Error, ErrorKind, FencingToken, Lease, LockKey, Result, WriteGuard};
 /// use tokio::sync::{OwnedRwLockWriteGuard, watch};
 ///
 /// #[derive(Debug)]
@@ -43,6 +44,11 @@ use crate::lease::Lease;
 /// impl Hold for LocalHold {
 ///     fn lease(&self) -> &Lease {
 ///         &self.lease
+///     }
+///
+///     async fn fencing_token(&self) -> Result<FencingToken> {
+///         let why = "this backend has no fencing tokens";
+///         Err(ErrorBuilder::new(ErrorKind::InvalidOptions, why).build())
 ///     }
 ///
 ///     async fn release(self: Box<Self>) -> Result<()> {
@@ -93,6 +99,16 @@ use crate::lease::Lease;
 pub trait Hold: fmt::Debug + Send + Sync + 'static {
     /// The lease of the lock, made from a [`LeaseState`](super::LeaseState).
     fn lease(&self) -> &Lease;
+
+    /// A number that is higher than those of earlier holders of a write lock on the same key, and
+    /// the same each time for this one: see
+    /// [`WriteGuard::fencing_token`](crate::WriteGuard::fencing_token).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::ErrorKind::Lost) if the lock has been lost, and
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the backend has no such numbers.
+    async fn fencing_token(&self) -> Result<FencingToken>;
 
     /// Releases the lock and confirms it.
     ///

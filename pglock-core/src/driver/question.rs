@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::statement::{Param, Statement};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
 use crate::mode::Mode;
 use crate::sql;
+use crate::token::FencingToken;
 
 /// One row of the answer to a [`Question`]: two columns, `int8 NOT NULL` and `text`.
 pub type Row = (i64, Option<String>);
@@ -25,6 +27,7 @@ enum Body {
     Locks,
     LocksOn(LockKey),
     Database,
+    Token,
 }
 
 /// What a question asks, for backends that do not use SQL.
@@ -42,6 +45,9 @@ pub enum Topic {
     /// The name of the database, to be answered by one row `(0, name)`. It may be the only question of
     /// a session.
     Database,
+    /// A fencing token: answer with one row `(1, number)`. The number is higher than any that was
+    /// given before, in any session.
+    Token,
 }
 
 /// A fact about the server or the session that is reported when a session opens.
@@ -106,6 +112,10 @@ impl Question {
         Self { body: key.map_or(Body::Locks, Body::LocksOn), nonce }
     }
 
+    pub(crate) fn token(nonce: Arc<str>) -> Self {
+        Self { body: Body::Token, nonce }
+    }
+
     /// The name of the database.
     pub(crate) fn database() -> Self {
         Self { body: Body::Database, nonce: "".into() }
@@ -125,6 +135,7 @@ impl Question {
             Body::Holdings => Statement::new(sql::HOLDINGS, [nonce]),
             Body::Locks => Statement::new(sql::LOCKS, []),
             Body::Database => Statement::new(sql::DATABASE, []),
+            Body::Token => Statement::new(sql::TOKEN, [nonce]),
             Body::LocksOn(key) => {
                 let (is_pair, bits) = key.pack();
                 let space = 1 + i64::from(is_pair);
@@ -140,6 +151,7 @@ impl Question {
             Body::Holdings => Topic::Holdings,
             Body::Locks => Topic::Locks(None),
             Body::Database => Topic::Database,
+            Body::Token => Topic::Token,
             Body::LocksOn(key) => Topic::Locks(Some(key)),
         }
     }
@@ -157,7 +169,7 @@ impl Question {
             Body::Open { application_name, .. } => {
                 Some(&**application_name).filter(|name| !name.is_empty())
             }
-            Body::Holdings | Body::Locks | Body::LocksOn(_) | Body::Database => None,
+            Body::Holdings | Body::Locks | Body::LocksOn(_) | Body::Database | Body::Token => None,
         }
     }
 }
@@ -203,6 +215,20 @@ impl Holding {
     }
 }
 
+/// The token in the answer to [`Topic::Token`]: `None` if another session has answered.
+pub(crate) fn read_token(rows: &[Row]) -> Option<Result<FencingToken>> {
+    let [(1, number)] = rows else {
+        return None;
+    };
+    let token = number.as_ref().and_then(|number| FencingToken::new(number.parse().ok()?));
+    Some(token.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidOptions,
+            "the fencing token would be above the highest bigint: lower the setting pglock.epoch of the database",
+        )
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +246,18 @@ mod tests {
 
     #[test]
     fn answer_of_another_session_is_not_believed() {
-        assert_eq!(Holding::from_answer(&[(0, None)]), None);
-        assert_eq!(Holding::from_answer(&[]), None);
+        for rows in [&[(0, None)][..], &[]] {
+            assert_eq!(Holding::from_answer(rows), None);
+            assert!(read_token(rows).is_none());
+        }
+    }
+
+    #[test]
+    fn token_is_a_number_that_fits() {
+        let token = |text: &str| read_token(&[(1, Some(text.to_owned()))]).unwrap();
+        assert_eq!(token("281474976711421").unwrap().to_string(), "281474976711421");
+        for odd in ["9223372036854775808", "-1", ""] {
+            assert_eq!(token(odd).unwrap_err().kind(), ErrorKind::InvalidOptions, "{odd}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod commands;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
+mod proofs;
 mod tenure;
 
 use std::fmt;
@@ -33,6 +34,7 @@ use crate::lease::Lease;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
+use crate::token::FencingToken;
 
 /// The engine, as its users hold it. When the last of them is dropped, it closes.
 pub(crate) struct Client {
@@ -99,7 +101,9 @@ impl Client {
             let client = self.clone();
             let name = name.cloned();
             let lease = OnceLock::new();
-            let held = Held { client, liveness, key, name, mode, grant: Some(grant), lease };
+            let grant = Some(grant);
+            let token = OnceLock::new();
+            let held = Held { client, liveness, key, name, mode, grant, lease, token };
             // The session may have ended before the caller could look. Nobody has believed in that
             // grant, so the caller asks again.
             if held.is_held() {
@@ -181,11 +185,17 @@ pub(crate) struct Held {
     grant: Option<GrantId>,
     /// Made when it is first asked for.
     lease: OnceLock<(Arc<Tenure>, Lease)>,
+    /// Minted when it is first asked for.
+    token: OnceLock<FencingToken>,
 }
 
 impl Held {
     pub(crate) fn key(&self) -> LockKey {
         self.key
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -211,7 +221,7 @@ impl Held {
         tenure::valid_for(&self.client.shared, &self.liveness)
     }
 
-    fn about(&self, error: Error) -> Error {
+    pub(crate) fn about(&self, error: Error) -> Error {
         error.about(self.key, self.name.as_ref())
     }
 

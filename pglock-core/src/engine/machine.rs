@@ -9,6 +9,7 @@ mod inquiry;
 pub(super) mod key;
 mod next_job;
 mod obstacle;
+mod proofs;
 mod refusals;
 mod rotation;
 mod session;
@@ -110,12 +111,16 @@ impl Machine {
             Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
             Event::Inspect { caller, key } => self.inspect(caller, key, step),
             Event::Check { caller } => self.check(caller, step),
+            Event::Prove { caller, key, grant, proof } => {
+                self.prove(caller, key, grant, proof, step);
+            }
             Event::AbandonInquiry { caller } => self.abandon_inquiry(caller),
             Event::Inspected { session, locks } => self.inspected(session, &locks, step),
             Event::Opened { session, server } => self.opened(session, server, step),
             Event::OpenFailed { session, error, permanent } => {
                 self.open_failed(session, &error, permanent, step);
             }
+            Event::Minted { session, token } => self.minted(session, token, step),
             Event::Answered { session, answer } => self.answered(session, &answer, step),
             Event::Found { session, holdings } => self.found(session, holdings, step),
             Event::Refused { session, refusal } => self.refused(session, refusal, step),

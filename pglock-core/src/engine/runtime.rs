@@ -207,6 +207,11 @@ impl Shared {
         self.lock().machine.silence()
     }
 
+    /// The server and the database that sessions are in, as far as that is known.
+    pub(crate) fn server(&self) -> Option<(i64, i64)> {
+        self.lock().machine.server()
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.lock().machine.stats(self.clock.now())
     }

@@ -19,6 +19,12 @@ impl Error {
         Self::timed_out("too few permits were free within the timeout", holders)
     }
 
+    /// The same for the gate of a fenced lock, whose holders are fenced transactions.
+    pub(crate) fn timeout_at_gate(holders: Vec<LockEntry>) -> Self {
+        let message = "a transaction that an earlier holder of the lock has fenced did not end within the timeout";
+        Self::timed_out(message, holders)
+    }
+
     fn timed_out(message: &str, holders: Vec<LockEntry>) -> Self {
         let mut message = message.to_owned();
         for (place, holder) in holders.iter().enumerate() {

@@ -3,6 +3,8 @@
 use std::convert::identity;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tracing::field::display;
@@ -11,7 +13,7 @@ use tracing::{Instrument, debug, debug_span, trace};
 use super::RwLock;
 use crate::engine::{Held, Obstacle, Patience};
 use crate::error::{Error, Result};
-use crate::key::KeyName;
+use crate::key::{KeyName, LockKey};
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
@@ -21,32 +23,38 @@ const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 impl RwLock {
     pub(super) async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
+        let at_gate = AtomicBool::new(false);
+        let awaited = || self.gate.filter(|_| at_gate.load(Relaxed)).unwrap_or(self.key);
         let obstacle = if timeout.is_zero() {
-            match self.acquire(mode, Patience::Try).await? {
+            match self.acquire_by_gate(mode, Patience::Try, &at_gate).await? {
                 Some(held) => return Ok(held),
                 None => Obstacle::Busy,
             }
         } else {
             // Which keeps the time.
             self.client.ensure_manager()?;
-            let mut wait = pin!(self.wait(mode));
+            let mut wait = pin!(self.wait_by_gate(mode, &at_gate));
             match self.client.within(timeout, &mut wait).await {
                 Some(held) => return held,
                 // While the caller is in line, to see what it waits for.
-                None => self.client.obstacle(self.key, timeout),
+                None => self.client.obstacle(awaited(), timeout),
             }
+        };
+        let timeout = match awaited() == self.key {
+            true => Error::timeout,
+            false => Error::timeout_at_gate,
         };
         let error = match obstacle {
             Obstacle::NotConnected(error) => error,
-            Obstacle::Busy => Error::timeout(self.holders().await.unwrap_or_default()),
-            Obstacle::Silence => self.holders().await.map_or_else(identity, Error::timeout),
+            Obstacle::Busy => timeout(self.holders(awaited()).await.unwrap_or_default()),
+            Obstacle::Silence => self.holders(awaited()).await.map_or_else(identity, timeout),
         };
         Err(self.about(error))
     }
 
-    /// Who holds the lock, if the server can tell at once.
-    async fn holders(&self) -> Result<Vec<LockEntry>> {
-        let look = self.client.look(Some(self.key));
+    /// Who holds the key, if the server can tell at once.
+    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>> {
+        let look = self.client.look(Some(key));
         let look = self.client.within(LOOK_TIMEOUT, look).await;
         let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
         locks.retain(|lock| lock.granted);
@@ -65,13 +73,27 @@ impl RwLock {
     }
 
     pub(super) async fn wait(&self, mode: Mode) -> Result<Held> {
+        self.wait_by_gate(mode, &AtomicBool::new(false)).await
+    }
+
+    async fn wait_by_gate(&self, mode: Mode, at_gate: &AtomicBool) -> Result<Held> {
         // The engine replies "busy" only to callers that do not wait.
-        self.acquire(mode, Patience::Wait)
+        self.acquire_by_gate(mode, Patience::Wait, at_gate)
             .await?
             .ok_or_else(|| self.about(Error::mismatched_reply()))
     }
 
     pub(super) async fn acquire(&self, mode: Mode, patience: Patience) -> Result<Option<Held>> {
+        self.acquire_by_gate(mode, patience, &AtomicBool::new(false)).await
+    }
+
+    /// `at_gate`: set while the lock is granted, and the gate is not passed.
+    async fn acquire_by_gate(
+        &self,
+        mode: Mode,
+        patience: Patience,
+        at_gate: &AtomicBool,
+    ) -> Result<Option<Held>> {
         let entered;
         let name = match &self.name {
             None => None,
@@ -82,7 +104,7 @@ impl RwLock {
             }
         };
         let acquire = async {
-            let acquired = self.client.acquire(self.key, name, mode, patience).await;
+            let acquired = self.hand_out(name, mode, patience, at_gate).await;
             match &acquired {
                 Ok(Some(_)) => trace!("lock acquired"),
                 Ok(None) => trace!("lock busy"),
@@ -93,5 +115,40 @@ impl RwLock {
         let shown = name.map(|name| display(Shown(name.text())));
         let span = debug_span!("pglock_acquire", key = %self.key, name = shown, %mode);
         acquire.instrument(span).await
+    }
+
+    async fn hand_out(
+        &self,
+        name: Option<&Arc<Name>>,
+        mode: Mode,
+        patience: Patience,
+        at_gate: &AtomicBool,
+    ) -> Result<Option<Held>> {
+        loop {
+            let granted = self.client.acquire(self.key, name, mode, patience).await?;
+            let (held, gate) = match (granted, self.gate) {
+                (Some(held), Some(gate)) => (held, gate),
+                (granted, _) => return Ok(granted),
+            };
+            at_gate.store(true, Relaxed);
+            // In a box, so that locks without a gate need no room for it.
+            match Box::pin(self.pass(gate, held, mode, patience)).await? {
+                // It may have been lost meanwhile.
+                Some(held) if !held.is_held() => at_gate.store(false, Relaxed),
+                passed => return Ok(passed),
+            }
+        }
+    }
+
+    /// Passes the gate: from now on, no transaction that an earlier holder has fenced is open.
+    async fn pass(
+        &self,
+        gate: LockKey,
+        held: Held,
+        mode: Mode,
+        patience: Patience,
+    ) -> Result<Option<Held>> {
+        let passed = self.client.acquire(gate, None, mode, patience).await?;
+        Ok(passed.map(|_| held))
     }
 }

@@ -12,16 +12,28 @@ macro_rules! on_key {
     };
 }
 
+/// What is to be done if the server and the isolation level allow it, else an
+/// [`Outcome`](crate::transaction::acquire::Outcome) that says why not.
+macro_rules! allowed {
+    ($($act:expr),*) => {
+        concat!(
+            "CASE WHEN pg_catalog.pg_is_in_recovery() THEN 3 \
+             WHEN pg_catalog.int8eq(p.isolation, 1) OR pg_catalog.texteq(pg_catalog.current_setting('transaction_isolation'), 'read committed') \
+             THEN ",
+            $($act,)*
+            " ELSE 2 END"
+        )
+    };
+}
+
 /// Takes the lock if it is free: `$1` key, `$2` 1 if any isolation level will do, else 0. Answers
 /// one row with an [`Outcome`](crate::transaction::acquire::Outcome).
 macro_rules! try_lock {
     ($function:literal, $kind:ident) => {
         concat!(
-            "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 3 \
-             WHEN pg_catalog.int8eq(p.isolation, 1) OR pg_catalog.texteq(pg_catalog.current_setting('transaction_isolation'), 'read committed') \
-             THEN CASE WHEN ",
-            on_key!($function, $kind),
-            " THEN 1 ELSE 0 END ELSE 2 END::bigint, NULL::pg_catalog.text \
+            "SELECT ",
+            allowed!("CASE WHEN ", on_key!($function, $kind), " THEN 1 ELSE 0 END"),
+            "::bigint, NULL::pg_catalog.text \
              FROM (VALUES ($1::bigint, $2::bigint)) AS p(key, isolation)"
         )
     };
@@ -45,6 +57,23 @@ macro_rules! lock {
     };
 }
 
+/// Takes the gate of a lock if it is free, and then the mark: `$1` gate, `$2` as for a try, `$3`
+/// mark. Answers as a try.
+macro_rules! fence {
+    ($function:literal) => {
+        concat!(
+            "SELECT ",
+            allowed!(
+                "CASE WHEN ",
+                $function,
+                "(p.gate) THEN CASE WHEN pg_catalog.pg_try_advisory_xact_lock(p.mark) THEN 1 ELSE 0 END ELSE 0 END"
+            ),
+            "::bigint, NULL::pg_catalog.text \
+             FROM (VALUES ($1::bigint, $2::bigint, $3::bigint)) AS p(gate, isolation, mark)"
+        )
+    };
+}
+
 pub(crate) const TRY_READ: &str = try_lock!("pg_catalog.pg_try_advisory_xact_lock_shared", key);
 pub(crate) const TRY_READ_PAIR: &str =
     try_lock!("pg_catalog.pg_try_advisory_xact_lock_shared", pair);
@@ -55,6 +84,17 @@ pub(crate) const READ: &str = lock!("pg_catalog.pg_advisory_xact_lock_shared", k
 pub(crate) const READ_PAIR: &str = lock!("pg_catalog.pg_advisory_xact_lock_shared", pair);
 pub(crate) const WRITE: &str = lock!("pg_catalog.pg_advisory_xact_lock", key);
 pub(crate) const WRITE_PAIR: &str = lock!("pg_catalog.pg_advisory_xact_lock", pair);
+
+pub(crate) const FENCE_READ: &str = fence!("pg_catalog.pg_try_advisory_xact_lock_shared");
+pub(crate) const FENCE_WRITE: &str = fence!("pg_catalog.pg_try_advisory_xact_lock");
+
+/// Answers a row (fact, value) each for the system and the database, as the first question of a
+/// session does.
+pub(crate) const IDENTITY: &str = "\
+SELECT v.fact::bigint, v.value FROM (VALUES \
+ (8, (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS c)),\
+ (9, (SELECT d.oid::pg_catalog.text FROM pg_catalog.pg_database AS d \
+ WHERE pg_catalog.nameeq(d.datname, pg_catalog.current_database())))) AS v(fact, value)";
 
 /// Answers three rows: `lock_timeout`, `statement_timeout` and `deadlock_timeout` (in seconds). Then
 /// it switches `statement_timeout` off, which counts from the next statement on.

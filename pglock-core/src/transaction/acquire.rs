@@ -42,14 +42,7 @@ impl<T: Transaction> TransactionLocks<T> {
         self.wait(key, mode, timeout).await.map_err(|error| error.for_key(key))
     }
 
-    async fn try_once(&mut self, key: LockKey, mode: Mode) -> Result<bool> {
-        if !self.transaction.is_open() {
-            return Err(Error::new(
-                ErrorKind::InvalidOptions,
-                "no transaction is open, so the lock would end with the statement: begin one with the \
-                 client's own method, because the client does not notice a BEGIN that is sent as SQL",
-            ));
-        }
+    pub(super) async fn try_once(&mut self, key: LockKey, mode: Mode) -> Result<bool> {
         let (is_pair, bits) = key.pack();
         let sql = match (mode, is_pair) {
             (Mode::Read, false) => sql::TRY_READ,
@@ -58,8 +51,13 @@ impl<T: Transaction> TransactionLocks<T> {
             (Mode::Write, true) => sql::TRY_WRITE_PAIR,
         };
         let any_isolation = Param::Int8(self.any_isolation.into());
-        let rows =
-            self.transaction.query(Statement::new(sql, [Param::Int8(bits), any_isolation])).await?;
+        self.attempt(Statement::new(sql, [Param::Int8(bits), any_isolation])).await
+    }
+
+    /// Runs a statement that answers with an [`Outcome`].
+    pub(super) async fn attempt(&mut self, statement: Statement<'_>) -> Result<bool> {
+        self.ensure_open()?;
+        let rows = self.transaction.query(statement).await?;
         match rows.first().and_then(|(outcome, _)| Outcome::read(*outcome)) {
             Some(Outcome::Taken) => Ok(true),
             Some(Outcome::Busy) => Ok(false),
@@ -76,7 +74,23 @@ impl<T: Transaction> TransactionLocks<T> {
         }
     }
 
-    async fn wait(&mut self, key: LockKey, mode: Mode, timeout: Option<Duration>) -> Result<()> {
+    pub(super) fn ensure_open(&mut self) -> Result<()> {
+        if self.transaction.is_open() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidOptions,
+            "no transaction is open, so the lock would end with the statement: begin one with the \
+             client's own method, because the client does not notice a BEGIN that is sent as SQL",
+        ))
+    }
+
+    pub(super) async fn wait(
+        &mut self,
+        key: LockKey,
+        mode: Mode,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
         let begin = Instant::now();
         if self.try_once(key, mode).await? {
             return Ok(());

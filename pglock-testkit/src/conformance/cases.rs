@@ -75,6 +75,8 @@ pub mod stopping;
 pub mod strangers;
 #[cfg(unix)]
 pub mod succeeding;
+#[cfg(unix)]
+pub mod tokens;
 pub mod turnstiles;
 pub mod unreachable;
 pub mod waiting;
@@ -94,6 +96,7 @@ macro_rules! __each_case {
             believing,
             runtimes,
             strangers,
+            #[cfg(unix)] tokens,
             queueing,
             rotating,
             #[cfg(unix)] fairness,

@@ -95,6 +95,8 @@ pub enum Power {
     /// Managers are made by [`Options::build`], so that a case can inject faults between the engine
     /// and the driver.
     Engine,
+    /// Write guards have fencing tokens.
+    Tokens,
     /// Other processes share the lock space: [`Fixture::address`] and [`Fixture::join`].
     Process,
     /// The backend is PostgreSQL, and accepts any URL: [`Fixture::manager_at`] and

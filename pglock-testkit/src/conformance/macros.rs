@@ -83,6 +83,7 @@ macro_rules! __case {
 macro_rules! __ignored_case {
     (Sessions, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Sessions, which the fixture lacks"]], $($case)* } };
     (Engine, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Engine, which the fixture lacks"]], $($case)* } };
+    (Tokens, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Tokens, which the fixture lacks"]], $($case)* } };
     (Process, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Process, which the fixture lacks"]], $($case)* } };
     (Postgres, $($case:tt)*) => { $crate::__case! { [#[ignore = "needs Postgres, which the fixture lacks"]], $($case)* } };
 }

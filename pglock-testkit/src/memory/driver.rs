@@ -122,6 +122,16 @@ impl MemorySession {
         })
     }
 
+    fn token(&self, question: &Question) -> Result<Vec<Row>, DriverError> {
+        if !self.is_meant(question.nonce()) {
+            return Ok(vec![(0, None)]);
+        }
+        self.with(|state| {
+            state.last_token += 1;
+            Ok(vec![(1, Some(state.last_token.to_string()))])
+        })
+    }
+
     fn locks(&self, key: Option<LockKey>) -> Result<Vec<Row>, DriverError> {
         self.with(|state| {
             let mut entries = state.table.entries(key);
@@ -159,6 +169,7 @@ impl Session for MemorySession {
             Topic::Open => self.open(question)?,
             Topic::Holdings => self.holdings(question)?,
             Topic::Locks(key) => self.locks(key)?,
+            Topic::Token => self.token(question)?,
             Topic::Database => vec![(0, Some("memory".to_owned()))],
             _ => {
                 return Err(DriverError::statement("the memory server does not know the question"));

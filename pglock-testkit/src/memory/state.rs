@@ -15,6 +15,7 @@ pub(super) struct State {
     pub(super) table: LockTable,
     pub(super) sessions: BTreeMap<Pid, SessionState>,
     last_pid: Pid,
+    pub(super) last_token: i64,
     pub(super) refuses_connections: bool,
     pub(super) refuses_statements: bool,
     pub(super) refuses_cancels: bool,

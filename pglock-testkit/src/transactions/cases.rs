@@ -8,8 +8,10 @@ use std::time::Duration;
 use pglock_core::Mode::{Read, Write};
 use pglock_core::{ErrorKind, LockKey};
 
+mod fencing;
 mod waiting;
 
+pub use self::fencing::*;
 pub use self::waiting::*;
 
 use super::Patience::{Try, TryAtAnyIsolation, Wait, WaitFor};

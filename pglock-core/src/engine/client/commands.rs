@@ -116,7 +116,7 @@ impl Command for Inspect {
 
     fn read(&self, reply: Reply) -> Result<Vec<LockEntry>> {
         match reply {
-            Reply::Seen(locks) => Ok(locks),
+            Reply::Inspected(locks) => Ok(locks),
             other => Err(other.into_error()),
         }
     }
@@ -146,7 +146,7 @@ impl Command for Check {
 
 impl Reply {
     /// The error that this reply is to a command that it cannot answer otherwise.
-    fn into_error(self) -> Error {
+    pub(super) fn into_error(self) -> Error {
         match self {
             Self::Failed(error) => *error,
             _ => Error::mismatched_reply(),
@@ -167,7 +167,7 @@ mod tests {
             acquire.read(Reply::Released).err(),
             release.read(Reply::Busy).err(),
             Inspect(None).read(Reply::Checked).err(),
-            Check.read(Reply::Seen(Vec::new())).err(),
+            Check.read(Reply::Inspected(Vec::new())).err(),
         ];
         for error in errors {
             assert!(error.is_some_and(|error| error.to_string().starts_with("internal error")));

@@ -1,6 +1,7 @@
 //! Handles the answers of sessions.
 
 use super::Machine;
+use super::inquiry;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
 use crate::engine::machine::event::{ServerFacts, SessionId};
@@ -45,8 +46,9 @@ impl Machine {
             return;
         };
         let expected = match session.in_flight() {
-            Some(InFlight::Errands(errands)) => errands.len(),
-            Some(InFlight::ReleaseAll | InFlight::Inquiries(_)) => 1,
+            Some(InFlight::Errands(ops)) => ops.len(),
+            Some(InFlight::Inquiries(inquiries)) => inquiry::operations(inquiries),
+            Some(InFlight::ReleaseAll) => 1,
             Some(InFlight::Holdings | InFlight::Answered) | None => return,
         };
         let Some(results) = answer.results(expected) else {
@@ -55,7 +57,9 @@ impl Machine {
         match session.take_answered() {
             Some(InFlight::Errands(errands)) => self.errands_done(id, errands, results, step),
             Some(InFlight::ReleaseAll) => self.cleaned_up(id, step),
-            Some(InFlight::Inquiries(checks)) => self.checked(id, checks, step),
+            Some(InFlight::Inquiries(inquiries)) => {
+                self.inquiries_done(id, inquiries, results, step);
+            }
             Some(InFlight::Holdings | InFlight::Answered) | None => {}
         }
     }
@@ -143,7 +147,7 @@ impl Machine {
     }
 }
 
-fn moved() -> Error {
+pub(super) fn moved() -> Error {
     Error::new(
         ErrorKind::UnsupportedServer,
         "a statement ran in another server session than the one that holds the locks: \

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
+use crate::token::FencingToken;
 
 pub(crate) use self::id::{Arrival, CallerId, GrantId, SessionId};
 /// Whether a caller waits for a lock that is not free.
@@ -57,7 +58,10 @@ pub(crate) enum Event {
     /// A caller wants to know whether locks can be acquired now. Resolved by [`Outcome::Checked`]
     /// or [`Outcome::Failed`].
     Check { caller: CallerId },
-    /// One that looks or checks has gone before it was resolved.
+    /// A guard wants a proof of the session that holds its lock. Resolved by [`Outcome::Seen`],
+    /// [`Outcome::Token`] or [`Outcome::Failed`].
+    Prove { caller: CallerId, key: LockKey, grant: GrantId, proof: Proof },
+    /// One that inspects, checks or wants a proof has gone before it was resolved.
     AbandonInquiry { caller: CallerId },
     /// A report of a session.
     Inspected { session: SessionId, locks: Vec<LockEntry> },
@@ -65,6 +69,8 @@ pub(crate) enum Event {
     Opened { session: SessionId, server: ServerFacts },
     /// The session could not be connected. With `permanent`, no other session could be.
     OpenFailed { session: SessionId, error: Error, permanent: bool },
+    /// The fencing token that the session was given; `None` if another session has answered.
+    Minted { session: SessionId, token: Option<FencingToken> },
     /// How the last operations of the session went.
     Answered { session: SessionId, answer: Answer },
     /// The locks that the session holds; `None` if another server session answered.
@@ -85,6 +91,7 @@ impl Event {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match *self {
             Self::Inspected { session, .. }
+            | Self::Minted { session, .. }
             | Self::Opened { session, .. }
             | Self::OpenFailed { session, .. }
             | Self::Answered { session, .. }
@@ -96,11 +103,21 @@ impl Event {
             | Self::Release { .. }
             | Self::Inspect { .. }
             | Self::Check { .. }
+            | Self::Prove { .. }
             | Self::AbandonInquiry { .. }
             | Self::Tick
             | Self::Close { .. } => None,
         }
     }
+}
+
+/// What only the session that holds a lock can do, so that the lock was held when it did it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Proof {
+    /// Sees that another session has this key.
+    Sees(LockKey),
+    /// Is given a fencing token.
+    Token,
 }
 
 /// A statement that the server refused.
@@ -160,11 +177,17 @@ pub(crate) enum Effect {
 
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Granted { grant: GrantId, session: SessionId },
+    Granted {
+        grant: GrantId,
+        session: SessionId,
+    },
     Busy,
     Released,
     Inspected(Vec<LockEntry>),
     Checked,
+    /// Whether another session has the key of the proof.
+    Seen(bool),
+    Token(FencingToken),
     Failed(Error),
 }
 
@@ -176,6 +199,8 @@ pub(crate) enum Job {
     Holdings,
     /// Ask who holds and awaits this key, or any key.
     Inspect(Option<LockKey>),
+    /// Ask for a fencing token.
+    Token,
     /// Nothing: watch the connection until kicked.
     Idle,
     Close,

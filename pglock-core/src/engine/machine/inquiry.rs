@@ -1,12 +1,20 @@
 //! Inquiries: who holds and awaits which locks at the server, and whether the server answers.
 
+use std::mem;
+
 use super::Machine;
-use crate::engine::machine::event::{CallerId, Effect, Moment, Outcome, SessionId};
+use crate::driver::Operation;
+use crate::engine::machine::event::{CallerId, Effect, Moment, Outcome, Proof, SessionId};
 use crate::engine::machine::sessions::InFlight;
 use crate::engine::machine::step::Step;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::looking::LockEntry;
+
+/// How many operations answer these: one each for proofs, one for all checks.
+pub(super) fn operations(inquiries: &[Inquiry]) -> usize {
+    inquiries.iter().filter(|inquiry| inquiry.is_proof()).count().max(1)
+}
 
 /// What a session is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +23,10 @@ pub(crate) enum Inquiry {
     Locks { caller: CallerId, key: Option<LockKey> },
     /// For a caller: whether the session answers.
     Check { caller: CallerId },
+    /// For a guard: a proof of the session itself.
+    Proof { caller: CallerId, proof: Proof },
+    /// A proof for nobody any more. It keeps its place among those that are with the server.
+    Gone,
     /// For the machine: whether the server knows of the wait of a session that has waited for long.
     Wait { session: SessionId, key: LockKey },
 }
@@ -22,20 +34,42 @@ pub(crate) enum Inquiry {
 impl Inquiry {
     pub(crate) fn caller(self) -> Option<CallerId> {
         match self {
-            Self::Locks { caller, .. } | Self::Check { caller } => Some(caller),
-            Self::Wait { .. } => None,
+            Self::Locks { caller, .. } | Self::Check { caller } | Self::Proof { caller, .. } => {
+                Some(caller)
+            }
+            Self::Gone | Self::Wait { .. } => None,
         }
     }
 
-    pub(crate) fn is_check(&self) -> bool {
-        matches!(self, Self::Check { .. })
+    /// Whether one statement can answer both.
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        let is_about_locks = |one: &Self| matches!(one, Self::Locks { .. } | Self::Wait { .. });
+        match (self, other) {
+            (Self::Proof { proof: one, .. }, Self::Proof { proof: other, .. }) => {
+                mem::discriminant(one) == mem::discriminant(other)
+            }
+            (Self::Check { .. }, Self::Check { .. }) => true,
+            _ => is_about_locks(self) && is_about_locks(other),
+        }
+    }
+
+    pub(crate) fn is_proof(&self) -> bool {
+        matches!(self, Self::Proof { .. } | Self::Gone)
+    }
+
+    /// The operation that answers it, if one does.
+    pub(crate) fn to_operation(self) -> Option<Operation> {
+        match self {
+            Self::Proof { proof: Proof::Sees(key), .. } => Some(Operation::Probe(key)),
+            _ => None,
+        }
     }
 
     /// The key it is about, if it is about one.
     pub(crate) fn key(&self) -> Option<LockKey> {
         match *self {
             Self::Locks { key, .. } => key,
-            Self::Check { .. } => None,
+            Self::Check { .. } | Self::Proof { .. } | Self::Gone => None,
             Self::Wait { key, .. } => Some(key),
         }
     }
@@ -61,6 +95,10 @@ impl Machine {
 
     fn inquire(&mut self, inquiry: Inquiry, step: &mut Step<'_>) {
         let id = self.sessions.shared(step);
+        self.inquire_of(id, inquiry, step);
+    }
+
+    pub(super) fn inquire_of(&mut self, id: SessionId, inquiry: Inquiry, step: &mut Step<'_>) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.inquire(inquiry);
             if session.is_idle() {
@@ -90,10 +128,26 @@ impl Machine {
         }
     }
 
-    /// The session has answered the checks.
-    pub(super) fn checked(&mut self, id: SessionId, checks: Vec<Inquiry>, step: &mut Step<'_>) {
-        for caller in checks.into_iter().filter_map(Inquiry::caller) {
-            step.resolve(caller, Outcome::Checked);
+    /// The session has answered inquiries by operations: one for each proof, and one for all checks.
+    pub(super) fn inquiries_done(
+        &mut self,
+        id: SessionId,
+        inquiries: Vec<Inquiry>,
+        results: impl Iterator<Item = bool>,
+        step: &mut Step<'_>,
+    ) {
+        let mut results = results;
+        for inquiry in inquiries {
+            match inquiry {
+                Inquiry::Check { caller } => step.resolve(caller, Outcome::Checked),
+                Inquiry::Proof { caller, .. } => {
+                    // What is free for this session is not another one's.
+                    step.resolve(caller, Outcome::Seen(results.next() == Some(false)));
+                }
+                Inquiry::Gone => drop(results.next()),
+                // They are answered by lists of locks.
+                Inquiry::Locks { .. } | Inquiry::Wait { .. } => {}
+            }
         }
         self.sessions.note_answer(id, step);
         self.sessions.rest(id, step.now);
@@ -121,8 +175,8 @@ impl Machine {
                         lost.push(session);
                     }
                 }
-                // They go out apart.
-                Inquiry::Check { .. } => {}
+                // The others go out apart.
+                Inquiry::Check { .. } | Inquiry::Proof { .. } | Inquiry::Gone => {}
             }
         }
         self.sessions.note_answer(id, step);

@@ -13,10 +13,11 @@ impl Machine {
     /// and after each answer.
     pub(crate) fn poll_job(&mut self, id: SessionId, now: Moment, effects: &mut Effects) -> Job {
         let step = &mut Step::new(now, effects);
+        let most = self.sessions.config.batch;
         let Some(session) = self.sessions.get_mut(id) else {
             return Job::Close;
         };
-        if let Some(job) = session.urgent_job(self.closed.is_some(), step.now) {
+        if let Some(job) = session.urgent_job(self.closed.is_some(), most, step.now) {
             if matches!(job, Job::Close) && self.closed.is_none() {
                 self.sessions.note_closing(step.now);
             }

@@ -228,7 +228,8 @@ impl Session {
     }
 
     /// The job that comes before errands, if there is one. Inquiries take turns with them.
-    pub(super) fn urgent_job(&mut self, is_closed: bool, now: Moment) -> Option<Job> {
+    /// `most`: how many operations go into a statement.
+    pub(super) fn urgent_job(&mut self, is_closed: bool, most: usize, now: Moment) -> Option<Job> {
         // A late cancel may hit whatever it does next.
         if self.doomed && self.grants == 0 && self.in_flight.is_none() {
             self.close();
@@ -253,6 +254,6 @@ impl Session {
                 return Some(Job::Holdings);
             }
         }
-        self.send_inquiries(now)
+        self.send_inquiries(most, now)
     }
 }

@@ -12,6 +12,7 @@ use super::thread::catch_panic;
 use crate::engine::machine::event::{CallerId, GrantId};
 use crate::error::Error;
 use crate::looking::LockEntry;
+use crate::token::FencingToken;
 
 /// A reply to any command. Each command reads the replies that it can get.
 #[derive(Debug)]
@@ -22,8 +23,10 @@ pub(crate) enum Reply {
     },
     Busy,
     Released,
-    Seen(Vec<LockEntry>),
+    Inspected(Vec<LockEntry>),
     Checked,
+    Seen(bool),
+    Token(FencingToken),
     /// In a box, so that the table of callers is small.
     Failed(Box<Error>),
 }

@@ -159,8 +159,10 @@ impl Host {
             },
             Outcome::Busy => Reply::Busy,
             Outcome::Released => Reply::Released,
-            Outcome::Inspected(locks) => Reply::Seen(locks),
+            Outcome::Inspected(locks) => Reply::Inspected(locks),
             Outcome::Checked => Reply::Checked,
+            Outcome::Seen(seen) => Reply::Seen(seen),
+            Outcome::Token(token) => Reply::Token(token),
             Outcome::Failed(error) => Reply::Failed(Box::new(error)),
         }
     }

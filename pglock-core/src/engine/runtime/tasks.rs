@@ -18,7 +18,9 @@ use tracing::subscriber::NoSubscriber;
 
 use super::liveness::Liveness;
 use super::{Shared, log};
-use crate::driver::{Driver, Holding, Question, Request, Session, read_lock_row};
+use crate::driver::{
+    Driver, Holding, Question, Reason, Request, Session, read_lock_row, read_token,
+};
 use crate::engine::machine::config::Lease;
 use crate::engine::machine::event::{Event, Job, Refusal, ServerFacts, SessionId};
 use crate::error::{Error, ErrorKind};
@@ -205,6 +207,16 @@ impl SessionTask {
                     rows.map(|rows| {
                         let locks = rows.iter().filter_map(read_lock_row).collect();
                         Event::Inspected { session, locks }
+                    })
+                }
+                Job::Token => {
+                    let rows = connection.ask(&Question::token(self.nonce.clone())).await;
+                    rows.map(|rows| match read_token(&rows).transpose() {
+                        Ok(token) => Event::Minted { session, token },
+                        Err(error) => Event::Refused {
+                            session,
+                            refusal: Refusal { error, reason: Reason::Itself },
+                        },
                     })
                 }
                 Job::Idle => {

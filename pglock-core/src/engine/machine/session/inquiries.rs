@@ -4,7 +4,7 @@ use smallvec::smallvec;
 
 use super::{InFlight, Session};
 use crate::driver::Operation;
-use crate::engine::machine::event::{CallerId, Job, Moment};
+use crate::engine::machine::event::{CallerId, Job, Moment, Proof};
 use crate::engine::machine::inquiry::Inquiry;
 
 impl Session {
@@ -14,8 +14,8 @@ impl Session {
     }
 
     /// Queues inquiries that were sent once, to send them again.
-    pub(crate) fn inquire_again(&mut self, mut inquiries: Vec<Inquiry>) {
-        self.inquiries.append(&mut inquiries);
+    pub(crate) fn inquire_again(&mut self, inquiries: Vec<Inquiry>) {
+        self.inquiries.extend(inquiries.into_iter().filter(|inquiry| *inquiry != Inquiry::Gone));
     }
 
     pub(crate) fn is_to_inquire(&self, inquiry: &Inquiry) -> bool {
@@ -27,30 +27,40 @@ impl Session {
         let goes_on = |inquiry: &Inquiry| inquiry.caller() != Some(caller);
         self.inquiries.retain(goes_on);
         if let Some(InFlight::Inquiries(sent)) = &mut self.in_flight {
+            let proofs = sent.iter_mut().filter(|inquiry| inquiry.is_proof());
+            proofs.filter(|proof| !goes_on(proof)).for_each(|proof| *proof = Inquiry::Gone);
             sent.retain(goes_on);
         }
     }
 
-    /// The next job for inquiries, if there are some and it is their turn. Checks go out on their
-    /// own: nothing else is asked for them.
-    pub(super) fn send_inquiries(&mut self, now: Moment) -> Option<Job> {
+    /// The next job for inquiries, if there are some and it is their turn: for the first one, and for
+    /// all that go with it.
+    pub(super) fn send_inquiries(&mut self, most: usize, now: Moment) -> Option<Job> {
         let has_turn = !self.inquired_last || self.outbox.is_empty();
         self.inquired_last = has_turn && !self.inquiries.is_empty();
         if !self.inquired_last {
             return None;
         }
-        let (checks, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.inquiries).into_iter().partition(Inquiry::is_check);
-        if !checks.is_empty() {
-            self.inquiries = others;
-            self.send(InFlight::Inquiries(checks), now);
-            return Some(Job::Run(smallvec![Operation::Ping]));
-        }
-        let first = others.first().and_then(Inquiry::key);
-        // One answer for all.
-        let key = first.filter(|_| others.iter().all(|inquiry| inquiry.key() == first));
-        self.send(InFlight::Inquiries(others), now);
-        Some(Job::Inspect(key))
+        let all = std::mem::take(&mut self.inquiries);
+        let first = *all.first()?;
+        let (mut inquiries, mut later): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|inquiry| first.goes_with(inquiry));
+        let job = match first {
+            // One answer for all.
+            Inquiry::Check { .. } => Job::Run(smallvec![Operation::Ping]),
+            Inquiry::Proof { proof: Proof::Token, .. } => Job::Token,
+            Inquiry::Proof { .. } | Inquiry::Gone => {
+                later.splice(..0, inquiries.split_off(most.min(inquiries.len())));
+                Job::Run(inquiries.iter().filter_map(|inquiry| inquiry.to_operation()).collect())
+            }
+            Inquiry::Locks { .. } | Inquiry::Wait { .. } => {
+                let key = first.key();
+                Job::Inspect(key.filter(|_| inquiries.iter().all(|other| other.key() == key)))
+            }
+        };
+        self.inquiries = later;
+        self.send(InFlight::Inquiries(inquiries), now);
+        Some(job)
     }
 
     /// The inquiries that it is answering or will answer.

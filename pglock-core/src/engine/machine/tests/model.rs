@@ -5,6 +5,7 @@ mod checks;
 mod drain;
 mod faults;
 pub(crate) mod link;
+mod proofs;
 mod reference;
 mod server;
 mod transitions;

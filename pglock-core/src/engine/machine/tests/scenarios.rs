@@ -6,6 +6,7 @@ mod failing;
 mod outages;
 mod passing;
 mod probing;
+mod proofs;
 mod refusing;
 mod rotating;
 mod sessions;

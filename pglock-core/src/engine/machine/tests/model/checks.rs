@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::link::{Link, Stage};
+use super::proofs::MARK;
 use super::server::Pid;
 use super::world::World;
 use crate::driver::Operation;
@@ -22,7 +23,8 @@ impl World {
                     assert_eq!(operations.len(), 1, "a wait comes alone");
                     assert_eq!(self.server.holdings(pid), [], "who waits holds nothing");
                 }
-                Operation::Probe(key) => {
+                // A mark is nothing that anybody here wants.
+                Operation::Probe(key) if key != MARK => {
                     let given_back =
                         operations[..nth].contains(&Operation::Unlock(key, Mode::Read));
                     let held = self.server.count(pid, key, Mode::Read) > 0 && !given_back;

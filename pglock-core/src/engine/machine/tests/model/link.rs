@@ -4,6 +4,7 @@ use super::server::Pid;
 use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::engine::machine::event::Moment;
 use crate::looking::LockEntry;
+use crate::token::FencingToken;
 
 /// The runtime's task for a session, and its connection.
 #[derive(Debug)]
@@ -27,12 +28,14 @@ pub(crate) enum Stage {
     Sent(Vec<Operation>),
     SentHoldings,
     SentLook,
+    SentToken,
     /// In the server's queue, or granted from there.
     Waiting,
     /// An answer is on its way back.
     Answer(Answer),
     Found(Vec<Holding>),
     Seen(Vec<LockEntry>),
+    Minted(FencingToken),
     /// Nothing comes any more, not even that it has ended.
     Silent,
     Refusal(Reason),

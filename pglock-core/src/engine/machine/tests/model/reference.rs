@@ -73,6 +73,12 @@ impl Reference {
         self.looking.contains(&id)
     }
 
+    /// The key that a caller waits for.
+    pub(crate) fn wanted(&self, id: CallerId) -> Option<LockKey> {
+        let waits = |key: &Key| key.waiting.iter().any(|caller| caller.id == id);
+        self.keys.iter().find(|(_, model)| waits(model)).map(|(key, _)| *key)
+    }
+
     /// Everybody who is not resolved yet.
     pub(crate) fn unresolved(&self) -> Vec<(CallerId, LockKey)> {
         let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));

@@ -4,6 +4,7 @@ use crate::driver::{Holding, LockTable};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
+use crate::token::FencingToken;
 
 /// A server session.
 pub(crate) type Pid = i32;
@@ -12,6 +13,7 @@ pub(crate) type Pid = i32;
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     table: LockTable,
+    tokens: i64,
 }
 
 impl Server {
@@ -42,6 +44,12 @@ impl Server {
 
     pub(crate) fn leave_queue(&mut self, pid: Pid) {
         self.table.leave_queue(pid);
+    }
+
+    /// A token that was not given before.
+    pub(crate) fn token(&mut self) -> FencingToken {
+        self.tokens += 1;
+        FencingToken::new(self.tokens).expect("a positive number")
     }
 
     /// The session has ended.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::link::Stage;
+use super::proofs::MARK;
 use super::server::Server;
 use super::world::{REMOTE, World};
 use crate::driver::Reason;
-use crate::engine::machine::event::Patience;
+use crate::engine::machine::event::{Patience, Proof};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -20,6 +21,8 @@ pub(crate) enum Transition {
     Release(usize, bool),
     Look(Option<usize>),
     Check,
+    /// A guard wants a proof.
+    Prove(usize, bool),
     /// One session makes one move.
     Turn(usize, bool),
     /// Every session makes this many moves.
@@ -77,12 +80,13 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         60 => (0..3_usize, mode(reads), patience).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
         20 => nth.clone().prop_map(Transition::Abandon),
         40 => (nth.clone(), any::<bool>()).prop_map(|(nth, confirm)| Transition::Release(nth, confirm)),
-        100 => (nth, any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
+        100 => (nth.clone(), any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
         40 => (1..6_usize).prop_map(Transition::Rounds),
         20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
         3 => Just(Transition::Rest),
         4 => prop::option::of(0..3_usize).prop_map(Transition::Look),
         2 => Just(Transition::Check),
+        10 => (nth.clone(), any::<bool>()).prop_map(|(nth, token)| Transition::Prove(nth, token)),
         30 => (0..REMOTE.len(), 0..3_usize, remote).prop_map(|(who, key, remote)| Transition::Remote(who, key, remote)),
         3 => (0..4_usize, 0..4_usize, any::<bool>()).prop_map(|(nth, done, half)| Transition::Operator { nth, done, half }),
         2 => (prop::option::of(0..3_usize), reason).prop_map(|(key, reason)| Transition::Refuse(key, reason)),
@@ -138,6 +142,13 @@ impl Transition {
             }
             Self::Check => {
                 world.check_server();
+            }
+            Self::Prove(nth, token) => {
+                if let Some((key, guard)) = choose(world.reference.guards(), nth) {
+                    let token = token && guard.mode == Mode::Write;
+                    let proof = if token { Proof::Token } else { Proof::Sees(MARK) };
+                    world.prove(key, guard.grant, proof);
+                }
             }
             Self::Turn(nth, luck) => {
                 if let Some(id) = choose(world.movable(), nth) {
@@ -221,7 +232,8 @@ impl Fault {
 
 /// Whether the server is executing something for the session.
 fn is_running(stage: &Stage) -> bool {
-    matches!(stage, Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::Waiting)
+    let sent = matches!(stage, Stage::SentHoldings | Stage::SentLook | Stage::SentToken);
+    sent || matches!(stage, Stage::Sent(_) | Stage::Waiting)
 }
 
 fn choose<T>(mut from: Vec<T>, nth: usize) -> Option<T> {

@@ -38,13 +38,7 @@ impl World {
                 link.kicked = false;
                 self.ask_next(id);
             }
-            Stage::Sent(operations) => {
-                let pid = link.pid;
-                link.heard = self.now;
-                link.stage = Stage::Broken;
-                let stage = self.execute(pid, &operations, luck);
-                self.links.get_mut(&id).expect("it was there").stage = stage;
-            }
+            Stage::Sent(operations) => self.run(id, &operations, luck),
             Stage::SentHoldings => {
                 link.heard = self.now;
                 link.stage = Stage::Found(self.server.holdings(link.pid));
@@ -52,6 +46,16 @@ impl World {
             Stage::SentLook => {
                 link.heard = self.now;
                 link.stage = Stage::Seen(self.server.rows());
+            }
+            Stage::SentToken => {
+                let pid = link.pid;
+                link.heard = self.now;
+                link.stage = Stage::Minted(self.server.token());
+                self.check_proofs(id, pid);
+            }
+            Stage::Minted(token) => {
+                self.step(Event::Minted { session: id, token: Some(token) });
+                self.ask_next(id);
             }
             Stage::Seen(locks) => {
                 self.step(Event::Inspected { session: id, locks });
@@ -76,6 +80,16 @@ impl World {
             Stage::Silent => link.stage = Stage::Silent,
             Stage::Broken => self.end(id),
         }
+    }
+
+    fn run(&mut self, id: SessionId, operations: &[Operation], luck: bool) {
+        let pid = self.links[&id].pid;
+        self.check_proofs(id, pid);
+        let link = self.links.get_mut(&id).expect("only what is there moves");
+        link.heard = self.now;
+        link.stage = Stage::Broken;
+        let stage = self.execute(pid, operations, luck);
+        self.links.get_mut(&id).expect("it was there").stage = stage;
     }
 
     /// What the session learns about its server.
@@ -118,6 +132,7 @@ impl World {
             Job::Run(operations) => Stage::Sent(operations.into_vec()),
             Job::Holdings => Stage::SentHoldings,
             Job::Inspect(_) => Stage::SentLook,
+            Job::Token => Stage::SentToken,
             Job::Idle => Stage::Idle,
             Job::Close => Stage::Closing,
         };
@@ -184,7 +199,7 @@ impl World {
                     link.stage = Stage::Refusal(Reason::Cancelled);
                 }
             }
-            Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook => {
+            Stage::Sent(_) | Stage::SentHoldings | Stage::SentLook | Stage::SentToken => {
                 assert!(is_doomed, "a cancel has hit {link:?}, which is no wait");
                 if luck {
                     link.stage = Stage::Refusal(Reason::Cancelled);

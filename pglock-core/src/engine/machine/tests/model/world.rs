@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::link::{Link, Stage};
+use super::proofs::Proofs;
 use super::reference::Reference;
 use super::server::{Pid, Server};
 use crate::driver::{Operation, Reason};
@@ -32,6 +33,7 @@ pub(crate) struct World {
     pub(super) orphans: Vec<(Pid, Vec<Operation>)>,
     pub(crate) reference: Reference,
     pub(super) keys: Vec<LockKey>,
+    pub(super) proofs: Proofs,
     /// Something went wrong, so that callers may be told failures.
     pub(crate) faulty: bool,
     /// The server refuses every operation on this key.
@@ -72,6 +74,7 @@ impl World {
             orphans: Vec::new(),
             reference: Reference::default(),
             keys,
+            proofs: Proofs::default(),
             faulty: false,
             refuses: None,
             refused: BTreeSet::new(),
@@ -121,6 +124,7 @@ impl World {
         grant: GrantId,
         confirm: bool,
     ) -> Option<CallerId> {
+        self.abandon_proofs(key, grant);
         self.tick();
         let confirm = confirm.then(|| self.new_caller());
         let has_ended =
@@ -170,7 +174,7 @@ impl World {
         }
     }
 
-    fn new_caller(&mut self) -> CallerId {
+    pub(super) fn new_caller(&mut self) -> CallerId {
         self.next_caller += 1;
         CallerId::at(self.next_caller)
     }
@@ -248,6 +252,7 @@ impl World {
                     self.links.contains_key(&session),
                     "a lock is granted by a session that lives"
                 );
+                self.proofs.granted(self.reference.wanted(caller));
                 self.reference.granted(
                     caller,
                     grant,
@@ -260,6 +265,8 @@ impl World {
             Outcome::Busy => self.reference.busy(caller, &self.refused),
             Outcome::Released => self.reference.released(caller),
             Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(caller),
+            &Outcome::Seen(seen) => self.seen(caller, seen),
+            &Outcome::Token(token) => self.minted(caller, token),
             Outcome::Failed(error) => {
                 let expected = self.reference.failed(caller);
                 let is_refused = error.key().is_some_and(|key| self.refused.contains(&key));

@@ -16,6 +16,9 @@
 //! [`is_held`](WriteGuard::is_held) turns false, and [`on_loss`](WriteGuard::on_loss) calls a
 //! function.
 //!
+//! A holder may not know of the loss yet. [`WriteGuard::fence`] keeps it from committing a
+//! transaction, and a [`FencingToken`] from writing to other resources that check it.
+//!
 //! To observe locks, [`Locks::inspect`] and [`Locks::inspect_all`] return who holds them and who
 //! waits. [`Locks::stats`] returns what the manager is doing, and [`Locks::check`] asks the server
 //! whether it grants locks now.

@@ -52,7 +52,7 @@
 //! * **conversion**: turns a write lock that only readers use into a read lock
 //!   ([`machine::key::conversion`]).
 //! * **line**: keys that want a waiting session ([`machine::sessions`]).
-//! * **lease**: how long guards believe in a session that does not answer.
+//! * **lease**: how long guards count as held while their session does not answer.
 //! * **heartbeat**: the question which locks a session holds, which renews the lease.
 //! * **doubt**: what a session may or may not have done, because the server refused a statement.
 //! * **outage**: the time without a session to ask.

@@ -61,7 +61,7 @@
 //!   all waiting sessions are busy, has no place in that queue meanwhile; in the latter case, all
 //!   keys take turns in the queue.
 //! * When a session ends, its guards report the loss: within milliseconds if the server ends it.
-//!   When a session goes silent, its guards stop believing when their lease expires: 10 seconds
+//!   When a session goes silent, its guards count as lost when their lease expires: 10 seconds
 //!   after sending the last request that got a reply. The server (PostgreSQL 14 or later) gives the
 //!   locks away after 15 seconds of silence, not sooner. See [`LocksBuilder::guard_lease`].
 //! * A process that was stopped or suspended notices the loss at its first check afterwards:

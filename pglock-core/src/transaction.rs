@@ -26,7 +26,7 @@ use crate::mode::Mode;
 ///
 /// # A failed acquire
 ///
-/// leaves the transaction, its settings and its connection as they were: the application can go on
+/// leaves the transaction, its settings and its connection as they were: the application can continue
 /// in the same transaction.
 ///
 /// # Isolation

@@ -58,7 +58,7 @@ async fn work_and_loss_go_by_the_clock_before_anything_else_has_run() {
     let mut pause = pin!(tokio::time::advance(Duration::from_secs(11)));
     assert!(pause.as_mut().poll(cx).is_pending());
     let Poll::Ready(Err(error)) = work.as_mut().poll(cx) else {
-        panic!("the work goes on");
+        panic!("the work continues");
     };
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(lost.as_mut().poll(cx).is_ready());

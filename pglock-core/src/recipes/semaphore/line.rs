@@ -13,7 +13,7 @@ pub(super) struct Line {
     first: Mutex<Leaving>,
     /// Whether the first one waits for permits, so that tries are refused.
     waits: watch::Sender<bool>,
-    /// Whether the server has told the first one that permits are lacking.
+    /// Whether the first one knows from the server that permits are lacking.
     refused: AtomicBool,
 }
 

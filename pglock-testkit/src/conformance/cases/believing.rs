@@ -46,10 +46,10 @@ pub async fn heartbeats_extend_a_lease(lab: &Lab) {
     let manager = lab.manager_with(&options);
     let guard = manager.lock("key").write().await.unwrap();
     let lease = guard.lease().clone();
-    let begin = believed_until(&lease);
+    let begin = valid_until(&lease);
     // Meanwhile, no caller sends the server anything.
     let extended = async {
-        while believed_until(&lease) < begin + heartbeat * 2 {
+        while valid_until(&lease) < begin + heartbeat * 2 {
             sleep(heartbeat / 10).await;
         }
     };
@@ -57,7 +57,7 @@ pub async fn heartbeats_extend_a_lease(lab: &Lab) {
     assert!(lease.is_held());
 }
 
-fn believed_until(lease: &Lease) -> Instant {
+fn valid_until(lease: &Lease) -> Instant {
     Instant::now() + lease.valid_for()
 }
 

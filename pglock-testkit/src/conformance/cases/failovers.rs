@@ -179,7 +179,7 @@ async fn granted_instead(
     wait: JoinHandle<pglock_core::Result<WriteGuard>>,
 ) -> WriteGuard {
     let granted = soon("a lock of the new server", wait).await.unwrap().unwrap();
-    assert!(!older.is_held() && granted.is_held(), "one of two servers is believed");
+    assert!(!older.is_held() && granted.is_held(), "only the new guard is held");
     soon("the loss is reported", older.lost()).await;
     granted
 }

@@ -134,10 +134,10 @@ async fn assert_one_holder(
     soon("the loss is reported", guard.lost()).await;
     let reported = begin.elapsed();
     assert!(!guard.is_held());
-    let (is_believed, granted_at, granted) = soon("the lock is free", wait).await.unwrap();
+    let (is_still_held, granted_at, granted) = soon("the lock is free", wait).await.unwrap();
     let granted_after = granted_at - begin;
     println!("{what}: reported after {reported:.2?}, next holder after {granted_after:.2?}");
-    assert!(!is_believed, "{what}: two rely on the lock");
+    assert!(!is_still_held, "{what}: two hold the lock");
     assert!(reported <= guards + Duration::from_millis(100) + SLACK, "{what}: {reported:?}");
     assert!(granted_after <= server + Duration::from_secs(1) + SLACK, "{what}: {granted_after:?}");
     granted.release().await.unwrap();

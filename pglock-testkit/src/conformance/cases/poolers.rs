@@ -124,7 +124,11 @@ pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
                     match lock.try_write().await {
                         Ok(Some(guard)) => {
                             granted += 1;
-                            assert_eq!(holding.fetch_add(1, Ordering::SeqCst), 0, "two believe");
+                            assert_eq!(
+                                holding.fetch_add(1, Ordering::SeqCst),
+                                0,
+                                "two hold the lock"
+                            );
                             sleep(Duration::from_millis(1)).await;
                             holding.fetch_sub(1, Ordering::SeqCst);
                             refused.extend(guard.release().await.err());

@@ -23,7 +23,7 @@ use crate::rwlock::DistributedRwLock;
 /// - [`rwlock`](Self::rwlock) does no I/O and takes no lock.
 /// - [`inspect`](Self::inspect) lists the holders of all processes that existed when it was called
 ///   and still exist when it returns. It may leave out waiters.
-/// - Backends without the engine make entries by [`lock_entry`](crate::driver::lock_entry).
+/// - Backends without the engine make entries with [`lock_entry`](crate::driver::lock_entry).
 ///
 /// # Examples
 ///

@@ -26,8 +26,8 @@ use crate::mode::Mode;
 ///
 /// # A failed acquire
 ///
-/// leaves the transaction, its settings and its connection as they were: the application can continue
-/// in the same transaction.
+/// leaves the transaction, its settings and its connection as they were: the application can
+/// continue in the same transaction.
 ///
 /// # Isolation
 ///

@@ -31,7 +31,7 @@ impl RwLock {
                 None => Obstacle::Busy,
             }
         } else {
-            // Which keeps the time.
+            // The engine thread keeps the time.
             self.client.ensure_manager()?;
             let mut wait = pin!(self.wait_by_gate(mode, &at_gate));
             match self.client.within(timeout, &mut wait).await {

@@ -26,7 +26,7 @@ macro_rules! allowed {
     };
 }
 
-/// Takes the lock if it is free: `$1` key, `$2` 1 if any isolation level will do, else 0. Answers
+/// Takes the lock if it is free: `$1` key, `$2` 1 if any isolation level will do, else 0. Returns
 /// one row with an [`Outcome`](crate::transaction::acquire::Outcome).
 macro_rules! try_lock {
     ($function:literal, $kind:ident) => {
@@ -96,8 +96,8 @@ SELECT v.fact::bigint, v.value FROM (VALUES \
  (9, (SELECT d.oid::pg_catalog.text FROM pg_catalog.pg_database AS d \
  WHERE pg_catalog.nameeq(d.datname, pg_catalog.current_database())))) AS v(fact, value)";
 
-/// Answers three rows: `lock_timeout`, `statement_timeout` and `deadlock_timeout` (in seconds). Then
-/// it switches `statement_timeout` off, which counts from the next statement on.
+/// Returns three rows: `lock_timeout`, `statement_timeout` and `deadlock_timeout` (in seconds).
+/// Then it switches off `statement_timeout`, which takes effect from the next statement on.
 pub(crate) const BEFORE_WAIT: &str = "\
 SELECT v.n::bigint, v.value FROM (SELECT \
  pg_catalog.current_setting('lock_timeout') AS lock_timeout,\

@@ -145,7 +145,7 @@ impl Command for Check {
 }
 
 impl Reply {
-    /// The error that this reply is to a command that it cannot answer otherwise.
+    /// The error for a reply that is not a result of the command.
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Failed(error) => *error,

@@ -71,7 +71,7 @@ pub(crate) enum Event {
     OpenFailed { session: SessionId, error: Error, permanent: bool },
     /// The fencing token that the session was given; `None` if another session has answered.
     Minted { session: SessionId, token: Option<FencingToken> },
-    /// How the last operations of the session went.
+    /// The results of the session's last operations.
     Answered { session: SessionId, answer: Answer },
     /// The locks that the session holds; `None` if another server session answered.
     Found { session: SessionId, holdings: Option<Vec<Holding>> },

@@ -227,7 +227,7 @@ impl Session {
         self.doubt.take()
     }
 
-    /// The job that comes before errands, if there is one. Inquiries take turns with them.
+    /// The job that comes before errands, if any. Inquiries take turns with errands.
     /// `most`: how many operations go into a statement.
     pub(super) fn urgent_job(&mut self, is_closed: bool, most: usize, now: Moment) -> Option<Job> {
         // A late cancel may hit whatever it does next.

@@ -13,7 +13,7 @@ impl Session {
         self.inquiries.push(inquiry);
     }
 
-    /// Queues inquiries that were sent once, to send them again.
+    /// Queues inquiries again that were sent before.
     pub(crate) fn inquire_again(&mut self, inquiries: Vec<Inquiry>) {
         self.inquiries.extend(inquiries.into_iter().filter(|inquiry| *inquiry != Inquiry::Gone));
     }

@@ -29,14 +29,14 @@ pub(crate) enum Stage {
     SentHoldings,
     SentLook,
     SentToken,
-    /// In the server's queue, or granted from there.
+    /// Waiting in the server's queue, or granted from there.
     Waiting,
     /// An answer is on its way back.
     Answer(Answer),
     Found(Vec<Holding>),
     Seen(Vec<LockEntry>),
     Minted(FencingToken),
-    /// Nothing comes any more, not even that it has ended.
+    /// Nothing arrives any more, not even that the session has ended.
     Silent,
     Refusal(Reason),
     Closing,

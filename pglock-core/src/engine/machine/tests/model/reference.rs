@@ -79,7 +79,7 @@ impl Reference {
         self.keys.iter().find(|(_, model)| waits(model)).map(|(key, _)| *key)
     }
 
-    /// Everybody who is not resolved yet.
+    /// Every caller that is not resolved yet.
     pub(crate) fn unresolved(&self) -> Vec<(CallerId, LockKey)> {
         let callers = self.keys.iter().flat_map(|(key, k)| k.waiting.iter().map(|c| (c.id, *key)));
         let confirms = self.confirms.iter().map(|c| (c.id, c.key));

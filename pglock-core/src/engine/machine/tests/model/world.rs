@@ -34,7 +34,7 @@ pub(crate) struct World {
     pub(crate) reference: Reference,
     pub(super) keys: Vec<LockKey>,
     pub(super) proofs: Proofs,
-    /// Something went wrong, so that callers may be told failures.
+    /// Whether there was a fault, so that callers may fail.
     pub(crate) faulty: bool,
     /// The server refuses every operation on this key.
     pub(crate) refuses: Option<(LockKey, Reason)>,

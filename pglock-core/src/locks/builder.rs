@@ -37,6 +37,7 @@ use crate::engine::{AnyDriver, Config, WaitStrategy};
 ///         .max_shared_sessions(1)
 ///         .max_waiting_sessions(1)
 ///         .idle_timeout(Duration::from_secs(5))
+///         .disconnect_when_idle()
 ///         .max_locks(100)
 ///         .max_waiters(1000)
 ///         .build()
@@ -159,6 +160,16 @@ impl LocksBuilder {
     /// How long the manager keeps an idle waiting session. Default 30 seconds.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// Closes the last session, too, when the manager has had neither locks nor waiters for the
+    /// [`idle_timeout`](Self::idle_timeout). By default, one session stays open.
+    ///
+    /// The next acquire, check or inspection connects again, and takes that much longer. For fleets
+    /// of mostly idle processes, and for databases that stop while nothing is connected.
+    pub fn disconnect_when_idle(mut self) -> Self {
+        self.config.disconnect_when_idle = true;
         self
     }
 

@@ -141,6 +141,8 @@ pub struct Options {
     pub max_waiting_sessions: usize,
     /// How long an idle waiting session stays open.
     pub idle_timeout: Duration,
+    /// Whether it closes its last session when it is idle.
+    pub disconnect_when_idle: bool,
     /// How it waits for locks of other processes.
     pub wait_strategy: WaitStrategy,
     /// How often it renews its waits, if not by default: `Some(None)` is never.
@@ -171,6 +173,7 @@ impl Default for Options {
             application_name: "pglock".to_owned(),
             max_waiting_sessions: 4,
             idle_timeout: Duration::from_secs(30),
+            disconnect_when_idle: false,
             wait_strategy: WaitStrategy::default(),
             wait_renewal: None,
             max_locks: None,
@@ -207,6 +210,9 @@ impl Options {
             Some(None) => builder.never_renew_waits(),
             Some(Some(time)) => builder.renew_waits_after(time),
         };
+        if self.disconnect_when_idle {
+            builder = builder.disconnect_when_idle();
+        }
         if let Some(locks) = self.max_locks {
             builder = builder.max_locks(locks);
         }

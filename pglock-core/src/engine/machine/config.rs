@@ -72,6 +72,9 @@ pub(crate) struct Config {
     pub(crate) batch: usize,
     /// How long a waiting session may be idle before it is closed.
     pub(crate) idle_timeout: Duration,
+    /// Whether the last session, too, is closed when it has been idle for that time, and neither
+    /// locks nor waiters are left.
+    pub(crate) disconnect_when_idle: bool,
     /// The pause before the second attempt to connect. It doubles up to 16 times as long.
     pub(crate) reconnect_pause: Duration,
     /// How long waiting callers survive without a connection.
@@ -178,6 +181,7 @@ impl Default for Config {
             poll_interval: Duration::from_millis(20),
             batch: 1000,
             idle_timeout: Duration::from_secs(30),
+            disconnect_when_idle: false,
             reconnect_pause: Duration::from_millis(50),
             reconnect_timeout: Duration::from_secs(30),
             cancel_timeout: Duration::from_secs(5),

@@ -30,7 +30,7 @@ impl Machine {
             self.fail_unserved(id, error, give_up, step);
             self.reissue_cancels(&session, step);
         }
-        self.go_on(error, step);
+        self.go_on(&session, error, step);
     }
 
     pub(super) fn ended(&mut self, id: SessionId, error: &Error, step: &mut Step<'_>) {
@@ -65,7 +65,7 @@ impl Machine {
             }
         }
         self.reissue_cancels(&session, step);
-        self.go_on(error, step);
+        self.go_on(&session, error, step);
     }
 
     fn note_trouble(
@@ -84,10 +84,11 @@ impl Machine {
     }
 
     /// A session has ended.
-    fn go_on(&mut self, error: &Error, step: &mut Step<'_>) {
+    fn go_on(&mut self, gone: &Session, error: &Error, step: &mut Step<'_>) {
+        let was_idle = gone.is_closing() && self.sessions.may_disconnect();
         if self.closed.is_some() {
             self.sessions.kick_all(step);
-        } else if !is_stop(error) {
+        } else if !is_stop(error) && !was_idle {
             self.sessions.stay_connected(step);
         }
     }

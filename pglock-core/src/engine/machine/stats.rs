@@ -39,7 +39,8 @@ pub struct Stats {
     /// session is still open. Opening a session counts as a heartbeat.
     pub last_heartbeat: Option<Duration>,
     /// Whether a shared session is open, so that the manager can request locks. Also false before
-    /// the first acquire, and after the manager was closed.
+    /// the first acquire, while the manager has
+    /// [disconnected](crate::LocksBuilder::disconnect_when_idle), and after it was closed.
     pub connected: bool,
     /// How long the current outage has lasted, if there is one: since the last shared session ended
     /// or could not be opened. The manager keeps trying to connect, even if no caller asks for a

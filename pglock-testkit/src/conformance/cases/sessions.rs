@@ -14,6 +14,7 @@ group! { sessions:
     waiter_survives_the_end_of_its_session: Sessions,
     lock_can_be_taken_again_after_a_loss: Sessions,
     idle_waiting_sessions_are_closed: Sessions,
+    idle_manager_disconnects_if_it_may: Sessions,
 }
 
 pub async fn thousand_keys_are_held_on_few_sessions(lab: &Lab) {
@@ -130,4 +131,27 @@ pub async fn idle_waiting_sessions_are_closed(lab: &Lab) {
     witness.release("key".into(), Mode::Write).await.unwrap();
     drop(soon("the lock is free", wait).await.unwrap().unwrap());
     witness.until_sessions("pglock", 1).await.unwrap();
+}
+
+pub async fn idle_manager_disconnects_if_it_may(lab: &Lab) {
+    let witness = lab.witness();
+    let manager = lab.manager_with(&Options {
+        idle_timeout: Duration::from_millis(100),
+        disconnect_when_idle: true,
+        ..Options::default()
+    });
+    let lock = manager.lock("key");
+    for _ in 0..3 {
+        let guard = soon("a session opens", lock.write()).await.unwrap();
+        witness.until_sessions("pglock", 1).await.unwrap();
+        // A manager with a lock stays connected, however long it is idle.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(guard.is_held());
+        guard.release().await.unwrap();
+        witness.until_sessions("pglock", 0).await.unwrap();
+        let stats = manager.stats();
+        assert!(!stats.connected && stats.down_for.is_none(), "{stats:?}");
+    }
+    soon("a session opens for a check", manager.check()).await.unwrap();
+    witness.until_sessions("pglock", 0).await.unwrap();
 }

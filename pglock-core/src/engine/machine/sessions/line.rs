@@ -56,16 +56,22 @@ impl Sessions {
         let soon = step.now + self.config.lease.heartbeat / 8;
         let shared = self.of_role(Role::Shared).filter(|(_, s)| s.is_open() && s.is_usable());
         let only_one = shared.count() == 1;
+        // Waits are cancelled through the shared session, so it closes last.
+        let may_disconnect = self.config.disconnect_when_idle;
+        let is_unused = self.queued == 0 && self.table.len() == 1;
         let Some(session) = self.table.get_mut(&id) else {
             return;
         };
-        let is_needed = session.role() == Role::Shared && only_one;
-        let may_close = !is_needed && session.is_at_hand() && session.grants() == 0;
+        let is_last = session.role() == Role::Shared && only_one;
+        let may_close =
+            (!is_last || may_disconnect) && session.is_at_hand() && session.grants() == 0;
         let due = session.idle_since() + idle_timeout;
-        let is_idle = session.is_idle() && session.is_spare();
+        let is_idle = session.is_idle() && session.is_spare() && (!is_last || is_unused);
         if may_close && is_idle && step.now >= due {
             session.close();
             step.push(Effect::Kick(id));
+        } else if may_close && is_last && step.now >= due {
+            self.timers.set(Timer::CloseIdle(id), soon.max(step.now + idle_timeout));
         } else if may_close {
             // If it is due, the session may be waiting for the answer to a heartbeat, or may have
             // been in use for a moment.

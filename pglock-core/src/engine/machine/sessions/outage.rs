@@ -61,7 +61,7 @@ impl Sessions {
     /// The session is being closed on purpose. If it was the last shared one, there is none until
     /// another one has replaced it.
     pub(crate) fn note_closing(&mut self, now: Moment) {
-        if self.server.is_some() && !self.is_connected() {
+        if self.server.is_some() && !self.is_connected() && !self.may_disconnect() {
             self.begin_outage(now);
         }
     }
@@ -118,6 +118,12 @@ impl Sessions {
 
     pub(crate) fn end_outage(&mut self) {
         self.outage = Outage::default();
+    }
+
+    /// Whether the manager needs no session until the next caller comes.
+    pub(crate) fn may_disconnect(&self) -> bool {
+        let is_unused = |session: &Session| session.is_closing() && session.grants() == 0;
+        self.config.disconnect_when_idle && self.queued == 0 && self.table.values().all(is_unused)
     }
 
     /// Opens a shared session if there was one before and there is none now, even if no caller

@@ -40,13 +40,14 @@ struct Setup {
     /// How many locks may be held at the server.
     cap: Option<usize>,
     renews: bool,
+    disconnects: bool,
     closed: bool,
 }
 
 impl Setup {
     fn strategy(faults: bool) -> impl Strategy<Value = Self> {
         let counts = (1..=2_usize, 1..=3_usize, 0..=2_usize, 0..=2_u32, 1..=3_usize, 1..=3_usize);
-        let modes = [0.2, 0.4, 0.4, 0.5].map(prop::bool::weighted);
+        let modes = [0.2, 0.4, 0.4, 0.5, 0.3].map(prop::bool::weighted);
         let lease = |server: u64, heartbeat| Lease {
             server: Duration::from_millis(server),
             guard: Duration::from_millis(server / 3 * 2),
@@ -58,7 +59,7 @@ impl Setup {
         let cap = prop_oneof![3 => Just(None), 1 => (1..=2_usize).prop_map(Some)];
         (counts, modes, lease, cap, any::<u64>()).prop_map(|(counts, modes, lease, cap, seed)| {
             let (shared, crowd, waiting, hand_overs, batch, keys) = counts;
-            let [polls, reads, shares, renews] = modes;
+            let [polls, reads, shares, renews, disconnects] = modes;
             Self {
                 shared,
                 crowd,
@@ -73,6 +74,7 @@ impl Setup {
                 lease,
                 cap,
                 renews,
+                disconnects,
                 closed: false,
             }
         })
@@ -97,6 +99,7 @@ impl Setup {
             poll_interval: ms(20),
             batch: self.batch,
             idle_timeout: ms(200),
+            disconnect_when_idle: self.disconnects,
             reconnect_pause: ms(10),
             reconnect_timeout: ms(300),
             cancel_timeout: ms(100),

@@ -220,3 +220,26 @@ fn an_idle_waiting_session_is_closed_after_a_pending_heartbeat() {
     world.settle();
     assert!(!world.links.contains_key(&WAITING));
 }
+
+#[test]
+fn an_idle_manager_disconnects_if_it_may() {
+    let mut world = world_with(|config| {
+        config.disconnect_when_idle = true;
+        config.idle_timeout = Duration::from_millis(200);
+    });
+    for _ in 0..3 {
+        let caller = world.acquire(key(), Write, Patience::Wait);
+        world.settle();
+        world.advance(Duration::from_secs(1));
+        world.settle();
+        assert!(world.machine.stats(world.now).connected, "it holds a lock");
+        let grant = grant_of(&world, caller);
+        world.release(key(), grant, true);
+        world.settle();
+        world.advance(Duration::from_secs(1));
+        world.settle();
+        let stats = world.machine.stats(world.now);
+        assert_eq!((stats.sessions, stats.connected, stats.down_for), (0, false, None));
+        assert!(world.machine.sessions.is_empty(), "and it plans none");
+    }
+}

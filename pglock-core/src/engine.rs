@@ -62,11 +62,12 @@ mod client;
 mod machine;
 mod runtime;
 
-pub(crate) use client::{AnyDriver, Client, Held};
+pub(crate) use client::{AnyDriver, Client, Held, Tried, Wanted};
 pub(crate) use machine::Obstacle;
 pub(crate) use machine::config::Config;
 pub use machine::config::WaitStrategy;
 pub(crate) use machine::event::Patience;
+pub(crate) use machine::run::Goal;
 pub use machine::stats::Stats;
 pub(crate) use runtime::tasks::Settings;
 pub(crate) use runtime::thread::runtime as thread_runtime;

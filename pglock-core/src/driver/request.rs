@@ -25,6 +25,14 @@ pub enum Operation {
     /// Takes the lock if no other session holds it or waits for it in a conflicting mode: 1 if
     /// taken, else 0.
     TryLock(LockKey, Mode),
+    /// Begins a run, whose tries follow each other: as [`TryLock`](Self::TryLock).
+    TryFirst(LockKey, Mode),
+    /// Goes on in a run: as [`TryLock`](Self::TryLock) if the last lock that was tried in the run was
+    /// taken. Else it does nothing: 0.
+    TryAlso(LockKey, Mode),
+    /// Goes on in a run: as [`TryLock`](Self::TryLock) if the last lock that was tried in the run was
+    /// not taken. Else it does nothing: 0.
+    TryInstead(LockKey, Mode),
     /// Releases the lock once: 1 if it was held, else 0.
     Unlock(LockKey, Mode),
     /// Waits in the server's queue until the lock is held: 1. Always alone in its request.
@@ -121,11 +129,29 @@ const CANCEL: i16 = 16;
 const UNLOCK_ALL: i16 = 17;
 const PING: i16 = 18;
 const DOWNGRADE: i16 = 19;
+const TRY_FIRST: i16 = 32;
+const TRY_ALSO: i16 = 34;
+const TRY_INSTEAD: i16 = 36;
 
 impl Operation {
+    /// What a backend that does not use SQL does for a try of a run: [`TryLock`](Self::TryLock), or
+    /// nothing. `taken`: whether the last lock that was tried was taken. Any other operation is
+    /// itself.
+    pub fn in_run(self, taken: bool) -> Option<Self> {
+        match self {
+            Self::TryFirst(key, mode) => Some(Self::TryLock(key, mode)),
+            Self::TryAlso(key, mode) => taken.then_some(Self::TryLock(key, mode)),
+            Self::TryInstead(key, mode) => (!taken).then_some(Self::TryLock(key, mode)),
+            other => Some(other),
+        }
+    }
+
     fn encode(self) -> (i16, i64) {
         let (base, mode, key) = match self {
             Self::TryLock(key, mode) => (TRY_LOCK, mode, key),
+            Self::TryFirst(key, mode) => (TRY_FIRST, mode, key),
+            Self::TryAlso(key, mode) => (TRY_ALSO, mode, key),
+            Self::TryInstead(key, mode) => (TRY_INSTEAD, mode, key),
             Self::Unlock(key, mode) => (UNLOCK, mode, key),
             Self::Lock(key, mode) => (LOCK, mode, key),
             Self::Probe(key) => (PROBE, Mode::Write, key),
@@ -152,6 +178,9 @@ impl Operation {
         let mode = if code & 1 == 1 { Mode::Read } else { Mode::Write };
         match code & !PAIR & !1 {
             TRY_LOCK => Some(Self::TryLock(key, mode)),
+            TRY_FIRST => Some(Self::TryFirst(key, mode)),
+            TRY_ALSO => Some(Self::TryAlso(key, mode)),
+            TRY_INSTEAD => Some(Self::TryInstead(key, mode)),
             UNLOCK => Some(Self::Unlock(key, mode)),
             LOCK => Some(Self::Lock(key, mode)),
             PROBE => Some(Self::Probe(key)),
@@ -188,6 +217,16 @@ mod tests {
                 assert!(sql::few(&[code]).is_some());
                 assert_eq!(Operation::decode(code, operand), Some(operation));
             }
+            for mode in [Mode::Read, Mode::Write] {
+                for operation in [
+                    Operation::TryFirst(key, mode),
+                    Operation::TryAlso(key, mode),
+                    Operation::TryInstead(key, mode),
+                ] {
+                    let (code, operand) = operation.encode();
+                    assert_eq!(Operation::decode(code, operand), Some(operation));
+                }
+            }
         }
         for operation in [Operation::Cancel(4711), Operation::UnlockAll, Operation::Ping] {
             let (code, operand) = operation.encode();
@@ -220,11 +259,12 @@ mod tests {
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::few(&[TRY_LOCK]).unwrap();
         let two = sql::few(&[UNLOCK, TRY_LOCK]).unwrap();
-        let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_LOCK, PING][..]].map(sql::many);
-        assert_ne!(many[0], many[1]);
-        for (text, count) in
-            [(sql::OPEN, 5), (one, 2), (two, 3), (many[0], 3), (many[1], 3), (sql::HOLDINGS, 1)]
-        {
+        let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_FIRST, TRY_ALSO][..], &[TRY_LOCK, PING][..]];
+        let many = many.map(sql::many);
+        assert!(many[0] != many[1] && many[1] != many[2]);
+        let many = many.map(|text| (text, 3));
+        let all = [(sql::OPEN, 5), (one, 2), (two, 3), (sql::HOLDINGS, 1)];
+        for (text, count) in all.into_iter().chain(many) {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);
         }

@@ -6,6 +6,7 @@ mod commands;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 mod proofs;
+mod run;
 mod tenure;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
+
+pub(crate) use self::run::{Tried, Wanted};
 
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
@@ -95,21 +98,28 @@ impl Client {
             // running.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
-            let Some(Granted { grant, liveness }) = Call::new(self, acquire).await? else {
+            let Some(granted) = Call::new(self, acquire).await? else {
                 return Ok(None);
             };
-            let client = self.clone();
-            let name = name.cloned();
-            let lease = OnceLock::new();
-            let grant = Some(grant);
-            let token = OnceLock::new();
-            let held = Held { client, liveness, key, name, mode, grant, lease, token };
+            let held = self.hold(granted, key, name, mode);
             // The session may have ended before the caller could look. Nobody has believed in that
             // grant, so the caller asks again.
             if held.is_held() {
                 return Ok(Some(held));
             }
         }
+    }
+
+    fn hold(
+        self: &Arc<Self>,
+        Granted { grant, liveness }: Granted,
+        key: LockKey,
+        name: Option<&Arc<Name>>,
+        mode: Mode,
+    ) -> Held {
+        let (client, name, grant) = (self.clone(), name.cloned(), Some(grant));
+        let (lease, token) = (OnceLock::new(), OnceLock::new());
+        Held { client, liveness, key, name, mode, grant, lease, token }
     }
 
     /// Who holds and awaits this key, or any.
@@ -144,6 +154,11 @@ impl Client {
         if self.ensure_manager().is_ok() {
             Sleep::new(&self.shared, time).await;
         }
+    }
+
+    /// By the engine's clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.clock().now().since_start()
     }
 
     pub(crate) fn stats(&self) -> Stats {

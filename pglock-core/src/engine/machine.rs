@@ -12,6 +12,7 @@ mod obstacle;
 mod proofs;
 mod refusals;
 mod rotation;
+pub(super) mod run;
 mod session;
 mod sessions;
 pub(super) mod stats;
@@ -64,6 +65,8 @@ pub(crate) struct Machine {
     spare: Vec<KeyState>,
     sessions: Sessions,
     last_grant: GrantId,
+    /// The last [`Run`](run::Run).
+    last_run: u32,
     last_arrival: Arrival,
     /// Why the machine is closed, if it is.
     closed: Option<Error>,
@@ -79,6 +82,7 @@ impl Machine {
             spare: Vec::new(),
             sessions: Sessions::new(config, seed),
             last_grant: GrantId::default(),
+            last_run: 0,
             last_arrival: Arrival::default(),
             closed: None,
             stall: Duration::ZERO,
@@ -107,6 +111,7 @@ impl Machine {
             Event::Acquire { caller, key, mode, patience } => {
                 self.acquire(caller, key, mode, patience, step);
             }
+            Event::AcquireRun { members, goal } => self.acquire_run(&members, goal, step),
             Event::Abandon { caller, key } => self.abandon(caller, key, step),
             Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
             Event::Inspect { caller, key } => self.inspect(caller, key, step),
@@ -156,7 +161,7 @@ impl Machine {
     ) {
         if let hash_map::Entry::Occupied(state) = self.keys.entry(key) {
             let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
-            let cx = &mut Context { key, sessions, last_grant, step: step.part() };
+            let cx = &mut Context { key, sessions, last_grant, gathering: None, step: step.part() };
             change(state, cx, &mut self.spare, act);
         }
     }

@@ -101,6 +101,20 @@ impl Shared {
         })
     }
 
+    /// Steps with the event of this many callers, each of which then awaits its reply by
+    /// [`poll_reply`](Self::poll_reply).
+    pub(crate) fn ask_together(
+        &self,
+        callers: usize,
+        event: impl FnOnce(&[CallerId]) -> Event,
+    ) -> Vec<CallerId> {
+        self.locked(|host, now, deferred| {
+            let callers: Vec<_> = (0..callers).map(|_| self.callers.insert()).collect();
+            host.step(event(&callers), now, deferred);
+            callers
+        })
+    }
+
     /// Takes the reply, if it is there, which removes the caller.
     pub(crate) fn poll_reply(&self, caller: CallerId, waker: &Waker) -> Poll<Reply> {
         self.callers.poll(caller, waker)
@@ -200,6 +214,11 @@ impl Shared {
             host.step(Event::Tick, now, deferred);
             host.machine.obstacle(key, now.before(waited.max(BUSY)))
         })
+    }
+
+    /// Whether the limit of locks is not known before a session is open.
+    pub(crate) fn awaits_cap(&self) -> bool {
+        self.lock().machine.awaits_cap()
     }
 
     /// Why a check got no reply in time.

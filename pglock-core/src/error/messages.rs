@@ -77,6 +77,24 @@ impl Error {
         )
     }
 
+    pub(crate) fn no_keys() -> Self {
+        Self::new(
+            ErrorKind::InvalidOptions,
+            "no key was given, so there is nothing to lock: give at least one",
+        )
+    }
+
+    /// For a set of keys that would reach the limit.
+    pub(crate) fn no_room(needed: usize, room: usize) -> Self {
+        Self::new(
+            ErrorKind::LockTableFull,
+            format!(
+                "the set needs {needed} more locks, but this lock manager may hold only {room} more, which leaves room in the \
+                 server's lock table for others: take fewer keys at a time, or raise max_locks"
+            ),
+        )
+    }
+
     pub(crate) fn runtime_ended() -> Self {
         Self::new(
             ErrorKind::NoRuntime,

@@ -43,6 +43,30 @@ macro_rules! downgrade {
     };
 }
 
+/// Tries a lock, and notes for the rest of the statement whether it was taken.
+macro_rules! first_of_run {
+    ($function:literal, $kind:ident $o:literal) => {
+        concat!(
+            "pg_catalog.set_config('pglock.taken', CASE WHEN ",
+            call!($function, $kind $o),
+            " THEN '1' ELSE '0' END, true) = '1'"
+        )
+    };
+}
+
+/// Does so if the last lock that was tried was taken (`'1'`) or not (`'0'`).
+macro_rules! next_of_run {
+    ($taken:literal, $function:literal, $kind:ident $o:literal) => {
+        concat!(
+            "CASE WHEN pg_catalog.current_setting('pglock.taken', true) = ",
+            $taken,
+            " THEN ",
+            first_of_run!($function, $kind $o),
+            " ELSE false END"
+        )
+    };
+}
+
 /// What an operation code means, as a boolean expression over the operand `$o`.
 #[rustfmt::skip]
 macro_rules! operation {
@@ -65,6 +89,18 @@ macro_rules! operation {
     (18, $o:literal) => { "true" };
     (19, $o:literal) => { downgrade!(key $o) };
     (27, $o:literal) => { downgrade!(pair $o) };
+    (32, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock", key $o) };
+    (33, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock_shared", key $o) };
+    (34, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock", key $o) };
+    (35, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock_shared", key $o) };
+    (36, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock", key $o) };
+    (37, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock_shared", key $o) };
+    (40, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock", pair $o) };
+    (41, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock_shared", pair $o) };
+    (42, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock", pair $o) };
+    (43, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock_shared", pair $o) };
+    (44, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock", pair $o) };
+    (45, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock_shared", pair $o) };
 }
 
 /// A statement that returns this in the session that it is meant for, and NULL in any other.
@@ -123,7 +159,7 @@ macro_rules! two {
 /// more than the lock.
 macro_rules! operations {
     (common: [$($common:tt)*], alone: [$($alone:tt)*], cancel: $cancel:tt, in a row: [$($code:tt)*],
-     together: [$([$first:tt $second:tt])*]) => {
+     runs: [$($run:tt)*], together: [$([$first:tt $second:tt])*]) => {
         /// The operations with these codes, each with an operand of its own: `$1` nonce, `$2` the
         /// first operand, `$3` the second.
         ///
@@ -147,8 +183,10 @@ macro_rules! operations {
                 several!($($common)*)
             } else if codes.iter().all(|code| *code == $cancel) {
                 several!($cancel)
+            } else if codes.iter().all(|code| [$($common,)* $($run),*].contains(code)) {
+                several!($($common)* $($run)*)
             } else {
-                several!($($common)* $($code)*)
+                several!($($common)* $($code)* $($run)*)
             }
         }
     };
@@ -159,5 +197,6 @@ operations!(
     alone: [4 5],
     cancel: 16,
     in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
+    runs: [32 33 34 35 36 37 40 41 42 43 44 45],
     together: [[2 0] [2 1] [3 0] [3 1]]
 );

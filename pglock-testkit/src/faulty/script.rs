@@ -59,7 +59,10 @@ impl Point {
 
     pub(super) fn of(operation: Operation) -> Self {
         match operation {
-            Operation::TryLock(..) => Self::TryLock,
+            Operation::TryLock(..)
+            | Operation::TryFirst(..)
+            | Operation::TryAlso(..)
+            | Operation::TryInstead(..) => Self::TryLock,
             Operation::Lock(..) => Self::Lock,
             Operation::Unlock(..) => Self::Unlock,
             Operation::Probe(_) => Self::Probe,

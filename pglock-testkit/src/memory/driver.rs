@@ -152,9 +152,17 @@ impl MemorySession {
 impl Session for MemorySession {
     async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
         let answer = if self.is_meant(request.nonce()) {
-            let mut results = Vec::new();
+            let (mut results, mut taken) = (Vec::new(), false);
             for operation in request.to_operations() {
-                results.push(self.execute(operation).await?);
+                let operation = operation.in_run(taken);
+                let done = match operation {
+                    Some(operation) => self.execute(operation).await?,
+                    None => false,
+                };
+                if let Some(Operation::TryLock(..)) = operation {
+                    taken = done;
+                }
+                results.push(done);
             }
             results.into_iter().collect()
         } else {

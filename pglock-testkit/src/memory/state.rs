@@ -56,7 +56,10 @@ impl State {
 
     pub(super) fn execute(&mut self, pid: Pid, operation: Operation) -> Done {
         Done::Now(match operation {
-            Operation::TryLock(key, mode) => self.table.try_lock(pid, key, mode),
+            Operation::TryLock(key, mode)
+            | Operation::TryFirst(key, mode)
+            | Operation::TryAlso(key, mode)
+            | Operation::TryInstead(key, mode) => self.table.try_lock(pid, key, mode),
             Operation::Unlock(key, mode) => {
                 let granted = self.table.unlock(pid, key, mode);
                 granted.map(|granted| self.notify(granted)).is_some()

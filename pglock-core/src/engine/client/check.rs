@@ -19,10 +19,22 @@ impl Client {
         self.shared.obstacle(key, waited)
     }
 
+    /// Makes sure that the limit of locks is known, with a round trip if it is not.
+    pub(crate) async fn learn_cap(self: &Arc<Self>, timeout: Duration) -> Result<()> {
+        match self.shared.awaits_cap() {
+            true => self.check_within(CHECK_TIMEOUT.min(timeout)).await,
+            false => Ok(()),
+        }
+    }
+
     /// Whether locks can be acquired now: makes a round trip to find out.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
+        self.check_within(CHECK_TIMEOUT).await
+    }
+
+    async fn check_within(self: &Arc<Self>, timeout: Duration) -> Result<()> {
         self.ensure_manager()?;
-        let check = self.within(CHECK_TIMEOUT, Call::new(self, Check)).await;
+        let check = self.within(timeout, Call::new(self, Check)).await;
         check.unwrap_or_else(|| Err(self.shared.silence()))
     }
 }

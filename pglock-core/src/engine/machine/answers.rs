@@ -5,6 +5,7 @@ use super::inquiry;
 use super::refusals::missing;
 use crate::driver::{Answer, Holding};
 use crate::engine::machine::event::{ServerFacts, SessionId};
+use crate::engine::machine::run::Progress;
 use crate::engine::machine::sessions::{Doubt, Errand, Errands, InFlight, Session};
 use crate::engine::machine::step::Step;
 use crate::error::{Error, ErrorKind};
@@ -84,14 +85,16 @@ impl Machine {
         }
         session.widen(most);
         self.sessions.note_answer(id, step);
+        let mut runs = Progress::default();
         for (errand, done) in errands.into_iter().zip(results) {
-            if let Errand::Downgrade { .. } = errand
-                && !done
-            {
+            match errand {
                 // The session ends, and with it what the other errands have brought.
-                return self.doubt(id, missing(), step);
+                Errand::Downgrade { .. } if !done => return self.doubt(id, missing(), step),
+                Errand::TryLock { key, run: Some(run), .. } if !runs.was_made(run, done) => {
+                    self.with(key, step, |state, cx| state.ask_missed(id, cx));
+                }
+                errand => self.done(id, errand, done, step),
             }
-            self.done(id, errand, done, step);
         }
         self.sessions.rest(id, step.now);
     }

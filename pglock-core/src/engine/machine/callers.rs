@@ -2,6 +2,7 @@
 
 use std::collections::hash_map;
 
+use super::run::Gathering;
 use super::{Machine, change};
 use crate::engine::machine::event::{CallerId, Effect, GrantId, Patience};
 use crate::engine::machine::key::queue::Waiter;
@@ -21,14 +22,25 @@ impl Machine {
         patience: Patience,
         step: &mut Step<'_>,
     ) {
+        self.enqueue(Waiter::new(caller, mode, patience), key, None, step);
+    }
+
+    /// `gathering`: the run that the caller belongs to.
+    pub(super) fn enqueue(
+        &mut self,
+        mut waiter: Waiter,
+        key: LockKey,
+        gathering: Option<&mut Gathering>,
+        step: &mut Step<'_>,
+    ) {
         if let Some(why) = &self.closed {
-            return step.fail(caller, key, why);
+            return step.fail(waiter.id, key, why);
         }
         if self.sessions.queued >= self.sessions.config.max_waiters {
-            return step.fail(caller, key, &Error::too_many_waiters());
+            return step.fail(waiter.id, key, &Error::too_many_waiters());
         }
         self.last_arrival = self.last_arrival.next();
-        let waiter = Waiter { id: caller, mode, patience, arrival: self.last_arrival };
+        waiter.arrival = self.last_arrival;
         let state = match self.keys.entry(key) {
             hash_map::Entry::Occupied(state) => state,
             hash_map::Entry::Vacant(place) => {
@@ -36,10 +48,11 @@ impl Machine {
             }
         };
         let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
-        let cx = &mut Context { key, sessions, last_grant, step: step.part() };
+        let cx = &mut Context { key, sessions, last_grant, gathering, step: step.part() };
+        let would_not_wait = waiter.patience == Patience::Try;
         change(state, cx, &mut self.spare, |state, cx| {
             // To wait behind others changes nothing for anybody.
-            if state.queue.push_back(waiter) || patience == Patience::Try {
+            if state.queue.push_back(waiter) || would_not_wait {
                 state.settle(cx);
             }
         });
@@ -76,7 +89,8 @@ impl Machine {
             if grant.guards == 0 {
                 grant.releaser = releaser;
                 let (sessions, last_grant) = (&mut self.sessions, &mut self.last_grant);
-                let cx = &mut Context { key, sessions, last_grant, step: step.part() };
+                let cx =
+                    &mut Context { key, sessions, last_grant, gathering: None, step: step.part() };
                 change(state, cx, &mut self.spare, KeyState::settle);
             } else if let Some(releaser) = releaser {
                 self.sessions.acknowledge_release(grant.session, releaser, key, step);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 pub(crate) use self::moment::Moment;
+use super::run::{Goal, Member};
 use crate::driver::{Answer, Holding, Operation, Reason};
 use crate::error::Error;
 use crate::key::LockKey;
@@ -47,6 +48,9 @@ pub(crate) enum Event {
     /// A caller wants the lock. Resolved by [`Outcome::Granted`], [`Outcome::Busy`] or
     /// [`Outcome::Failed`].
     Acquire { caller: CallerId, key: LockKey, mode: Mode, patience: Patience },
+    /// A caller tries several locks, each of which depends on the one before it. Each is resolved
+    /// by [`Outcome::Granted`], [`Outcome::Busy`], [`Outcome::Skipped`] or [`Outcome::Failed`].
+    AcquireRun { members: Vec<Member>, goal: Goal },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { caller: CallerId, key: LockKey },
     /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or
@@ -99,6 +103,7 @@ impl Event {
             | Self::Refused { session, .. }
             | Self::Ended { session, .. } => Some(session),
             Self::Acquire { .. }
+            | Self::AcquireRun { .. }
             | Self::Abandon { .. }
             | Self::Release { .. }
             | Self::Inspect { .. }
@@ -182,6 +187,9 @@ pub(crate) enum Outcome {
         session: SessionId,
     },
     Busy,
+    /// The try was not made, because of one before it in its run, or because it has to be made
+    /// alone.
+    Skipped,
     Released,
     Inspected(Vec<LockEntry>),
     Checked,

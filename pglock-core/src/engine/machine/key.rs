@@ -11,6 +11,7 @@ use self::conversion::Conversion;
 pub(super) use self::grant::{Grant, Release};
 use self::queue::{Queue, Waiter};
 use super::event::{GrantId, Outcome, Patience};
+use super::run::Gathering;
 use super::sessions::{Claims, Place, Sessions};
 use super::step::Step;
 use crate::key::LockKey;
@@ -37,6 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) key: LockKey,
     pub(super) sessions: &'a mut Sessions,
     pub(super) last_grant: &'a mut GrantId,
+    /// The run that is being put to a session.
+    pub(super) gathering: Option<&'a mut Gathering>,
     pub(super) step: Step<'a>,
 }
 
@@ -91,7 +94,7 @@ impl KeyState {
     }
 
     /// Whether a caller here holds the lock in a conflicting mode.
-    fn is_blocked_here(&self, mode: Mode) -> bool {
+    pub(super) fn is_blocked_here(&self, mode: Mode) -> bool {
         self.grants.iter().any(|grant| grant.guards > 0 && !grant.used.is_compatible_with(mode))
     }
 

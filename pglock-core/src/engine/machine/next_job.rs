@@ -5,6 +5,7 @@ use std::collections::hash_map;
 use super::Machine;
 use crate::engine::machine::event::{Effects, Job, Moment, SessionId};
 use crate::engine::machine::key::Release;
+use crate::engine::machine::run::Run;
 use crate::engine::machine::sessions::{Errand, Errands, InFlight, Role};
 use crate::engine::machine::step::Step;
 
@@ -47,7 +48,7 @@ impl Machine {
             }
             return Job::Idle;
         }
-        let operations = errands.iter().map(|errand| errand.to_operation()).collect();
+        let operations = Errand::to_operations(&errands);
         let waits = matches!(errands[..], [Errand::Lock { .. }]);
         session.send(InFlight::Errands(errands), step.now);
         if waits {
@@ -77,7 +78,21 @@ impl Machine {
                 errands.push(errand);
             }
         }
+        self.cut_run(id, errands.last().and_then(Errand::run), step);
         errands
+    }
+
+    /// Leaves out the tries of a run that do not fit into its statement: they would not depend on
+    /// it.
+    fn cut_run(&mut self, id: SessionId, run: Option<Run>, step: &mut Step<'_>) {
+        let Some(run) = run else {
+            return;
+        };
+        while let Some(session) = self.sessions.get_mut(id)
+            && let Some(key) = session.take_try_of(run)
+        {
+            self.with(key, step, |state, cx| state.ask_missed(id, cx));
+        }
     }
 
     /// Whether the operation still makes sense; notes that it is sent.

@@ -40,7 +40,7 @@ impl Found {
     /// Returns whether the operation has taken a lock; if so, that lock is no stray.
     fn take(&mut self, errand: &Errand) -> bool {
         match *errand {
-            Errand::TryLock { key, mode } | Errand::Lock { key, mode } => {
+            Errand::TryLock { key, mode, .. } | Errand::Lock { key, mode } => {
                 self.strays.remove(&Holding { key, mode })
             }
             _ => false,
@@ -200,8 +200,12 @@ impl Machine {
             session.narrow(refused);
         }
         for errand in undone.iter().rev() {
-            // The states of their keys repeat the others.
-            if let Errand::TryLock { .. } | Errand::Probe { .. } | Errand::Cancel { .. } = errand {
+            // The states of their keys repeat the others. What is left of a run is not sent
+            // again: it would not depend on what was done of it.
+            if let Errand::TryLock { run: None, .. }
+            | Errand::Probe { .. }
+            | Errand::Cancel { .. } = errand
+            {
                 self.sessions.push_first(id, *errand);
             }
         }
@@ -227,6 +231,9 @@ impl Machine {
             (Errand::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
                 let reason = refusal.reason;
                 self.with(key, step, |state, cx| state.downgrade_refused(grant, reason, cx));
+            }
+            (Errand::TryLock { key, run: Some(_), .. }, Verdict::Again) => {
+                self.with(key, step, |state, cx| state.ask_missed(id, cx));
             }
             (_, Verdict::Again) => {}
             (Errand::TryLock { key, .. } | Errand::Probe { key }, Verdict::Refused(refusal)) => {

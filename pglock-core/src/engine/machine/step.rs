@@ -28,6 +28,18 @@ impl<'a> Step<'a> {
         self.push(Effect::Resolve { caller, outcome });
     }
 
+    /// Where the effects are now, for [`outcome_since`](Self::outcome_since).
+    pub(super) fn mark(&self) -> usize {
+        self.effects.0.len()
+    }
+
+    pub(super) fn outcome_since(&self, mark: usize, caller: CallerId) -> Option<&Outcome> {
+        self.effects.0[mark..].iter().find_map(|effect| match effect {
+            Effect::Resolve { caller: resolved, outcome } if *resolved == caller => Some(outcome),
+            _ => None,
+        })
+    }
+
     pub(super) fn fail(&mut self, caller: CallerId, key: LockKey, error: &Error) {
         self.resolve(caller, Outcome::Failed(error.clone().for_key(key)));
     }

@@ -22,6 +22,8 @@ pub(crate) enum Reply {
         liveness: Arc<Liveness>,
     },
     Busy,
+    /// Of a try in a run: it was not made.
+    Skipped,
     Released,
     Inspected(Vec<LockEntry>),
     Checked,

@@ -158,6 +158,7 @@ impl Host {
                 None => Reply::Failed(Box::new(Error::lost())),
             },
             Outcome::Busy => Reply::Busy,
+            Outcome::Skipped => Reply::Skipped,
             Outcome::Released => Reply::Released,
             Outcome::Inspected(locks) => Reply::Inspected(locks),
             Outcome::Checked => Reply::Checked,

@@ -40,7 +40,8 @@ mod line;
 use std::time::Duration;
 
 use super::{Context, KeyState};
-use crate::engine::machine::event::{Arrival, Moment, SessionId};
+use crate::engine::machine::event::{Arrival, Moment, Outcome, SessionId};
+use crate::engine::machine::run::Run;
 use crate::engine::machine::sessions::{Errand, Session};
 use crate::error::Error;
 use crate::mode::Mode;
@@ -120,6 +121,10 @@ impl KeyState {
     }
 
     fn ask_for(&mut self, mode: Mode, cx: &mut Context<'_>) -> Asking {
+        let in_run = self.queue.front().is_some_and(|first| first.in_run);
+        if in_run && cx.gathering.is_none() {
+            return self.leave_out(cx);
+        }
         if self.has_guards() {
             // Readers of this process have held it so long that a new one may not simply join.
             // Under a write lock, no session can probe, but it is about to become a read lock.
@@ -128,19 +133,20 @@ impl KeyState {
                 false => Asking::Done,
             };
         }
-        let session = match &self.grants[..] {
+        let only = match &self.grants[..] {
             [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {
                     cx.step.fail(first.id, cx.key, &Error::too_many_locks());
                 }
                 return Asking::Again;
             }
+            [] if in_run && cx.sessions.is_at_cap() => return self.leave_out(cx),
             [] if cx.sessions.is_at_cap() => {
                 self.ask = Ask::Parked;
                 cx.sessions.parked.push_back(cx.key);
                 return Asking::Done;
             }
-            [] => cx.sessions.shared(&mut cx.step),
+            [] => None,
             _ if self.is_stuck() => return Asking::Done,
             // That session takes no more locks. Once it has released its lock, another one asks.
             [grant] if cx.sessions.get(grant.session).is_some_and(Session::is_doomed) => {
@@ -148,11 +154,20 @@ impl KeyState {
             }
             // Right behind the unlock, in one statement: whoever waits at the server gets it in
             // between.
-            [grant] => grant.session,
+            [grant] => Some(grant.session),
             // Of several sessions each must have given back its part.
             _ => return Asking::Done,
         };
-        self.ask_try(session, mode, None, cx);
+        let Context { sessions, gathering, step, .. } = cx;
+        let any = || sessions.shared(step);
+        let (session, run) = match gathering.as_mut().filter(|_| in_run) {
+            None => (only.unwrap_or_else(any), None),
+            Some(gathering) => match gathering.session(only, any) {
+                Some(session) => (session, Some(gathering.run())),
+                None => return self.leave_out(cx),
+            },
+        };
+        self.ask_try(session, mode, run, None, cx);
         Asking::Done
     }
 
@@ -160,11 +175,20 @@ impl KeyState {
         &mut self,
         session: SessionId,
         mode: Mode,
+        run: Option<Run>,
         pause: Option<Duration>,
         cx: &mut Context<'_>,
     ) {
         self.ask = Ask::Try { session, mode, sent_after: None, pause };
-        cx.sessions.push(session, Errand::TryLock { key: cx.key, mode }, &mut cx.step);
+        cx.sessions.push(session, Errand::TryLock { key: cx.key, mode, run }, &mut cx.step);
+    }
+
+    /// The first caller belongs to a run that cannot go on to it.
+    fn leave_out(&mut self, cx: &mut Context<'_>) -> Asking {
+        if let Some(first) = self.queue.pop_front() {
+            cx.step.resolve(first.id, Outcome::Skipped);
+        }
+        Asking::Again
     }
 
     /// The server would let a session that holds the key past a waiting writer, so another session

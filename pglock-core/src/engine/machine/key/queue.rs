@@ -21,6 +21,15 @@ pub(crate) struct Waiter {
     pub(crate) mode: Mode,
     pub(crate) patience: Patience,
     pub(crate) arrival: Arrival,
+    /// Belongs to a run: it is asked for with the run, or not at all.
+    pub(crate) in_run: bool,
+}
+
+impl Waiter {
+    /// One that has yet to arrive.
+    pub(crate) fn new(id: CallerId, mode: Mode, patience: Patience) -> Self {
+        Self { id, mode, patience, arrival: Arrival::default(), in_run: false }
+    }
 }
 
 impl Queue {

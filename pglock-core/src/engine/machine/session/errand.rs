@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::driver::Operation;
 use crate::engine::machine::event::{GrantId, SessionId};
+use crate::engine::machine::run::{Goal, Run};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -14,7 +15,7 @@ pub(crate) type Errands = SmallVec<[Errand; 1]>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Errand {
     /// For the key's ask.
-    TryLock { key: LockKey, mode: Mode },
+    TryLock { key: LockKey, mode: Mode, run: Option<Run> },
     /// For the key's ask.
     Probe { key: LockKey },
     /// For the key's ask; the session holds nothing.
@@ -36,9 +37,36 @@ impl Errand {
         matches!(self, Self::Cancel { .. })
     }
 
+    /// The run that it belongs to.
+    pub(crate) fn run(&self) -> Option<Run> {
+        match self {
+            Self::TryLock { run, .. } => *run,
+            _ => None,
+        }
+    }
+
+    /// These errands, as they are sent in one statement.
+    pub(crate) fn to_operations(errands: &[Self]) -> SmallVec<[Operation; 1]> {
+        let run_of = |at: usize| errands.get(at).and_then(Self::run);
+        let operation = |(at, errand): (usize, &Self)| match (*errand, run_of(at)) {
+            (Self::TryLock { key, mode, .. }, Some(run)) => {
+                let is_first = at == 0 || run_of(at - 1) != Some(run);
+                let is_last = run_of(at + 1) != Some(run);
+                match run.goal() {
+                    _ if is_first && is_last => Operation::TryLock(key, mode),
+                    _ if is_first => Operation::TryFirst(key, mode),
+                    Goal::All => Operation::TryAlso(key, mode),
+                    Goal::Any => Operation::TryInstead(key, mode),
+                }
+            }
+            (errand, _) => errand.to_operation(),
+        };
+        errands.iter().enumerate().map(operation).collect()
+    }
+
     pub(crate) fn to_operation(self) -> Operation {
         match self {
-            Self::TryLock { key, mode } => Operation::TryLock(key, mode),
+            Self::TryLock { key, mode, .. } => Operation::TryLock(key, mode),
             Self::Probe { key } => Operation::Probe(key),
             Self::Lock { key, mode } => Operation::Lock(key, mode),
             Self::Unlock { key, mode, .. } | Self::Forget { key, mode } => {

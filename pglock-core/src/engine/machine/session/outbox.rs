@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Errand, Session};
+use crate::engine::machine::run::Run;
 use crate::key::LockKey;
 
 impl Session {
@@ -35,6 +36,17 @@ impl Session {
         self.outbox.retain(
             |errand| !matches!(errand, Errand::TryLock { key: tried, .. } if *tried == key),
         );
+    }
+
+    /// Takes back the next errand if it is a try of this run. Returns its key.
+    pub(crate) fn take_try_of(&mut self, run: Run) -> Option<LockKey> {
+        match self.outbox.front() {
+            Some(&Errand::TryLock { key, run: Some(next), .. }) if next == run => {
+                self.outbox.pop_front();
+                Some(key)
+            }
+            _ => None,
+        }
     }
 
     /// Takes back all that it was to ask for. Returns the keys.

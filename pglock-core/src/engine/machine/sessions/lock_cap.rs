@@ -34,6 +34,16 @@ impl Sessions {
         self.claims.held + self.claims.pending >= self.cap()
     }
 
+    /// How many more locks may be held.
+    pub(crate) fn room(&self) -> usize {
+        self.cap().saturating_sub(self.claims.held)
+    }
+
+    /// Whether the cap is not known before a session is open.
+    pub(crate) fn awaits_cap(&self) -> bool {
+        self.config.max_locks.is_none() && self.server.is_none()
+    }
+
     /// The next key that may be asked for, or that is to be refused, because the cap is reached by
     /// locks that are held.
     pub(crate) fn next_parked(&mut self) -> Option<LockKey> {

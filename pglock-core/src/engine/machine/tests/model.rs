@@ -7,6 +7,7 @@ mod faults;
 pub(crate) mod link;
 mod proofs;
 mod reference;
+mod runs;
 mod server;
 mod transitions;
 pub(crate) mod turns;

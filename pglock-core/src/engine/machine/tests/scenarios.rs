@@ -9,6 +9,7 @@ mod probing;
 mod proofs;
 mod refusing;
 mod rotating;
+mod runs;
 mod sessions;
 mod sharing;
 mod strays;

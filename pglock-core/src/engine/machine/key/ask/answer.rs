@@ -147,7 +147,8 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// What was granted is gone before anybody had it, or the session is not to ask: asks again.
+    /// What was granted is gone before anybody had it, or the session has not asked or is not to
+    /// ask: asks again, but not for a run.
     pub(crate) fn ask_missed(&mut self, session: SessionId, cx: &mut Context<'_>) {
         if self.asks(session) {
             self.ask = Ask::None;

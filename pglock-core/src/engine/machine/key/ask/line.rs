@@ -68,7 +68,7 @@ impl KeyState {
             Why::Busy(_) => {
                 let mode = first.mode;
                 let session = cx.sessions.shared(&mut cx.step);
-                self.ask_try(session, mode, Some(pause), cx);
+                self.ask_try(session, mode, None, Some(pause), cx);
             }
             _ if let Some(session) = by_probe => self.send_probe(session, Some(pause), cx),
             // Connecting may hang, so this ends after some pauses.

@@ -30,6 +30,18 @@ impl World {
                     let held = self.server.count(pid, key, Mode::Read) > 0 && !given_back;
                     assert!(!held || self.faulty, "a holder is let past who waits");
                 }
+                Operation::TryAlso(..) | Operation::TryInstead(..) => {
+                    let before = nth.checked_sub(1).map(|before| operations[before]);
+                    let is_in_run = matches!(
+                        before,
+                        Some(
+                            Operation::TryFirst(..)
+                                | Operation::TryAlso(..)
+                                | Operation::TryInstead(..)
+                        )
+                    );
+                    assert!(is_in_run, "a run goes on right behind its beginning");
+                }
                 Operation::Downgrade(key) => {
                     let held = self.server.count(pid, key, Mode::Write) > 0;
                     assert!(held || self.faulty, "what is to be a read lock is none yet");
@@ -139,16 +151,17 @@ impl World {
         assert!(excused || !stays || !starves, "{first:?} is not interrupted: {sessions:?}");
     }
 
-    /// Whether guards here, what the server does not take back, and waits there take all locks that
-    /// this process may have.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether guards here, what the server does not take back, and waits there leave no room for so
+    /// many more locks.
+    pub(super) fn is_full(&self, more: usize) -> bool {
         let grants: HashSet<_> =
             self.reference.guards().into_iter().map(|(key, guard)| (key, guard.grant)).collect();
         let entries = self.machine.keys.values();
         let stuck = self.machine.keys.values().flat_map(|entry| &entry.grants);
         let stuck = stuck.filter(|grant| grant.release == Release::Refused);
         let waits = entries.filter(|e| matches!(e.ask, Ask::Wait { cancelled: false, .. }));
-        self.config.max_locks.is_some_and(|cap| grants.len() + stuck.count() + waits.count() >= cap)
+        let taken = grants.len() + stuck.count() + waits.count();
+        self.config.max_locks.is_some_and(|cap| taken + more > cap)
     }
 
     /// Records what the server has granted: from then on, other processes are kept out, however

@@ -65,7 +65,7 @@ impl World {
     fn serve_compatible(&mut self) {
         let blocked = |world: &mut Self| {
             // Who found no room in time is served when there is.
-            world.is_full()
+            world.is_full(1)
                 || world.reference.keys.values().all(|key| {
                     let guards = || key.guards.iter().filter(|guard| !guard.lost);
                     key.waiting.front().is_none_or(|first| {

@@ -169,6 +169,12 @@ impl Reference {
         );
     }
 
+    pub(crate) fn skipped(&mut self, id: CallerId) {
+        let (_, model, at) = self.find(id).expect("only who asked is left out");
+        let caller = model.waiting.remove(at).expect("it was found there");
+        assert_eq!(caller.patience, Patience::Try, "who waits is never left out");
+    }
+
     /// True if that was to be expected, though nothing has gone wrong since.
     pub(crate) fn failed(&mut self, id: CallerId) -> bool {
         if let Some(confirm) = self.take_confirm(id) {

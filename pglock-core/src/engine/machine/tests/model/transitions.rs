@@ -10,6 +10,7 @@ use super::server::Server;
 use super::world::{REMOTE, World};
 use crate::driver::Reason;
 use crate::engine::machine::event::{Patience, Proof};
+use crate::engine::machine::run::Goal;
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -17,6 +18,8 @@ use crate::mode::Mode;
 #[derive(Clone, Debug)]
 pub(crate) enum Transition {
     Acquire(usize, Mode, Patience),
+    /// Some of the keys, in their order, and each in this mode.
+    Run(Vec<(usize, Mode)>, Goal),
     Abandon(usize),
     Release(usize, bool),
     Look(Option<usize>),
@@ -68,6 +71,7 @@ pub(crate) enum Fault {
 pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> {
     let mode = |reads| prop_oneof![reads => Just(Mode::Read), 1 => Just(Mode::Write)];
     let patience = prop_oneof![1 => Just(Patience::Try), 2 => Just(Patience::Wait)];
+    let goal = prop_oneof![Just(Goal::All), Just(Goal::Any)];
     let nth = 0..12_usize;
     let remote = prop_oneof![
         2 => mode(1).prop_map(Remote::Try),
@@ -78,6 +82,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
     let reason = prop_oneof![Just(Reason::Itself), Just(Reason::Unknown)];
     let choices = prop_oneof![
         60 => (0..3_usize, mode(reads), patience).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
+        12 => (prop::collection::vec((0..3_usize, mode(reads)), 1..5), goal).prop_map(|(wanted, goal)| Transition::Run(wanted, goal)),
         20 => nth.clone().prop_map(Transition::Abandon),
         40 => (nth.clone(), any::<bool>()).prop_map(|(nth, confirm)| Transition::Release(nth, confirm)),
         100 => (nth.clone(), any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
@@ -126,6 +131,14 @@ impl Transition {
             Self::Acquire(nth, mode, patience) => {
                 // Anything after the close is refused at once.
                 world.acquire(key(nth), mode, patience);
+            }
+            Self::Run(nths, goal) => {
+                let mut wanted: Vec<_> =
+                    nths.iter().map(|(nth, mode)| (key(*nth), *mode)).collect();
+                // Each key once; the order of the keys is one of several.
+                wanted.sort_by_key(|(key, _)| *key);
+                wanted.dedup_by_key(|(key, _)| *key);
+                world.acquire_run(&wanted, goal);
             }
             Self::Abandon(nth) => {
                 if let Some((waiter, key)) = choose(world.reference.unresolved(), nth) {

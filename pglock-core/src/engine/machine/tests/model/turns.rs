@@ -140,13 +140,23 @@ impl World {
     }
 
     pub(super) fn execute(&mut self, pid: Pid, operations: &[Operation], luck: bool) -> Stage {
-        let mut results = Vec::new();
+        let (mut results, mut taken) = (Vec::new(), false);
         for operation in operations {
             if let Some(reason) = self.refuses(*operation) {
                 return Stage::Refusal(reason);
             }
-            let done = match *operation {
-                Operation::TryLock(key, mode) => self.server.try_lock(pid, key, mode),
+            let Some(operation) = operation.in_run(taken) else {
+                results.push(false);
+                continue;
+            };
+            let done = match operation {
+                Operation::TryLock(key, mode) => {
+                    taken = self.server.try_lock(pid, key, mode);
+                    taken
+                }
+                Operation::TryFirst(..) | Operation::TryAlso(..) | Operation::TryInstead(..) => {
+                    unreachable!("it is a plain try by now")
+                }
                 Operation::Unlock(key, mode) => self.server.unlock(pid, key, mode),
                 Operation::Lock(key, mode) => {
                     self.server.lock(pid, key, mode);
@@ -173,6 +183,9 @@ impl World {
     pub(super) fn refuses(&self, operation: Operation) -> Option<Reason> {
         let key = match operation {
             Operation::TryLock(key, _)
+            | Operation::TryFirst(key, _)
+            | Operation::TryAlso(key, _)
+            | Operation::TryInstead(key, _)
             | Operation::Unlock(key, _)
             | Operation::Lock(key, _)
             | Operation::Probe(key)

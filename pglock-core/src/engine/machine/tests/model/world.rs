@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::link::{Link, Stage};
 use super::proofs::Proofs;
 use super::reference::Reference;
+use super::runs::Run;
 use super::server::{Pid, Server};
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::Machine;
@@ -32,6 +33,7 @@ pub(crate) struct World {
     /// Server sessions whose client is gone, with the requests that they still have.
     pub(super) orphans: Vec<(Pid, Vec<Operation>)>,
     pub(crate) reference: Reference,
+    pub(super) runs: Vec<Run>,
     pub(super) keys: Vec<LockKey>,
     pub(super) proofs: Proofs,
     /// Whether there was a fault, so that callers may fail.
@@ -73,6 +75,7 @@ impl World {
             links: BTreeMap::new(),
             orphans: Vec::new(),
             reference: Reference::default(),
+            runs: Vec::new(),
             keys,
             proofs: Proofs::default(),
             faulty: false,
@@ -112,6 +115,7 @@ impl World {
         }
         let looks = self.reference.looks(caller);
         self.reference.forget(caller);
+        self.leave_run(caller);
         self.step(match looks {
             true => Event::AbandonInquiry { caller },
             false => Event::Abandon { caller, key },
@@ -263,6 +267,7 @@ impl World {
                 );
             }
             Outcome::Busy => self.reference.busy(caller, &self.refused),
+            Outcome::Skipped => self.reference.skipped(caller),
             Outcome::Released => self.reference.released(caller),
             Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(caller),
             &Outcome::Seen(seen) => self.seen(caller, seen),
@@ -273,12 +278,13 @@ impl World {
                 let excused = match error.kind() {
                     _ if is_refused => true,
                     ErrorKind::Closed => self.reference.closed,
-                    ErrorKind::LockTableFull => self.faulty || self.is_full(),
+                    ErrorKind::LockTableFull => self.faulty || self.is_full(self.run_of(caller)),
                     _ => self.faulty,
                 };
                 assert!(expected || excused, "no fault occurred, but a caller failed: {error}");
             }
         }
+        self.check_run(caller, &outcome);
         self.outcomes.insert(caller, outcome);
     }
 }

@@ -1,11 +1,13 @@
 //! Guards, which hold a lock until they are released or dropped.
 
+mod any;
 mod fencing;
 mod inner;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use self::any::AnyGuard;
 use self::inner::Inner;
 
 use crate::driver::Hold;

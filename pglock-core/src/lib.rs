@@ -19,6 +19,8 @@
 //! A holder may not know of the loss yet. [`WriteGuard::fence`] keeps it from committing a
 //! transaction, and a [`FencingToken`] from writing to other resources that check it.
 //!
+//! [`Locks::set`] takes several keys as one lock, and [`Locks::write_any`] takes one of several.
+//!
 //! To observe locks, [`Locks::inspect`] and [`Locks::inspect_all`] return who holds them and who
 //! waits. [`Locks::stats`] returns what the manager is doing, and [`Locks::check`] asks the server
 //! whether it grants locks now.
@@ -92,6 +94,9 @@
 //! | debug | span `pglock_acquire`, around each acquire | `key`, `name` if the key has one, `mode` |
 //! | trace | `lock acquired`, `lock busy`, in the span | |
 //! | debug | `lock not acquired`, in the span | `error` |
+//! | debug | span `pglock_acquire_set`, around each acquire of a set | `keys`: how many |
+//! | trace | `locks acquired`, `locks busy`, in that span | |
+//! | debug | `locks not acquired`, in that span | `error` |
 //! | debug | `lock session opened`, `lock session ended` | `pid`; `error`: why it ended |
 //! | debug | `lock session could not be opened` | `error` |
 //! | debug | `no other session to compare with …`: no check for poolers | `error`, if there is one |
@@ -172,13 +177,14 @@ mod transaction;
 
 pub use engine::{Stats, WaitStrategy};
 pub use error::{Error, ErrorKind, Result};
-pub use guard::{ReadGuard, WriteGuard};
+pub use guard::{AnyGuard, ReadGuard, WriteGuard};
 pub use key::{LockKey, NamedKey};
 pub use lease::Lease;
 pub use locks::{Locks, LocksBuilder};
 pub use looking::LockEntry;
 pub use mode::Mode;
 pub use provider::LockProvider;
+pub use recipes::set::{LockSet, SetGuard};
 pub use rwlock::{DistributedRwLock, RwLock};
 pub use token::FencingToken;
 pub use transaction::TransactionLocks;

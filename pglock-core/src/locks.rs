@@ -1,6 +1,7 @@
 //! The lock manager, the same type for every backend.
 
 mod builder;
+mod provider;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,16 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
+use crate::guard::{AnyGuard, WriteGuard};
 use crate::key::NamedKey;
-use crate::locks::Locks;
 use crate::looking::LockEntry;
+use crate::mode::Mode;
 use crate::rwlock::DistributedRwLock;
 
 /// Gives out locks by name, shows who holds them, and provides a timer.
 ///
-/// [`Locks`] implements it, for every backend that has the engine. Take a `&dyn LockProvider` or an
-/// `Arc<dyn LockProvider>` in code that needs several locks and should also run on a backend that
-/// is not [`Locks`], or on a fake.
+/// [`Locks`](crate::Locks) implements it, for every backend that has the engine. Take a
+/// `&dyn LockProvider` or an `Arc<dyn LockProvider>` in code that needs several locks and should
+/// also run on a backend that is not `Locks`, or on a fake. A [`LockSet`](crate::LockSet) takes
+/// several of its locks at once.
 ///
 /// # Contract
 ///
@@ -24,6 +26,8 @@ use crate::rwlock::DistributedRwLock;
 /// - [`inspect`](Self::inspect) lists the holders of all processes that existed when it was called
 ///   and still exist when it returns. It may leave out waiters.
 /// - Backends without the engine make entries with [`lock_entry`](crate::driver::lock_entry).
+/// - `take_in_order` and `try_write_any` need not be implemented. A backend that can try several
+///   locks in one round trip does so there.
 ///
 /// # Examples
 ///
@@ -81,20 +85,85 @@ pub trait LockProvider: fmt::Debug + Send + Sync {
     /// }
     /// ```
     async fn sleep(&self, time: Duration);
-}
 
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl LockProvider for Locks {
-    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
-        Box::new(self.rwlock(key))
+    /// Takes the first of these locks, and those behind it that are free, in their order: the step
+    /// from which a [`LockSet`](crate::LockSet) is made.
+    ///
+    /// Waits for the first lock, up to `timeout`. Zero does not wait: if the first lock is busy
+    /// then, no guard is returned. Takes no lock behind one that it has not taken. May return fewer
+    /// guards than there are free locks: call it again for the rest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future gives up the place in the queue, and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the first lock was not free in time; otherwise see
+    /// [`ErrorKind`](crate::ErrorKind). No lock is held then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(locks: &dyn pglock_core::LockProvider) -> pglock_core::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use pglock_core::Mode;
+    ///
+    /// let wanted = [("a".into(), Mode::Read), ("b".into(), Mode::Write)];
+    /// let guards = locks.take_in_order(&wanted, Duration::ZERO).await?;
+    /// println!("{} of {} are taken", guards.len(), wanted.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    async fn take_in_order(
+        &self,
+        wanted: &[(NamedKey, Mode)],
+        timeout: Duration,
+    ) -> Result<Vec<AnyGuard>> {
+        let mut guards = Vec::new();
+        for (key, mode) in wanted {
+            let lock = self.rwlock(key.clone());
+            let waits = guards.is_empty() && !timeout.is_zero();
+            let taken = match mode {
+                Mode::Read if waits => Some(lock.try_read_for(timeout).await?.into()),
+                Mode::Write if waits => Some(lock.try_write_for(timeout).await?.into()),
+                Mode::Read => lock.try_read().await?.map(AnyGuard::Read),
+                Mode::Write => lock.try_write().await?.map(AnyGuard::Write),
+            };
+            let Some(guard) = taken else { break };
+            guards.push(guard);
+        }
+        Ok(guards)
     }
 
-    async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>> {
-        self.inspect(key).await
-    }
-
-    async fn sleep(&self, time: Duration) {
-        self.pause(time).await;
+    /// Takes the write lock of one key: of the first that is free, in the order given. Returns
+    /// `None` if all are busy. [`WriteGuard::key`] says which one it is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// Anything but busy locks; see [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(locks: &dyn pglock_core::LockProvider) -> pglock_core::Result<()> {
+    /// if let Some(gpu) = locks.try_write_any(&["gpu/0".into(), "gpu/1".into()]).await? {
+    ///     println!("works on {}", gpu.key());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    async fn try_write_any(&self, keys: &[NamedKey]) -> Result<Option<WriteGuard>> {
+        for key in keys {
+            if let Some(guard) = self.rwlock(key.clone()).try_write().await? {
+                return Ok(Some(guard));
+            }
+        }
+        Ok(None)
     }
 }

@@ -25,8 +25,10 @@
 //! | `pglock-semaphore` | `encoders` | 1788320468820361216, the first of [65 536](semaphore#keys) |
 //! | `pglock-semaphore` | `漢字🔒` | 4485897762098315264, the first of 65 536 |
 
+pub(crate) mod any;
 pub mod election;
 pub mod semaphore;
+pub(crate) mod set;
 mod together;
 
 /// The namespaces of the keys of recipes. Never change one.

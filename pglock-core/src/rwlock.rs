@@ -2,12 +2,14 @@
 
 mod acquire;
 mod distributed;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::distributed::DistributedRwLock;
+pub(crate) use self::together::{take_prefix, try_any};
 
 use crate::engine::{Client, Patience};
 use crate::error::Result;

@@ -137,6 +137,18 @@ impl Operation {
     /// What a backend that does not use SQL does for a try of a run: [`TryLock`](Self::TryLock), or
     /// nothing. `taken`: whether the last lock that was tried was taken. Any other operation is
     /// itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::driver::Operation;
+    /// use pglock_core::{LockKey, Mode};
+    ///
+    /// let key = LockKey::from(7);
+    /// let next = Operation::TryAlso(key, Mode::Write);
+    /// assert_eq!(next.in_run(true), Some(Operation::TryLock(key, Mode::Write)));
+    /// assert_eq!(next.in_run(false), None);
+    /// ```
     pub fn in_run(self, taken: bool) -> Option<Self> {
         match self {
             Self::TryFirst(key, mode) => Some(Self::TryLock(key, mode)),

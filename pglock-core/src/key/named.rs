@@ -89,6 +89,14 @@ impl NamedKey {
         self.name.as_ref().map(|name| &*name.text)
     }
 
+    /// Whether this is the same key under another name.
+    pub(crate) fn collides_with(&self, other: &Self) -> bool {
+        match (&self.name, &other.name) {
+            (Some(name), Some(other_name)) => self == other && !name.is_same_as(other_name),
+            _ => false,
+        }
+    }
+
     pub(crate) fn into_parts(self) -> (LockKey, Option<KeyName>) {
         (self.key, self.name)
     }

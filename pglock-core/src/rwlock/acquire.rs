@@ -1,5 +1,6 @@
 //! Acquires through the engine, and the details of their errors.
 
+use std::borrow::Cow;
 use std::convert::identity;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tracing::{Instrument, debug, debug_span, trace};
 use super::RwLock;
 use crate::engine::{Held, Obstacle, Patience};
 use crate::error::{Error, Result};
-use crate::key::{KeyName, LockKey};
+use crate::key::LockKey;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
@@ -24,32 +25,48 @@ const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 impl RwLock {
     pub(super) async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
         let at_gate = AtomicBool::new(false);
-        let awaited = || self.gate.filter(|_| at_gate.load(Relaxed)).unwrap_or(self.key);
-        let obstacle = if timeout.is_zero() {
-            match self.acquire_by_gate(mode, Patience::Try, &at_gate).await? {
-                Some(held) => return Ok(held),
-                None => Obstacle::Busy,
-            }
-        } else {
-            // The engine thread keeps the time.
-            self.client.ensure_manager()?;
-            let mut wait = pin!(self.wait_by_gate(mode, &at_gate));
-            match self.client.within(timeout, &mut wait).await {
-                Some(held) => return held,
-                // While the caller is in line, to see what it waits for.
-                None => self.client.obstacle(awaited(), timeout),
-            }
+        if !timeout.is_zero() {
+            return self.within(timeout, self.wait_by_gate(mode, &at_gate), &at_gate).await;
+        }
+        match self.acquire_by_gate(mode, Patience::Try, &at_gate).await? {
+            Some(held) => Ok(held),
+            None => Err(self.timed_out(Obstacle::Busy, &at_gate).await),
+        }
+    }
+
+    /// What comes of a wait for this lock, or why it was not over in time.
+    pub(super) async fn within<T>(
+        &self,
+        timeout: Duration,
+        wait: impl Future<Output = Result<T>>,
+        at_gate: &AtomicBool,
+    ) -> Result<T> {
+        // The engine thread keeps the time.
+        self.client.ensure_manager()?;
+        let mut wait = pin!(wait);
+        let obstacle = match self.client.within(timeout, &mut wait).await {
+            Some(result) => return result,
+            // While the caller is in line, to see what it waits for.
+            None => self.client.obstacle(self.awaited(at_gate), timeout),
         };
-        let timeout = match awaited() == self.key {
+        Err(self.timed_out(obstacle, at_gate).await)
+    }
+
+    fn awaited(&self, at_gate: &AtomicBool) -> LockKey {
+        self.gate.filter(|_| at_gate.load(Relaxed)).unwrap_or(self.key)
+    }
+
+    async fn timed_out(&self, obstacle: Obstacle, at_gate: &AtomicBool) -> Error {
+        let awaited = self.awaited(at_gate);
+        let timeout = match awaited == self.key {
             true => Error::timeout,
             false => Error::timeout_at_gate,
         };
-        let error = match obstacle {
+        self.about(match obstacle {
             Obstacle::NotConnected(error) => error,
-            Obstacle::Busy => timeout(self.holders(awaited()).await.unwrap_or_default()),
-            Obstacle::Silence => self.holders(awaited()).await.map_or_else(identity, timeout),
-        };
-        Err(self.about(error))
+            Obstacle::Busy => timeout(self.holders(awaited).await.unwrap_or_default()),
+            Obstacle::Silence => self.holders(awaited).await.map_or_else(identity, timeout),
+        })
     }
 
     /// Who holds the key, if the server can tell at once.
@@ -67,9 +84,16 @@ impl RwLock {
     }
 
     /// The name that the key can have now, unless the other one is still in use.
-    fn enter(&self, name: &KeyName) -> Result<Arc<Name>> {
+    pub(super) fn entered(&self) -> Result<Option<Cow<'_, Arc<Name>>>> {
+        let name = match &self.name {
+            None => return Ok(None),
+            Some(Ok(name)) => return Ok(Some(Cow::Borrowed(name))),
+            Some(Err(name)) => name,
+        };
         let entered = self.client.names().enter(self.key, name);
-        entered.map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
+        entered
+            .map(|name| Some(Cow::Owned(name)))
+            .map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
     }
 
     pub(super) async fn wait(&self, mode: Mode) -> Result<Held> {
@@ -94,15 +118,8 @@ impl RwLock {
         patience: Patience,
         at_gate: &AtomicBool,
     ) -> Result<Option<Held>> {
-        let entered;
-        let name = match &self.name {
-            None => None,
-            Some(Ok(name)) => Some(name),
-            Some(Err(name)) => {
-                entered = self.enter(name)?;
-                Some(&entered)
-            }
-        };
+        let name = self.entered()?;
+        let name = name.as_deref();
         let acquire = async {
             let acquired = self.hand_out(name, mode, patience, at_gate).await;
             match &acquired {

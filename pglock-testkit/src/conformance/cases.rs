@@ -18,6 +18,7 @@ use crate::witness::PostgresWitness;
 use crate::witness::Witness;
 
 pub mod answers;
+pub mod any_of_several;
 pub mod believing;
 pub mod campaigning;
 pub mod cancelling;
@@ -68,6 +69,9 @@ pub mod rotating;
 pub mod runtimes;
 pub mod secrets;
 pub mod sessions;
+pub mod sets;
+pub mod sets_losing;
+pub mod sets_waiting;
 pub mod settings;
 #[cfg(unix)]
 pub mod sharing_permits;
@@ -137,6 +141,10 @@ macro_rules! __each_case {
             noticing_permits,
             losing_permits,
             #[cfg(unix)] sharing_permits,
+            sets,
+            sets_waiting,
+            sets_losing,
+            any_of_several,
         }
     };
 }

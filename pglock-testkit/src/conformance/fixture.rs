@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
-    DistributedRwLock, LockEntry, LockProvider, Locks, NamedKey, Result, Stats, WaitStrategy,
+    DistributedRwLock, LockEntry, LockProvider, LockSet, Locks, NamedKey, Result, Stats,
+    WaitStrategy, WriteGuard,
 };
 use tokio::runtime::Handle;
 
@@ -124,7 +125,24 @@ pub trait Manager: LockProvider {
     fn stats(&self) -> Stats;
 }
 
+impl dyn Manager {
+    /// An empty set of its locks.
+    pub fn set(self: &Arc<Self>) -> LockSet {
+        LockSet::new(self.clone())
+    }
+}
+
 impl dyn Manager + '_ {
+    /// Waits for the write lock of one of these keys.
+    ///
+    /// # Errors
+    ///
+    /// As for a single lock.
+    pub async fn write_any(&self, keys: &[NamedKey]) -> Result<WriteGuard> {
+        let locks: &dyn LockProvider = self;
+        locks.write_any(keys).await
+    }
+
     /// The lock on this key, for tasks to share.
     pub fn lock(&self, key: impl Into<NamedKey>) -> Arc<dyn DistributedRwLock> {
         self.rwlock(key.into()).into()

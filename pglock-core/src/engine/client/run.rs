@@ -78,8 +78,8 @@ impl Run<'_> {
             Reply::Granted { grant, liveness } => {
                 let granted = Granted { grant, liveness };
                 let held = client.hold(granted, wanted.key, wanted.name.as_ref(), wanted.mode);
-                // The session may have ended before the caller could look: nobody has believed in
-                // that grant.
+                // The session may have ended before the caller could look: no caller has believed
+                // in that grant.
                 if held.is_held() { Tried::Taken(held) } else { Tried::Skipped }
             }
             Reply::Busy => Tried::Busy,

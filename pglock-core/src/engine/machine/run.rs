@@ -2,8 +2,8 @@
 //!
 //! A run is sent as a whole or cut short, and what is cut off is never asked for. So a caller learns
 //! in one round trip how many locks it can have in their order, or which of several is free, and
-//! nothing else is taken meanwhile. Only keys that nobody here uses join a run behind its first try:
-//! what becomes of the others does not depend on that try.
+//! nothing else is taken meanwhile. Only keys that this process does not use join a run behind its
+//! first try: what becomes of the others does not depend on that try.
 
 use super::Machine;
 use super::event::{CallerId, Outcome, Patience, SessionId};

@@ -1,0 +1,42 @@
+//! What code that takes any backend gets from a lock manager.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Locks;
+use crate::error::Result;
+use crate::guard::{AnyGuard, WriteGuard};
+use crate::key::NamedKey;
+use crate::looking::LockEntry;
+use crate::mode::Mode;
+use crate::provider::LockProvider;
+use crate::rwlock::{DistributedRwLock, take_prefix, try_any};
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl LockProvider for Locks {
+    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
+        Box::new(self.rwlock(key))
+    }
+
+    async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>> {
+        self.inspect(key).await
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.pause(time).await;
+    }
+
+    async fn take_in_order(
+        &self,
+        wanted: &[(NamedKey, Mode)],
+        timeout: Duration,
+    ) -> Result<Vec<AnyGuard>> {
+        take_prefix(&self.client, wanted, timeout).await
+    }
+
+    async fn try_write_any(&self, keys: &[NamedKey]) -> Result<Option<WriteGuard>> {
+        try_any(&self.client, keys).await
+    }
+}

@@ -18,6 +18,7 @@ pub mod read_write_locks;
 pub mod report;
 pub mod resource_pool;
 pub mod scheduled_job;
+pub mod several_keys;
 pub mod task_processing;
 pub mod timeout;
 pub mod workers;

@@ -43,6 +43,11 @@ async fn scheduled_job_fails_without_exclusion() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn several_keys_fails_without_exclusion() {
+    must_complain(examples::several_keys::run(Arc::new(LaxSource)).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn task_processing_fails_without_exclusion() {
     must_complain(examples::task_processing::run(&LaxSource).await);
 }

@@ -175,6 +175,7 @@ macro_rules! transaction_cases {
             fence_of_a_lost_lock_is_refused,
             fence_in_another_database_is_refused,
             fence_on_another_server_is_refused,
+            fence_after_a_crash_is_refused,
             fence_outside_a_transaction_is_refused,
             fence_at_an_old_snapshot_is_refused_unless_allowed,
             fence_waits_for_that_of_an_earlier_holder,

@@ -25,6 +25,7 @@ group! { tokens:
     token_of_a_closed_manager_is_an_error: Engine,
     tokens_grow_through_crashes: Postgres,
     tokens_grow_through_a_promotion: Postgres,
+    token_waits_for_the_synchronous_standby: Postgres,
     tokens_grow_by_the_epoch_of_the_database: Postgres,
     role_with_connect_only_gets_tokens: Postgres,
 }
@@ -174,6 +175,40 @@ pub async fn tokens_grow_through_a_promotion(lab: &Lab) {
     let guard = manager.lock("key").write().await.unwrap();
     let token = Some(guard.fencing_token().await.unwrap());
     assert!(token > last, "{token:?} after {last:?}");
+}
+
+/// So it grows even without the new timeline, and for a role that does not want to wait.
+pub async fn token_waits_for_the_synchronous_standby(lab: &Lab) {
+    let primary = TestServer::private().await.unwrap();
+    let witness = connect(primary.url()).await;
+    execute(&witness, "CREATE ROLE hasty LOGIN; ALTER ROLE hasty SET synchronous_commit = off")
+        .await;
+    let Some(standby) = lab.allowed(Standby::of(&primary).await).unwrap() else { return };
+    standby.until_replayed().await.unwrap();
+    execute(&witness, "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    execute(&witness, "SELECT pg_reload_conf()").await;
+    let manager = lab.manager_at(&as_role(primary.url(), "hasty"), &Options::default()).unwrap();
+    let guard = soon("the server grants it", manager.lock("key").write()).await.unwrap();
+    guard.fencing_token().await.unwrap();
+    standby.server().stop(StopMode::Fast).await.unwrap();
+
+    let guard = manager.lock("other").write().await.unwrap();
+    let mut call = pin!(guard.fencing_token());
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    while witness.client().query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        let early = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(early.is_pending(), "{early:?}");
+        yield_now().await;
+    }
+    standby.server().start().await.unwrap();
+    let last = soon("the standby answers", call).await.unwrap();
+    drop(primary);
+    standby.promote().await.unwrap();
+    let manager = lab.manager_at(standby.server().url(), &Options::default()).unwrap();
+    let guard = manager.lock("key").write().await.unwrap();
+    let token = guard.fencing_token().await.unwrap();
+    let transaction = |token| i64::from(token) & ((1 << 48) - 1);
+    assert!(token > last && transaction(token) > transaction(last), "{token:?} after {last:?}");
 }
 
 pub async fn tokens_grow_by_the_epoch_of_the_database(lab: &Lab) {

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::{begin, begin_at};
 use crate::faults::{PgBouncer, PoolMode, Standby, allowed};
-use crate::postgres::TestServer;
+use crate::postgres::{StopMode, TestServer};
 use crate::transactions::{Client, Site};
 use crate::witness::{PostgresWitness, Witness};
 
@@ -111,6 +111,21 @@ pub async fn fence_on_another_server_is_refused<C: Client>(site: Site) {
     let mut tx = begin_at::<C>(standby.server().url()).await;
     let error = fence(&guard, &mut tx).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+}
+
+pub async fn fence_after_a_crash_is_refused<C: Client>(site: Site) {
+    let server = TestServer::private().await.unwrap();
+    let stale = write(&site.locks_at::<C>(server.url())).await;
+    fence(&stale, &mut begin_at::<C>(server.url()).await).await.unwrap();
+    server.stop(StopMode::Immediate).await.unwrap();
+    server.start().await.unwrap();
+    let later = write(&site.locks_at::<C>(server.url())).await;
+    let mut tx = begin_at::<C>(server.url()).await;
+    let error = fence(&stale, &mut tx).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+    tx.roll_back().await.unwrap();
+    tx.begin().await.unwrap();
+    fence(&later, &mut tx).await.unwrap();
 }
 
 pub async fn fence_outside_a_transaction_is_refused<C: Client>(site: Site) {

@@ -19,6 +19,10 @@ const URL: &str = "PGLOCK_TEST_FENCE_AT";
 /// A transaction of an earlier holder, which has released the lock.
 async fn left_open<C: Client>(site: &Site) -> C {
     make_table(site).await;
+    fenced(site).await
+}
+
+async fn fenced<C: Client>(site: &Site) -> C {
     let earlier = write(&site.locks::<C>()).await;
     let mut tx = begin::<C>(site).await;
     fence(&earlier, &mut tx).await.unwrap();
@@ -103,24 +107,38 @@ pub async fn fenced_lock_names_the_transaction_that_is_in_the_way<C: Client>(sit
     lock.try_write_for(Duration::from_secs(20)).await.unwrap().release().await.unwrap();
 }
 
-/// A holder is stopped before it fences, and another time before it commits.
+/// A holder is stopped before its fence, while the fence waits at the gate, and before its commit.
 pub async fn stopped_holder_cannot_write_after_its_successor<C: Client>(site: Site) {
     if let Some(role) = TestProcess::role() {
         return hold_in_a_process::<C>(&role).await;
     }
     make_table(&site).await;
-    for (role, seen) in [("idle", "later"), ("fenced", "later stale later")] {
+    for (role, answer, seen) in [
+        ("idle", "refused", "later"),
+        ("waiting", "refused", "later earlier later"),
+        ("fenced", "written", "later earlier later stale later"),
+    ] {
+        let earlier = match role {
+            "waiting" => Some(fenced::<C>(&site).await),
+            _ => None,
+        };
         let test = "stopped_holder_cannot_write_after_its_successor";
         let mut command = TestProcess::command(test, role).unwrap();
         let mut process = TestProcess::start(command.env(URL, site.database.url())).unwrap();
         assert_eq!(process.line().await.unwrap(), "ready");
+        if earlier.is_some() {
+            site.witness.until_waiting(gate(), 1).await.unwrap();
+        }
         let stopped = Stopped::stop(process.pid()).unwrap();
         end_session(&site.witness).await;
         process.write("write").unwrap();
         let wait = start_fence(write(&site.locks::<C>()).await, begin::<C>(&site).await);
         let mut stopped = Some(stopped);
-        if role == "fenced" {
+        if role != "idle" {
             site.witness.until_waiting(gate(), 1).await.unwrap();
+            if let Some(mut earlier) = earlier {
+                earlier.commit().await.unwrap();
+            }
             stopped = None;
         }
         let (guard, mut tx, fenced) = wait.await.unwrap();
@@ -128,8 +146,7 @@ pub async fn stopped_holder_cannot_write_after_its_successor<C: Client>(site: Si
         insert(&mut tx, "later").await;
         tx.commit().await.unwrap();
         drop(stopped);
-        let expected = if role == "fenced" { "written" } else { "refused" };
-        assert_eq!(process.line().await.unwrap(), expected);
+        assert_eq!(process.line().await.unwrap(), answer);
         assert_eq!(written(&mut begin::<C>(&site).await).await, seen);
         guard.release().await.unwrap();
     }
@@ -144,12 +161,15 @@ async fn hold_in_a_process<C: Client>(role: &str) {
         fence(&guard, &mut tx).await.unwrap();
     }
     TestProcess::print("ready");
-    // This process is stopped now.
-    spawn_blocking(|| io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
-    if role == "idle"
+    if role != "waiting" {
+        // This process is stopped now.
+        spawn_blocking(|| io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
+    }
+    if role != "fenced"
         && let Err(error) = fence(&guard, &mut tx).await
     {
         assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+        tx.roll_back().await.unwrap();
         return TestProcess::print("refused");
     }
     insert(&mut tx, "stale").await;

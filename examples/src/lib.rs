@@ -11,6 +11,7 @@ use std::error::Error;
 
 pub mod app;
 pub mod config_cache;
+pub mod fencing;
 pub mod leader_election;
 pub mod migration;
 pub mod program;

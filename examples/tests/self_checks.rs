@@ -10,10 +10,17 @@ use pglock_core::{
     NamedKey, ReadGuard, Result, WriteGuard,
 };
 use pglock_examples as examples;
+use pglock_examples::fencing::Ledger;
 
 #[tokio::test(start_paused = true)]
 async fn config_cache_fails_without_exclusion() {
     must_complain(examples::config_cache::run(&Lax(KEY)).await);
+}
+
+/// The ledger accepts whatever is written.
+#[tokio::test(start_paused = true)]
+async fn fencing_fails_without_a_check() {
+    must_complain(examples::fencing::run(&LaxSource, &mut LaxLedger).await);
 }
 
 /// A candidate takes over by the engine's clock, which is not paused.
@@ -84,6 +91,26 @@ impl LockProvider for LaxSource {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+}
+
+struct LaxLedger;
+
+impl Ledger for LaxLedger {
+    async fn add_fenced(&mut self, _: &WriteGuard, _: &str) -> examples::Result {
+        Ok(())
+    }
+
+    async fn add_with_token(&mut self, _: FencingToken, _: &str) -> examples::Result {
+        Ok(())
+    }
+
+    async fn entries(&mut self) -> examples::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn end_session(&mut self, _: i32) -> examples::Result {
+        Ok(())
     }
 }
 

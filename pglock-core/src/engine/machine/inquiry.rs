@@ -25,7 +25,7 @@ pub(crate) enum Inquiry {
     Check { caller: CallerId },
     /// For a guard: a proof of the session itself.
     Proof { caller: CallerId, proof: Proof },
-    /// A proof for nobody any more. It keeps its place among those that are with the server.
+    /// A proof whose caller has gone. It keeps its place among those that are with the server.
     Gone,
     /// For the machine: whether the server knows of the wait of a session that has waited for long.
     Wait { session: SessionId, key: LockKey },

@@ -1,4 +1,5 @@
 //! Everything that measures pglock: `compare` compares it with other libraries, `uncontended` with
-//! a bare client, and `micro` measures the engine alone. `CONTRIBUTING.md` says how to run them.
+//! a bare client; `fences` measures what fences and tokens cost, and `micro` the engine alone.
+//! `CONTRIBUTING.md` says how to run them.
 
 pub mod cpus;

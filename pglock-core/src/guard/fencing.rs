@@ -22,8 +22,8 @@ macro_rules! fence {
             /// or cut off, cannot write after its successor.
             ///
             /// Call it first in the transaction, on the database of the lock, and write only after
-            /// it has returned. It costs a round trip each in the transaction and in the session of
-            /// the lock. The transaction may run behind a pooler in transaction mode.
+            /// it has returned. It costs a statement in the transaction, and one in the session of the
+            /// lock. The transaction may run behind a pooler in transaction mode.
             ///
             /// The fences of a write lock exclude all other fences of the key. The fences of a read
             /// lock exclude those of write locks only. A successor sees what this transaction

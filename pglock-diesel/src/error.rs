@@ -104,8 +104,9 @@ fn by_text(text: &str) -> Option<&'static str> {
     Some(code)
 }
 
-const REFUSALS: [(&str, &str, &str); 13] = [
+const REFUSALS: [(&str, &str, &str); 14] = [
     ("canceling statement due to user request", "", "57014"),
+    ("canceling statement due to lock timeout", "", "55P03"),
     ("deadlock detected", "", "40P01"),
     ("password authentication failed for user ", "", "28P01"),
     ("role \"", "\" does not exist", "28000"),

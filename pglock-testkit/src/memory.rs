@@ -85,7 +85,7 @@ pub fn memory() -> Locks {
 ///
 /// Each lock has a queue, first come, first served: no session overtakes a waiting writer. A session
 /// may take a lock that it holds again, and then must release it as often. When a session ends, its
-/// locks are free. The server finds no deadlocks.
+/// locks are free. The server ends a wait that closes a circle of sessions that wait for each other.
 ///
 /// Clones are handles to the same server.
 #[derive(Clone, Default)]

@@ -10,8 +10,9 @@ use crate::mode::Mode;
 /// Keeps locks by PostgreSQL's rules for advisory locks, for a backend that is not PostgreSQL.
 ///
 /// Each lock has a queue, first come, first served: no session overtakes a waiting writer. A session
-/// may take a lock that it holds again, and then must release it as often. The table finds no
-/// deadlocks. Sessions are numbered by the backend; each waits for one lock at a time.
+/// may take a lock that it holds again, and then must release it as often. Sessions are
+/// numbered by the backend; each waits for one lock at a time. After each new wait, the backend asks
+/// whether it is [deadlocked](Self::is_deadlocked).
 ///
 /// The methods that free a lock return the sessions that leave its queue with the lock.
 ///
@@ -37,6 +38,7 @@ use crate::mode::Mode;
 /// assert_eq!(table.awaited_by(3), Some(key));
 /// assert_eq!(table.downgrade(2, key), Some(vec![3]));
 /// assert!(!table.lock(1, key, Mode::Write));
+/// assert!(!table.is_deadlocked(1));
 /// assert_eq!(table.leave_queue(1), []);
 ///
 /// assert_eq!(table.unlock_all(2), []);
@@ -292,5 +294,6 @@ impl Holders {
     }
 }
 
+mod deadlock;
 #[cfg(test)]
 mod tests;

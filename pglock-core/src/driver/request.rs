@@ -35,8 +35,12 @@ pub enum Operation {
     TryInstead(LockKey, Mode),
     /// Releases the lock once: 1 if it was held, else 0.
     Unlock(LockKey, Mode),
-    /// Waits in the server's queue until the lock is held: 1. Always alone in its request.
+    /// Waits in the server's queue until the lock is held: 1. Always alone in its request, or after
+    /// [`LimitWait`](Self::LimitWait).
     Lock(LockKey, Mode),
+    /// Limits the wait that follows in the same request to this many milliseconds: 1. After that
+    /// time, the request fails with the SQLSTATE code 55P03, and the session lives.
+    LimitWait(u32),
     /// Takes a read lock and releases it: 1 if no writer of another session holds the key or waits
     /// for it, else 0.
     Probe(LockKey),
@@ -129,6 +133,7 @@ const CANCEL: i16 = 16;
 const UNLOCK_ALL: i16 = 17;
 const PING: i16 = 18;
 const DOWNGRADE: i16 = 19;
+const LIMIT_WAIT: i16 = 20;
 const TRY_FIRST: i16 = 32;
 const TRY_ALSO: i16 = 34;
 const TRY_INSTEAD: i16 = 36;
@@ -171,6 +176,7 @@ impl Operation {
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
             Self::Ping => return (PING, 0),
+            Self::LimitWait(millis) => return (LIMIT_WAIT, millis.into()),
         };
         let (is_pair, operand) = key.pack();
         (base + (mode == Mode::Read) as i16 + if is_pair { PAIR } else { 0 }, operand)
@@ -181,6 +187,7 @@ impl Operation {
             CANCEL => return i32::try_from(operand).ok().map(Self::Cancel),
             UNLOCK_ALL => return Some(Self::UnlockAll),
             PING => return Some(Self::Ping),
+            LIMIT_WAIT => return u32::try_from(operand).ok().map(Self::LimitWait),
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
@@ -240,7 +247,12 @@ mod tests {
                 }
             }
         }
-        for operation in [Operation::Cancel(4711), Operation::UnlockAll, Operation::Ping] {
+        for operation in [
+            Operation::Cancel(4711),
+            Operation::UnlockAll,
+            Operation::Ping,
+            Operation::LimitWait(7500),
+        ] {
             let (code, operand) = operation.encode();
             assert_eq!(Operation::decode(code, operand), Some(operation));
         }

@@ -89,6 +89,7 @@ macro_rules! operation {
     (18, $o:literal) => { "true" };
     (19, $o:literal) => { downgrade!(key $o) };
     (27, $o:literal) => { downgrade!(pair $o) };
+    (20, $o:literal) => { concat!("pg_catalog.set_config('lock_timeout', ", $o, "::text, true) IS NOT NULL") };
     (32, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock", key $o) };
     (33, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock_shared", key $o) };
     (34, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock", key $o) };
@@ -140,7 +141,7 @@ macro_rules! one {
 }
 
 /// Two operations, in their order: PostgreSQL evaluates the arguments of a function from left to
-/// right.
+/// right. A setting that the first one makes for the transaction ends with the statement.
 macro_rules! two {
     ($first:tt, $second:tt) => {
         answer!(
@@ -154,7 +155,7 @@ macro_rules! two {
 }
 
 /// A text for each operation code, one for each pair that a lone caller sends when it drops a guard
-/// and acquires the next lock, and two for all else. One text for everything would be slower: for
+/// and acquires the next lock, one for each limited wait, and two for all else. One text for everything would be slower: for
 /// each execution, the executor prepares every branch of a `CASE`, and an aggregate, which costs
 /// more than the lock.
 macro_rules! operations {
@@ -198,5 +199,5 @@ operations!(
     cancel: 16,
     in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
     runs: [32 33 34 35 36 37 40 41 42 43 44 45],
-    together: [[2 0] [2 1] [3 0] [3 1]]
+    together: [[2 0] [2 1] [3 0] [3 1] [20 4] [20 5] [20 12] [20 13]]
 );

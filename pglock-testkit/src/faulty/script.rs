@@ -63,7 +63,7 @@ impl Point {
             | Operation::TryFirst(..)
             | Operation::TryAlso(..)
             | Operation::TryInstead(..) => Self::TryLock,
-            Operation::Lock(..) => Self::Lock,
+            Operation::Lock(..) | Operation::LimitWait(_) => Self::Lock,
             Operation::Unlock(..) => Self::Unlock,
             Operation::Probe(_) => Self::Probe,
             Operation::Downgrade(_) => Self::Downgrade,

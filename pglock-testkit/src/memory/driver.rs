@@ -1,14 +1,15 @@
 //! The in-memory server behind the interface that adapters implement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pglock_core::LockKey;
 use pglock_core::driver::{
     Answer, Driver, DriverError, Fact, Operation, Question, Request, Row, Session, Topic, lock_row,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::consume_budget;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::MemoryServer;
 use super::state::{Done, Pid, State, Waited};
@@ -59,8 +60,12 @@ impl MemorySession {
         Ok(Self { server: server.clone(), pid, ends, nonce: None })
     }
 
-    /// Does one operation, waiting if it must.
-    pub(super) async fn execute(&self, operation: Operation) -> Result<bool, DriverError> {
+    /// Does one operation, waiting up to the limit if it must.
+    pub(super) async fn execute(
+        &self,
+        operation: Operation,
+        limit: Option<Duration>,
+    ) -> Result<bool, DriverError> {
         let done = self.with(|state| {
             if state.refuses_statements {
                 return Err(refused("the memory server refuses statements", "55000"));
@@ -72,11 +77,32 @@ impl MemorySession {
         })?;
         match done {
             Done::Now(done) => Ok(done),
-            Done::Later(waited) => match waited.await {
-                Ok(Waited::Granted) => Ok(true),
-                Ok(Waited::Cancelled) => Err(refused("the wait was cancelled", "57014")),
-                Err(_) => Err(ended()),
-            },
+            Done::Later(waited) => self.wait(waited, limit).await,
+            Done::Deadlock => Err(refused("deadlock detected", "40P01")),
+        }
+    }
+
+    async fn wait(
+        &self,
+        mut waited: oneshot::Receiver<Waited>,
+        limit: Option<Duration>,
+    ) -> Result<bool, DriverError> {
+        let limited = async {
+            let Some(limit) = limit else { return (&mut waited).await };
+            match timeout(limit, &mut waited).await {
+                Ok(waited) => waited,
+                Err(_) => {
+                    self.server.state().end_wait(self.pid, Waited::TimedOut);
+                    // It may have been granted just before.
+                    (&mut waited).await
+                }
+            }
+        };
+        match limited.await {
+            Ok(Waited::Granted) => Ok(true),
+            Ok(Waited::Cancelled) => Err(refused("the wait was cancelled", "57014")),
+            Ok(Waited::TimedOut) => Err(refused("the wait took too long", "55P03")),
+            Err(_) => Err(ended()),
         }
     }
 
@@ -152,11 +178,14 @@ impl MemorySession {
 impl Session for MemorySession {
     async fn run(&mut self, request: &Request) -> Result<Answer, DriverError> {
         let answer = if self.is_meant(request.nonce()) {
-            let (mut results, mut taken) = (Vec::new(), false);
+            let (mut results, mut taken, mut limit) = (Vec::new(), false, None);
             for operation in request.to_operations() {
+                if let Operation::LimitWait(millis) = operation {
+                    limit = Some(Duration::from_millis(millis.into()));
+                }
                 let operation = operation.in_run(taken);
                 let done = match operation {
-                    Some(operation) => self.execute(operation).await?,
+                    Some(operation) => self.execute(operation, limit).await?,
                     None => false,
                 };
                 if let Some(Operation::TryLock(..)) = operation {

@@ -35,6 +35,7 @@ pub(super) struct SessionState {
 pub(super) enum Waited {
     Granted,
     Cancelled,
+    TimedOut,
 }
 
 /// The result of an operation.
@@ -42,6 +43,7 @@ pub(super) enum Waited {
 pub(super) enum Done {
     Now(bool),
     Later(oneshot::Receiver<Waited>),
+    Deadlock,
 }
 
 impl State {
@@ -82,13 +84,19 @@ impl State {
                 self.notify(granted);
                 true
             }
-            Operation::Ping => true,
+            // The session limits the wait.
+            Operation::LimitWait(_) | Operation::Ping => true,
         })
     }
 
     fn lock(&mut self, pid: Pid, key: LockKey, mode: Mode) -> Done {
         if self.table.lock(pid, key, mode) {
             return Done::Now(true);
+        }
+        if self.table.is_deadlocked(pid) {
+            let granted = self.table.leave_queue(pid);
+            self.notify(granted);
+            return Done::Deadlock;
         }
         let (answer, waited) = oneshot::channel();
         if let Some(session) = self.sessions.get_mut(&pid) {
@@ -99,12 +107,16 @@ impl State {
 
     /// Cancels the wait of the session, if it waits. Returns false if there is no such session.
     pub(super) fn cancel(&mut self, pid: Pid) -> bool {
+        self.end_wait(pid, Waited::Cancelled)
+    }
+
+    pub(super) fn end_wait(&mut self, pid: Pid, how: Waited) -> bool {
         let Some(session) = self.sessions.get_mut(&pid) else {
             return false;
         };
         if let Some(answer) = session.wait.take() {
             // The client may have been dropped.
-            let _ = answer.send(Waited::Cancelled);
+            let _ = answer.send(how);
             let granted = self.table.leave_queue(pid);
             self.notify(granted);
         }

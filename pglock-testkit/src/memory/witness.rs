@@ -27,7 +27,7 @@ impl MemoryWitness {
     }
 
     async fn execute(&self, operation: Operation) -> Result<bool, WitnessError> {
-        self.session.execute(operation).await.map_err(|_| WitnessError::SessionEnded)
+        self.session.execute(operation, None).await.map_err(|_| WitnessError::SessionEnded)
     }
 }
 

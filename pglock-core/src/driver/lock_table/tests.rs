@@ -77,3 +77,28 @@ fn entries_tell_who_blocks_a_waiter() {
     assert_eq!(table.awaited_by(D), Some(key()));
     assert_eq!(table.count(A, Holding { key: key(), mode: Read }), 1);
 }
+
+#[test]
+fn deadlock_is_found_by_the_wait_that_closes_the_circle() {
+    let [first, second, third] = ["1", "2", "3"].map(LockKey::from);
+    let mut table = LockTable::new();
+    for (pid, key) in [(A, first), (B, second), (C, third)] {
+        assert!(table.lock(pid, key, Write));
+    }
+    assert!(!table.lock(A, second, Read) && !table.is_deadlocked(A));
+    assert!(!table.lock(B, third, Write) && !table.is_deadlocked(B));
+    assert!(!table.lock(D, first, Write) && !table.is_deadlocked(D));
+    assert!(!table.lock(C, first, Read) && table.is_deadlocked(C));
+    table.leave_queue(C);
+    assert!(!table.is_deadlocked(A) && !table.is_deadlocked(B));
+}
+
+#[test]
+fn two_readers_that_both_upgrade_are_deadlocked() {
+    let mut table = LockTable::new();
+    assert!(table.lock(A, key(), Read) && table.lock(B, key(), Read));
+    assert!(!table.lock(A, key(), Write) && !table.is_deadlocked(A));
+    assert!(!table.lock(B, key(), Write) && table.is_deadlocked(B));
+    table.leave_queue(B);
+    assert_eq!(table.unlock(B, key(), Read), Some(vec![A]));
+}

@@ -172,7 +172,7 @@ impl World {
                     self.server.unlock_all(pid);
                     true
                 }
-                Operation::Ping => true,
+                Operation::Ping | Operation::LimitWait(_) => true,
             };
             results.push(done);
         }
@@ -191,7 +191,7 @@ impl World {
             | Operation::Probe(key)
             | Operation::Downgrade(key) => key,
             Operation::Cancel(_) => return (!self.may_cancel).then_some(Reason::Itself),
-            Operation::UnlockAll | Operation::Ping => return None,
+            Operation::UnlockAll | Operation::Ping | Operation::LimitWait(_) => return None,
         };
         self.refuses.filter(|(refused, _)| *refused == key).map(|(_, reason)| reason)
     }

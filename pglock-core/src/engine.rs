@@ -47,6 +47,8 @@
 //!   have it one after the other, and readers together.
 //! * **session**: a connection with its server session ([`machine::session`]). A *shared* one holds
 //!   many locks, a *waiting* one waits in the server's queue for one.
+//! * **dedicated session**: holds locks and waits for others in one session, without the machine
+//!   ([`dedicated`]).
 //! * **probe**: asks, through a session that does not hold the key, whether a writer of another
 //!   process waits for it.
 //! * **conversion**: turns a write lock that only readers use into a read lock
@@ -59,10 +61,12 @@
 //! * **inquiry**: what a session is to find out for a caller ([`machine::inquiry`]).
 
 mod client;
+mod dedicated;
 mod machine;
 mod runtime;
 
 pub(crate) use client::{AnyDriver, Client, Held, Tried, Wanted};
+pub(crate) use dedicated::{Dedicated, DedicatedHold, Patience as SessionPatience};
 pub(crate) use machine::Obstacle;
 pub(crate) use machine::config::Config;
 pub use machine::config::WaitStrategy;

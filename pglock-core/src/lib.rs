@@ -80,7 +80,8 @@
 //! It is *not* guaranteed that a holder is alone until it learns of a loss: a lock may be lost
 //! between a check of `is_held` and what you do next. Locks do not survive a failover. Below
 //! PostgreSQL 14 there is no lease at the server: a stopped process keeps its locks until it
-//! resumes. Deadlocks over several keys are not found, and locks are not re-entrant.
+//! resumes. Deadlocks over several keys are not found, and locks are not re-entrant, except
+//! in a [`DedicatedSession`].
 //!
 //! `GUARANTEES.md` in the repository has the bounds, fault by fault, and the servers and poolers
 //! that work.
@@ -99,6 +100,7 @@
 //! | debug | `locks not acquired`, in that span | `error` |
 //! | debug | `lock session opened`, `lock session ended` | `pid`; `error`: why it ended |
 //! | debug | `lock session could not be opened` | `error` |
+//! | debug | `a wait of a dedicated session could not be cancelled` | `pid`, `error` |
 //! | debug | `no other session to compare with …`: no check for poolers | `error`, if there is one |
 //! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
 //! | warn | `connection to the server lost: …`, once per outage | `pid`, `error`: why, with its causes |
@@ -170,6 +172,7 @@ mod names;
 mod provider;
 pub mod recipes;
 mod rwlock;
+mod session;
 mod sql;
 mod timer;
 mod token;
@@ -186,5 +189,6 @@ pub use mode::Mode;
 pub use provider::LockProvider;
 pub use recipes::set::{LockSet, SetGuard};
 pub use rwlock::{DistributedRwLock, RwLock};
+pub use session::DedicatedSession;
 pub use token::FencingToken;
 pub use transaction::TransactionLocks;

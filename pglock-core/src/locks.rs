@@ -1,6 +1,7 @@
 //! The lock manager, the same type for every backend.
 
 mod builder;
+mod dedicated;
 mod provider;
 
 use std::fmt;

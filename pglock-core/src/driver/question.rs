@@ -78,6 +78,9 @@ pub enum Fact {
     Timeline = 10,
     /// 1 if the session may cancel statements of sessions with the same login role, else 0.
     CanCancel = 11,
+    /// How long a session waits before the server looks for a deadlock, in milliseconds. A server
+    /// that finds deadlocks at once leaves this fact out.
+    DeadlockTimeout = 12,
 }
 
 /// A lock that a session holds.

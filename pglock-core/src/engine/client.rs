@@ -1,36 +1,37 @@
 //! The functions of the engine that lock handles and guards call.
 
+mod any_driver;
 mod call;
 mod check;
 mod commands;
+mod dedicated;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 mod proofs;
 mod run;
-mod tenure;
 
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
+pub(crate) use self::any_driver::AnyDriver;
 pub(crate) use self::run::{Tried, Wanted};
 
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect, Release};
-use self::tenure::Tenure;
+use super::dedicated::{Dedicated, Limits, Registry};
 use super::machine::config::Config;
 use super::machine::event::{Event, GrantId, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
 use super::runtime::liveness::Liveness;
-use super::runtime::tasks::{CLOSE_TIMEOUT, Settings, start_manager};
+use super::runtime::tasks::{CLOSE_TIMEOUT, Settings};
+use super::runtime::tenure::{self, Tenure};
 use super::runtime::thread;
-use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
 use crate::lease::Lease;
@@ -45,28 +46,7 @@ pub(crate) struct Client {
     names: Arc<Names>,
     driver: Arc<dyn AnyDriver>,
     settings: Arc<Settings>,
-}
-
-/// A driver whose type only the engine's tasks need to know.
-pub(crate) trait AnyDriver: fmt::Debug + Send + Sync {
-    /// Starts the task that opens sessions with this driver.
-    fn start_manager(
-        self: Arc<Self>,
-        shared: &Arc<Shared>,
-        thread: &Handle,
-        settings: &Arc<Settings>,
-    );
-}
-
-impl<D: Driver> AnyDriver for D {
-    fn start_manager(
-        self: Arc<Self>,
-        shared: &Arc<Shared>,
-        thread: &Handle,
-        settings: &Arc<Settings>,
-    ) {
-        start_manager(shared, thread, &self, settings);
-    }
+    sessions: Arc<Registry>,
 }
 
 impl Client {
@@ -76,8 +56,10 @@ impl Client {
         settings: Settings,
         seed: u64,
     ) -> Self {
+        let limits = Limits { max_locks: config.max_locks, max_waiters: config.max_waiters };
         let shared = Arc::new(Shared::new(config, seed, settings.runtime.as_ref()));
-        Self { shared, names: Arc::default(), driver, settings: Arc::new(settings) }
+        let sessions = Arc::new(Registry::new(limits));
+        Self { shared, names: Arc::default(), driver, settings: Arc::new(settings), sessions }
     }
 
     pub(crate) fn names(&self) -> &Arc<Names> {
@@ -126,17 +108,27 @@ impl Client {
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
         let mut locks = Call::new(self, Inspect(key)).await?;
+        let sessions = self.sessions.pids();
         for lock in &mut locks {
             lock.name = self.names.get(lock.key);
+            lock.is_ours |= sessions.contains(&lock.pid);
         }
         Ok(locks)
     }
 
     pub(crate) async fn close(&self) {
         self.shared.step(Event::Close { why: Error::closed() });
-        let finished = poll_fn(|cx| self.shared.poll_finished(cx));
+        let sessions = self.sessions.close();
+        sessions.iter().for_each(|session| session.end(Error::closed()));
+        let finished = async {
+            poll_fn(|cx| self.shared.poll_finished(cx)).await;
+            for session in &sessions {
+                session.until_finished().await;
+            }
+        };
         if self.within(CLOSE_TIMEOUT, finished).await.is_none() {
             self.shared.abort_all();
+            sessions.iter().for_each(|session| session.abort());
         }
     }
 
@@ -216,7 +208,7 @@ impl Held {
     pub(crate) fn lease(&self) -> &Lease {
         let (_, lease) = self.lease.get_or_init(|| {
             let tenure = Arc::new(Tenure {
-                shared: self.client.shared.clone(),
+                keeper: self.client.shared.clone(),
                 liveness: self.liveness.clone(),
                 key: self.key,
                 name: self.name.as_ref().map(|name| name.text().clone()),
@@ -229,11 +221,11 @@ impl Held {
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        tenure::is_alive(&self.client.shared, &self.liveness)
+        tenure::is_alive(&*self.client.shared, &self.liveness)
     }
 
     pub(crate) fn valid_for(&self) -> Duration {
-        tenure::valid_for(&self.client.shared, &self.liveness)
+        tenure::valid_for(&*self.client.shared, &self.liveness)
     }
 
     pub(crate) fn about(&self, error: Error) -> Error {

@@ -30,6 +30,7 @@ use self::config::Config;
 use self::event::{Arrival, Effects, Event, GrantId, Moment};
 use self::key::{Ask, Context, KeyState};
 pub(crate) use self::obstacle::Obstacle;
+pub(super) use self::sessions::lock_share;
 use self::sessions::{Claims, Sessions};
 use self::step::Step;
 use self::timers::Timer;

@@ -2,16 +2,17 @@
 
 mod alarms;
 mod callers;
-mod clock;
+pub(super) mod clock;
 pub(super) mod deadlines;
 mod deferred;
 mod effects;
 pub(super) mod liveness;
-mod log;
+pub(super) mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod sync;
 pub(super) mod tasks;
+pub(super) mod tenure;
 pub(super) mod thread;
 
 use std::fmt;
@@ -170,6 +171,11 @@ impl Shared {
     /// Whether only one session is open or being opened.
     pub(crate) fn is_lone(&self) -> bool {
         self.lock().sessions.len() == 1
+    }
+
+    /// Whether no session is open or being opened.
+    pub(crate) fn has_no_session(&self) -> bool {
+        self.lock().sessions.is_empty()
     }
 
     /// The next job of the session.

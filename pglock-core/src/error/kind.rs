@@ -29,14 +29,15 @@ pub enum ErrorKind {
     Timeout,
     /// The lock was lost before it was released: the session that held it ended.
     Lost,
-    /// The lock manager was closed.
+    /// The lock manager or the dedicated session was closed.
     Closed,
     /// The server could not be reached, or the connection broke.
     Connection,
     /// Two names that are in use in this process have the same key. As one lock, they would exclude
     /// each other without need, and a task that takes both would wait for ever.
     KeyCollision,
-    /// The server ended the wait because it was part of a deadlock.
+    /// The server ended the wait because it was part of a deadlock. A
+    /// [dedicated session](crate::DedicatedSession) keeps the locks that it holds.
     Deadlock,
     /// The server's shared lock table is full (SQLSTATE 53200), or this manager has reached its
     /// limit of locks.

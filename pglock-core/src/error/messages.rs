@@ -111,6 +111,43 @@ impl Error {
         )
     }
 
+    pub(crate) fn driver_panicked() -> Self {
+        Self::new(
+            ErrorKind::Driver,
+            "the driver panicked, see its message on standard error: a runtime that is named for the lock manager \
+             needs timers and I/O (enable_all), and a set-up hook of connections must not panic",
+        )
+    }
+
+    pub(crate) fn session_closed() -> Self {
+        Self::new(ErrorKind::Closed, "the dedicated session was closed")
+    }
+
+    /// For callers of a dedicated session that has ended.
+    pub(crate) fn session_ended(reason: Self) -> Self {
+        Self::with_source(
+            reason.kind(),
+            "the dedicated session has ended, and its locks are lost: open another one",
+            reason,
+        )
+    }
+
+    pub(crate) fn session_moved() -> Self {
+        Self::new(
+            ErrorKind::UnsupportedServer,
+            "a statement ran in another server session than the one that holds the locks: \
+             connect to PostgreSQL directly or through a pooler in session mode",
+        )
+    }
+
+    /// A dedicated session lacks a lock that its guards have.
+    pub(crate) fn lock_taken_away() -> Self {
+        Self::new(
+            ErrorKind::Connection,
+            "a lock that the session held is gone: something else released it in the same server session",
+        )
+    }
+
     /// The lock engine did not run for this time.
     pub(crate) fn stalled(time: Duration) -> Self {
         Self::new(

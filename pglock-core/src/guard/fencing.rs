@@ -104,8 +104,8 @@ impl WriteGuard {
     }
 }
 
-/// Of a backend without the engine.
+/// Of a dedicated session, or of a backend without the engine.
 fn no_fence(key: LockKey) -> Error {
-    let why = "the lock is not one of a PostgreSQL server, so it cannot fence a transaction";
+    let why = "only a guard of Locks::rwlock on PostgreSQL can fence a transaction";
     Error::new(ErrorKind::InvalidOptions, why).for_key(key)
 }

@@ -138,7 +138,8 @@ pub(crate) const OPEN: &str = concat!(
  pg_catalog.pg_is_in_recovery() AS recovery,\
  ",
     can_cancel!(),
-    " AS can_cancel \
+    " AS can_cancel,\
+ pg_catalog.float8mul(pg_catalog.date_part('epoch', pg_catalog.current_setting('deadlock_timeout', true)::interval), 1000)::bigint AS deadlock_timeout \
  FROM (SELECT v.nonce, ",
     name!(),
     " AS name, v.lease, v.acknowledgement, v.trial,\
@@ -155,6 +156,7 @@ pub(crate) const OPEN: &str = concat!(
  (8, s.system),\
  (9, s.database),\
  (10, s.timeline),\
- (11, s.can_cancel::integer::bigint)\
+ (11, s.can_cancel::integer::bigint),\
+ (12, s.deadlock_timeout)\
  ) AS f(fact, value)"
 );

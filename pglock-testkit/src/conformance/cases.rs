@@ -7,15 +7,11 @@
 
 use std::time::Duration;
 
-#[cfg(unix)]
-use pglock_core::LockKey;
-use pglock_core::{Error, ErrorKind};
+use pglock_core::{Error, ErrorKind, LockKey};
 
 use crate::conformance::{Options, is_long, shown};
 use crate::postgres::{TestDatabase, TestServer};
-use crate::witness::PostgresWitness;
-#[cfg(unix)]
-use crate::witness::Witness;
+use crate::witness::{PostgresWitness, Witness};
 
 pub mod answers;
 pub mod any_of_several;
@@ -26,6 +22,7 @@ pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
 pub mod deaths;
+pub mod dedicated;
 pub mod electing;
 pub mod engines;
 pub mod excluding;
@@ -75,6 +72,7 @@ pub mod sets_waiting;
 pub mod settings;
 #[cfg(unix)]
 pub mod sharing_permits;
+pub mod sharing_sessions;
 pub mod stopping;
 pub mod strangers;
 #[cfg(unix)]
@@ -145,6 +143,8 @@ macro_rules! __each_case {
             sets_waiting,
             sets_losing,
             any_of_several,
+            dedicated,
+            sharing_sessions,
         }
     };
 }
@@ -164,7 +164,6 @@ fn leased() -> Options {
 }
 
 /// The only session that holds the key.
-#[cfg(unix)]
 async fn holder(witness: &dyn Witness, key: impl Into<LockKey>) -> i32 {
     let holders = witness.holders(key.into()).await.unwrap();
     assert_eq!(holders.len(), 1);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
-    DistributedRwLock, LockEntry, LockProvider, LockSet, Locks, NamedKey, Result, Stats,
-    WaitStrategy, WriteGuard,
+    DedicatedSession, DistributedRwLock, LockEntry, LockProvider, LockSet, Locks, NamedKey, Result,
+    Stats, WaitStrategy, WriteGuard,
 };
 use tokio::runtime::Handle;
 
@@ -123,6 +123,11 @@ pub trait Manager: LockProvider {
 
     /// What the manager is doing.
     fn stats(&self) -> Stats;
+
+    /// A server session of its own. Part of [`Power::Engine`].
+    async fn session(&self) -> Result<DedicatedSession> {
+        lacks(Power::Engine)
+    }
 }
 
 impl dyn Manager {
@@ -272,5 +277,9 @@ impl Manager for Locks {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
+    }
+
+    async fn session(&self) -> Result<DedicatedSession> {
+        Self::session(self).await
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct ServerFacts {
     pub(crate) has_lease: Option<bool>,
     /// Whether the session may cancel the statements of the manager's other sessions.
     pub(crate) can_cancel: bool,
+    /// How long a session waits before the server looks for a deadlock.
+    pub(crate) deadlock_timeout: Duration,
     /// The size of the lock table that all users share, if the server reports it.
     pub(crate) lock_table: Option<usize>,
     /// Which server, and which of its databases.

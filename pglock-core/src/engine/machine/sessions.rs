@@ -14,6 +14,7 @@ mod rotation;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use self::lock_cap::Claims;
+pub(crate) use self::lock_cap::lock_share;
 use self::outage::Outage;
 pub(super) use self::rotation::{MOST_TURNS, Standing, Turn};
 use super::config::Config;

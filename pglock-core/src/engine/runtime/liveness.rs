@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
-use super::thread::catch_panic;
+use super::thread::{call_aside, catch_panic};
 use crate::engine::machine::event::Moment;
 use crate::error::Error;
 
@@ -67,6 +67,15 @@ impl Watcher {
 pub(crate) struct Callbacks {
     pub(crate) functions: Vec<OnLoss>,
     pub(crate) wakers: Vec<Waker>,
+}
+
+impl Callbacks {
+    pub(crate) fn run(self) {
+        self.wakers.into_iter().for_each(|waker| {
+            catch_panic(|| waker.wake());
+        });
+        call_aside(self.functions);
+    }
 }
 
 impl Watchers {

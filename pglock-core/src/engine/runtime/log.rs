@@ -9,7 +9,7 @@ use crate::key::LockKey;
 
 /// A log entry, written while no mutex is held. `pid` is the backend of the session, if it was
 /// opened.
-pub(super) enum Log {
+pub(crate) enum Log {
     LocksLost { pid: Option<i32>, held: usize, error: Error },
     WaitCancelled { pid: Option<i32>, key: LockKey, error: Error },
     CancelRefused { pid: Option<i32>, error: Error },
@@ -18,7 +18,7 @@ pub(super) enum Log {
 }
 
 impl Log {
-    pub(super) fn write(self) {
+    pub(crate) fn write(self) {
         match self {
             Self::LocksLost { pid, held, error } => {
                 tracing::warn!(pid, held, %error, "locks lost: their session has ended");
@@ -56,6 +56,17 @@ fn connection_lost(pid: Option<i32>, error: &Error) {
 }
 
 pub(super) fn session_opened(server: &ServerFacts) {
+    dedicated_session_opened(server);
+    if !server.can_cancel {
+        tracing::warn!(
+            pid = server.pid,
+            "the role may not cancel the statements of its own sessions, as after SET ROLE: \
+             polling busy locks instead of waiting in the server's queue"
+        );
+    }
+}
+
+pub(crate) fn dedicated_session_opened(server: &ServerFacts) {
     let pid = server.pid;
     tracing::debug!(pid, "lock session opened");
     if server.has_lease == Some(false) {
@@ -65,21 +76,19 @@ pub(super) fn session_opened(server: &ServerFacts) {
             "the server has no lease: it keeps the locks of a client that is stopped or cut off (PostgreSQL 14 and later have one)"
         );
     }
-    if !server.can_cancel {
-        tracing::warn!(
-            pid,
-            "the role may not cancel the statements of its own sessions, as after SET ROLE: \
-             polling busy locks instead of waiting in the server's queue"
-        );
-    }
 }
 
-pub(super) fn session_ended(pid: i32, error: &Error) {
+pub(crate) fn session_ended(pid: i32, error: &Error) {
     tracing::debug!(pid, %error, "lock session ended");
 }
 
-pub(super) fn session_not_opened(error: &Error) {
+pub(crate) fn session_not_opened(error: &Error) {
     tracing::debug!(%error, "lock session could not be opened");
+}
+
+/// The second connection of a dedicated session has failed.
+pub(crate) fn wait_not_cancelled(pid: i32, error: &Error) {
+    tracing::debug!(pid, %error, "a wait of a dedicated session could not be cancelled");
 }
 
 /// There is no second session to compare with the first one.

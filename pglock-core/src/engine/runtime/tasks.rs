@@ -1,6 +1,6 @@
 //! The tasks: the manager opens sessions and keeps time, and each session task owns a connection.
 
-mod opening;
+pub(crate) mod opening;
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +16,7 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use self::opening::{Opener, new_nonce};
 use super::liveness::Liveness;
 use super::{Shared, log};
 use crate::driver::{
@@ -83,7 +84,10 @@ async fn keep_time(shared: Arc<Shared>) {
 }
 
 /// Spawns a task that logs to the subscriber of its creator.
-fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+pub(crate) fn spawn(
+    runtime: &Handle,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
     let log = tracing::dispatcher::get_default(Dispatch::clone);
     // An application without a subscriber may set a global one later.
     match log.is::<NoSubscriber>() {
@@ -109,27 +113,31 @@ fn start_session<D: Driver>(
         id,
         liveness,
         kick,
-        nonce: opening::nonce(id),
+        nonce: new_nonce(),
     };
     let driver = driver.clone();
     let spawned = spawn(&Handle::current(), async move {
         let gone = gone;
-        let mut run = pin!(task.run(&*driver));
-        let event = poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx))) {
-                Ok(event) => event,
-                Err(panic) => {
-                    // Dropping it might panic, too.
-                    std::mem::forget(panic);
-                    Poll::Ready(panicked(id, &task.liveness))
-                }
-            }
-        })
-        .await;
+        let event = unless_it_panics(task.run(&*driver)).await;
+        let event = event.unwrap_or_else(|| panicked(id, &task.liveness));
         gone.disarm();
         task.shared.session_gone(id, event);
     });
     shared.session_spawned(id, spawned.abort_handle());
+}
+
+/// The output of a future that runs a driver, or `None` if it panics.
+pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(output) => output.map(Some),
+        Err(panic) => {
+            // Dropping it might panic, too.
+            std::mem::forget(panic);
+            Poll::Ready(None)
+        }
+    })
+    .await
 }
 
 /// The event for a session whose task was dropped because its runtime has ended. This is no outage
@@ -141,11 +149,7 @@ fn stopped(session: SessionId) -> Event {
 
 /// The event for a session whose driver has panicked.
 fn panicked(session: SessionId, liveness: &Liveness) -> Event {
-    let error = Error::new(
-        ErrorKind::Driver,
-        "the driver panicked, see its message on standard error: a runtime that is named for the lock manager \
-         needs timers and I/O (enable_all), and a set-up hook of connections must not panic",
-    );
+    let error = Error::driver_panicked();
     match liveness.pid() {
         Some(_) => Event::Ended { session, error },
         // The driver would panic again.
@@ -166,7 +170,8 @@ impl SessionTask {
     /// Runs the session to its end, and returns that event.
     async fn run<D: Driver>(&self, driver: &D) -> Event {
         let session = self.id;
-        match self.open(driver).await {
+        let opener = Opener { driver, settings: &self.settings, shared: &self.shared };
+        match opener.open(&self.nonce, || self.shared.is_lone()).await {
             Ok((connection, server)) => {
                 let pid = server.pid;
                 self.liveness.set_pid(pid);
@@ -251,7 +256,7 @@ impl SessionTask {
 }
 
 /// Closes the session, or drops its connection if that takes too long.
-async fn farewell(session: impl Session, limit: Duration) {
+pub(crate) async fn farewell(session: impl Session, limit: Duration) {
     let _ = tokio::time::timeout(limit, session.close()).await;
 }
 
@@ -269,10 +274,11 @@ async fn requeue() {
     .await;
 }
 
-struct OnDrop<F: FnOnce()>(Option<F>);
+/// Acts when dropped, unless disarmed.
+pub(crate) struct OnDrop<F: FnOnce()>(pub(crate) Option<F>);
 
 impl<F: FnOnce()> OnDrop<F> {
-    fn disarm(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
 }

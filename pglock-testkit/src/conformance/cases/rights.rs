@@ -15,6 +15,7 @@ group! { rights:
     role_that_may_not_cancel_polls: Postgres,
     refused_cancel_fails_no_other_caller: Postgres,
     refused_operation_fails_no_neighbour: Postgres,
+    dedicated_session_of_a_role_that_may_not_cancel_pauses_its_waits: Postgres,
 }
 
 /// A setup hook that runs `SET ROLE` has the same effect.
@@ -49,6 +50,27 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
     held.release().await.unwrap();
     manager.close().await.unwrap();
     assert_eq!(errors(&server), 0, "{}", server.log().unwrap());
+}
+
+pub async fn dedicated_session_of_a_role_that_may_not_cancel_pauses_its_waits(lab: &Lab) {
+    let server = TestServer::private().await.unwrap();
+    let witness = connect(server.url()).await;
+    execute(&witness, ROLES).await;
+    witness.hold("busy".into(), Mode::Write).await.unwrap();
+    let url = as_role(server.url(), "app_login");
+    let manager = lab.manager_at(&url, &Options::default()).unwrap();
+    let session = Arc::new(manager.session().await.unwrap());
+    let held = session.write("held").await.unwrap();
+    let waiter = session.clone();
+    let wait = start(async move { waiter.write("busy").await });
+    witness.until_waiting("busy".into(), 1).await.unwrap();
+    let begin = Instant::now();
+    held.release().await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    witness.until_waiting("busy".into(), 1).await.unwrap();
+    assert!(witness.release("busy".into(), Mode::Write).await.unwrap());
+    soon("the lock is free", wait).await.unwrap().unwrap().release().await.unwrap();
+    session.close().await.unwrap();
 }
 
 /// The role may cancel when the wait begins, but no longer when the caller gives it up.

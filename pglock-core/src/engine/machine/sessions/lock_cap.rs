@@ -56,7 +56,11 @@ impl Sessions {
     /// share.
     fn cap(&self) -> usize {
         let table = self.server.and_then(|server| server.lock_table);
-        let share = || table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS));
-        self.config.max_locks.unwrap_or_else(share)
+        self.config.max_locks.unwrap_or_else(|| lock_share(table))
     }
+}
+
+/// What a process may have of a lock table with this many entries.
+pub(crate) fn lock_share(table: Option<usize>) -> usize {
+    table.map_or(MOST_LOCKS, |entries| (entries * 15 / 100).min(MOST_LOCKS))
 }

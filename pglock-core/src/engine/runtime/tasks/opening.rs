@@ -4,28 +4,37 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SessionTask, Settings, farewell};
+use super::{Settings, farewell};
 use crate::driver::{Driver, DriverError, Fact, Question, Row, Session};
-use crate::engine::machine::event::{ServerFacts, SessionId};
-use crate::engine::runtime::log;
+use crate::engine::machine::event::ServerFacts;
+use crate::engine::runtime::{Shared, log};
 use crate::error::{Error, ErrorKind};
 
 /// How long to wait for a second session, and for its close; a pooler or a pool may not have one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl SessionTask {
-    pub(super) async fn open<D: Driver>(
+/// Opens the sessions of one manager.
+pub(crate) struct Opener<'a, D> {
+    pub(crate) driver: &'a D,
+    pub(crate) settings: &'a Settings,
+    pub(crate) shared: &'a Shared,
+}
+
+impl<D: Driver> Opener<'_, D> {
+    /// `is_lone`: whether the manager has no other session to compare this one with.
+    pub(crate) async fn open(
         &self,
-        driver: &D,
+        nonce: &Arc<str>,
+        is_lone: impl FnOnce() -> bool,
     ) -> Result<(D::Session, ServerFacts), Error> {
         let open = async {
-            let (mut connection, server) = self.connect(driver, self.nonce.clone()).await?;
-            if self.shared.is_lone()
-                && let Err(error) = self.probe(driver).await
+            let (mut connection, server) = self.connect(nonce).await?;
+            if is_lone()
+                && let Err(error) = self.probe().await
             {
                 // If the server session is asked to open a second time, it undoes its settings,
                 // unless the pooler runs this in another session, or refuses.
-                let _ = connection.ask(&self.opening(self.nonce.clone())).await;
+                let _ = connection.ask(&self.opening(nonce)).await;
                 connection.close().await;
                 return Err(error);
             }
@@ -43,12 +52,12 @@ impl SessionTask {
         })
     }
 
-    async fn connect<D: Driver>(
+    /// Opens a session without comparing it with another one.
+    pub(crate) async fn connect(
         &self,
-        driver: &D,
-        nonce: Arc<str>,
+        nonce: &Arc<str>,
     ) -> Result<(D::Session, ServerFacts), Error> {
-        let mut connection = driver.connect().await.map_err(DriverError::at_open)?;
+        let mut connection = self.driver.connect().await.map_err(DriverError::at_open)?;
         let facts = connection.ask(&self.opening(nonce)).await.map_err(DriverError::at_open)?;
         match check(&facts) {
             Ok(server) => Ok((connection, server)),
@@ -59,11 +68,11 @@ impl SessionTask {
         }
     }
 
-    fn opening(&self, nonce: Arc<str>) -> Question {
-        let Settings { application_name, lease, .. } = &*self.settings;
+    fn opening(&self, nonce: &Arc<str>) -> Question {
+        let Settings { application_name, lease, .. } = self.settings;
         let name = application_name.clone();
-        let trial = (RandomState::new().hash_one(self.id) >> 1).cast_signed();
-        Question::open(nonce, name, lease.server, lease.acknowledgement(), trial)
+        let trial = (RandomState::new().hash_one(nonce) >> 1).cast_signed();
+        Question::open(nonce.clone(), name, lease.server, lease.acknowledgement(), trial)
     }
 
     /// Whether another connection reaches another session.
@@ -71,8 +80,9 @@ impl SessionTask {
     /// On a transaction pooler without other clients, all statements of a connection run in one
     /// server session, and the problem shows only when a second client connects, so we connect one.
     /// Later, the manager's own sessions reveal it to each other.
-    async fn probe<D: Driver>(&self, driver: &D) -> Result<(), Error> {
-        let other = self.connect(driver, nonce(self.id));
+    async fn probe(&self) -> Result<(), Error> {
+        let nonce = new_nonce();
+        let other = self.connect(&nonce);
         match tokio::time::timeout(PROBE_TIMEOUT, other).await {
             Ok(Ok((other, _))) => {
                 farewell(other, PROBE_TIMEOUT).await;
@@ -121,6 +131,7 @@ fn check(facts: &[Row]) -> Result<ServerFacts, Error> {
         pid,
         version: fact(Fact::Version),
         has_lease: Fact::Lease.find(facts).map(|lease| lease > 0),
+        deadlock_timeout: Duration::from_millis(fact(Fact::DeadlockTimeout).unsigned_abs()),
         can_cancel: Fact::CanCancel.find(facts) != Some(0),
         lock_table: Fact::LockTable.find(facts).and_then(|entries| usize::try_from(entries).ok()),
         identity: (fact(Fact::System), fact(Fact::Database)),
@@ -129,7 +140,7 @@ fn check(facts: &[Row]) -> Result<ServerFacts, Error> {
 }
 
 /// Distinguishes this session from all others. It need not be secret.
-pub(super) fn nonce(id: SessionId) -> Arc<str> {
+pub(crate) fn new_nonce() -> Arc<str> {
     // The system seeds the hash, which makes it as good as random.
-    format!("{:016x}", RandomState::new().hash_one(id)).into()
+    format!("{:016x}", RandomState::new().hash_one(std::process::id())).into()
 }

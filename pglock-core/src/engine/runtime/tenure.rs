@@ -8,21 +8,39 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::engine::machine::event::Event;
-use crate::engine::runtime::Shared;
-use crate::engine::runtime::liveness::{Liveness, Number, OnLoss, Watcher};
+use super::Shared;
+use super::liveness::{Liveness, Number, OnLoss, Watcher};
+use crate::engine::machine::event::{Event, Moment};
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::lease::LeaseState;
 
+/// Keeps the lease of a session.
+pub(crate) trait Keeper: Send + Sync {
+    fn now(&self) -> Moment;
+
+    /// Ends the session right here, for all of its guards, because its lease is over.
+    fn expire(&self);
+}
+
+impl Keeper for Shared {
+    fn now(&self) -> Moment {
+        self.clock().now()
+    }
+
+    fn expire(&self) {
+        self.step(Event::Tick);
+    }
+}
+
 /// Made when a guard is first asked for its lease, so that an acquire allocates nothing for it.
-pub(super) struct Tenure {
-    pub(super) shared: Arc<Shared>,
-    pub(super) liveness: Arc<Liveness>,
-    pub(super) key: LockKey,
+pub(crate) struct Tenure {
+    pub(crate) keeper: Arc<dyn Keeper>,
+    pub(crate) liveness: Arc<Liveness>,
+    pub(crate) key: LockKey,
     /// Only text: a lease must not keep the name registered.
-    pub(super) name: Option<Arc<str>>,
-    pub(super) watcher: Watcher,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) watcher: Watcher,
 }
 
 /// A future that waits for the end.
@@ -38,30 +56,29 @@ impl Drop for Watch<'_> {
 }
 
 /// Whether the session lives, by the clock.
-pub(super) fn is_alive(shared: &Shared, liveness: &Liveness) -> bool {
-    if !liveness.has_ended() && !liveness.is_leased(shared.clock().now()) {
-        // If the lease is over, the session ends right here, for all of its guards.
-        shared.step(Event::Tick);
+pub(crate) fn is_alive(keeper: &(impl Keeper + ?Sized), liveness: &Liveness) -> bool {
+    if !liveness.has_ended() && !liveness.is_leased(keeper.now()) {
+        keeper.expire();
     }
     !liveness.has_ended()
 }
 
 /// How long a lock of this session still counts as held.
-pub(super) fn valid_for(shared: &Shared, liveness: &Liveness) -> Duration {
-    match is_alive(shared, liveness) {
-        true => liveness.leased_until().since(shared.clock().now()),
+pub(crate) fn valid_for(keeper: &(impl Keeper + ?Sized), liveness: &Liveness) -> Duration {
+    match is_alive(keeper, liveness) {
+        true => liveness.leased_until().since(keeper.now()),
         false => Duration::ZERO,
     }
 }
 
 impl Tenure {
     /// The guard releases the lock. If its session ends later, that is not a loss.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.liveness.leave(&self.watcher);
     }
 
     fn is_held(&self) -> bool {
-        !self.watcher.has_left() && is_alive(&self.shared, &self.liveness)
+        !self.watcher.has_left() && is_alive(&*self.keeper, &self.liveness)
     }
 }
 
@@ -74,7 +91,7 @@ impl LeaseState for Tenure {
     fn valid_for(&self) -> Duration {
         match self.watcher.has_left() {
             true => Duration::ZERO,
-            false => valid_for(&self.shared, &self.liveness),
+            false => valid_for(&*self.keeper, &self.liveness),
         }
     }
 

@@ -1,0 +1,38 @@
+//! How a manager opens a dedicated session.
+
+use super::Locks;
+use crate::error::Result;
+use crate::session::DedicatedSession;
+
+impl Locks {
+    /// Opens a server session of its own, in which several locks can be held and awaited.
+    ///
+    /// It costs a connection: see [`DedicatedSession`], also for when to use one. The driver and the
+    /// options are those of the manager.
+    ///
+    /// # Cancel safety
+    ///
+    /// If this future is dropped, the session closes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the server's `deadlock_timeout` is
+    /// longer than a session with this [`guard_lease`](crate::LocksBuilder::guard_lease) may wait without
+    /// a break; otherwise as for connecting. It makes one attempt.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
+    /// let session = locks.session().await?;
+    /// let from = session.write("account/1").await?;
+    /// let to = session.write("account/2").await?;
+    /// // … the transfer …
+    /// drop((from, to));
+    /// session.close().await
+    /// # }
+    /// ```
+    pub async fn session(&self) -> Result<DedicatedSession> {
+        DedicatedSession::open(&self.client).await
+    }
+}

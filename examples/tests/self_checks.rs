@@ -163,6 +163,12 @@ impl Hold for LaxHold {
         Ok(FencingToken::new(0).expect("not negative"))
     }
 
+    fn downgrade(&mut self) {}
+
+    async fn try_upgrade(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }

@@ -3,39 +3,32 @@
 mod any;
 mod fencing;
 mod inner;
+mod modes;
+mod upgradable;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use self::any::AnyGuard;
 use self::inner::Inner;
+pub use self::upgradable::Refused;
+use self::upgradable::Right;
 
-use crate::driver::Hold;
-use crate::engine;
 use crate::error::Result;
 use crate::key::LockKey;
 use crate::lease::Lease;
 
 macro_rules! guard {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident $(, $field:ident: $type:ty)?) => {
         $(#[$doc])*
         #[must_use = "dropping the guard releases the lock at once"]
         #[clippy::has_significant_drop]
         pub struct $name {
             inner: Inner,
+            $($field: $type,)?
         }
 
         impl $name {
-            /// Makes a guard from a backend's own type: see [the example of
-            /// `Hold`](crate::driver::Hold#examples).
-            pub fn new(hold: impl Hold) -> Self {
-                Self { inner: Inner::Other(Box::new(hold)) }
-            }
-
-            pub(crate) fn from_engine(held: engine::Held) -> Self {
-                Self { inner: Inner::Engine(held) }
-            }
-
             /// Reports whether the lock is still held, to code that does not own the guard. Clone
             /// it; a clone may outlive the guard.
             ///
@@ -226,22 +219,20 @@ macro_rules! guard {
             /// # }
             /// ```
             pub async fn release(mut self) -> Result<()> {
-                match self.inner {
+                let released = match self.inner {
                     // Borrowed, because the future would otherwise have room for each place to
                     // which a guard is moved.
                     Inner::Engine(ref mut held) => held.release().await,
                     Inner::Other(hold) => hold.release().await,
-                }
+                };
+                $(self.$field.release().await;)?
+                released
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let hold: &dyn fmt::Debug = match &self.inner {
-                    Inner::Engine(held) => held,
-                    Inner::Other(hold) => hold,
-                };
-                f.debug_tuple(stringify!($name)).field(hold).finish()
+                f.debug_tuple(stringify!($name)).field(&self.inner).finish()
             }
         }
     };
@@ -262,4 +253,15 @@ guard! {
     /// A task that holds it and asks for the same key again [waits for
     /// itself](crate::DistributedRwLock#a-task-can-wait-for-itself).
     WriteGuard
+}
+
+guard! {
+    /// A read lock that can become the write lock, from
+    /// [`RwLock::upgradable_read`](crate::RwLock::upgradable_read). Released when dropped.
+    ///
+    /// It shares the lock with other readers. At any time, one caller of all processes has an
+    /// upgradable read lock on a key. A task that holds it and asks for the same key again can [wait
+    /// for itself](crate::DistributedRwLock#a-task-can-wait-for-itself).
+    UpgradableReadGuard,
+    right: Right
 }

@@ -180,7 +180,7 @@ mod transaction;
 
 pub use engine::{Stats, WaitStrategy};
 pub use error::{Error, ErrorKind, Result};
-pub use guard::{AnyGuard, ReadGuard, WriteGuard};
+pub use guard::{AnyGuard, ReadGuard, Refused, UpgradableReadGuard, WriteGuard};
 pub use key::{LockKey, NamedKey};
 pub use lease::Lease;
 pub use locks::{Locks, LocksBuilder};

@@ -3,6 +3,7 @@
 mod acquire;
 mod distributed;
 mod together;
+mod upgradable;
 
 use std::fmt;
 use std::sync::Arc;

@@ -40,6 +40,12 @@ impl<G: fmt::Debug + Send + Sync + 'static> Hold for LocalHold<G> {
         Err(ErrorBuilder::new(ErrorKind::InvalidOptions, why).key(self.lease.key()).build())
     }
 
+    fn downgrade(&mut self) {}
+
+    async fn try_upgrade(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     async fn release(self: Box<Self>) -> Result<()> {
         Ok(())
     }
@@ -141,7 +147,12 @@ async fn guards_can_be_built_by_other_backends() {
     let readers = (lock.read().await.unwrap(), lock.read().await.unwrap());
     assert!(lock.try_write().await.unwrap().is_none());
     drop(readers);
-    assert!(lock.try_write().await.unwrap().is_some());
+    let writer = lock.try_write().await.unwrap().unwrap();
+    // It stays a write lock, as this backend cannot change it.
+    let reader = writer.downgrade();
+    assert!(lock.try_read().await.unwrap().is_none());
+    let reader = reader.try_upgrade().await.unwrap().unwrap_err();
+    assert!(reader.is_held());
 }
 
 #[test]

@@ -51,6 +51,12 @@ use crate::token::FencingToken;
 ///         Err(ErrorBuilder::new(ErrorKind::InvalidOptions, why).build())
 ///     }
 ///
+///     fn downgrade(&mut self) {} // it stays a write lock
+///
+///     async fn try_upgrade(&mut self) -> Result<bool> {
+///         Ok(false) // it stays a read lock
+///     }
+///
 ///     async fn release(self: Box<Self>) -> Result<()> {
 ///         Ok(()) // the drop of `self` releases; there is nothing to confirm
 ///     }
@@ -109,6 +115,23 @@ pub trait Hold: fmt::Debug + Send + Sync + 'static {
     /// [`Lost`](crate::ErrorKind::Lost) if the lock has been lost, and
     /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the backend has no such numbers.
     async fn fencing_token(&self) -> Result<FencingToken>;
+
+    /// Turns the write lock into a read lock, if the backend can. Otherwise the lock stays a write
+    /// lock, which protects a reader as well.
+    ///
+    /// Does not block or do I/O, and lets no other writer in between.
+    fn downgrade(&mut self);
+
+    /// Turns the read lock into the write lock, if there is no other reader and the backend can.
+    /// Returns whether it did; if not, the lock stays a read lock.
+    ///
+    /// Does not wait for other readers, and lets no other writer in between. If its future is
+    /// dropped, the lock stays a read lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::ErrorKind::Lost) if the lock was lost before.
+    async fn try_upgrade(&mut self) -> Result<bool>;
 
     /// Releases the lock and confirms it.
     ///

@@ -1,7 +1,11 @@
 //! PostgreSQL's rules for advisory locks, as a table in memory.
 
+mod deadlock;
+mod holders;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use self::holders::Holders;
 use super::{Holding, lock_entry};
 use crate::key::LockKey;
 use crate::looking::LockEntry;
@@ -39,9 +43,11 @@ use crate::mode::Mode;
 /// assert_eq!(table.downgrade(2, key), Some(vec![3]));
 /// assert!(!table.lock(1, key, Mode::Write));
 /// assert!(!table.is_deadlocked(1));
+/// assert!(!table.upgrade(2, key)); // session 3 holds the read lock, too
 /// assert_eq!(table.leave_queue(1), []);
 ///
 /// assert_eq!(table.unlock_all(2), []);
+/// assert!(table.upgrade(3, key));
 /// assert_eq!(table.end(3), []);
 /// ```
 #[derive(Debug, Default)]
@@ -57,13 +63,6 @@ pub struct LockTable {
 struct Lock {
     holders: Holders,
     queue: VecDeque<(i32, Mode)>,
-}
-
-/// The sessions that hold a lock, and how often.
-#[derive(Debug, Default)]
-struct Holders {
-    readers: BTreeMap<i32, u32>,
-    writer: Option<(i32, u32)>,
 }
 
 impl LockTable {
@@ -118,6 +117,21 @@ impl LockTable {
         }
         holders.add(pid, Mode::Read);
         self.unlock(pid, key, Mode::Write)
+    }
+
+    /// Turns a read lock into a write lock, ahead of those that wait, if no other session holds the
+    /// lock. Returns whether it did.
+    pub fn upgrade(&mut self, pid: i32, key: LockKey) -> bool {
+        let Some(Lock { holders, .. }) = self.locks.get_mut(&key) else {
+            return false;
+        };
+        let can_write =
+            holders.has(pid, Mode::Read) && holders.are_compatible_with(pid, Mode::Write);
+        if can_write {
+            holders.add(pid, Mode::Write);
+            holders.take(pid, Mode::Read);
+        }
+        can_write
     }
 
     /// Releases everything that the session holds.
@@ -247,53 +261,5 @@ impl Lock {
     }
 }
 
-impl Holders {
-    fn has(&self, pid: i32, mode: Mode) -> bool {
-        self.count(pid, mode) > 0
-    }
-
-    fn count(&self, pid: i32, mode: Mode) -> u32 {
-        match mode {
-            Mode::Read => self.readers.get(&pid).copied().unwrap_or(0),
-            Mode::Write => self.writer.filter(|(writer, _)| *writer == pid).map_or(0, |(_, n)| n),
-        }
-    }
-
-    /// Whether no other session holds it in a conflicting mode.
-    fn are_compatible_with(&self, pid: i32, mode: Mode) -> bool {
-        self.writer.is_none_or(|(writer, _)| writer == pid)
-            && (mode == Mode::Read || self.readers.keys().all(|reader| *reader == pid))
-    }
-
-    fn add(&mut self, pid: i32, mode: Mode) {
-        match mode {
-            Mode::Read => *self.readers.entry(pid).or_default() += 1,
-            Mode::Write => self.writer.get_or_insert((pid, 0)).1 += 1,
-        }
-    }
-
-    /// `None` if the session does not hold it in this mode.
-    fn take(&mut self, pid: i32, mode: Mode) -> Option<()> {
-        let count = match mode {
-            Mode::Read => self.readers.get_mut(&pid)?,
-            Mode::Write => &mut self.writer.as_mut().filter(|(writer, _)| *writer == pid)?.1,
-        };
-        *count -= 1;
-        if *count == 0 {
-            match mode {
-                Mode::Read => drop(self.readers.remove(&pid)),
-                Mode::Write => self.writer = None,
-            }
-        }
-        Some(())
-    }
-
-    fn remove(&mut self, pid: i32) {
-        self.readers.remove(&pid);
-        self.writer = self.writer.filter(|(writer, _)| *writer != pid);
-    }
-}
-
-mod deadlock;
 #[cfg(test)]
 mod tests;

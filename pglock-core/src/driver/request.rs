@@ -47,6 +47,10 @@ pub enum Operation {
     /// Turns the write lock that the session holds into a read lock, without letting another
     /// session in between, and at once even if others wait for the key: 1 if it was held, else 0.
     Downgrade(LockKey),
+    /// Turns the read lock that the session holds into a write lock, without letting another
+    /// session in between, if no other session holds the key: 1 if done, else 0. Sessions that wait
+    /// for the key go on waiting. Always alone in its request.
+    Upgrade(LockKey),
     /// Cancels the statement of the session with this backend pid: 1 if there is such a session,
     /// else 0.
     Cancel(i32),
@@ -137,6 +141,7 @@ const LIMIT_WAIT: i16 = 20;
 const TRY_FIRST: i16 = 32;
 const TRY_ALSO: i16 = 34;
 const TRY_INSTEAD: i16 = 36;
+const UPGRADE: i16 = 21;
 
 impl Operation {
     /// What a backend that does not use SQL does for a try of a run: [`TryLock`](Self::TryLock), or
@@ -173,6 +178,7 @@ impl Operation {
             Self::Lock(key, mode) => (LOCK, mode, key),
             Self::Probe(key) => (PROBE, Mode::Write, key),
             Self::Downgrade(key) => (DOWNGRADE, Mode::Write, key),
+            Self::Upgrade(key) => (UPGRADE, Mode::Write, key),
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
             Self::Ping => return (PING, 0),
@@ -191,8 +197,10 @@ impl Operation {
             _ => {}
         }
         let key = LockKey::unpack(code & PAIR != 0, operand);
-        if code & !PAIR == DOWNGRADE {
-            return Some(Self::Downgrade(key));
+        match code & !PAIR {
+            DOWNGRADE => return Some(Self::Downgrade(key)),
+            UPGRADE => return Some(Self::Upgrade(key)),
+            _ => {}
         }
         let mode = if code & 1 == 1 { Mode::Read } else { Mode::Write };
         match code & !PAIR & !1 {
@@ -210,6 +218,10 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use super::Operation::{
+        Cancel, Downgrade, LimitWait, Lock, Ping, Probe, TryAlso, TryFirst, TryInstead, TryLock,
+        Unlock, UnlockAll, Upgrade,
+    };
     use super::*;
 
     #[test]
@@ -221,38 +233,25 @@ mod tests {
             LockKey::from((-7, 9)),
         ] {
             for mode in [Mode::Read, Mode::Write] {
-                for operation in [
-                    Operation::TryLock(key, mode),
-                    Operation::Unlock(key, mode),
-                    Operation::Lock(key, mode),
-                ] {
+                for operation in [TryLock(key, mode), Unlock(key, mode), Lock(key, mode)] {
                     let (code, operand) = operation.encode();
                     assert!(sql::few(&[code]).is_some());
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
             }
-            for operation in [Operation::Probe(key), Operation::Downgrade(key)] {
+            for operation in [Probe(key), Downgrade(key), Upgrade(key)] {
                 let (code, operand) = operation.encode();
                 assert!(sql::few(&[code]).is_some());
                 assert_eq!(Operation::decode(code, operand), Some(operation));
             }
             for mode in [Mode::Read, Mode::Write] {
-                for operation in [
-                    Operation::TryFirst(key, mode),
-                    Operation::TryAlso(key, mode),
-                    Operation::TryInstead(key, mode),
-                ] {
+                for operation in [TryFirst(key, mode), TryAlso(key, mode), TryInstead(key, mode)] {
                     let (code, operand) = operation.encode();
                     assert_eq!(Operation::decode(code, operand), Some(operation));
                 }
             }
         }
-        for operation in [
-            Operation::Cancel(4711),
-            Operation::UnlockAll,
-            Operation::Ping,
-            Operation::LimitWait(7500),
-        ] {
+        for operation in [Cancel(4711), UnlockAll, Ping, LimitWait(7500)] {
             let (code, operand) = operation.encode();
             assert_eq!(Operation::decode(code, operand), Some(operation));
         }
@@ -282,12 +281,13 @@ mod tests {
     #[test]
     fn parameters_appear_once_each_and_in_order() {
         let one = sql::few(&[TRY_LOCK]).unwrap();
+        let upgrade = sql::few(&[UPGRADE]).unwrap();
         let two = sql::few(&[UNLOCK, TRY_LOCK]).unwrap();
         let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_FIRST, TRY_ALSO][..], &[TRY_LOCK, PING][..]];
         let many = many.map(sql::many);
         assert!(many[0] != many[1] && many[1] != many[2]);
         let many = many.map(|text| (text, 3));
-        let all = [(sql::OPEN, 5), (one, 2), (two, 3), (sql::HOLDINGS, 1)];
+        let all = [(sql::OPEN, 5), (one, 2), (upgrade, 2), (two, 3), (sql::HOLDINGS, 1)];
         for (text, count) in all.into_iter().chain(many) {
             let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
             assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);

@@ -5,6 +5,7 @@ mod call;
 mod check;
 mod commands;
 mod dedicated;
+mod held;
 #[cfg(all(test, pglock_loom))]
 mod interleavings;
 mod proofs;
@@ -12,7 +13,7 @@ mod run;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::coop::consume_budget;
@@ -21,24 +22,21 @@ pub(crate) use self::any_driver::AnyDriver;
 pub(crate) use self::run::{Tried, Wanted};
 
 use self::call::Call;
-use self::commands::{Acquire, Granted, Inspect, Release};
+use self::commands::{Acquire, Granted, Inspect};
+pub(crate) use self::held::Held;
 use super::dedicated::{Dedicated, Limits, Registry};
 use super::machine::config::Config;
-use super::machine::event::{Event, GrantId, Patience};
+use super::machine::event::{Event, Patience};
 use super::machine::stats::Stats;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
-use super::runtime::liveness::Liveness;
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings};
-use super::runtime::tenure::{self, Tenure};
 use super::runtime::thread;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::key::LockKey;
-use crate::lease::Lease;
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
-use crate::token::FencingToken;
 
 /// The engine, as its users hold it. When the last of them is dropped, it closes.
 pub(crate) struct Client {
@@ -99,9 +97,7 @@ impl Client {
         name: Option<&Arc<Name>>,
         mode: Mode,
     ) -> Held {
-        let (client, name, grant) = (self.clone(), name.cloned(), Some(grant));
-        let (lease, token) = (OnceLock::new(), OnceLock::new());
-        Held { client, liveness, key, name, mode, grant, lease, token }
+        Held::new(self.clone(), liveness, key, name.cloned(), mode, grant)
     }
 
     /// Who holds and awaits this key, or any.
@@ -178,99 +174,5 @@ impl Drop for Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt(f)
-    }
-}
-
-/// A lock that the engine granted. Releases it when dropped.
-pub(crate) struct Held {
-    client: Arc<Client>,
-    liveness: Arc<Liveness>,
-    key: LockKey,
-    /// Kept, so that the name is known as long as the lock is held.
-    name: Option<Arc<Name>>,
-    mode: Mode,
-    grant: Option<GrantId>,
-    /// Made when it is first asked for.
-    lease: OnceLock<(Arc<Tenure>, Lease)>,
-    /// Minted when it is first asked for.
-    token: OnceLock<FencingToken>,
-}
-
-impl Held {
-    pub(crate) fn key(&self) -> LockKey {
-        self.key
-    }
-
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    pub(crate) fn lease(&self) -> &Lease {
-        let (_, lease) = self.lease.get_or_init(|| {
-            let tenure = Arc::new(Tenure {
-                keeper: self.client.shared.clone(),
-                liveness: self.liveness.clone(),
-                key: self.key,
-                name: self.name.as_ref().map(|name| name.text().clone()),
-                watcher: self.liveness.new_watcher(),
-            });
-            let lease = Lease::from_shared(tenure.clone());
-            (tenure, lease)
-        });
-        lease
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        tenure::is_alive(&*self.client.shared, &self.liveness)
-    }
-
-    pub(crate) fn valid_for(&self) -> Duration {
-        tenure::valid_for(&*self.client.shared, &self.liveness)
-    }
-
-    pub(crate) fn about(&self, error: Error) -> Error {
-        error.about(self.key, self.name.as_ref())
-    }
-
-    /// Once; a second time does nothing.
-    pub(crate) async fn release(&mut self) -> Result<()> {
-        let (client, key, held) = (&self.client, self.key, &mut self.grant);
-        let Some(grant) = *held else {
-            return Ok(());
-        };
-        if let Some((tenure, _)) = self.lease.get() {
-            tenure.end();
-        }
-        let released = Call::new(client, Release { key, grant, held }).await;
-        released.map_err(|error| match (error.kind(), self.liveness.reason()) {
-            (ErrorKind::Lost, Some(reason)) => self.about(Error::lost_by(reason.clone())),
-            _ => self.about(error),
-        })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Before anybody else can have the lock.
-        if let Some((tenure, _)) = self.lease.get() {
-            tenure.end();
-        }
-        if let Some(grant) = self.grant.take()
-            && !cfg!(pglock_seed_bug = "keep_dropped")
-        {
-            self.client.shared.step(Event::Release { key: self.key, grant, releaser: None });
-        }
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("key", &self.key)
-            .field("name", &self.name)
-            .field("mode", &self.mode)
-            .field("backend_pid", &self.liveness.pid())
-            .field("is_held", &self.is_held())
-            .finish()
     }
 }

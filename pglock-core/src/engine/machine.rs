@@ -113,6 +113,12 @@ impl Machine {
                 self.acquire(caller, key, mode, patience, step);
             }
             Event::AcquireRun { members, goal } => self.acquire_run(&members, goal, step),
+            Event::Downgrade { key, grant } => {
+                self.with(key, step, |state, cx| state.downgrade(grant, cx));
+            }
+            Event::Upgrade { caller, key, grant, patience } => {
+                self.upgrade(caller, key, grant, patience, step);
+            }
             Event::Abandon { caller, key } => self.abandon(caller, key, step),
             Event::Release { key, grant, releaser } => self.release(key, grant, releaser, step),
             Event::Inspect { caller, key } => self.inspect(caller, key, step),
@@ -192,6 +198,8 @@ impl Machine {
             match timer {
                 Timer::Poll(key) => self.with(key, step, |state, cx| state.poll(cx)),
                 Timer::Convert(key) => self.with(key, step, |state, cx| state.convert_at_last(cx)),
+
+                Timer::Upgrade(key) => self.with(key, step, |state, cx| state.upgrade_again(cx)),
                 Timer::ReleaseAgain(key) => {
                     self.with(key, step, |state, cx| state.release_again(cx));
                 }

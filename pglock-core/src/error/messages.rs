@@ -58,6 +58,15 @@ impl Error {
         )
     }
 
+    /// The read lock itself may be held.
+    pub(crate) fn right_lost() -> Self {
+        Self::new(
+            ErrorKind::Lost,
+            "the right to upgrade this read lock was lost, because the session that held it ended: \
+             release the read lock, and take an upgradable one again",
+        )
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the lock manager was closed")
     }

@@ -1,9 +1,11 @@
 //! The inside of a guard: the engine's lock, or that of another backend.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::driver::Hold;
-use crate::engine;
+use crate::engine::{self, Patience};
+use crate::error::{Error, Result};
 use crate::key::LockKey;
 use crate::lease::Lease;
 
@@ -18,6 +20,29 @@ impl Inner {
         match self {
             Self::Engine(held) => held.lease(),
             Self::Other(hold) => hold.lease(),
+        }
+    }
+
+    /// The error, with the key and the name of the lock.
+    pub(super) fn about(&self, error: Error) -> Error {
+        match self {
+            Self::Engine(held) => held.about(error),
+            Self::Other(_) => error,
+        }
+    }
+
+    pub(super) fn downgrade(&mut self) {
+        match self {
+            Self::Engine(held) => held.downgrade(),
+            Self::Other(hold) => hold.downgrade(),
+        }
+    }
+
+    /// Whether it is a write lock from now on. Other backends do not wait for other readers.
+    pub(super) async fn upgrade(&mut self, patience: Patience) -> Result<bool> {
+        match self {
+            Self::Engine(held) => held.upgrade(patience).await,
+            Self::Other(hold) => hold.try_upgrade().await,
         }
     }
 
@@ -41,6 +66,15 @@ impl Inner {
         match self {
             Self::Engine(held) => held.is_held(),
             Self::Other(hold) => hold.lease().is_held(),
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(held) => held.fmt(f),
+            Self::Other(hold) => hold.fmt(f),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Acquires through the engine, and the details of their errors.
 
 use std::borrow::Cow;
-use std::convert::identity;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,12 +14,8 @@ use super::RwLock;
 use crate::engine::{Held, Obstacle, Patience};
 use crate::error::{Error, Result};
 use crate::key::LockKey;
-use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
-
-/// How long the server may take to name the holders of a lock after the timeout.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 impl RwLock {
     pub(super) async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
@@ -62,23 +57,10 @@ impl RwLock {
             true => Error::timeout,
             false => Error::timeout_at_gate,
         };
-        self.about(match obstacle {
-            Obstacle::NotConnected(error) => error,
-            Obstacle::Busy => timeout(self.holders(awaited).await.unwrap_or_default()),
-            Obstacle::Silence => self.holders(awaited).await.map_or_else(identity, timeout),
-        })
+        self.about(self.client.timed_out(awaited, obstacle, timeout).await)
     }
 
-    /// Who holds the key, if the server can tell at once.
-    async fn holders(&self, key: LockKey) -> Result<Vec<LockEntry>> {
-        let look = self.client.look(Some(key));
-        let look = self.client.within(LOOK_TIMEOUT, look).await;
-        let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
-        locks.retain(|lock| lock.granted);
-        Ok(locks)
-    }
-
-    fn about(&self, error: Error) -> Error {
+    pub(super) fn about(&self, error: Error) -> Error {
         let name = self.name.as_ref().and_then(|name| name.as_ref().ok());
         error.about(self.key, name)
     }
@@ -166,6 +148,6 @@ impl RwLock {
         patience: Patience,
     ) -> Result<Option<Held>> {
         let passed = self.client.acquire(gate, None, mode, patience).await?;
-        Ok(passed.map(|_| held))
+        Ok(passed.map(|_| held.behind_gate(gate)))
     }
 }

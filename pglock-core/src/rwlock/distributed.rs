@@ -34,7 +34,8 @@ use crate::key::LockKey;
 /// A lock does not know which task calls it. A task that holds a guard and asks for the same key
 /// again waits for ever
 ///
-/// - in `write`, whichever guard it holds: asking for the write lock does not upgrade a read lock;
+/// - in `write`, whichever guard it holds: asking for the write lock does not upgrade a read lock
+///   (see [`RwLock::upgradable_read`] for that);
 /// - in `read`, if it holds the write lock;
 /// - in `read`, if it holds a read lock and a writer of any process has queued in between: the
 ///   second read waits behind the writer, which waits for the first.

@@ -54,6 +54,21 @@ macro_rules! first_of_run {
     };
 }
 
+/// Whether another session holds the key `$o`; `$subid` is 1, or 2 for a pair.
+macro_rules! others_hold {
+    ($subid:literal, $o:literal) => {
+        concat!(
+            "EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted \
+ AND l.pid <> pg_catalog.pg_backend_pid() AND l.objsubid = ",
+            $subid,
+            " AND ((l.classid::int8 << 32) | l.objid::int8) = ",
+            $o,
+            " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+ WHERE d.datname = pg_catalog.current_database()))"
+        )
+    };
+}
+
 /// Does so if the last lock that was tried was taken (`'1'`) or not (`'0'`).
 macro_rules! next_of_run {
     ($taken:literal, $function:literal, $kind:ident $o:literal) => {
@@ -63,6 +78,28 @@ macro_rules! next_of_run {
             " THEN ",
             first_of_run!($function, $kind $o),
             " ELSE false END"
+        )
+    };
+}
+
+/// Turns a read lock into a write lock, if no other session holds the key. Before version 17, the
+/// try is refused while a writer waits. A session that holds the read lock alone is granted the
+/// write lock all the same, at once, if it asks for it as one that would wait. If another one has
+/// come since the look into `pg_locks`, the wait fails after a millisecond.
+macro_rules! upgrade {
+    ($kind:ident $subid:literal $o:literal) => {
+        concat!(
+            "CASE WHEN ",
+            call!("pg_catalog.pg_try_advisory_lock", $kind $o),
+            " THEN ",
+            call!("pg_catalog.pg_advisory_unlock_shared", $kind $o),
+            " WHEN ",
+            others_hold!($subid, $o),
+            " THEN false WHEN pg_catalog.set_config('lock_timeout', '1', true) IS NULL THEN false WHEN ",
+            call!("pg_catalog.pg_advisory_lock", $kind $o),
+            " IS NULL THEN false ELSE ",
+            call!("pg_catalog.pg_advisory_unlock_shared", $kind $o),
+            " END"
         )
     };
 }
@@ -88,6 +125,7 @@ macro_rules! operation {
     (17, $o:literal) => { "pg_catalog.pg_advisory_unlock_all() IS NOT NULL" };
     (18, $o:literal) => { "true" };
     (19, $o:literal) => { downgrade!(key $o) };
+    (21, $o:literal) => { upgrade!(key 1 $o) };
     (27, $o:literal) => { downgrade!(pair $o) };
     (20, $o:literal) => { concat!("pg_catalog.set_config('lock_timeout', ", $o, "::text, true) IS NOT NULL") };
     (32, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock", key $o) };
@@ -102,6 +140,7 @@ macro_rules! operation {
     (43, $o:literal) => { next_of_run!("'1'", "pg_catalog.pg_try_advisory_lock_shared", pair $o) };
     (44, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock", pair $o) };
     (45, $o:literal) => { next_of_run!("'0'", "pg_catalog.pg_try_advisory_lock_shared", pair $o) };
+    (29, $o:literal) => { upgrade!(pair 2 $o) };
 }
 
 /// A statement that returns this in the session that it is meant for, and NULL in any other.
@@ -159,8 +198,9 @@ macro_rules! two {
 /// each execution, the executor prepares every branch of a `CASE`, and an aggregate, which costs
 /// more than the lock.
 macro_rules! operations {
-    (common: [$($common:tt)*], alone: [$($alone:tt)*], cancel: $cancel:tt, in a row: [$($code:tt)*],
-     runs: [$($run:tt)*], together: [$([$first:tt $second:tt])*]) => {
+    (common: [$($common:tt)*], alone: [$($alone:tt)*], alone in a row: [$($upgrade:tt)*],
+     cancel: $cancel:tt, in a row: [$($code:tt)*], runs: [$($run:tt)*],
+     together: [$([$first:tt $second:tt])*]) => {
         /// The operations with these codes, each with an operand of its own: `$1` nonce, `$2` the
         /// first operand, `$3` the second.
         ///
@@ -170,15 +210,16 @@ macro_rules! operations {
                 $([$common] => Some(one!($common, "$2::int8", "")),)*
                 $([$alone] => Some(one!($alone, "$2::int8", "")),)*
                 [$cancel] => Some(one!($cancel, "$2::int8", "")),
+                $([$upgrade] => Some(one!($upgrade, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
                 $([$code] => Some(one!($code, "o.operand", " FROM (VALUES ($2::int8)) AS o(operand)")),)*
                 $([$first, $second] => Some(two!($first, $second)),)*
                 _ => None,
             }
         }
 
-        /// Any number of operations: `$1` nonce, `$2` these codes, `$3` operands. A wait comes
-        /// alone. Cancels come with cancels only, so that a role without the right to call that
-        /// function can do all else.
+        /// Any number of operations: `$1` nonce, `$2` these codes, `$3` operands. A wait and an
+        /// upgrade come alone. Cancels come with cancels only, so that a role without the right to
+        /// call that function can do all else.
         pub(crate) fn many(codes: &[i16]) -> &'static str {
             if codes.iter().all(|code| [$($common),*].contains(code)) {
                 several!($($common)*)
@@ -196,6 +237,7 @@ macro_rules! operations {
 operations!(
     common: [0 1 2 3],
     alone: [4 5],
+    alone in a row: [21 29],
     cancel: 16,
     in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
     runs: [32 33 34 35 36 37 40 41 42 43 44 45],

@@ -21,12 +21,16 @@ pub mod cancelling;
 pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
+pub mod converting;
+#[cfg(unix)]
 pub mod deaths;
 pub mod dedicated;
 pub mod electing;
 pub mod engines;
 pub mod excluding;
 pub mod failing;
+#[cfg(unix)]
+pub mod failing_upgrades;
 #[cfg(unix)]
 pub mod failovers;
 #[cfg(unix)]
@@ -46,6 +50,8 @@ pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod losing_permits;
+#[cfg(unix)]
+pub mod mixing_modes;
 pub mod noticing_permits;
 pub mod observing;
 pub mod operators;
@@ -81,6 +87,8 @@ pub mod succeeding;
 pub mod tokens;
 pub mod turnstiles;
 pub mod unreachable;
+#[cfg(unix)]
+pub mod upgrading;
 pub mod waiting;
 
 #[doc(hidden)]
@@ -103,6 +111,10 @@ macro_rules! __each_case {
             rotating,
             #[cfg(unix)] fairness,
             #[cfg(unix)] handing_over,
+            #[cfg(unix)] converting,
+            #[cfg(unix)] upgrading,
+            #[cfg(unix)] failing_upgrades,
+            #[cfg(unix)] mixing_modes,
             keys,
             looking,
             protecting,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use pglock_core::driver::Driver;
 use pglock_core::{
     DedicatedSession, DistributedRwLock, LockEntry, LockProvider, LockSet, Locks, NamedKey, Result,
-    Stats, WaitStrategy, WriteGuard,
+    RwLock, Stats, WaitStrategy, WriteGuard,
 };
 use tokio::runtime::Handle;
 
@@ -128,6 +128,9 @@ pub trait Manager: LockProvider {
     async fn session(&self) -> Result<DedicatedSession> {
         lacks(Power::Engine)
     }
+
+    /// The lock on this key, with what only the engine's lock offers.
+    fn engine_lock(&self, key: NamedKey) -> RwLock;
 }
 
 impl dyn Manager {
@@ -281,5 +284,9 @@ impl Manager for Locks {
 
     async fn session(&self) -> Result<DedicatedSession> {
         Self::session(self).await
+    }
+
+    fn engine_lock(&self, key: NamedKey) -> RwLock {
+        self.rwlock(key)
     }
 }

@@ -27,6 +27,8 @@ pub enum Point {
     Probe,
     /// A request that turns a write lock into a read lock.
     Downgrade,
+    /// A request that turns a read lock into a write lock.
+    Upgrade,
     /// A request that cancels a session.
     Cancel,
     /// A request that releases all locks.
@@ -41,7 +43,7 @@ pub enum Point {
 
 impl Point {
     /// All points.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Connect,
         Self::Open,
         Self::Holdings,
@@ -50,6 +52,7 @@ impl Point {
         Self::Unlock,
         Self::Probe,
         Self::Downgrade,
+        Self::Upgrade,
         Self::Cancel,
         Self::UnlockAll,
         Self::Ping,
@@ -67,6 +70,7 @@ impl Point {
             Operation::Unlock(..) => Self::Unlock,
             Operation::Probe(_) => Self::Probe,
             Operation::Downgrade(_) => Self::Downgrade,
+            Operation::Upgrade(_) => Self::Upgrade,
             Operation::Cancel(_) => Self::Cancel,
             Operation::UnlockAll => Self::UnlockAll,
             Operation::Ping => Self::Ping,

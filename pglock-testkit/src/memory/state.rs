@@ -78,6 +78,7 @@ impl State {
                 let granted = self.table.downgrade(pid, key);
                 granted.map(|granted| self.notify(granted)).is_some()
             }
+            Operation::Upgrade(key) => self.table.upgrade(pid, key),
             Operation::Cancel(pid) => self.cancel(pid),
             Operation::UnlockAll => {
                 let granted = self.table.unlock_all(pid);

@@ -1,5 +1,6 @@
 //! Checks whether the server answers, and finds out what kept a caller from a lock.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,12 @@ use super::Client;
 use super::call::Call;
 use super::commands::Check;
 use crate::engine::machine::Obstacle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::LockKey;
+use crate::looking::LockEntry;
+
+/// How long the server may take to name the holders of a lock after the timeout.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(25);
 
 /// How long a check may take: as long as connecting may.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +30,28 @@ impl Client {
             true => self.check_within(CHECK_TIMEOUT.min(timeout)).await,
             false => Ok(()),
         }
+    }
+
+    /// The error for a caller whose time has run out, with the holders of this key.
+    pub(crate) async fn timed_out(
+        self: &Arc<Self>,
+        key: LockKey,
+        obstacle: Obstacle,
+        timeout: fn(Vec<LockEntry>) -> Error,
+    ) -> Error {
+        match obstacle {
+            Obstacle::NotConnected(error) => error,
+            Obstacle::Busy => timeout(self.holders(key).await.unwrap_or_default()),
+            Obstacle::Silence => self.holders(key).await.map_or_else(identity, timeout),
+        }
+    }
+
+    /// Who holds the key, if the server can tell at once.
+    async fn holders(self: &Arc<Self>, key: LockKey) -> Result<Vec<LockEntry>> {
+        let look = self.within(LOOK_TIMEOUT, self.look(Some(key))).await;
+        let mut locks = look.unwrap_or_else(|| Err(Error::unanswered()))?;
+        locks.retain(|lock| lock.granted);
+        Ok(locks)
     }
 
     /// Whether locks can be acquired now: makes a round trip to find out.

@@ -72,6 +72,42 @@ impl Command for Acquire {
     }
 }
 
+/// Turns the read lock of a guard into the write lock. If this is abandoned, the guard has the read
+/// lock.
+pub(super) struct Upgrade {
+    pub(super) key: LockKey,
+    pub(super) grant: GrantId,
+    pub(super) patience: Patience,
+}
+
+impl Command for Upgrade {
+    /// False: others read, too.
+    type Reply = bool;
+
+    fn event(&mut self, caller: CallerId) -> Event {
+        let Self { key, grant, patience } = *self;
+        Event::Upgrade { caller, key, grant, patience }
+    }
+
+    fn abandon(&self, caller: CallerId) -> Event {
+        Event::Abandon { caller, key: self.key }
+    }
+
+    fn read(&self, reply: Reply) -> Result<bool> {
+        match reply {
+            Reply::Upgraded => Ok(true),
+            Reply::Busy => Ok(false),
+            other => Err(other.into_error()),
+        }
+    }
+
+    /// The guard is one for reading, as it does not know better.
+    fn undo(&self, reply: &Reply) -> Option<Event> {
+        let is_upgraded = matches!(reply, Reply::Upgraded);
+        is_upgraded.then_some(Event::Downgrade { key: self.key, grant: self.grant })
+    }
+}
+
 /// Releases a lock, and waits until the server has done it.
 pub(super) struct Release<'a> {
     pub(super) key: LockKey,
@@ -162,9 +198,11 @@ mod tests {
     #[test]
     fn reply_to_another_command_is_an_error() {
         let acquire = Acquire { key: LockKey::from(7), mode: Mode::Read, patience: Patience::Try };
+        let upgrade = Upgrade { key: LockKey::from(7), grant: GrantId(0), patience: Patience::Try };
         let release = Release { key: LockKey::from(7), grant: GrantId(0), held: &mut None };
         let errors = [
             acquire.read(Reply::Released).err(),
+            upgrade.read(Reply::Released).err(),
             release.read(Reply::Busy).err(),
             Inspect(None).read(Reply::Checked).err(),
             Check.read(Reply::Inspected(Vec::new())).err(),

@@ -81,6 +81,17 @@ impl Hold for DedicatedHold {
         Err(error.about(self.place.lock.key, self.name.as_ref()))
     }
 
+    /// It stays a write lock.
+    fn downgrade(&mut self) {}
+
+    /// It stays a read lock.
+    async fn try_upgrade(&mut self) -> Result<bool> {
+        match self.lease.is_held() {
+            true => Ok(false),
+            false => Err(self.lost()),
+        }
+    }
+
     async fn release(mut self: Box<Self>) -> Result<()> {
         self.tenure.end();
         let session = self.place.session.clone();

@@ -144,6 +144,9 @@ impl Machine {
             Errand::Downgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.downgraded(grant, cx));
             }
+            Errand::Upgrade { key, grant } => {
+                self.with(key, step, |state, cx| state.upgrade_answered(grant, done, cx));
+            }
             Errand::Forget { .. } | Errand::Ping => {}
             Errand::Cancel { target, .. } => self.sessions.cancel_answered(target, step),
         }

@@ -58,6 +58,30 @@ impl Machine {
         });
     }
 
+    pub(super) fn upgrade(
+        &mut self,
+        caller: CallerId,
+        key: LockKey,
+        grant: GrantId,
+        patience: Patience,
+        step: &mut Step<'_>,
+    ) {
+        let is_held =
+            |state: &KeyState| state.grants.iter().any(|held| held.id == grant && held.guards > 0);
+        if !self.keys.get(&key).is_some_and(is_held) {
+            let error = self.closed.clone().unwrap_or_else(Error::lost);
+            return step.fail(caller, key, &error);
+        }
+        self.last_arrival = self.last_arrival.next();
+        let arrival = self.last_arrival;
+        let waiter = Waiter::new(caller, Mode::Write, patience);
+        let waiter = Waiter { arrival, upgrades: Some(grant), ..waiter };
+        self.with(key, step, |state, cx| {
+            state.queue.push_front(waiter);
+            state.settle(cx);
+        });
+    }
+
     pub(super) fn abandon(&mut self, caller: CallerId, key: LockKey, step: &mut Step<'_>) {
         let mut found = false;
         self.with(key, step, |state, cx| {
@@ -92,8 +116,14 @@ impl Machine {
                 let cx =
                     &mut Context { key, sessions, last_grant, gathering: None, step: step.part() };
                 change(state, cx, &mut self.spare, KeyState::settle);
-            } else if let Some(releaser) = releaser {
-                self.sessions.acknowledge_release(grant.session, releaser, key, step);
+            } else {
+                if let Some(releaser) = releaser {
+                    self.sessions.acknowledge_release(grant.session, releaser, key, step);
+                }
+                // The last other reader may have left.
+                if state.get().queue.upgrades().is_some() {
+                    self.with(key, step, KeyState::settle);
+                }
             }
         } else if let Some(releaser) = releaser {
             let error = self.closed.clone().unwrap_or_else(Error::lost);

@@ -53,6 +53,11 @@ pub(crate) enum Event {
     /// A caller tries several locks, each of which depends on the one before it. Each is resolved
     /// by [`Outcome::Granted`], [`Outcome::Busy`], [`Outcome::Skipped`] or [`Outcome::Failed`].
     AcquireRun { members: Vec<Member>, goal: Goal },
+    /// A guard for writing is one for reading from now on.
+    Downgrade { key: LockKey, grant: GrantId },
+    /// A guard for reading wants to be one for writing. Resolved by [`Outcome::Upgraded`],
+    /// [`Outcome::Busy`] or [`Outcome::Failed`].
+    Upgrade { caller: CallerId, key: LockKey, grant: GrantId, patience: Patience },
     /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
     Abandon { caller: CallerId, key: LockKey },
     /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or
@@ -106,6 +111,8 @@ impl Event {
             | Self::Ended { session, .. } => Some(session),
             Self::Acquire { .. }
             | Self::AcquireRun { .. }
+            | Self::Downgrade { .. }
+            | Self::Upgrade { .. }
             | Self::Abandon { .. }
             | Self::Release { .. }
             | Self::Inspect { .. }
@@ -192,6 +199,7 @@ pub(crate) enum Outcome {
     /// The try was not made, because of one before it in its run, or because it has to be made
     /// alone.
     Skipped,
+    Upgraded,
     Released,
     Inspected(Vec<LockEntry>),
     Checked,

@@ -4,6 +4,7 @@ mod ask;
 pub(super) mod conversion;
 mod grant;
 pub(super) mod queue;
+mod upgrade;
 
 use self::ask::Asking;
 pub(super) use self::ask::{Ask, Why};
@@ -98,6 +99,14 @@ impl KeyState {
         self.grants.iter().any(|grant| grant.guards > 0 && !grant.used.is_compatible_with(mode))
     }
 
+    /// Whether a caller here holds the lock who is in the way of the first one.
+    fn is_first_blocked_here(&self, first: &Waiter) -> bool {
+        match first.upgrades {
+            Some(_) => self.has_other_guards(),
+            None => self.is_blocked_here(first.mode),
+        }
+    }
+
     /// Whether the server does not take back what nobody here has a use for, or does not let other
     /// readers in.
     fn is_stuck(&self) -> bool {
@@ -115,12 +124,12 @@ impl KeyState {
     /// the server's queue.
     pub(super) fn waits_behind_a_holder(&self) -> bool {
         matches!(self.ask, Ask::Wait { .. })
-            || self.queue.front().is_some_and(|first| self.is_blocked_here(first.mode))
+            || self.queue.front().is_some_and(|first| self.is_first_blocked_here(first))
     }
 
     /// Whether the lock was not free when the server was last asked.
     pub(super) fn was_refused(&self) -> bool {
-        matches!(self.ask, Ask::InLine { why: Why::Busy(_) | Why::WriterWaits, .. })
+        matches!(self.ask, Ask::InLine { why: Why::Busy(_) | Why::WriterWaits | Why::Upgrade, .. })
     }
 
     /// Reports a busy lock to callers that would not wait, once it is known to be busy. Returns
@@ -130,7 +139,7 @@ impl KeyState {
             return false;
         };
         let busy = match self.ask {
-            Ask::None => self.is_blocked_here(first.mode) || self.is_stuck(),
+            Ask::None => self.is_first_blocked_here(first) || self.is_stuck(),
             Ask::InLine { why, .. } => why != Why::Probe,
             // A wait that is being given up does not show whether the lock is busy.
             Ask::Wait { cancelled, .. } => !cancelled,

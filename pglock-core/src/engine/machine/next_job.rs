@@ -101,7 +101,8 @@ impl Machine {
             Errand::TryLock { key, .. }
             | Errand::Probe { key }
             | Errand::Unlock { key, .. }
-            | Errand::Downgrade { key, .. } => key,
+            | Errand::Downgrade { key, .. }
+            | Errand::Upgrade { key, .. } => key,
             // The pid of a session that has gone may be another one's by now.
             Errand::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
             Errand::Lock { .. } | Errand::Forget { .. } | Errand::Ping => return true,
@@ -111,6 +112,9 @@ impl Machine {
         };
         if let Errand::Downgrade { grant, .. } = *errand {
             return state.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
+        }
+        if let Errand::Upgrade { grant, .. } = *errand {
+            return state.get_mut().sends_upgrade(grant);
         }
         if let Errand::Unlock { grant: id, mode, .. } = errand {
             let grant = state.get_mut().grant_mut(*id);

@@ -23,6 +23,15 @@ enum Verdict<'a> {
     Missed,
 }
 
+impl<'a> Verdict<'a> {
+    fn refusal(self) -> Option<&'a Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Again | Self::Missed => None,
+        }
+    }
+}
+
 /// What a session turns out to hold.
 struct Found {
     held: Vec<Holding>,
@@ -136,6 +145,9 @@ impl Machine {
                 if found.holds(*key, Mode::Write) && grant.was_not_downgraded() {
                     found.kept.push((*key, grant.id));
                 }
+                if found.holds(*key, Mode::Write) {
+                    grant.was_upgraded();
+                }
                 let is_held = found.strays.remove(&Holding { key: *key, mode: grant.mode });
                 if !is_held && grant.release != Release::Sent {
                     return None;
@@ -186,6 +198,7 @@ impl Machine {
             | Errand::Cancel { .. } => true,
             Errand::Unlock { key, grant, .. } => self.has(key, grant, found),
             Errand::Downgrade { key, grant } => found.kept.contains(&(key, grant)),
+            Errand::Upgrade { key, .. } => !found.holds(key, Mode::Write),
             Errand::Forget { key, mode } => found.holds(key, mode),
             Errand::Ping => false,
         }
@@ -234,6 +247,10 @@ impl Machine {
             }
             (Errand::TryLock { key, run: Some(_), .. }, Verdict::Again) => {
                 self.with(key, step, |state, cx| state.ask_missed(id, cx));
+            }
+            (Errand::Upgrade { key, grant }, verdict) => {
+                let refusal = verdict.refusal();
+                self.with(key, step, |state, cx| state.upgrade_failed(grant, refusal, cx));
             }
             (_, Verdict::Again) => {}
             (Errand::TryLock { key, .. } | Errand::Probe { key }, Verdict::Refused(refusal)) => {

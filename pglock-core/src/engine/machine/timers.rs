@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Poll(LockKey),
     /// Turn the write lock that readers share into a read lock.
     Convert(LockKey),
+    /// Ask once more for the write lock in place of a read lock.
+    Upgrade(LockKey),
     /// Repeat a release that the server refused.
     ReleaseAgain(LockKey),
     /// Repeat the cancel of the session's wait, since it may have arrived before the wait.

@@ -24,6 +24,7 @@ pub(crate) enum Reply {
     Busy,
     /// Of a try in a run: it was not made.
     Skipped,
+    Upgraded,
     Released,
     Inspected(Vec<LockEntry>),
     Checked,

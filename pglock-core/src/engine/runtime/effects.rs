@@ -159,6 +159,7 @@ impl Host {
             },
             Outcome::Busy => Reply::Busy,
             Outcome::Skipped => Reply::Skipped,
+            Outcome::Upgraded => Reply::Upgraded,
             Outcome::Released => Reply::Released,
             Outcome::Inspected(locks) => Reply::Inspected(locks),
             Outcome::Checked => Reply::Checked,

@@ -28,6 +28,8 @@ pub(crate) enum Scene {
     Joining,
     /// A writer of the manager releases, and its lock becomes a read lock for the caller.
     Sharing,
+    /// The caller takes a read lock, and turns it into the write lock.
+    Upgrading,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +121,7 @@ impl Combination {
 impl Scene {
     pub(crate) fn mode(self) -> Mode {
         match self {
-            Self::Joining | Self::Sharing => Mode::Read,
+            Self::Joining | Self::Sharing | Self::Upgrading => Mode::Read,
             Self::First | Self::Waiting | Self::Followed => Mode::Write,
         }
     }

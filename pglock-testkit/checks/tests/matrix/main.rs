@@ -16,29 +16,43 @@ mod combination;
 mod play;
 
 /// Pairs of point and fault, how long they last, and ways to leave.
-const COMBINATIONS: usize = 107 * 2 * 17;
+const COMBINATIONS: usize = 117 * 2 * 17;
 
 #[test]
 fn first_caller_leaves_in_any_fault() {
-    let unreached =
-        [Point::Lock, Point::Probe, Point::Downgrade, Point::Cancel, Point::UnlockAll, Point::Ping];
+    let unreached = [
+        Point::Lock,
+        Point::Probe,
+        Point::Downgrade,
+        Point::Upgrade,
+        Point::Cancel,
+        Point::UnlockAll,
+        Point::Ping,
+    ];
     run_all(Scene::First, &unreached);
 }
 
 #[test]
 fn waiting_caller_leaves_in_any_fault() {
-    run_all(Scene::Waiting, &[Point::Probe, Point::Downgrade, Point::Ping]);
+    let unreached = [Point::Probe, Point::Downgrade, Point::Upgrade, Point::Ping];
+    run_all(Scene::Waiting, &unreached);
 }
 
 #[test]
 fn caller_before_another_leaves_in_any_fault() {
-    run_all(Scene::Followed, &[Point::Probe, Point::Downgrade]);
+    run_all(Scene::Followed, &[Point::Probe, Point::Downgrade, Point::Upgrade]);
 }
 
 #[test]
 fn joining_reader_leaves_in_any_fault() {
-    let unreached =
-        [Point::TryLock, Point::Lock, Point::Downgrade, Point::Cancel, Point::UnlockAll];
+    let unreached = [
+        Point::TryLock,
+        Point::Lock,
+        Point::Downgrade,
+        Point::Upgrade,
+        Point::Cancel,
+        Point::UnlockAll,
+    ];
     run_all(Scene::Joining, &unreached);
 }
 
@@ -50,11 +64,27 @@ fn reader_of_a_shared_write_lock_leaves_in_any_fault() {
         Point::TryLock,
         Point::Lock,
         Point::Probe,
+        Point::Upgrade,
         Point::Cancel,
         Point::UnlockAll,
         Point::Ping,
     ];
     run_all(Scene::Sharing, &unreached);
+}
+
+#[test]
+fn reader_that_upgrades_leaves_in_any_fault() {
+    let unreached = [
+        Point::Connect,
+        Point::Open,
+        Point::Lock,
+        Point::Probe,
+        Point::Downgrade,
+        Point::Cancel,
+        Point::UnlockAll,
+        Point::Ping,
+    ];
+    run_all(Scene::Upgrading, &unreached);
 }
 
 /// Runs all combinations of a scene. Each fault must strike at each point, except for the

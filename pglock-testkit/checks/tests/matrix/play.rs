@@ -115,6 +115,7 @@ impl Play {
                 other.write().await.unwrap().release().await.unwrap();
                 self.witness.hold(KEY.into(), Mode::Write).await.unwrap();
             }
+            Scene::Upgrading => lock.write().await.unwrap().release().await.unwrap(),
             Scene::Joining => {
                 self.guards.push(Guard::Read(lock.read().await.unwrap()));
                 sleep(OLD).await;
@@ -147,7 +148,7 @@ impl Play {
     async fn leave(&mut self) -> Outcome {
         let Some(lock) = self.lock() else { return Ok(()) };
         let mode = self.combination.scene.mode();
-        let mut acquire = Box::pin(acquire(lock.clone(), mode));
+        let mut acquire = Box::pin(acquire(lock.clone(), self.combination.scene));
         match self.combination.leave {
             Leave::Unpolled => {}
             Leave::Unsent => poll_once(&mut acquire).await,
@@ -259,8 +260,11 @@ impl Guard {
     }
 }
 
-async fn acquire(lock: RwLock, mode: Mode) -> Result<Guard> {
-    match mode {
+async fn acquire(lock: RwLock, scene: Scene) -> Result<Guard> {
+    match scene.mode() {
+        Mode::Read if scene == Scene::Upgrading => {
+            Ok(lock.read().await?.try_upgrade().await?.map_or_else(Guard::Read, Guard::Write))
+        }
         Mode::Read => lock.read().await.map(Guard::Read),
         Mode::Write => lock.write().await.map(Guard::Write),
     }
@@ -282,7 +286,6 @@ async fn poll_once<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
 /// Polls once, and completes when the future wants to be polled again.
 async fn until_woken<T>(future: &mut Pin<Box<impl Future<Output = T>>>) {
     struct Woken(Notify);
-
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
             self.0.notify_one();

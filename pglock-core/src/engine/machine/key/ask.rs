@@ -73,6 +73,8 @@ pub(in crate::engine::machine) enum Why {
     Probe,
     /// Readers of this process hold it, and a writer of another process waits for them.
     WriterWaits,
+    /// A reader here waits to become the writer: meanwhile, no other reader is to come.
+    Upgrade,
 }
 
 /// The outcome of asking for what the first caller wants.
@@ -92,6 +94,10 @@ impl KeyState {
         let first = self.queue.front().map(|waiter| waiter.mode);
         self.take_back(first, cx);
         match first {
+            Some(_) if let Some(grant) = self.queue.upgrades() => {
+                self.ask_upgrade(grant, cx);
+                Asking::Done
+            }
             Some(mode) if self.ask == Ask::None && !self.is_blocked_here(mode) => {
                 self.ask_for(mode, cx)
             }
@@ -111,8 +117,9 @@ impl KeyState {
                     // A mode that admits no writer may still admit a reader.
                     Why::Busy(refused) => refused == mode || refused == Mode::Read,
                     Why::Probe | Why::WriterWaits => self.has_guards(),
+                    Why::Upgrade => self.queue.upgrades().is_some(),
                 };
-                if !still_fits || self.is_blocked_here(mode) {
+                if !still_fits || why != Why::Upgrade && self.is_blocked_here(mode) {
                     self.ask = Ask::None;
                 }
             }

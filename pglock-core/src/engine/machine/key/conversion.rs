@@ -1,9 +1,10 @@
-//! Readers under a write lock, where [`Config::share_write_locks`] allows it.
+//! Readers under a write lock: after a downgrade, or where [`Config::share_write_locks`] allows it.
 //!
-//! A write lock at the server does for the readers of this process as well, so that writers and
-//! readers here follow each other without the server. Readers elsewhere have no part in it: it is
-//! turned into a read lock as soon as no writer here is in line, and at the latest when it would
-//! have to be passed on. The [`Conversion`] of such a lock:
+//! A write lock at the server does for the readers of this process as well. So a writer becomes a
+//! reader at once, and, with that setting, writers and readers here follow each other without the
+//! server. Readers of other processes cannot share it, so it becomes a read lock as soon as no
+//! writer here is in line, and at the latest when it would have to be passed on. The
+//! [`Conversion`] of such a lock:
 //!
 //! ```text
 //!               a writer here waits              it has gone, or
@@ -61,16 +62,15 @@ impl Grant {
             (Mode::Read, Mode::Read) => true,
             (Mode::Read, Mode::Write) => false,
             (Mode::Write, Mode::Write) => self.guards == 0,
-            (Mode::Write, Mode::Read) => {
-                config.share_write_locks && (self.guards == 0 || self.used == Mode::Read)
-            }
+            (Mode::Write, Mode::Read) if self.guards == 0 => config.share_write_locks,
+            (Mode::Write, Mode::Read) => self.used == Mode::Read,
         }
     }
 
     /// Whether it stays a write lock for now: writers of this process are in line, and it may pass
     /// to them.
     fn stays(&self, writers: bool, config: &Config, now: Moment) -> bool {
-        writers && self.is_fresh(config, now)
+        config.share_write_locks && writers && self.is_fresh(config, now)
     }
 
     fn watch(&mut self, key: LockKey, sessions: &mut Sessions) {
@@ -119,6 +119,14 @@ impl Grant {
 }
 
 impl KeyState {
+    /// A writer has become a reader.
+    pub(crate) fn downgrade(&mut self, id: GrantId, cx: &mut Context<'_>) {
+        if let Some(grant) = self.grant_mut(id).filter(|grant| grant.guards > 0) {
+            grant.used = Mode::Read;
+            self.settle(cx);
+        }
+    }
+
     /// Lets readers of other processes in where only readers are left here.
     pub(super) fn convert(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
@@ -183,9 +191,10 @@ impl KeyState {
 
     /// Whether other processes see readers of this process as readers.
     pub(super) fn is_shared(&self) -> bool {
-        self.grants
-            .iter()
-            .all(|grant| grant.mode == Mode::Read && grant.conversion != Conversion::Sent)
+        self.grants.iter().all(|grant| {
+            let is_changing = grant.conversion == Conversion::Sent || grant.upgrade.is_sent();
+            grant.mode == Mode::Read && !is_changing
+        })
     }
 
     /// Another operation of the statement may have caused the failure.

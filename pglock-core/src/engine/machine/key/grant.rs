@@ -12,6 +12,7 @@
 //! If it fails again, alone in its statement, it is `Refused` until a timer makes it `No`.
 
 use super::conversion::Conversion;
+use super::upgrade::Upgrade;
 use super::{Ask, Context, KeyState};
 use crate::engine::machine::event::{CallerId, GrantId, Moment, Outcome, Refusal, SessionId};
 use crate::engine::machine::sessions::Errand;
@@ -29,6 +30,7 @@ pub(in crate::engine::machine) struct Grant {
     /// The mode in which guards use it.
     pub(in crate::engine::machine) used: Mode,
     pub(in crate::engine::machine) conversion: Conversion,
+    pub(in crate::engine::machine) upgrade: Upgrade,
     pub(in crate::engine::machine) release: Release,
     /// How often the server refused to release or convert it.
     pub(in crate::engine::machine) refusals: u8,
@@ -52,6 +54,12 @@ impl KeyState {
     /// Gives callers at the front what this process already holds, within the bounds of fairness.
     pub(super) fn serve(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.queue.front() {
+            if let Some(grant) = first.upgrades {
+                match self.serve_upgrade(grant, cx) {
+                    true => continue,
+                    false => return,
+                }
+            }
             let config = &cx.sessions.config;
             let fits = |grant: &&mut Grant| {
                 // A request queued behind an unlock relies on that unlock.
@@ -105,6 +113,7 @@ impl KeyState {
             guards: 0,
             used: mode,
             conversion: Conversion::No,
+            upgrade: Upgrade::No,
             release: Release::No,
             refusals: 0,
             releaser: None,

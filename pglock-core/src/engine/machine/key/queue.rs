@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::machine::event::{Arrival, CallerId, Patience};
+use crate::engine::machine::event::{Arrival, CallerId, GrantId, Patience};
 use crate::mode::Mode;
 
 /// Callers in order of arrival.
@@ -23,12 +23,14 @@ pub(crate) struct Waiter {
     pub(crate) arrival: Arrival,
     /// Belongs to a run: it is asked for with the run, or not at all.
     pub(crate) in_run: bool,
+    /// It has this read lock, which is to become the write lock.
+    pub(crate) upgrades: Option<GrantId>,
 }
 
 impl Waiter {
     /// One that has yet to arrive.
     pub(crate) fn new(id: CallerId, mode: Mode, patience: Patience) -> Self {
-        Self { id, mode, patience, arrival: Arrival::default(), in_run: false }
+        Self { id, mode, patience, arrival: Arrival::default(), in_run: false, upgrades: None }
     }
 }
 
@@ -54,16 +56,34 @@ impl Queue {
         self.waiters.front()
     }
 
+    /// The read lock that the first caller has, if it wants the write lock in its place.
+    pub(crate) fn upgrades(&self) -> Option<GrantId> {
+        self.front()?.upgrades
+    }
+
+    /// Removes the upgrades, which are the first, of these read locks.
+    pub(crate) fn take_upgrades(&mut self, of: impl Fn(GrantId) -> bool) -> Vec<Waiter> {
+        let is_meant = |waiter: &Waiter| waiter.upgrades.is_some_and(&of);
+        let upgrades = self.waiters.iter().take_while(|waiter| waiter.upgrades.is_some());
+        let meant: Vec<_> = upgrades.filter(|waiter| is_meant(waiter)).map(|w| w.id).collect();
+        meant.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
     /// True if it is first in line.
     pub(crate) fn push_back(&mut self, waiter: Waiter) -> bool {
-        self.tries += usize::from(waiter.patience == Patience::Try);
-        self.writers += usize::from(waiter.mode == Mode::Write);
+        self.comes(&waiter);
         if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {
             self.waiters.push_front(waiter);
             return true;
         }
         self.waiters.push_back(waiter);
         self.waiters.len() == 1
+    }
+
+    /// It goes before all others.
+    pub(crate) fn push_front(&mut self, waiter: Waiter) {
+        self.comes(&waiter);
+        self.waiters.push_front(waiter);
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<Waiter> {
@@ -81,6 +101,11 @@ impl Queue {
         let waiter = self.waiters.remove(at)?;
         self.leaves(&waiter);
         Some(waiter)
+    }
+
+    fn comes(&mut self, waiter: &Waiter) {
+        self.tries += usize::from(waiter.patience == Patience::Try);
+        self.writers += usize::from(waiter.mode == Mode::Write);
     }
 
     fn leaves(&mut self, waiter: &Waiter) {

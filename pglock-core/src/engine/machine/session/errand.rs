@@ -24,6 +24,8 @@ pub(crate) enum Errand {
     Unlock { key: LockKey, mode: Mode, grant: GrantId },
     /// Turns the grant, a write lock, into a read lock.
     Downgrade { key: LockKey, grant: GrantId },
+    /// Turns the grant, a read lock, into a write lock.
+    Upgrade { key: LockKey, grant: GrantId },
     /// Releases a lock that no grant accounts for.
     Forget { key: LockKey, mode: Mode },
     /// Cancels the wait of this session, which has this backend pid.
@@ -64,6 +66,12 @@ impl Errand {
         errands.iter().enumerate().map(operation).collect()
     }
 
+    /// Whether both may go into one statement.
+    pub(super) fn travels_with(&self, other: &Self) -> bool {
+        let is_upgrade = |errand: &Self| matches!(errand, Self::Upgrade { .. });
+        self.is_cancel() == other.is_cancel() && !is_upgrade(self) && !is_upgrade(other)
+    }
+
     pub(crate) fn to_operation(self) -> Operation {
         match self {
             Self::TryLock { key, mode, .. } => Operation::TryLock(key, mode),
@@ -73,6 +81,7 @@ impl Errand {
                 Operation::Unlock(key, mode)
             }
             Self::Downgrade { key, .. } => Operation::Downgrade(key),
+            Self::Upgrade { key, .. } => Operation::Upgrade(key),
             Self::Cancel { pid, .. } => Operation::Cancel(pid),
             Self::Ping => Operation::Ping,
         }

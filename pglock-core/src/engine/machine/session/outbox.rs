@@ -85,12 +85,11 @@ impl Session {
 
     /// The next errand, if it can join these in one statement.
     pub(crate) fn take_errand(&mut self, errands: &[Errand]) -> Option<Errand> {
-        let with_cancels = errands.first().map(Errand::is_cancel);
         let next = self.outbox.front()?;
-        if with_cancels.is_some_and(|with_cancels| with_cancels != next.is_cancel()) {
-            return None;
+        match errands.first() {
+            Some(first) if !next.travels_with(first) => None,
+            _ => self.outbox.pop_front(),
         }
-        self.outbox.pop_front()
     }
 
     /// A statement with this many errands was refused. The next ones carry fewer, until the culprit

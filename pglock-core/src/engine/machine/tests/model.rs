@@ -11,6 +11,7 @@ mod runs;
 mod server;
 mod transitions;
 pub(crate) mod turns;
+mod upgrades;
 pub(crate) mod world;
 
 use std::time::Duration;

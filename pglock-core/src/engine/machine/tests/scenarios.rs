@@ -1,6 +1,7 @@
 //! Single scenarios. `model` checks the same machine at random.
 
 mod cancelling;
+mod converting;
 mod ending;
 mod failing;
 mod outages;

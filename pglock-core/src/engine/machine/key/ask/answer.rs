@@ -44,6 +44,7 @@ impl KeyState {
         pause: Option<Duration>,
         cx: &mut Context<'_>,
     ) {
+        let meant = |w: &Waiter| w.upgrades.is_none() && meant(w);
         let would_not_wait = |w: &Waiter| w.patience == Patience::Try && meant(w);
         while let Some(first) = self.queue.pop_front_if(would_not_wait) {
             cx.step.resolve(first.id, Outcome::Busy);
@@ -106,7 +107,7 @@ impl KeyState {
 
     /// Whether the same may be granted if it is asked for once more. Where the reason is not known,
     /// that is tried a few times.
-    fn is_asked_again(&mut self, reason: Reason) -> bool {
+    pub(in crate::engine::machine::key) fn is_asked_again(&mut self, reason: Reason) -> bool {
         let again = match reason {
             Reason::Cancelled => true,
             Reason::Itself => false,
@@ -140,7 +141,8 @@ impl KeyState {
         }
         self.ask = Ask::None;
         if !self.is_asked_again(refusal.reason) {
-            while let Some(first) = self.queue.pop_front_if(|w| Some(w.arrival) <= sent_after) {
+            let asked = |w: &Waiter| w.upgrades.is_none() && Some(w.arrival) <= sent_after;
+            while let Some(first) = self.queue.pop_front_if(asked) {
                 cx.step.fail(first.id, cx.key, &refusal.error);
             }
         }
@@ -172,6 +174,10 @@ impl KeyState {
             }
             !gone
         });
+        let grants = &self.grants;
+        for upgrade in self.queue.take_upgrades(|id| grants.iter().all(|grant| grant.id != id)) {
+            step.fail(upgrade.id, key, &Error::lost());
+        }
         let asked = self.asks(session);
         if asked {
             self.ask = Ask::None;

@@ -10,7 +10,12 @@ use crate::engine::machine::timers::Timer;
 
 impl KeyState {
     /// `pause`: the previous pause between two tries; `None` for the first.
-    pub(super) fn line_up(&mut self, why: Why, pause: Option<Duration>, cx: &mut Context<'_>) {
+    pub(in crate::engine::machine::key) fn line_up(
+        &mut self,
+        why: Why,
+        pause: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) {
         let first = cx.sessions.config.first_pause();
         let pause = pause.map_or(first, |pause| (pause * 2).min(first * 16));
         if cx.sessions.waits_in_queue() {
@@ -59,10 +64,12 @@ impl KeyState {
             return;
         };
         let by_probe = match why {
-            Why::Busy(_) => None,
+            Why::Busy(_) | Why::Upgrade => None,
             Why::Probe | Why::WriterWaits => self.session_to_probe(cx),
         };
         match why {
+            // The session that has the read lock asks.
+            Why::Upgrade => self.line_up(why, Some(pause), cx),
             // There may be room at the next poll.
             Why::Busy(_) if cx.sessions.is_at_cap() => self.line_up(why, Some(pause), cx),
             Why::Busy(_) => {

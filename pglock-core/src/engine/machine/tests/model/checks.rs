@@ -46,6 +46,11 @@ impl World {
                     let held = self.server.count(pid, key, Mode::Write) > 0;
                     assert!(held || self.faulty, "what is to be a read lock is none yet");
                 }
+                Operation::Upgrade(key) => {
+                    assert_eq!(operations.len(), 1, "an upgrade comes alone");
+                    let held = self.server.count(pid, key, Mode::Read) > 0;
+                    assert!(held || self.faulty, "what is to be a write lock is none yet");
+                }
                 Operation::Cancel(target) => {
                     let is_cancel = |o: &Operation| matches!(o, Operation::Cancel(_));
                     assert!(operations.iter().all(is_cancel), "cancels come with cancels only");
@@ -179,13 +184,20 @@ impl World {
         for (key, model) in &mut self.reference.keys {
             let mut claims = self.server.claims(*key);
             claims.retain(|(pid, _)| !is_ours(&self.machine, &self.links, *key, *pid));
-            let mut earlier_waits = false;
+            let upgrades = model.guards.iter().filter_map(|guard| guard.upgrade.as_ref());
+            let mut earlier_waits = { upgrades }.any(|u| u.patience == Patience::Wait);
             let guards: Vec<_> = model.guards.iter().map(|guard| guard.mode).collect();
             for caller in &mut model.waiting {
                 let others = claims.iter().map(|(_, mode)| *mode).chain(guards.clone());
                 caller.contended |=
                     earlier_waits || { others }.any(|mode| !mode.is_compatible_with(caller.mode));
                 earlier_waits |= caller.patience == Patience::Wait;
+            }
+            let mut holders = self.server.holders(*key);
+            holders.retain(|pid| !is_ours(&self.machine, &self.links, *key, *pid));
+            let is_shared = !holders.is_empty() || guards.len() > 1;
+            for upgrade in model.guards.iter_mut().filter_map(|guard| guard.upgrade.as_mut()) {
+                upgrade.contended |= is_shared;
             }
         }
     }

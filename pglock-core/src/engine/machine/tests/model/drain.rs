@@ -34,13 +34,15 @@ impl World {
     /// without a caller.
     pub(crate) fn come_to_rest(&mut self) {
         self.pass_time_until("callers that only try are answered", |world| {
-            let mut callers = world.reference.keys.values().flat_map(|key| &key.waiting);
-            callers.all(|caller| caller.patience != Patience::Try)
+            let callers = world.reference.keys.values().flat_map(|key| &key.waiting);
+            let upgrades = world.reference.upgrades().map(|(_, upgrade)| upgrade.patience);
+            callers.map(|caller| caller.patience).chain(upgrades).all(|p| p != Patience::Try)
         });
         self.pass_time_until("unwanted waits are cancelled", |world| {
             let wanted = |key| {
                 let model = world.reference.keys.get(&key);
-                model.is_some_and(|model| !model.waiting.is_empty())
+                let upgrades = world.reference.upgrades().any(|(upgraded, _)| upgraded == key);
+                upgrades || model.is_some_and(|model| !model.waiting.is_empty())
             };
             let mut links = world.links.values();
             links.all(|link| world.server.awaits(link.pid).is_none_or(wanted))
@@ -68,6 +70,9 @@ impl World {
             world.is_full(1)
                 || world.reference.keys.values().all(|key| {
                     let guards = || key.guards.iter().filter(|guard| !guard.lost);
+                    if guards().any(|guard| guard.upgrade.is_some()) {
+                        return guards().count() > 1;
+                    }
                     key.waiting.front().is_none_or(|first| {
                         guards().any(|g| !g.mode.is_compatible_with(first.mode))
                     })
@@ -84,7 +89,7 @@ impl World {
 
     fn serve_all(&mut self) {
         self.pass_time_until("every caller is served", |world| {
-            while let Some((key, guard)) = world.reference.guards().pop() {
+            while let Some((key, guard)) = world.reference.free_guards(None).pop() {
                 world.release(key, guard.grant, true);
                 world.settle();
             }

@@ -45,8 +45,8 @@ impl World {
         self.links.remove(&session);
     }
 
-    /// The server refuses a statement when it has done a part of it. With `half`, a probe or a
-    /// downgrade ends in its middle.
+    /// The server refuses a statement when it has done a part of it. With `half`, a probe, a
+    /// downgrade or an upgrade ends in its middle.
     pub(crate) fn refuse(&mut self, id: SessionId, done: usize, half: bool) {
         self.faulty = true;
         if let Stage::Sent(operations) = &self.links[&id].stage {
@@ -78,6 +78,9 @@ impl World {
                 }
                 Some(Operation::Downgrade(key)) if half => {
                     self.server.half_downgrade(pid, *key);
+                }
+                Some(Operation::Upgrade(key)) if half => {
+                    self.server.half_upgrade(pid, *key);
                 }
                 _ => {}
             }

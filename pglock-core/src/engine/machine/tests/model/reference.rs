@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use super::upgrades::Upgrade;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{CallerId, GrantId, Moment, Patience, SessionId};
 use crate::key::LockKey;
@@ -49,6 +50,7 @@ pub(crate) struct Guard {
     pub(crate) session: SessionId,
     pub(crate) mode: Mode,
     pub(crate) lost: bool,
+    pub(crate) upgrade: Option<Upgrade>,
 }
 
 /// How often, and since when, a granted lock has passed from caller to caller.
@@ -85,7 +87,8 @@ impl Reference {
         let confirms = self.confirms.iter().map(|c| (c.id, c.key));
         // These have no key; any will do.
         let looking = self.looking.iter().map(|id| (*id, LockKey::from(0)));
-        callers.chain(confirms).chain(looking).collect()
+        let upgrades = self.upgrades().map(|(key, upgrade)| (upgrade.id, key));
+        callers.chain(confirms).chain(looking).chain(upgrades).collect()
     }
 
     pub(crate) fn forget(&mut self, id: CallerId) {
@@ -93,6 +96,7 @@ impl Reference {
             key.waiting.retain(|caller| caller.id != id);
         }
         self.looking.retain(|looking| *looking != id);
+        self.take_upgrade(id);
         self.take_confirm(id);
     }
 
@@ -110,7 +114,8 @@ impl Reference {
         has_ended: impl Fn(SessionId) -> bool,
     ) {
         let guards = &mut self.keys.entry(key).or_default().guards;
-        let at = guards.iter().position(|guard| guard.grant == grant);
+        let is_meant = |guard: &Guard| guard.grant == grant && guard.upgrade.is_none();
+        let at = guards.iter().position(is_meant);
         let guard = guards.remove(at.expect("a guard is released once"));
         let known = guard.lost;
         let lost = known || has_ended(guard.session);
@@ -140,7 +145,10 @@ impl Reference {
         assert!(in_the_way.is_none(), "{caller:?} was granted beside {in_the_way:?}");
         let nobody_to_ask = nobody_to_ask.contains(&key);
         model.pass(grant, caller.mode, now, config, nobody_to_ask);
-        model.guards.push(Guard { grant, session, mode: caller.mode, lost: false });
+        let upgrades = model.guards.iter().any(|guard| guard.upgrade.is_some());
+        assert!(!upgrades, "{caller:?} has overtaken an upgrade");
+        let mode = caller.mode;
+        model.guards.push(Guard { grant, session, mode, lost: false, upgrade: None });
     }
 
     /// The server has granted this, now or earlier.
@@ -157,6 +165,9 @@ impl Reference {
     }
 
     pub(crate) fn busy(&mut self, id: CallerId, refused: &BTreeSet<LockKey>) {
+        if let Some(upgrade) = self.take_upgrade(id) {
+            return upgrade.busy(refused);
+        }
         let (key, model, at) = self.find(id).expect("only a caller that asked is refused");
         let caller = model.waiting.remove(at).expect("it was found there");
         assert_eq!(caller.patience, Patience::Try, "a caller that waits is never refused");
@@ -183,6 +194,9 @@ impl Reference {
         if self.looks(id) {
             self.forget(id);
             return self.closed;
+        }
+        if let Some(upgrade) = self.take_upgrade(id) {
+            return upgrade.is_lost;
         }
         let (_, model, at) = self.find(id).expect("only a caller that asked can fail");
         model.waiting.remove(at);

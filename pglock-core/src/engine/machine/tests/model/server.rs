@@ -38,6 +38,15 @@ impl Server {
         self.count(pid, key, Mode::Write) > 0 && self.table.try_lock(pid, key, Mode::Read)
     }
 
+    pub(crate) fn upgrade(&mut self, pid: Pid, key: LockKey) -> bool {
+        self.table.upgrade(pid, key)
+    }
+
+    /// Both are held then.
+    pub(crate) fn half_upgrade(&mut self, pid: Pid, key: LockKey) -> bool {
+        self.count(pid, key, Mode::Read) > 0 && self.table.try_lock(pid, key, Mode::Write)
+    }
+
     pub(crate) fn unlock_all(&mut self, pid: Pid) {
         self.table.unlock_all(pid);
     }
@@ -92,5 +101,11 @@ impl Server {
     pub(crate) fn claims(&self, key: LockKey) -> Vec<(Pid, Mode)> {
         let entries = self.table.entries(Some(key));
         entries.into_iter().map(|entry| (entry.pid, entry.mode)).collect()
+    }
+
+    /// The sessions that hold the key.
+    pub(crate) fn holders(&self, key: LockKey) -> Vec<Pid> {
+        let entries = self.table.entries(Some(key)).into_iter();
+        entries.filter(|entry| entry.granted).map(|entry| entry.pid).collect()
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Transition {
     Run(Vec<(usize, Mode)>, Goal),
     Abandon(usize),
     Release(usize, bool),
+    Downgrade(usize),
+    Upgrade(usize, Patience),
     Look(Option<usize>),
     Check,
     /// A guard wants a proof.
@@ -81,10 +83,12 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
     ];
     let reason = prop_oneof![Just(Reason::Itself), Just(Reason::Unknown)];
     let choices = prop_oneof![
-        60 => (0..3_usize, mode(reads), patience).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
+        60 => (0..3_usize, mode(reads), patience.clone()).prop_map(|(key, mode, patience)| Transition::Acquire(key, mode, patience)),
         12 => (prop::collection::vec((0..3_usize, mode(reads)), 1..5), goal).prop_map(|(wanted, goal)| Transition::Run(wanted, goal)),
         20 => nth.clone().prop_map(Transition::Abandon),
         40 => (nth.clone(), any::<bool>()).prop_map(|(nth, confirm)| Transition::Release(nth, confirm)),
+        8 => nth.clone().prop_map(Transition::Downgrade),
+        16 => (nth.clone(), patience).prop_map(|(nth, patience)| Transition::Upgrade(nth, patience)),
         100 => (nth.clone(), any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
         40 => (1..6_usize).prop_map(Transition::Rounds),
         20 => prop_oneof![1..30_u64, 30..120_u64].prop_map(Transition::Advance),
@@ -101,7 +105,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
     match faults {
         0 => choices.boxed(),
         faults => prop_oneof![
-            310 => choices,
+            330 => choices,
             faults => fault().prop_map(Transition::Fault),
         ]
         .boxed(),
@@ -146,10 +150,12 @@ impl Transition {
                 }
             }
             Self::Release(nth, confirm) => {
-                if let Some((key, guard)) = choose(world.reference.guards(), nth) {
+                if let Some((key, guard)) = choose(world.reference.free_guards(None), nth) {
                     world.release(key, guard.grant, confirm);
                 }
             }
+            Self::Downgrade(nth) => world.downgrade_one(nth),
+            Self::Upgrade(nth, patience) => world.upgrade_one(nth, patience),
             Self::Look(nth) => {
                 world.look(nth.map(key));
             }
@@ -249,7 +255,7 @@ fn is_running(stage: &Stage) -> bool {
     sent || matches!(stage, Stage::Sent(_) | Stage::Waiting)
 }
 
-fn choose<T>(mut from: Vec<T>, nth: usize) -> Option<T> {
+pub(super) fn choose<T>(mut from: Vec<T>, nth: usize) -> Option<T> {
     match from.len() {
         0 => None,
         count => Some(from.swap_remove(nth % count)),

@@ -167,6 +167,7 @@ impl World {
                     free && self.server.unlock(pid, key, Mode::Read)
                 }
                 Operation::Downgrade(key) => self.server.downgrade(pid, key),
+                Operation::Upgrade(key) => self.server.upgrade(pid, key),
                 Operation::Cancel(target) => self.cancel(target, luck),
                 Operation::UnlockAll => {
                     self.server.unlock_all(pid);
@@ -189,7 +190,8 @@ impl World {
             | Operation::Unlock(key, _)
             | Operation::Lock(key, _)
             | Operation::Probe(key)
-            | Operation::Downgrade(key) => key,
+            | Operation::Downgrade(key)
+            | Operation::Upgrade(key) => key,
             Operation::Cancel(_) => return (!self.may_cancel).then_some(Reason::Itself),
             Operation::UnlockAll | Operation::Ping | Operation::LimitWait(_) => return None,
         };

@@ -157,7 +157,8 @@ impl World {
         self.reference.closed = true;
         self.step(Event::Close { why: Error::closed() });
         let waiting = self.reference.keys.values().map(|key| key.waiting.len());
-        assert_eq!(waiting.sum::<usize>(), 0, "closing resolves everybody");
+        let waiting = waiting.sum::<usize>() + self.reference.upgrades().count();
+        assert_eq!(waiting, 0, "closing resolves everybody");
     }
 
     /// How many sessions were opened.
@@ -268,6 +269,7 @@ impl World {
             }
             Outcome::Busy => self.reference.busy(caller, &self.refused),
             Outcome::Skipped => self.reference.skipped(caller),
+            Outcome::Upgraded => self.reference.upgraded(caller),
             Outcome::Released => self.reference.released(caller),
             Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(caller),
             &Outcome::Seen(seen) => self.seen(caller, seen),

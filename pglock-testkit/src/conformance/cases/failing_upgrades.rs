@@ -1,0 +1,133 @@
+//! Upgrades that end without the write lock, and what must be true in spite of that.
+
+use std::time::Duration;
+
+use pglock_core::{ErrorKind, LockKey, Mode, NamedKey};
+
+use super::cancelling::drop_after;
+use super::holder;
+use super::upgrading::{KEY, lock, right, until_free, until_upgrading, upgrade};
+use crate::conformance::{Lab, Options, group, soon, start};
+
+group! { failing_upgrades:
+    upgradable_acquires_may_be_dropped_at_any_poll,
+    waiting_upgrade_may_be_dropped_at_any_poll,
+    upgrade_fails_when_the_read_lock_is_lost: Sessions,
+    upgrade_fails_when_the_right_is_lost: Sessions,
+    right_counts_towards_the_limit: Engine,
+    upgrade_of_a_fenced_lock_passes_its_gate,
+}
+
+pub async fn upgradable_acquires_may_be_dropped_at_any_poll(lab: &Lab) {
+    for polls in 0..20 {
+        let (manager, theirs) = (lab.manager(), lab.lock(KEY));
+        let lock = lock(&manager);
+        drop_after(polls, || lock.upgradable_read()).await;
+        drop_after(polls, || lock.try_upgradable_read()).await;
+        let writer = theirs.write().await.unwrap();
+        drop_after(polls, || lock.upgradable_read()).await;
+        drop_after(polls, || lock.try_upgradable_read_for(Duration::from_secs(5))).await;
+        writer.release().await.unwrap();
+        until_free(lab).await;
+        soon("it is free", lock.upgradable_read()).await.unwrap().release().await.unwrap();
+        assert_eq!(manager.stats().waiting, 0);
+    }
+}
+
+pub async fn waiting_upgrade_may_be_dropped_at_any_poll(lab: &Lab) {
+    for polls in 0..30 {
+        let (manager, theirs) = (lab.manager(), lab.lock(KEY));
+        let lock = lock(&manager);
+        let reader = lock.upgradable_read().await.unwrap();
+        let other = theirs.read().await.unwrap();
+        drop_after(polls, || reader.upgrade()).await;
+        assert!(other.is_held());
+        other.release().await.unwrap();
+        until_free(lab).await;
+        soon("it is free", theirs.write()).await.unwrap().release().await.unwrap();
+        lab.until("nothing is held here", || manager.stats().held == 0).await;
+        assert_eq!(manager.stats().waiting, 0);
+    }
+}
+
+/// The session that holds this key.
+async fn terminate_holder(lab: &Lab, key: LockKey) {
+    for holder in lab.witness().holders(key).await.unwrap() {
+        lab.witness().terminate(holder.pid).await.unwrap();
+    }
+}
+
+pub async fn upgrade_fails_when_the_read_lock_is_lost(lab: &Lab) {
+    let (ours, theirs) = (lab.manager(), lab.manager());
+    let reader = lock(&ours).upgradable_read().await.unwrap();
+    // Not the session of the other reader.
+    let pid = holder(lab.witness(), KEY).await;
+    let other = theirs.lock(KEY).read().await.unwrap();
+    let upgraded = start(async move { reader.upgrade().await });
+    until_upgrading(lab).await;
+    assert!(lab.witness().terminate(pid).await.unwrap());
+    let refused = soon("the loss is reported", upgraded).await.unwrap().unwrap_err();
+    assert_eq!((refused.error.kind(), refused.error.key()), (ErrorKind::Lost, Some(KEY.into())));
+    assert!(!refused.guard.is_held());
+    drop(refused);
+    assert!(other.is_held());
+    other.release().await.unwrap();
+    until_free(lab).await;
+}
+
+/// The right is in another session than the read lock, as it was waited for.
+pub async fn upgrade_fails_when_the_right_is_lost(lab: &Lab) {
+    let (ours, theirs) = (lab.manager(), lab.manager());
+    lab.witness().hold(right(), Mode::Write).await.unwrap();
+    let waits = lock(&ours);
+    let reader = start(async move { waits.upgradable_read().await.unwrap() });
+    lab.witness().until_waiting(right(), 1).await.unwrap();
+    lab.witness().release(right(), Mode::Write).await.unwrap();
+    let reader = soon("the right is free", reader).await.unwrap();
+    let other = theirs.lock(KEY).read().await.unwrap();
+    let upgraded = start(async move { reader.upgrade().await });
+    until_upgrading(lab).await;
+    terminate_holder(lab, right()).await;
+    let refused = soon("the loss is reported", upgraded).await.unwrap().unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Lost);
+    assert!(refused.guard.is_held(), "the read lock is another one");
+    let next = soon("the right is free", lock(&theirs).upgradable_read()).await.unwrap();
+    let again = refused.guard.upgrade().await.unwrap_err();
+    assert_eq!(again.error.kind(), ErrorKind::Lost);
+    drop((again, other));
+    soon("it is alone", next.upgrade()).await.unwrap().release().await.unwrap();
+    until_free(lab).await;
+}
+
+pub async fn right_counts_towards_the_limit(lab: &Lab) {
+    let options = Options { max_locks: Some(1), ..Options::default() };
+    let manager = lab.manager_with(&options);
+    let error = lock(&manager).upgradable_read().await.unwrap_err();
+    assert_eq!((error.kind(), error.key()), (ErrorKind::LockTableFull, Some(KEY.into())));
+    until_free(lab).await;
+    manager.lock(KEY).write().await.unwrap().release().await.unwrap();
+}
+
+/// The witness is a transaction that a reader has fenced.
+pub async fn upgrade_of_a_fenced_lock_passes_its_gate(lab: &Lab) {
+    let gate = NamedKey::in_namespace("pglock-fence", &LockKey::from(KEY).to_string()).key();
+    let manager = lab.manager();
+    let lock = lock(&manager).fenced();
+    let reader = lock.read().await.unwrap();
+    lab.witness().hold(gate, Mode::Read).await.unwrap();
+    let reader = reader.try_upgrade().await.unwrap().expect_err("a fenced transaction is open");
+    let other = soon("it is a read lock", lab.lock(KEY).read()).await.unwrap();
+    drop((reader, other));
+    let reader = lock.upgradable_read().await.unwrap();
+    let refused = reader.try_upgrade_for(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(refused.error.kind(), ErrorKind::Timeout);
+    let other = soon("it is a read lock", lab.lock(KEY).read()).await.unwrap();
+    other.release().await.unwrap();
+    let upgraded = upgrade(refused.guard);
+    lab.witness().until_waiting(gate, 1).await.unwrap();
+    assert!(!upgraded.is_finished());
+    assert!(lab.witness().release(gate, Mode::Read).await.unwrap());
+    soon("the transaction has ended", upgraded).await.unwrap().release().await.unwrap();
+    until_free(lab).await;
+    lab.witness().until_free(gate).await.unwrap();
+}

@@ -98,6 +98,7 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
         let errors = [
             soon("try_write", lock.try_write()).await.map(drop).unwrap_err(),
             soon("write", lock.write()).await.map(drop).unwrap_err(),
+            soon("session", manager.session()).await.map(drop).unwrap_err(),
         ];
         for error in errors {
             assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);

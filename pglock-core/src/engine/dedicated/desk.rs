@@ -248,8 +248,15 @@ impl<C: Caller> Desk<C> {
     fn sweep(&mut self, now: Moment) {
         let tries = mem::take(&mut self.tries);
         self.tries = tries.into_iter().filter_map(|ask| self.keep(ask, None)).collect();
-        let waits = mem::take(&mut self.waits);
-        self.waits = waits.into_iter().filter_map(|ask| self.keep(ask, Some(now))).collect();
+        // The first wait is tried at least once, unless another ask is at the server.
+        let mut is_next = self.asking.is_none();
+        for ask in mem::take(&mut self.waits) {
+            let now = (!is_next).then_some(now);
+            if let Some(ask) = self.keep(ask, now) {
+                self.waits.push_back(ask);
+                is_next = false;
+            }
+        }
     }
 
     /// `now`: what the time of an ask that the server does not know yet is compared with.

@@ -192,6 +192,17 @@ fn no_time_is_one_try() {
 }
 
 #[test]
+fn first_in_line_is_tried_even_if_its_time_is_over() {
+    let mut desk = Desk::new();
+    desk.acquire(lock(1), Patience::Until(at(1)), at(0), person(1));
+    desk.acquire(lock(2), Patience::Until(at(1)), at(0), person(2));
+    assert_eq!(desk.next_job(at(5)), Job::Try(lock(1)));
+    assert_eq!(replies(&mut desk), [said(2, "Timeout")]);
+    desk.tried(false);
+    assert_eq!(desk.next_job(at(5)), Job::Holders(lock(1).key));
+}
+
+#[test]
 fn end_answers_everyone_and_the_last_guard_closes_a_session_that_was_left() {
     let mut desk = with_lock(1);
     desk.leave();

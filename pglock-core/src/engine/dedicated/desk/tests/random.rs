@@ -230,5 +230,5 @@ fn server_grants_what_guards_have_and_nothing_else() {
         world.end();
         (grants, failures) = (grants + world.grants, failures + world.failures);
     }
-    assert!(grants > 10_000 && failures > 3000, "{grants} granted, {failures} failed");
+    assert!(grants > 10_000 && failures > 2000, "{grants} granted, {failures} failed");
 }

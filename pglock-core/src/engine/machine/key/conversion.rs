@@ -164,7 +164,9 @@ impl KeyState {
         sessions: &mut Sessions,
     ) -> bool {
         let writers = self.queue.has_writers();
-        let Some(grant) = self.grant_mut(id) else {
+        // An upgrade may have taken the place of an earlier conversion, which is still in line.
+        let is_queued = |grant: &&mut Grant| grant.conversion == Conversion::Queued;
+        let Some(grant) = self.grant_mut(id).filter(is_queued) else {
             return false;
         };
         grant.conversion = Conversion::No;

@@ -63,11 +63,14 @@ impl Session {
         Some(job)
     }
 
-    /// The inquiries that it is answering or will answer.
+    /// The inquiries that it is answering or will answer. The server still answers each proof that
+    /// was sent.
     pub(crate) fn take_inquiries(&mut self) -> Vec<Inquiry> {
         let mut inquiries = std::mem::take(&mut self.inquiries);
         if let Some(InFlight::Inquiries(sent)) = &mut self.in_flight {
-            inquiries.append(sent);
+            inquiries.extend_from_slice(sent);
+            sent.retain(Inquiry::is_proof);
+            sent.fill(Inquiry::Gone);
         }
         inquiries
     }

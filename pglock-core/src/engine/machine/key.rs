@@ -140,6 +140,8 @@ impl KeyState {
         };
         let busy = match self.ask {
             Ask::None => self.is_first_blocked_here(first) || self.is_stuck(),
+            // What the key asks for other callers says nothing about this one's upgrade.
+            _ if first.tries_to_upgrade() => self.is_first_blocked_here(first) || self.is_stuck(),
             Ask::InLine { why, .. } => why != Why::Probe,
             // A wait that is being given up does not show whether the lock is busy.
             Ask::Wait { cancelled, .. } => !cancelled,

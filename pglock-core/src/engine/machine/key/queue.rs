@@ -32,6 +32,11 @@ impl Waiter {
     pub(crate) fn new(id: CallerId, mode: Mode, patience: Patience) -> Self {
         Self { id, mode, patience, arrival: Arrival::default(), in_run: false, upgrades: None }
     }
+
+    /// Whether it wants to write in place of reading, but not to wait for that.
+    pub(super) fn tries_to_upgrade(&self) -> bool {
+        self.upgrades.is_some() && self.patience == Patience::Try
+    }
 }
 
 impl Queue {

@@ -146,12 +146,17 @@ impl KeyState {
 
     /// The pause is over.
     pub(crate) fn upgrade_again(&mut self, cx: &mut Context<'_>) {
+        self.end_pauses();
+        self.settle(cx);
+    }
+
+    /// Asks at once. Until the answer, no other session waits in favour of the upgrade.
+    pub(super) fn end_pauses(&mut self) {
         for grant in &mut self.grants {
             if let Upgrade::Later(turn) = grant.upgrade {
                 grant.upgrade = Upgrade::Due(turn);
             }
         }
-        self.settle(cx);
     }
 
     /// Whether it still makes sense; it is on its way then.

@@ -86,7 +86,11 @@ impl KeyState {
         }
         self.ask = Ask::None;
         match refusal {
-            None => self.granted(session, mode, cx),
+            None => {
+                // A read lock whose guard wants to write would be in the way: it has gone.
+                self.end_pauses();
+                self.granted(session, mode, cx);
+            }
             // A key that was waiting may wait again, however many locks are held by now.
             Some(_) if cancelled && self.is_still_wanted(mode) => {
                 self.line_up(Why::Busy(mode), None, cx);

@@ -60,6 +60,11 @@ impl KeyState {
                     false => return,
                 }
             }
+            // A session that waited for an upgrade may get the lock of a session that has ended: while
+            // the guards there count as held, they exclude the callers here.
+            if self.is_blocked_here(first.mode) {
+                return;
+            }
             let config = &cx.sessions.config;
             let fits = |grant: &&mut Grant| {
                 // A request queued behind an unlock relies on that unlock.

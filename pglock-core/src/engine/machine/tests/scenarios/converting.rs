@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, SHARED, WAITING, grant_of, holding, is_granted, key};
+use super::{ELSEWHERE, SHARED, WAITING, grant_of, holding, is_granted, key, run};
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{Outcome, Patience};
 use crate::engine::machine::tests::model::world::REMOTE;
@@ -138,4 +138,36 @@ fn upgrade_that_waits_goes_on_when_the_last_reader_here_leaves() {
     world.release(key(), other, false);
     world.settle();
     assert!(matches!(world.outcomes[&upgrade], Outcome::Upgraded));
+}
+
+#[test]
+fn upgraded_guard_excludes_the_next_writer_until_its_loss_is_noticed() {
+    let (mut world, grant) = holding(Read);
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    let upgrade = world.upgrade(key(), grant, Patience::Wait);
+    let writer = world.acquire(key(), Write, Patience::Wait);
+    world.settle();
+    world.server.unlock(ELSEWHERE, key(), Read);
+    world.advance(Duration::from_millis(2));
+    world.settle();
+    assert!(matches!(world.outcomes[&upgrade], Outcome::Upgraded));
+    assert!(world.server.is_waiting(world.links[&WAITING].pid));
+    world.kill(SHARED, false);
+    run(&mut world, WAITING);
+    assert!(!is_granted(&world, writer), "the guard still counts as held");
+    world.settle();
+    assert!(is_granted(&world, writer));
+}
+
+#[test]
+fn lock_that_a_reader_has_lost_is_taken_only_once_before_that_is_noticed() {
+    let (mut world, grant) = holding(Read);
+    world.server.try_lock(ELSEWHERE, key(), Read);
+    world.upgrade(key(), grant, Patience::Wait);
+    world.settle();
+    world.kill(SHARED, false);
+    world.sent.clear();
+    world.server.unlock(ELSEWHERE, key(), Read);
+    run(&mut world, WAITING);
+    assert_eq!(world.sent, [(WAITING, Operation::Unlock(key(), Write))]);
 }

@@ -90,3 +90,16 @@ fn closed_machine_proves_nothing() {
     let proof = world.prove(key(), grant, Proof::Sees(MARK));
     assert!(matches!(world.outcomes[&proof], Outcome::Failed(_)));
 }
+
+#[test]
+fn closing_keeps_the_places_of_proofs_that_are_with_the_server() {
+    let (mut world, grant) = holding(Write);
+    for _ in 0..2 {
+        world.prove(key(), grant, Proof::Sees(MARK));
+    }
+    world.turn(SHARED, true);
+    let released = world.release(key(), grant, true).expect("it is confirmed");
+    world.close();
+    world.settle();
+    assert!(matches!(world.outcomes[&released], Outcome::Released));
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ELSEWHERE, SHARED, grant_of, holding, is_granted, key, sharing};
-use crate::driver::{Holding, Operation};
+use crate::driver::{Holding, Operation, Reason};
 use crate::engine::machine::event::{CallerId, GrantId, Outcome, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::mode::Mode::{Read, Write};
@@ -160,4 +160,19 @@ fn a_session_without_the_lock_to_downgrade_ends() {
     let Outcome::Granted { session, .. } = world.outcomes[&other] else { panic!("it is free") };
     assert_ne!(session, SHARED, "what the session took is gone with it");
     world.drain();
+}
+
+#[test]
+fn refused_conversion_after_an_upgrade_costs_no_session() {
+    let (mut world, grant) = sharing();
+    world.release(key(), grant, false);
+    world.acquire(key(), Read, Patience::Try);
+    let upgrade = world.upgrade(key(), grant, Patience::Try);
+    assert!(matches!(world.outcomes[&upgrade], Outcome::Upgraded));
+    world.release(key(), grant, false);
+    // Two conversions are in line now.
+    world.acquire(key(), Read, Patience::Try);
+    world.refuse_key(Some(key()), Reason::Itself);
+    world.settle();
+    assert!(world.losses.is_empty());
 }

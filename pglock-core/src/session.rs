@@ -28,6 +28,10 @@ use crate::mode::Mode;
 /// guards of a session exclude those of any other session, and of
 /// [`Locks::rwlock`](crate::Locks::rwlock) on the same manager.
 ///
+/// A guard of a session keeps its mode: after [`downgrade`](WriteGuard::downgrade), other sessions
+/// still find a write lock, and [`try_upgrade`](crate::ReadGuard::try_upgrade) refuses. It has
+/// neither a fence nor a fencing token.
+///
 /// # Deadlocks
 ///
 /// The session waits while it holds locks, so PostgreSQL sees which sessions wait for each other.

@@ -37,6 +37,8 @@ use crate::provider::LockProvider;
 /// [`try_acquire`](Self::try_acquire) finds a key busy, it releases the locks before it at once; for
 /// a round trip, other callers find those busy.
 ///
+/// The locks of a set are not [fenced](crate::RwLock::fenced), and the guard of a set has no fence.
+///
 /// The order holds within one set only. Two tasks that each hold a guard and then take a set, or the
 /// other way round, can wait for each other for ever. Take all that you need as one set, or use the
 /// `try_` methods.

@@ -82,7 +82,7 @@ impl Client {
                 return Ok(None);
             };
             let held = self.hold(granted, key, name, mode);
-            // The session may have ended before the caller could look. Nobody has believed in that
+            // The session may have ended before the caller could look. No guard existed for that
             // grant, so the caller asks again.
             if held.is_held() {
                 return Ok(Some(held));
@@ -100,7 +100,7 @@ impl Client {
         Held::new(self.clone(), liveness, key, name.cloned(), mode, grant)
     }
 
-    /// Who holds and awaits this key, or any.
+    /// Lists who holds and awaits this key, or any key.
     pub(crate) async fn look(self: &Arc<Self>, key: Option<LockKey>) -> Result<Vec<LockEntry>> {
         self.ensure_manager()?;
         let mut locks = Call::new(self, Inspect(key)).await?;

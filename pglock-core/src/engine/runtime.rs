@@ -116,7 +116,7 @@ impl Shared {
         })
     }
 
-    /// Takes the reply, if it is there, which removes the caller.
+    /// Takes the reply, if there is one, which removes the caller.
     pub(crate) fn poll_reply(&self, caller: CallerId, waker: &Waker) -> Poll<Reply> {
         self.callers.poll(caller, waker)
     }

@@ -104,7 +104,7 @@ macro_rules! upgrade {
     };
 }
 
-/// What an operation code means, as a boolean expression over the operand `$o`.
+/// The meaning of an operation code, as a boolean expression over the operand `$o`.
 #[rustfmt::skip]
 macro_rules! operation {
     (0, $o:literal) => { call!("pg_catalog.pg_try_advisory_lock", key $o) };

@@ -54,7 +54,7 @@ impl Client {
         Ok(locks)
     }
 
-    /// Whether locks can be acquired now: makes a round trip to find out.
+    /// Checks whether locks can be acquired now, by a round trip.
     pub(crate) async fn check(self: &Arc<Self>) -> Result<()> {
         self.check_within(CHECK_TIMEOUT).await
     }

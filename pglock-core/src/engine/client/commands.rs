@@ -108,7 +108,7 @@ impl Command for Upgrade {
     }
 }
 
-/// Releases a lock, and waits until the server has done it.
+/// Releases a lock, and waits until the server has released it.
 pub(super) struct Release<'a> {
     pub(super) key: LockKey,
     pub(super) grant: GrantId,

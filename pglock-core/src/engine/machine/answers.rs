@@ -88,7 +88,7 @@ impl Machine {
         let mut runs = Progress::default();
         for (errand, done) in errands.into_iter().zip(results) {
             match errand {
-                // The session ends, and with it what the other errands have brought.
+                // The session ends, and with it the results of the other errands.
                 Errand::Downgrade { .. } if !done => return self.doubt(id, missing(), step),
                 Errand::TryLock { key, run: Some(run), .. } if !runs.was_made(run, done) => {
                     self.with(key, step, |state, cx| state.ask_missed(id, cx));

@@ -51,7 +51,7 @@ impl Machine {
         let cx = &mut Context { key, sessions, last_grant, gathering, step: step.part() };
         let would_not_wait = waiter.patience == Patience::Try;
         change(state, cx, &mut self.spare, |state, cx| {
-            // To wait behind others changes nothing for anybody.
+            // Joining the queue behind others cannot unblock anyone.
             if state.queue.push_back(waiter) || would_not_wait {
                 state.settle(cx);
             }

@@ -58,7 +58,7 @@ pub(crate) enum Event {
     /// A guard for reading wants to be one for writing. Resolved by [`Outcome::Upgraded`],
     /// [`Outcome::Busy`] or [`Outcome::Failed`].
     Upgrade { caller: CallerId, key: LockKey, grant: GrantId, patience: Patience },
-    /// A caller that was not resolved yet has gone: its future was dropped or its time ran out.
+    /// A caller left before it was resolved: its future was dropped or its time ran out.
     Abandon { caller: CallerId, key: LockKey },
     /// A guard has ended. With a `releaser`, resolved by [`Outcome::Released`] or
     /// [`Outcome::Failed`].

@@ -94,7 +94,7 @@ impl KeyState {
         }
     }
 
-    /// Whether a caller here holds the lock in a conflicting mode.
+    /// Whether a caller in this process holds the lock in a conflicting mode.
     pub(super) fn is_blocked_here(&self, mode: Mode) -> bool {
         self.grants.iter().any(|grant| grant.guards > 0 && !grant.used.is_compatible_with(mode))
     }
@@ -107,8 +107,7 @@ impl KeyState {
         }
     }
 
-    /// Whether the server does not take back what nobody here has a use for, or does not let other
-    /// readers in.
+    /// Whether the server refuses to take back an unused lock, or to let other readers in.
     fn is_stuck(&self) -> bool {
         let is_stuck = |grant: &Grant| {
             grant.release == Release::Refused || grant.conversion == Conversion::Refused

@@ -95,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Whether the operation still makes sense; notes that it is sent.
+    /// Whether the operation still makes sense. If so, records that it is sent.
     fn is_wanted(&mut self, errand: &mut Errand, step: &mut Step<'_>) -> bool {
         let key = match *errand {
             Errand::TryLock { key, .. }
@@ -103,7 +103,7 @@ impl Machine {
             | Errand::Unlock { key, .. }
             | Errand::Downgrade { key, .. }
             | Errand::Upgrade { key, .. } => key,
-            // The pid of a session that has gone may be another one's by now.
+            // After a session has ended, its pid may belong to another one.
             Errand::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
             Errand::Lock { .. } | Errand::Forget { .. } | Errand::Ping => return true,
         };

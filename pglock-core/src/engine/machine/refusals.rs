@@ -32,7 +32,7 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// What a session turns out to hold.
+/// What the session holds, according to the server.
 struct Found {
     held: Vec<Holding>,
     /// Locks without a grant.

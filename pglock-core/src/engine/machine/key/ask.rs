@@ -159,10 +159,10 @@ impl KeyState {
             [grant] if cx.sessions.get(grant.session).is_some_and(Session::is_doomed) => {
                 return Asking::Done;
             }
-            // Right behind the unlock, in one statement: whoever waits at the server gets it in
-            // between.
+            // Right behind the unlock, in the same statement: the first waiter in the server's
+            // queue gets the lock in between.
             [grant] => Some(grant.session),
-            // Of several sessions each must have given back its part.
+            // If several sessions hold it, each must release its lock first.
             _ => return Asking::Done,
         };
         let Context { sessions, gathering, step, .. } = cx;

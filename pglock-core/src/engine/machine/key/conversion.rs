@@ -127,7 +127,7 @@ impl KeyState {
         }
     }
 
-    /// Lets readers of other processes in where only readers are left here.
+    /// Lets readers of other processes in where only readers of this one are left.
     pub(super) fn convert(&mut self, cx: &mut Context<'_>) {
         let writers = self.queue.has_writers();
         for grant in self.grants.iter_mut().filter(|grant| grant.is_for_readers()) {

@@ -74,7 +74,7 @@ impl Queue {
         meant.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// True if it is first in line.
+    /// Returns true if it is the first in line.
     pub(crate) fn push_back(&mut self, waiter: Waiter) -> bool {
         self.comes(&waiter);
         if cfg!(pglock_seed_bug = "readers_pass") && waiter.mode == Mode::Read {

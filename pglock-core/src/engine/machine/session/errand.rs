@@ -26,7 +26,7 @@ pub(crate) enum Errand {
     Downgrade { key: LockKey, grant: GrantId },
     /// Turns the grant, a read lock, into a write lock.
     Upgrade { key: LockKey, grant: GrantId },
-    /// Releases a lock that no grant accounts for.
+    /// Releases a lock without a grant.
     Forget { key: LockKey, mode: Mode },
     /// Cancels the wait of this session, which has this backend pid.
     Cancel { target: SessionId, pid: i32 },

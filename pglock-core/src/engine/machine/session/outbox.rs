@@ -49,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Takes back all that it was to ask for. Returns the keys.
+    /// Withdraws everything that it was to ask for. Returns the keys.
     pub(crate) fn withdraw_asks(&mut self) -> Vec<LockKey> {
         let mut keys = Vec::new();
         self.outbox.retain(|errand| match errand {

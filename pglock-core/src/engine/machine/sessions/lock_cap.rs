@@ -44,8 +44,7 @@ impl Sessions {
         self.config.max_locks.is_none() && self.server.is_none()
     }
 
-    /// The next key that may be asked for, or that is to be refused, because the cap is reached by
-    /// locks that are held.
+    /// The next key that may request its lock, or must be refused because held locks reach the cap.
     pub(crate) fn next_parked(&mut self) -> Option<LockKey> {
         self.parked.front()?;
         let waits_for_answers = self.is_at_cap() && !self.is_full();

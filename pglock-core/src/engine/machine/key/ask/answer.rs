@@ -109,8 +109,8 @@ impl KeyState {
         self.settle(cx);
     }
 
-    /// Whether the same may be granted if it is asked for once more. Where the reason is not known,
-    /// that is tried a few times.
+    /// Whether the request may succeed if it is repeated. If the reason is unknown, it is repeated
+    /// a few times.
     pub(in crate::engine::machine::key) fn is_asked_again(&mut self, reason: Reason) -> bool {
         let again = match reason {
             Reason::Cancelled => true,

@@ -66,7 +66,7 @@ impl World {
     /// While guards exist, every caller that they do not exclude must be served.
     fn serve_compatible(&mut self) {
         let blocked = |world: &mut Self| {
-            // Who found no room in time is served when there is.
+            // A caller that found no room in time is served when there is room.
             world.is_full(1)
                 || world.reference.keys.values().all(|key| {
                     let guards = || key.guards.iter().filter(|guard| !guard.lost);

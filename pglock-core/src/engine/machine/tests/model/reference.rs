@@ -186,7 +186,7 @@ impl Reference {
         assert_eq!(caller.patience, Patience::Try, "who waits is never left out");
     }
 
-    /// True if that was to be expected, though nothing has gone wrong since.
+    /// Returns true if the failure was to be expected even without a fault.
     pub(crate) fn failed(&mut self, id: CallerId) -> bool {
         if let Some(confirm) = self.take_confirm(id) {
             return confirm.known;

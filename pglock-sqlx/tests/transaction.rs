@@ -13,10 +13,10 @@ use pglock_testkit::transactions::{Client, ClientError};
 pglock_testkit::transaction_cases!(Sqlx);
 
 struct Sqlx {
-    /// Errors of one connection.
+    /// A pool of one connection.
     pool: PgPool,
     transaction: Option<PgTransaction<'static>>,
-    /// The connection, if locks were taken outside a transaction.
+    /// The connection, if locks were asked for outside a transaction.
     idle: Option<PoolConnection<Postgres>>,
     depth: usize,
 }
@@ -38,6 +38,7 @@ impl Client for Sqlx {
 
     async fn begin(&mut self) -> Result<(), ClientError> {
         self.depth += 1;
+        self.idle = None;
         match self.transaction {
             Some(_) => self.execute("SAVEPOINT nested").await?,
             None => self.transaction = Some(self.pool.begin().await?),
@@ -62,6 +63,7 @@ impl Client for Sqlx {
     }
 
     async fn execute(&mut self, sql: &str) -> Result<(), ClientError> {
+        self.idle = None;
         match &mut self.transaction {
             Some(transaction) => Self::run(transaction, sql).await,
             None => Self::run(&mut *self.pool.acquire().await?, sql).await,
@@ -69,6 +71,7 @@ impl Client for Sqlx {
     }
 
     async fn value(&mut self, sql: &str) -> Result<String, ClientError> {
+        self.idle = None;
         let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false);
         Ok(match &mut self.transaction {
             Some(transaction) => query.fetch_one(&mut **transaction).await?,
@@ -80,6 +83,8 @@ impl Client for Sqlx {
         match &mut self.transaction {
             Some(transaction) => transaction.locks(),
             None => {
+                // The pool has no other one.
+                self.idle = None;
                 let idle = self.pool.acquire().await.expect("the connection");
                 self.idle.insert(idle).locks()
             }

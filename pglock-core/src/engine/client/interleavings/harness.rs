@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::super::{AnyDriver, Client, Held};
 use crate::driver::Answer;
+use crate::engine::dedicated::{Dedicated, Opened};
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Event, Job, Patience, ServerFacts, SessionId};
 use crate::engine::runtime::Shared;
@@ -74,16 +75,14 @@ impl Place {
 /// what the session's task would do.
 pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
     let config = Config { max_shared_sessions: 1, ..Config::default() };
-    let shared = Arc::new(Shared::new(config, 1, None));
-    shared.claim_manager();
     let settings = Settings {
         application_name: "".into(),
         connect_timeout: Duration::ZERO,
         lease: Config::default().lease,
         runtime: None,
     };
-    let (driver, settings) = (Arc::new(NoDriver), Arc::new(settings));
-    let client = Arc::new(Client { shared, names: Arc::default(), driver, settings });
+    let client = Arc::new(Client::new(Arc::new(NoDriver), config, settings, 1));
+    client.shared.claim_manager();
     // The first request makes the machine open a session.
     assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
     let shared = &client.shared;
@@ -99,6 +98,8 @@ struct NoDriver;
 
 impl AnyDriver for NoDriver {
     fn start_manager(self: Arc<Self>, _: &Arc<Shared>, _: &Handle, _: &Arc<Settings>) {}
+
+    fn start_session(self: Arc<Self>, _: &Arc<Dedicated>, _: &Handle, _: Opened) {}
 }
 
 pub(super) async fn acquire(client: &Arc<Client>, mode: Mode) -> Option<Held> {
@@ -151,7 +152,9 @@ pub(super) fn turn(shared: &Shared) -> Turn {
         }
         Job::Idle => Turn::Idle,
         Job::Close => Turn::Close,
-        job @ (Job::Holdings | Job::Inspect(_)) => panic!("no caller asks for that: {job:?}"),
+        job @ (Job::Holdings | Job::Inspect(_) | Job::Token) => {
+            panic!("no caller asks for that: {job:?}")
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
 use tokio::sync::Barrier;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
-use super::{Lab, start};
+use super::{Lab, is_long, start};
 use crate::faults::TestProcess;
 
 /// Another process, whose tasks take turns continuously. It runs [`keep_busy`].
@@ -53,6 +55,21 @@ impl Busy {
         let (turns, longest) = line.split_once(' ').unwrap();
         let longest = Duration::from_millis(longest.parse().unwrap());
         Done { turns: turns.parse().unwrap(), longest }
+    }
+}
+
+/// Two other processes take turns for a while, and each must have more turns than this. Their role
+/// is the path of a file that they lock during a turn, as a witness.
+pub(super) async fn two_processes(lab: &Lab, least: usize) {
+    let file = NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut processes = [Busy::start(lab, path).await, Busy::start(lab, path).await];
+    sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
+    processes.iter_mut().for_each(Busy::stop);
+    for process in processes {
+        let turns = process.done().await.turns;
+        println!("{turns} turns");
+        assert!(turns > least, "only {turns} turns");
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, LockKey, Mode, ReadGuard};
-use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
-use crate::conformance::busy::{Busy, keep_busy};
-use crate::conformance::{Lab, Manager, Options, group, is_long, soon, start};
+use crate::conformance::busy::{keep_busy, two_processes};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faults::TestProcess;
 
 group! { handing_over:
@@ -94,16 +93,7 @@ async fn pass_on(lab: &Lab, options: &Options) {
         let path = TestProcess::role().unwrap();
         return keep_busy(8, move |turn| enter(lock.clone(), path.clone(), turn)).await;
     }
-    let file = NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap();
-    let mut processes = [Busy::start(lab, path).await, Busy::start(lab, path).await];
-    sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
-    processes.iter_mut().for_each(Busy::stop);
-    for process in processes {
-        let turns = process.done().await.turns;
-        println!("{turns} turns");
-        assert!(turns > 100, "only {turns} turns");
-    }
+    two_processes(lab, 100).await;
 }
 
 async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {

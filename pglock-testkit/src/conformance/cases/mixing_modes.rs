@@ -3,16 +3,13 @@
 
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, RwLock};
-use tempfile::NamedTempFile;
 use tokio::task::yield_now;
-use tokio::time::sleep;
 
 use super::upgrading::{KEY, lock, until_free};
-use crate::conformance::busy::{Busy, keep_busy};
-use crate::conformance::{Lab, group, is_long};
+use crate::conformance::busy::{keep_busy, two_processes};
+use crate::conformance::{Lab, group};
 use crate::faults::TestProcess;
 
 group! { mixing_modes:
@@ -22,16 +19,7 @@ group! { mixing_modes:
 
 /// Runs two processes for a while, which must both get their turns.
 async fn run(lab: &Lab) {
-    let file = NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap();
-    let mut processes = [Busy::start(lab, path).await, Busy::start(lab, path).await];
-    sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
-    processes.iter_mut().for_each(Busy::stop);
-    for process in processes {
-        let turns = process.done().await.turns;
-        println!("{turns} turns");
-        assert!(turns > 10, "only {turns} turns");
-    }
+    two_processes(lab, 10).await;
     until_free(lab).await;
 }
 

@@ -24,13 +24,20 @@ const ROLES: &str = "
     CREATE ROLE app_login LOGIN IN ROLE app;
     ALTER ROLE app_login SET role = 'app';";
 
-pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
+/// A manager whose role may not cancel its own sessions, beside a witness that holds the key
+/// "busy".
+async fn without_the_right(lab: &Lab) -> (TestServer, PostgresWitness, Arc<dyn Manager>) {
     let server = TestServer::private().await.unwrap();
     let witness = connect(server.url()).await;
     execute(&witness, ROLES).await;
     witness.hold("busy".into(), Mode::Write).await.unwrap();
     let url = as_role(server.url(), "app_login");
     let manager = lab.manager_at(&url, &Options::default()).unwrap();
+    (server, witness, manager)
+}
+
+pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
+    let (server, witness, manager) = without_the_right(lab).await;
     assert_eq!(manager.stats().can_cancel, None);
     let held = manager.lock("held").write().await.unwrap();
     assert_eq!(manager.stats().can_cancel, Some(false));
@@ -53,12 +60,7 @@ pub async fn role_that_may_not_cancel_polls(lab: &Lab) {
 }
 
 pub async fn dedicated_session_of_a_role_that_may_not_cancel_pauses_its_waits(lab: &Lab) {
-    let server = TestServer::private().await.unwrap();
-    let witness = connect(server.url()).await;
-    execute(&witness, ROLES).await;
-    witness.hold("busy".into(), Mode::Write).await.unwrap();
-    let url = as_role(server.url(), "app_login");
-    let manager = lab.manager_at(&url, &Options::default()).unwrap();
+    let (_server, witness, manager) = without_the_right(lab).await;
     let session = Arc::new(manager.session().await.unwrap());
     let held = session.write("held").await.unwrap();
     let waiter = session.clone();

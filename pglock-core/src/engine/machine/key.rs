@@ -137,10 +137,10 @@ impl KeyState {
         let Some(first) = self.queue.front() else {
             return false;
         };
-        let busy = match self.ask {
+        // What the key asks for other callers says nothing about an upgrade.
+        let ask = if first.tries_to_upgrade() { Ask::None } else { self.ask };
+        let busy = match ask {
             Ask::None => self.is_first_blocked_here(first) || self.is_stuck(),
-            // What the key asks for other callers says nothing about this one's upgrade.
-            _ if first.tries_to_upgrade() => self.is_first_blocked_here(first) || self.is_stuck(),
             Ask::InLine { why, .. } => why != Why::Probe,
             // A wait that is being given up does not show whether the lock is busy.
             Ask::Wait { cancelled, .. } => !cancelled,

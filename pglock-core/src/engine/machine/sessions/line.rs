@@ -70,12 +70,12 @@ impl Sessions {
         if may_close && is_idle && step.now >= due {
             session.close();
             step.push(Effect::Kick(id));
-        } else if may_close && is_last && step.now >= due {
-            self.timers.set(Timer::CloseIdle(id), soon.max(step.now + idle_timeout));
         } else if may_close {
             // If it is due, the session may be waiting for the answer to a heartbeat, or may have
-            // been in use for a moment.
-            self.timers.set(Timer::CloseIdle(id), due.max(soon));
+            // been in use for a moment. The last one may be needed for long.
+            let overdue = is_last && step.now >= due;
+            let next = if overdue { step.now + idle_timeout } else { due };
+            self.timers.set(Timer::CloseIdle(id), next.max(soon));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::acquire::{acquire_span, log_acquired};
 pub use self::distributed::DistributedRwLock;
 pub(crate) use self::together::{take_prefix, try_any};
 
@@ -52,7 +53,7 @@ pub struct RwLock {
 impl RwLock {
     pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
         let (key, name) = key.into_parts();
-        let name = name.map(|name| client.names().enter(key, &name).map_err(|_| name));
+        let name = name.map(|name| client.enter(key, &name).map_err(|_| name));
         Self { client, key, name, gate: None }
     }
 

@@ -33,7 +33,7 @@ use super::runtime::deadlines::Sleep;
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings};
 use super::runtime::thread;
 use crate::error::{Error, Result};
-use crate::key::LockKey;
+use crate::key::{KeyName, LockKey};
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::names::{Name, Names};
@@ -60,8 +60,10 @@ impl Client {
         Self { shared, names: Arc::default(), driver, settings: Arc::new(settings), sessions }
     }
 
-    pub(crate) fn names(&self) -> &Arc<Names> {
-        &self.names
+    /// The name in use for the key. An error if the key has another name.
+    pub(crate) fn enter(&self, key: LockKey, name: &KeyName) -> Result<Arc<Name>> {
+        let collision = |other: Arc<Name>| Error::key_collision(name.text(), other.text());
+        self.names.enter(key, name).map_err(|other| collision(other).for_key(key))
     }
 
     /// `None` if the lock is busy and the caller would not wait.

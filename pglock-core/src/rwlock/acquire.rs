@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tracing::field::display;
-use tracing::{Instrument, debug, debug_span, trace};
+use tracing::{Instrument, Span, debug, debug_span, trace};
 
 use super::RwLock;
 use crate::engine::{Held, Obstacle, Patience};
@@ -72,10 +72,7 @@ impl RwLock {
             Some(Ok(name)) => return Ok(Some(Cow::Borrowed(name))),
             Some(Err(name)) => name,
         };
-        let entered = self.client.names().enter(self.key, name);
-        entered
-            .map(|name| Some(Cow::Owned(name)))
-            .map_err(|other| Error::key_collision(name.text(), other.text()).for_key(self.key))
+        self.client.enter(self.key, name).map(|name| Some(Cow::Owned(name)))
     }
 
     pub(super) async fn wait(&self, mode: Mode) -> Result<Held> {
@@ -104,16 +101,10 @@ impl RwLock {
         let name = name.as_deref();
         let acquire = async {
             let acquired = self.hand_out(name, mode, patience, at_gate).await;
-            match &acquired {
-                Ok(Some(_)) => trace!("lock acquired"),
-                Ok(None) => trace!("lock busy"),
-                Err(error) => debug!(%error, "lock not acquired"),
-            }
+            log_acquired(&acquired);
             acquired.map_err(|error| error.about(self.key, name))
         };
-        let shown = name.map(|name| display(Shown(name.text())));
-        let span = debug_span!("pglock_acquire", key = %self.key, name = shown, %mode);
-        acquire.instrument(span).await
+        acquire.instrument(acquire_span(self.key, name, mode)).await
     }
 
     async fn hand_out(
@@ -149,5 +140,20 @@ impl RwLock {
     ) -> Result<Option<Held>> {
         let passed = self.client.acquire(gate, None, mode, patience).await?;
         Ok(passed.map(|_| held.behind_gate(gate)))
+    }
+}
+
+/// The span around an acquire.
+pub(crate) fn acquire_span(key: LockKey, name: Option<&Arc<Name>>, mode: Mode) -> Span {
+    let name = name.map(|name| display(Shown(name.text())));
+    debug_span!("pglock_acquire", %key, name, %mode)
+}
+
+/// Logs what came of an acquire, within its span.
+pub(crate) fn log_acquired<T>(acquired: &Result<Option<T>>) {
+    match acquired {
+        Ok(Some(_)) => trace!("lock acquired"),
+        Ok(None) => trace!("lock busy"),
+        Err(error) => debug!(%error, "lock not acquired"),
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::field::display;
-use tracing::{Instrument, debug, debug_span, trace};
+use tracing::Instrument;
 
 use super::{DedicatedSession, Patience};
 use crate::driver::Holding;
@@ -11,7 +10,7 @@ use crate::engine::DedicatedHold;
 use crate::error::{Error, Result};
 use crate::key::NamedKey;
 use crate::mode::Mode;
-use crate::names::Shown;
+use crate::rwlock::{acquire_span, log_acquired};
 
 /// How an acquire waits.
 enum Wait {
@@ -42,29 +41,17 @@ impl DedicatedSession {
 
     async fn lock(&self, key: NamedKey, mode: Mode, wait: Wait) -> Result<Option<DedicatedHold>> {
         let (key, name) = key.into_parts();
-        let name =
-            match name {
-                Some(name) => Some(self.client.names().enter(key, &name).map_err(|other| {
-                    Error::key_collision(name.text(), other.text()).for_key(key)
-                })?),
-                None => None,
-            };
+        let name = name.map(|name| self.client.enter(key, &name)).transpose()?;
         let lock = Holding { key, mode };
         let acquire = async {
             let acquired = match wait {
                 Wait::Without(patience) => self.session.acquire(lock, patience).await,
                 Wait::UpTo(time) => self.client.acquire_within(&self.session, lock, time).await,
             };
-            match &acquired {
-                Ok(Some(_)) => trace!("lock acquired"),
-                Ok(None) => trace!("lock busy"),
-                Err(error) => debug!(%error, "lock not acquired"),
-            }
+            log_acquired(&acquired);
             acquired.map_err(|error| error.about(key, name.as_ref()))
         };
-        let shown = name.as_ref().map(|name| display(Shown(name.text())));
-        let span = debug_span!("pglock_acquire", %key, name = shown, %mode);
-        let place = acquire.instrument(span).await?;
+        let place = acquire.instrument(acquire_span(key, name.as_ref(), mode)).await?;
         Ok(place.map(|place| DedicatedHold::new(place, name)))
     }
 }

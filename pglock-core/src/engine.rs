@@ -63,6 +63,8 @@
 mod client;
 mod dedicated;
 mod machine;
+#[cfg_attr(not(feature = "metrics"), path = "engine/unmetered.rs")]
+mod meters;
 mod runtime;
 
 pub(crate) use client::{AnyDriver, Client, Held, Tried, Wanted};

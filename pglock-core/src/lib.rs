@@ -124,8 +124,17 @@
 //! * the gauges `pglock_sessions`, `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
 //!   `pglock_heartbeat_age_seconds`, which grows while the server does not answer.
 //!
-//! Their label is the `application_name` of the builder, or `pglock`: give two managers in one
-//! process two names.
+//! Acquires and guards are measured as they end:
+//!
+//! * the histogram `pglock_wait_seconds`: how long callers waited for the locks that they got;
+//! * the histogram `pglock_hold_seconds`: how long guards held their locks. A downgrade or an
+//!   upgrade begins anew. Both have the label `mode`: `read` or `write`;
+//! * the counter `pglock_failures_total`: acquires that ended with an error. Its label `kind` is the
+//!   [`ErrorKind`], such as `timeout` or `lock_table_full`. A busy `try_write` is no failure.
+//!
+//! The label `application_name` is that of the builder, or `pglock`: give two managers in one
+//! process two names. No label depends on keys. Units and meanings are sent to the recorder, so
+//! install it before the first acquire.
 //!
 //! # Features
 //!

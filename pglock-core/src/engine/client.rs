@@ -28,6 +28,7 @@ use super::dedicated::{Dedicated, Limits, Registry};
 use super::machine::config::Config;
 use super::machine::event::{Event, Patience};
 use super::machine::stats::Stats;
+use super::meters::Meters;
 use super::runtime::Shared;
 use super::runtime::deadlines::Sleep;
 use super::runtime::tasks::{CLOSE_TIMEOUT, Settings};
@@ -45,6 +46,7 @@ pub(crate) struct Client {
     driver: Arc<dyn AnyDriver>,
     settings: Arc<Settings>,
     sessions: Arc<Registry>,
+    meters: Meters,
 }
 
 impl Client {
@@ -57,7 +59,9 @@ impl Client {
         let limits = Limits { max_locks: config.max_locks, max_waiters: config.max_waiters };
         let shared = Arc::new(Shared::new(config, seed, settings.runtime.as_ref()));
         let sessions = Arc::new(Registry::new(limits));
-        Self { shared, names: Arc::default(), driver, settings: Arc::new(settings), sessions }
+        let meters = Meters::new(settings.application_name.clone());
+        let (names, settings) = (Arc::default(), Arc::new(settings));
+        Self { shared, names, driver, settings, sessions, meters }
     }
 
     /// The name in use for the key. An error if the key has another name.
@@ -146,6 +150,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// By the engine's clock.
     pub(crate) fn now(&self) -> Duration {
         self.shared.clock().now().since_start()
@@ -161,6 +169,8 @@ impl Client {
         }
         let thread = thread::runtime()?;
         if self.shared.claim_manager() {
+            #[cfg(feature = "metrics")]
+            super::runtime::metrics::describe();
             self.driver.clone().start_manager(&self.shared, thread, &self.settings);
         }
         Ok(())

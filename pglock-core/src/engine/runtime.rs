@@ -9,7 +9,7 @@ mod effects;
 pub(super) mod liveness;
 pub(super) mod log;
 #[cfg(feature = "metrics")]
-mod metrics;
+pub(crate) mod metrics;
 mod sync;
 pub(super) mod tasks;
 pub(super) mod tenure;

@@ -100,9 +100,12 @@ impl RwLock {
         let name = self.entered()?;
         let name = name.as_deref();
         let acquire = async {
+            let wait = self.client.meters().start_wait(mode);
             let acquired = self.hand_out(name, mode, patience, at_gate).await;
             log_acquired(&acquired);
-            acquired.map_err(|error| error.about(self.key, name))
+            let timer = self.client.meters().end_wait(wait, &acquired);
+            let held = acquired.map_err(|error| error.about(self.key, name))?;
+            Ok(held.map(|held| held.timed(timer)))
         };
         acquire.instrument(acquire_span(self.key, name, mode)).await
     }

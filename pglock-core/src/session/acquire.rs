@@ -44,14 +44,17 @@ impl DedicatedSession {
         let name = name.map(|name| self.client.enter(key, &name)).transpose()?;
         let lock = Holding { key, mode };
         let acquire = async {
+            let timer = self.client.meters().start_wait(mode);
             let acquired = match wait {
                 Wait::Without(patience) => self.session.acquire(lock, patience).await,
                 Wait::UpTo(time) => self.client.acquire_within(&self.session, lock, time).await,
             };
             log_acquired(&acquired);
-            acquired.map_err(|error| error.about(key, name.as_ref()))
+            let timer = self.client.meters().end_wait(timer, &acquired);
+            let place = acquired.map_err(|error| error.about(key, name.as_ref()));
+            place.map(|place| (place, timer))
         };
-        let place = acquire.instrument(acquire_span(key, name.as_ref(), mode)).await?;
-        Ok(place.map(|place| DedicatedHold::new(place, name)))
+        let (place, timer) = acquire.instrument(acquire_span(key, name.as_ref(), mode)).await?;
+        Ok(place.map(|place| DedicatedHold::new(place, name, timer)))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pglock_core::{Locks, Stats};
+use pglock_core::{ErrorKind, Locks, Stats};
 use pglock_testkit::memory::MemoryServer;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -54,19 +54,18 @@ async fn token_is_not_cancelled_when_the_lock_is_released() {
     assert!(!released.is_cancelled() && !dropped.is_cancelled());
 }
 
-/// The values with the label of this manager, by name.
+/// The values with the label of this manager alone, by name.
 fn published(snapshotter: &Snapshotter, application_name: &str) -> BTreeMap<String, f64> {
     let mut values = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let key = key.key();
         let labels: Vec<_> = key.labels().map(|label| (label.key(), label.value())).collect();
-        assert_eq!(labels.len(), 1, "{labels:?}");
         assert_eq!(labels[0].0, "application_name");
-        if labels[0].1 == application_name {
+        if labels.len() == 1 && labels[0].1 == application_name {
             let value = match value {
                 DebugValue::Counter(value) => value as f64,
                 DebugValue::Gauge(value) => value.into_inner(),
-                DebugValue::Histogram(_) => panic!("there are none"),
+                DebugValue::Histogram(_) => panic!("they have another label"),
             };
             values.insert(key.name().to_owned(), value);
         }
@@ -127,6 +126,53 @@ fn metrics_are_published_during_an_outage() {
         }
         server.refuse_connections(false);
         until(|| value("pglock_connected") == 1.0).await;
+    });
+}
+
+#[test]
+fn waits_and_holds_are_measured_and_failures_counted() {
+    recorded(|snapshotter| async move {
+        let server = MemoryServer::new();
+        let locks = manager(&server, "name");
+        let write = locks.rwlock("key").write().await.unwrap();
+        assert!(locks.rwlock("key").try_read().await.unwrap().is_none());
+        let late = locks.rwlock("key").try_read_for(Duration::from_millis(1)).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+        let in_set = locks.write_all(["set/1", "set/2"]).await.unwrap();
+        let read = write.downgrade();
+        let session = locks.session().await.unwrap();
+        drop(session.try_read("key").await.unwrap().unwrap());
+        read.release().await.unwrap();
+        drop(in_set);
+        locks.close().await.unwrap();
+        let failed = locks.rwlock("key").write().await;
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::Closed);
+
+        let mut measured = BTreeMap::new();
+        for (key, unit, description, value) in snapshotter.snapshot().into_vec() {
+            let (key, name) = (key.key(), key.key().name());
+            assert!(unit.is_some() && description.is_some(), "{name} is not described");
+            let labels: Vec<_> = key.labels().skip(1).map(|it| it.value()).collect();
+            let times = match value {
+                DebugValue::Histogram(times) => times.len() as u64,
+                DebugValue::Counter(times) if name == "pglock_failures_total" => times,
+                _ => continue,
+            };
+            measured.insert(format!("{name} {}", labels.join(" ")), times);
+        }
+        // A downgrade ends the write lock and begins a read lock.
+        let expected = [
+            ("pglock_failures_total closed", 1),
+            ("pglock_failures_total timeout", 1),
+            ("pglock_hold_seconds read", 2),
+            ("pglock_hold_seconds write", 3),
+            ("pglock_wait_seconds read", 1),
+            ("pglock_wait_seconds write", 3),
+        ];
+        assert!(
+            measured.iter().map(|(what, times)| (&**what, *times)).eq(expected),
+            "{measured:?}"
+        );
     });
 }
 

@@ -39,11 +39,13 @@ impl Client {
         obstacle: Obstacle,
         timeout: fn(Vec<LockEntry>) -> Error,
     ) -> Error {
-        match obstacle {
+        let error = match obstacle {
             Obstacle::NotConnected(error) => error,
             Obstacle::Busy => timeout(self.holders(key).await.unwrap_or_default()),
             Obstacle::Silence => self.holders(key).await.map_or_else(identity, timeout),
-        }
+        };
+        self.meters.count_failure(&error);
+        error
     }
 
     /// Who holds the key, if the server can tell at once.

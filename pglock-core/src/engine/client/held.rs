@@ -8,6 +8,7 @@ use super::Client;
 use super::call::Call;
 use super::commands::{Release, Upgrade};
 use crate::engine::machine::event::{Event, GrantId, Patience};
+use crate::engine::meters::HoldTimer;
 use crate::engine::runtime::liveness::Liveness;
 use crate::engine::runtime::tenure::{self, Tenure};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,8 @@ pub(crate) struct Held {
     /// Kept, so that the name is known as long as the lock is held.
     name: Option<Arc<Name>>,
     mode: Mode,
+    /// From the time when a caller has it.
+    timer: Option<HoldTimer>,
     pub(super) grant: Option<GrantId>,
     /// Made when it is first asked for.
     lease: OnceLock<(Arc<Tenure>, Lease)>,
@@ -43,13 +46,29 @@ impl Held {
         mode: Mode,
         grant: GrantId,
     ) -> Self {
-        let (grant, lease, token) = (Some(grant), OnceLock::new(), OnceLock::new());
-        Self { client, liveness, key, gate: None, name, mode, grant, lease, token }
+        Self {
+            client,
+            liveness,
+            key,
+            gate: None,
+            name,
+            mode,
+            timer: None,
+            grant: Some(grant),
+            lease: OnceLock::new(),
+            token: OnceLock::new(),
+        }
     }
 
     /// No transaction that an earlier holder has fenced is open.
     pub(crate) fn behind_gate(mut self, gate: LockKey) -> Self {
         self.gate = Some(gate);
+        self
+    }
+
+    /// A caller has it, and is measured by this timer.
+    pub(crate) fn timed(mut self, timer: Option<HoldTimer>) -> Self {
+        self.timer = timer;
         self
     }
 
@@ -88,9 +107,16 @@ impl Held {
         tenure::valid_for(&*self.client.shared, &self.liveness)
     }
 
+    fn set_mode(&mut self, mode: Mode) {
+        if self.mode != mode {
+            self.mode = mode;
+            self.timer = Some(self.client.meters.start_hold(mode));
+        }
+    }
+
     /// From now on, it is a read lock.
     pub(crate) fn downgrade(&mut self) {
-        self.mode = Mode::Read;
+        self.set_mode(Mode::Read);
         if let Some(grant) = self.grant {
             self.client.shared.step(Event::Downgrade { key: self.key, grant });
         }
@@ -120,7 +146,7 @@ impl Held {
                 return Ok(false);
             }
         }
-        self.mode = Mode::Write;
+        self.set_mode(Mode::Write);
         // The session may have ended before the caller could look.
         match self.is_held() {
             true => Ok(true),
@@ -141,6 +167,7 @@ impl Held {
         if let Some((tenure, _)) = self.lease.get() {
             tenure.end();
         }
+        self.timer = None;
         let released = Call::new(client, Release { key, grant, held }).await;
         released.map_err(|error| self.explained(error))
     }

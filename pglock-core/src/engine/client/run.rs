@@ -54,7 +54,20 @@ impl Client {
     pub(crate) async fn run(self: &Arc<Self>, wanted: &[Wanted], goal: Goal) -> Result<Vec<Tried>> {
         self.ensure_manager()?;
         consume_budget().await;
-        Ok(Run { client: self, wanted, goal, has_begun: false, tries: Vec::new() }.await)
+        let waits: Vec<_> = wanted.iter().map(|lock| self.meters.start_wait(lock.mode)).collect();
+        let tries = Run { client: self, wanted, goal, has_begun: false, tries: Vec::new() }.await;
+        let measured = tries.into_iter().zip(waits).map(|(tried, wait)| match tried {
+            Tried::Taken(held) => {
+                let timer = self.meters.end_wait(wait, &Ok(Some(())));
+                Tried::Taken(held.timed(timer))
+            }
+            Tried::Failed(error) => {
+                self.meters.count_failure(&error);
+                Tried::Failed(error)
+            }
+            Tried::Busy | Tried::Skipped => tried,
+        });
+        Ok(measured.collect())
     }
 }
 

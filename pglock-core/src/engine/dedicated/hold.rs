@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::Dedicated;
 use crate::driver::{Hold, Holding};
+use crate::engine::meters::HoldTimer;
 use crate::engine::runtime::tenure::{self, Tenure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
@@ -41,10 +42,12 @@ pub(crate) struct DedicatedHold {
     name: Option<Arc<Name>>,
     tenure: Arc<Tenure>,
     lease: Lease,
+    /// Runs until the lock is given back.
+    timer: Option<HoldTimer>,
 }
 
 impl DedicatedHold {
-    pub(crate) fn new(place: Place, name: Option<Arc<Name>>) -> Self {
+    pub(crate) fn new(place: Place, name: Option<Arc<Name>>, timer: Option<HoldTimer>) -> Self {
         let liveness = &place.session.liveness;
         let tenure = Arc::new(Tenure {
             keeper: place.session.clone(),
@@ -54,7 +57,7 @@ impl DedicatedHold {
             watcher: liveness.new_watcher(),
         });
         let lease = Lease::from_shared(tenure.clone());
-        Self { place, name, tenure, lease }
+        Self { place, name, tenure, lease, timer }
     }
 
     fn lost(&self) -> Error {
@@ -94,6 +97,7 @@ impl Hold for DedicatedHold {
 
     async fn release(mut self: Box<Self>) -> Result<()> {
         self.tenure.end();
+        self.timer = None;
         let session = self.place.session.clone();
         if !tenure::is_alive(&*session, &session.liveness) {
             return Err(self.lost());

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 /// A term that is counted, and published while this exists.
 pub(super) struct Published(Series);
@@ -14,8 +14,23 @@ struct Series {
     last_change: Gauge,
 }
 
-/// Publishes the figures before the first term.
+/// Describes the figures, and publishes them before the first term.
 pub(super) fn register(election: &str) {
+    describe_gauge!(
+        "pglock_election_is_leader",
+        Unit::Count,
+        "Candidates of this process that lead: 0 or 1"
+    );
+    describe_counter!(
+        "pglock_election_terms_total",
+        Unit::Count,
+        "Terms that candidates of this process have begun"
+    );
+    describe_gauge!(
+        "pglock_election_last_change_timestamp_seconds",
+        Unit::Seconds,
+        "When a term last began or ended in this process, in seconds since 1970"
+    );
     let series = Series::new(election);
     series.is_leader.increment(0.0);
     series.terms.increment(0);

@@ -1,0 +1,128 @@
+//! Measures how long callers wait for locks and hold them, and counts failures.
+//! `unmetered` has the same functions without the feature `metrics`.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use metrics::{Histogram, counter, histogram};
+
+use super::runtime::metrics::label;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mode::Mode;
+
+/// What is measured of a manager.
+pub(crate) struct Meters {
+    application_name: Arc<str>,
+    /// From the first acquire on.
+    series: OnceLock<Series>,
+}
+
+struct Series {
+    read: Times,
+    write: Times,
+}
+
+#[derive(Clone)]
+struct Times {
+    wait: Histogram,
+    hold: Histogram,
+}
+
+/// Runs while a caller waits.
+pub(crate) struct WaitTimer {
+    times: Times,
+    since: Instant,
+}
+
+/// Runs while a guard holds a lock, and is recorded when it is dropped.
+pub(crate) struct HoldTimer {
+    hold: Histogram,
+    since: Instant,
+}
+
+impl Meters {
+    pub(crate) fn new(application_name: Arc<str>) -> Self {
+        Self { application_name, series: OnceLock::new() }
+    }
+
+    pub(crate) fn start_wait(&self, mode: Mode) -> WaitTimer {
+        WaitTimer { times: self.times(mode).clone(), since: Instant::now() }
+    }
+
+    /// Records what came of the wait. Nothing if the lock is busy.
+    pub(crate) fn end_wait<T>(
+        &self,
+        wait: WaitTimer,
+        acquired: &Result<Option<T>>,
+    ) -> Option<HoldTimer> {
+        match acquired {
+            Ok(None) => None,
+            Ok(Some(_)) => {
+                let now = Instant::now();
+                wait.times.wait.record(now.duration_since(wait.since));
+                Some(HoldTimer { hold: wait.times.hold, since: now })
+            }
+            Err(error) => {
+                self.count_failure(error);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn start_hold(&self, mode: Mode) -> HoldTimer {
+        HoldTimer { hold: self.times(mode).hold.clone(), since: Instant::now() }
+    }
+
+    pub(crate) fn count_failure(&self, error: &Error) {
+        let name = label(&self.application_name).to_owned();
+        let kind = kind(error.kind());
+        counter!("pglock_failures_total", "application_name" => name, "kind" => kind).increment(1);
+    }
+
+    fn times(&self, mode: Mode) -> &Times {
+        let series = self.series.get_or_init(|| {
+            let name = label(&self.application_name);
+            Series { read: Times::new(name, "read"), write: Times::new(name, "write") }
+        });
+        match mode {
+            Mode::Read => &series.read,
+            Mode::Write => &series.write,
+        }
+    }
+}
+
+impl Times {
+    fn new(name: &str, mode: &'static str) -> Self {
+        let name = || name.to_owned();
+        Self {
+            wait: histogram!("pglock_wait_seconds", "application_name" => name(), "mode" => mode),
+            hold: histogram!("pglock_hold_seconds", "application_name" => name(), "mode" => mode),
+        }
+    }
+}
+
+impl Drop for HoldTimer {
+    fn drop(&mut self) {
+        self.hold.record(self.since.elapsed());
+    }
+}
+
+/// The kind of an error, as the label `kind`.
+fn kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Timeout => "timeout",
+        ErrorKind::Lost => "lost",
+        ErrorKind::Closed => "closed",
+        ErrorKind::Connection => "connection",
+        ErrorKind::KeyCollision => "key_collision",
+        ErrorKind::Deadlock => "deadlock",
+        ErrorKind::LockTableFull => "lock_table_full",
+        ErrorKind::TooManyWaiters => "too_many_waiters",
+        ErrorKind::TooManyConnections => "too_many_connections",
+        ErrorKind::PermissionDenied => "permission_denied",
+        ErrorKind::UnsupportedServer => "unsupported_server",
+        ErrorKind::InvalidOptions => "invalid_options",
+        ErrorKind::NoRuntime => "no_runtime",
+        ErrorKind::Driver => "driver",
+    }
+}

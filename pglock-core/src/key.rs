@@ -13,6 +13,8 @@
 //! * a name as another system hashes it, to share locks with programs that already run:
 //!   [`interop`].
 //!
+//! Some numbers are taken: [`well_known`] has the keys of migration tools.
+//!
 //! ```
 //! use pglock_core::key::{LockKey, NamedKey};
 //!
@@ -112,10 +114,12 @@ pub use self::named::NamedKey;
 pub use self::text::ParseKeyError;
 
 mod conversions;
+mod hash;
 pub mod interop;
 mod named;
 mod pg_locks;
 mod text;
+pub mod well_known;
 
 #[cfg(test)]
 mod tests;

@@ -107,6 +107,7 @@
 //! | warn | `the server cannot be reached: …`, once per outage that begins so | `error`: why, with its causes |
 //! | warn | `the server is back` | `pid`, `down_for` |
 //! | warn | `the server has no lease: …` | `pid`, `version` |
+//! | warn | `the key of this lock is that of a tool: …`, once per key and process | `key`, `tool`: see [`key::well_known`] |
 //! | warn | `the role may not cancel …`, once per session | `pid` |
 //! | warn | `the server refused to cancel a wait: …` | `pid`, `error` |
 //! | warn | `the server ended a wait that was not given up, …` | `pid`, `key`, `error` |
@@ -138,6 +139,7 @@
 //!
 //! # Features
 //!
+//! * `interop`: the keys of lock libraries that hash by SHA-1 or BLAKE2, see [`key::interop`].
 //! * `metrics`: publishes counters and gauges, see above.
 //! * `tokio-util`: `cancel_on_loss`, which cancels a `CancellationToken` when a lock is lost.
 //! * `uuid`: a `Uuid` converts to the key of its text.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::driver::{Driver, Question, Session};
 use crate::engine::WaitStrategy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::interop;
+use crate::key::well_known;
 use crate::locks::Locks;
 
 /// The first pause between two tries; pauses grow up to 16 times as long.
@@ -54,10 +54,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// }
 /// ```
 pub async fn run_exclusively<F: Future>(driver: impl Driver, work: F) -> Result<F::Output> {
-    let key = interop::sqlx_migrate(&database(&driver).await?);
+    let key = well_known::sqlx_migrate(&database(&driver).await?);
     let strategy = WaitStrategy::Poll { interval: INTERVAL };
     let locks = Locks::builder(driver).wait_strategy(strategy).build()?;
-    let guard = locks.rwlock(key).write().await?;
+    let guard = locks.rwlock_of_tool(key).write().await?;
     let output = guard.protect(work).await;
     drop(guard);
     locks.close().await?;

@@ -17,6 +17,7 @@ use crate::engine::{Client, Patience};
 use crate::error::Result;
 use crate::fence::gate_of;
 use crate::guard::{ReadGuard, WriteGuard};
+use crate::key::well_known::warn_of_tool;
 use crate::key::{KeyName, LockKey, NamedKey};
 use crate::mode::Mode;
 use crate::names::Name;
@@ -52,6 +53,12 @@ pub struct RwLock {
 
 impl RwLock {
     pub(crate) fn new(client: Arc<Client>, key: NamedKey) -> Self {
+        warn_of_tool(&key);
+        Self::of_tool(client, key)
+    }
+
+    /// As `new`, for a key that may be that of a tool.
+    pub(crate) fn of_tool(client: Arc<Client>, key: NamedKey) -> Self {
         let (key, name) = key.into_parts();
         let name = name.map(|name| client.enter(key, &name).map_err(|_| name));
         Self { client, key, name, gate: None }

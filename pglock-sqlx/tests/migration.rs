@@ -6,7 +6,7 @@ use std::env;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use pglock_sqlx::key::interop;
+use pglock_sqlx::key::well_known;
 use pglock_sqlx::sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use pglock_sqlx::sqlx::{PgPool, SqlStr, query_scalar};
 use pglock_sqlx::{ErrorKind, Locks, MigrationError, SqlxDriver, migrate, run_exclusively};
@@ -93,7 +93,7 @@ async fn failed_migration_releases_the_lock() {
 #[tokio::test]
 async fn migration_waits_for_replicas_that_use_the_lock_of_sqlx() {
     let (database, witness) = place().await;
-    let key = interop::sqlx_migrate(database.name());
+    let key = well_known::sqlx_migrate(database.name());
     // The lock as sqlx takes it in an older release.
     let old = PgPool::connect(database.url()).await.unwrap();
     let mut old = old.acquire().await.unwrap();
@@ -115,7 +115,7 @@ async fn work_stops_when_the_lock_is_lost() {
     let (database, witness) = place().await;
     let driver = SqlxDriver::from_url(database.url()).unwrap();
     let work = tokio::spawn(run_exclusively(driver, std::future::pending::<()>()));
-    let key = interop::sqlx_migrate(database.name());
+    let key = well_known::sqlx_migrate(database.name());
     let pid = loop {
         if let [holder] = witness.holders(key).await.unwrap()[..] {
             break holder.pid;

@@ -97,6 +97,11 @@ impl NamedKey {
         }
     }
 
+    /// Whether the key comes from [the derivation](super#the-derivation).
+    pub(super) fn is_derived(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.namespace.is_some())
+    }
+
     pub(crate) fn into_parts(self) -> (LockKey, Option<KeyName>) {
         (self.key, self.name)
     }

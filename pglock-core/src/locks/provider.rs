@@ -7,11 +7,18 @@ use async_trait::async_trait;
 use super::Locks;
 use crate::error::Result;
 use crate::guard::{AnyGuard, WriteGuard};
-use crate::key::NamedKey;
+use crate::key::{LockKey, NamedKey};
 use crate::looking::LockEntry;
 use crate::mode::Mode;
 use crate::provider::LockProvider;
-use crate::rwlock::{DistributedRwLock, take_prefix, try_any};
+use crate::rwlock::{DistributedRwLock, RwLock, take_prefix, try_any};
+
+impl Locks {
+    /// The lock on a key that is that of a tool, on purpose: no warning.
+    pub(crate) fn rwlock_of_tool(&self, key: LockKey) -> RwLock {
+        RwLock::of_tool(self.client.clone(), key.into())
+    }
+}
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]

@@ -9,6 +9,7 @@ use crate::driver::Holding;
 use crate::engine::DedicatedHold;
 use crate::error::{Error, Result};
 use crate::key::NamedKey;
+use crate::key::well_known::warn_of_tool;
 use crate::mode::Mode;
 use crate::rwlock::{acquire_span, log_acquired};
 
@@ -40,6 +41,7 @@ impl DedicatedSession {
     }
 
     async fn lock(&self, key: NamedKey, mode: Mode, wait: Wait) -> Result<Option<DedicatedHold>> {
+        warn_of_tool(&key);
         let (key, name) = key.into_parts();
         let name = name.map(|name| self.client.enter(key, &name)).transpose()?;
         let lock = Holding { key, mode };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::TransactionLocks;
 use crate::driver::{DriverError, Param, Statement, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::well_known::warn_of_tool;
 use crate::key::{LockKey, NamedKey};
 use crate::mode::Mode;
 use crate::sql::transaction as sql;
@@ -28,6 +29,7 @@ enum Slice {
 
 impl<T: Transaction> TransactionLocks<T> {
     pub(super) async fn try_lock(&mut self, key: NamedKey, mode: Mode) -> Result<bool> {
+        warn_of_tool(&key);
         let (key, _) = key.into_parts();
         self.try_once(key, mode).await.map_err(|error| error.for_key(key))
     }
@@ -38,6 +40,7 @@ impl<T: Transaction> TransactionLocks<T> {
         mode: Mode,
         timeout: Option<Duration>,
     ) -> Result<()> {
+        warn_of_tool(&key);
         let (key, _) = key.into_parts();
         self.wait(key, mode, timeout).await.map_err(|error| error.for_key(key))
     }

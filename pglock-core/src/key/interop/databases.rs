@@ -1,0 +1,43 @@
+//! The hash functions of PostgreSQL that SQL applies to the name of a lock.
+
+use super::super::{LockKey, hash};
+
+/// The key of `pg_advisory_lock(hashtext(name))`: the `int4` of PostgreSQL's `hashtext`, widened to
+/// a `bigint`.
+///
+/// `hashtext` is not documented. This is its algorithm since version 8.4, for a server on a
+/// little-endian machine (x86, ARM) with a database in UTF-8. The conformance cases compare it with
+/// the server that they run on. A server in another encoding hashes other bytes for characters
+/// beyond ASCII. A name that contains NUL has a key here, but no `text` of PostgreSQL can contain
+/// one. Source: `src/common/hashfn.c` and `hashtext` in `src/backend/access/hash/hashfunc.c`.
+///
+/// The key has 32 bits only: prefer [`hashtextextended`] where you can choose.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::key::interop;
+///
+/// assert_eq!(interop::hashtext("my-lock").as_bigint(), Some(577534659));
+/// ```
+pub fn hashtext(name: &str) -> LockKey {
+    LockKey::from(hash::lookup3(name.as_bytes(), 0) as i32)
+}
+
+/// The key of `pg_advisory_lock(hashtextextended(name, seed))`. The common seed is 0.
+///
+/// PostgreSQL has `hashtextextended` since version 11. What [`hashtext`] says about machines,
+/// encodings and NUL applies here, too.
+///
+/// # Examples
+///
+/// ```
+/// use pglock_core::key::interop;
+///
+/// let key = interop::hashtextextended("my-lock", 0);
+/// assert_eq!(key.as_bigint(), Some(7574172786964069059));
+/// assert_ne!(interop::hashtextextended("my-lock", 1), key);
+/// ```
+pub fn hashtextextended(name: &str, seed: i64) -> LockKey {
+    LockKey::from_u64(hash::lookup3(name.as_bytes(), seed as u64))
+}

@@ -6,10 +6,10 @@ use super::super::{LockKey, hash};
 /// a `bigint`.
 ///
 /// `hashtext` is not documented. This is its algorithm since version 8.4, for a server on a
-/// little-endian machine (x86, ARM) with a database in UTF-8. The conformance cases compare it with
-/// the server that they run on. A server in another encoding hashes other bytes for characters
-/// beyond ASCII. A name that contains NUL has a key here, but no `text` of PostgreSQL can contain
-/// one. Source: `src/common/hashfn.c` and `hashtext` in `src/backend/access/hash/hashfunc.c`.
+/// little-endian machine (x86, ARM) with a database in UTF-8; its tests hold values of a server. A
+/// server in another encoding hashes other bytes for characters beyond ASCII. A name that contains
+/// NUL has a key here, but no `text` of PostgreSQL can contain one. Source: `src/common/hashfn.c` and
+/// `hashtext` in `src/backend/access/hash/hashfunc.c`.
 ///
 /// The key has 32 bits only: prefer [`hashtextextended`] where you can choose.
 ///

@@ -182,6 +182,7 @@ pub use hold::Hold;
 pub use lock_table::LockTable;
 pub use question::{Fact, Holding, Question, Row, Topic};
 pub use request::{Answer, Operation, Request};
+pub use slots::SlotStatement;
 pub use statement::{Param, Statement};
 pub use transaction::Transaction;
 
@@ -198,6 +199,7 @@ mod hold;
 mod lock_table;
 mod question;
 mod request;
+mod slots;
 mod statement;
 mod transaction;
 

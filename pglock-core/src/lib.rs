@@ -115,6 +115,8 @@
 //! | info | `leading`, `no longer leading` | `election`, `term` |
 //! | warn | `leadership lost: …`, `the leader's work failed`, `the leader's work did not end in time`, `cannot campaign now: …` | `election`; `error` or `grace` |
 //! | error | `the leader's work panicked` | `election`, `panic` |
+//! | warn | `the lock of the job was lost: …`, `the work of the job failed`, `the work of the job did not end in time`, `cannot run the job now: …`, `cannot record the slot now: …`, `the slot was not recorded …` | `job`; `error` or `grace` |
+//! | error | `the work of the job panicked` | `job`, `panic` |
 //!
 //! With the feature `metrics`, each manager publishes the numbers of [`Stats`] through the crate
 //! `metrics`. It does so at least once per heartbeat from the first connection on, also during an
@@ -139,8 +141,9 @@
 //!
 //! # Features
 //!
+//! * `cron`: slots of [scheduled jobs](recipes::schedule) by cron expressions.
 //! * `interop`: the keys of lock libraries that hash by SHA-1 or BLAKE2, see [`key::interop`].
-//! * `metrics`: publishes counters and gauges, see above.
+//! * `metrics`: publishes counters and gauges, see above and with each recipe.
 //! * `tokio-util`: `cancel_on_loss`, which cancels a `CancellationToken` when a lock is lost.
 //! * `uuid`: a `Uuid` converts to the key of its text.
 //!

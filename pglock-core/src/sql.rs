@@ -23,10 +23,12 @@ macro_rules! in_session {
 mod inspection;
 mod opening;
 mod operations;
+mod slots;
 mod token;
 pub(crate) mod transaction;
 
 pub(crate) use self::inspection::{DATABASE, HOLDINGS, LOCKS, LOCKS_ON_KEY};
 pub(crate) use self::opening::{OPEN, PRELUDE};
 pub(crate) use self::operations::{few, many};
+pub(crate) use self::slots::{FIRST_SLOT, LOOK_AT_SLOT, NEXT_SLOT, SLOT_TABLE};
 pub(crate) use self::token::{SHOW_TOKEN, TOKEN, TOKEN_TABLE};

@@ -145,6 +145,14 @@ impl DieselDriver {
         };
         Self { source: Source::Function(Arc::new(connect)) }
     }
+
+    pub(crate) async fn open(&self) -> Result<AsyncPgConnection, DriverError> {
+        let connection = match &self.source {
+            Source::Options(config) => establish(config).await,
+            Source::Function(connect) => connect().await,
+        };
+        connection.map_err(|error| driver_error(error, false))
+    }
 }
 
 /// The same as for [`DieselDriver::from_url`].
@@ -160,11 +168,7 @@ impl Driver for DieselDriver {
     type Session = DieselSession;
 
     async fn connect(&self) -> Result<DieselSession, DriverError> {
-        let connection = match &self.source {
-            Source::Options(config) => establish(config).await,
-            Source::Function(connect) => connect().await,
-        };
-        let mut connection = connection.map_err(|error| driver_error(error, false))?;
+        let mut connection = self.open().await?;
         connection.set_prepared_statement_cache_size(CacheSize::Unbounded);
         connection
             .batch_execute(PRELUDE)

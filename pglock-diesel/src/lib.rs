@@ -7,6 +7,7 @@ mod error;
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 mod pool;
 mod session;
+mod slots;
 mod transaction;
 mod url;
 
@@ -25,5 +26,6 @@ pub use pglock_core::{
 };
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 pub use pool::Pool;
+pub use slots::DieselSlots;
 pub use tokio_postgres;
 pub use transaction::{DieselTransaction, LockInTransaction};

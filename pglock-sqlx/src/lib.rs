@@ -7,6 +7,7 @@ mod error;
 #[cfg(feature = "migrate")]
 mod migration;
 mod session;
+mod slots;
 mod transaction;
 mod url;
 
@@ -23,5 +24,6 @@ pub use pglock_core::{
     Locks, LocksBuilder, Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks,
     WaitStrategy, WriteGuard,
 };
+pub use slots::SqlxSlots;
 pub use sqlx;
 pub use transaction::{LockInTransaction, SqlxTransaction};

@@ -9,6 +9,7 @@
 //! | [`postgres`] | finds a PostgreSQL for tests and examples, starts it and cleans up | `postgres` |
 //! | [`faulty`] | a driver that fails at a chosen point | |
 //! | [`witness`] | shows holders and waiters, independently of the backend | |
+//! | [`slots`] | the checks of a store of slots for scheduled jobs | `conformance` |
 //! | [`transactions`] | the cases of locks in a transaction of the application | `conformance` |
 //!
 //! By default, `conformance` and `memory` are on. `conformance` turns `faults` on, and `faults`
@@ -40,6 +41,8 @@ pub mod memory;
     allow(dead_code, unused_imports, reason = "`faults` uses more of it")
 )]
 pub mod postgres;
+#[cfg(feature = "conformance")]
+pub mod slots;
 #[cfg(feature = "conformance")]
 pub mod transactions;
 pub mod witness;

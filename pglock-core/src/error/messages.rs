@@ -208,6 +208,14 @@ impl Error {
         Self::with_source(ErrorKind::Lost, LOST, reason)
     }
 
+    /// For a job whose work is done, but not settled.
+    pub(crate) fn slot_taken_over() -> Self {
+        Self::new(
+            ErrorKind::Lost,
+            "another replica has begun the slot since: it had the lock of the job, which was lost for a while",
+        )
+    }
+
     /// For work under a lease whose guard has released the lock.
     pub(crate) fn released() -> Self {
         Self::new(

@@ -68,13 +68,11 @@
 //! Install the recorder before the first campaign.
 
 mod candidate;
-mod contained;
 mod leadership;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod observing;
 mod options;
-mod pauses;
 pub(super) mod request;
 mod run;
 mod term;

@@ -11,6 +11,8 @@ fn keys_never_change() {
         (namespace::ELECTION, "漢字🔒", 5117683298543083464),
         (namespace::ELECTION_RESIGN, "scheduler/4711", 1702348921991126951),
         (namespace::ELECTION_RESIGN, "漢字🔒/4711", -6290854773248182294),
+        (namespace::SCHEDULE, "nightly-report", 4805856842694462155),
+        (namespace::SCHEDULE, "漢字🔒", 2059271691587688200),
     ] {
         let derived = NamedKey::in_namespace(namespace, name).key();
         assert_eq!(derived.as_bigint(), Some(key), "{namespace}/{name}");

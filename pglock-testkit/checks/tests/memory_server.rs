@@ -5,13 +5,16 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pglock_core::recipes::schedule::MemorySlots;
 use pglock_core::{ErrorKind, Locks, Mode, WaitStrategy};
 use pglock_testkit::conformance::{soon, start};
 use pglock_testkit::memory;
 use pglock_testkit::memory::{MemoryServer, MemoryWitness};
+use pglock_testkit::slots;
 use pglock_testkit::witness::Witness;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -262,4 +265,9 @@ fn what_users_hold_may_cross_threads() {
     check(&server);
     assert_eq!(format!("{server:?}"), "MemoryServer { sessions: 0, .. }");
     assert!(server.sessions("pglock").is_empty());
+}
+
+#[tokio::test]
+async fn store_in_memory_keeps_slots() {
+    slots::check(Arc::new(MemorySlots::new())).await;
 }

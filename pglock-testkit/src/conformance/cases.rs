@@ -70,12 +70,14 @@ pub mod renewing;
 pub mod rights;
 pub mod rotating;
 pub mod runtimes;
+pub mod scheduling;
 pub mod secrets;
 pub mod sessions;
 pub mod sets;
 pub mod sets_losing;
 pub mod sets_waiting;
 pub mod settings;
+pub mod settling_slots;
 #[cfg(unix)]
 pub mod sharing_permits;
 pub mod sharing_sessions;
@@ -146,6 +148,8 @@ macro_rules! __each_case {
             stopping,
             observing,
             #[cfg(unix)] succeeding,
+            scheduling,
+            settling_slots,
             permits,
             turnstiles,
             noticing_permits,

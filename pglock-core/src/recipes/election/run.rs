@@ -2,17 +2,17 @@
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
 use std::time::Instant;
 
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::contained::Contained;
-use super::pauses::Pauses;
 use super::{Election, Leadership, Term};
-use crate::{Error, ErrorKind, Result, timer};
+use crate::recipes::contained::Contained;
+use crate::recipes::pauses::{Pauses, is_final};
+use crate::recipes::shutdown::Shutdown;
+use crate::{Error, Result, timer};
 
 impl Election {
     /// Campaigns, works while it leads, and starts over when a term ends, until the work is done or
@@ -52,8 +52,9 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// [`Closed`](ErrorKind::Closed), [`NoRuntime`](ErrorKind::NoRuntime),
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) and [`KeyCollision`](ErrorKind::KeyCollision).
+    /// [`Closed`](crate::ErrorKind::Closed), [`NoRuntime`](crate::ErrorKind::NoRuntime),
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) and
+    /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
     ///
     /// # Examples
     ///
@@ -92,7 +93,8 @@ impl Election {
         W: Future<Output = Result<ControlFlow<T>, E>>,
         E: Display,
     {
-        let mut shutdown = Shutdown { signal: pin!(shutdown), has_come: false };
+        let shutdown = pin!(shutdown);
+        let mut shutdown = Shutdown::new(shutdown);
         let mut pauses = Pauses::new(self.options.back_off);
         loop {
             let mut begin = Instant::now();
@@ -193,44 +195,6 @@ impl<T> End<T> {
             Ok(ControlFlow::Continue(())) => Self::Again,
             // The alternate form shows the causes, if there are any.
             Err(error) => Self::Failed(format!("{error:#}")),
-        }
-    }
-}
-
-/// Whether trying again cannot succeed.
-fn is_final(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Closed
-            | ErrorKind::NoRuntime
-            | ErrorKind::InvalidOptions
-            | ErrorKind::KeyCollision
-    )
-}
-
-/// The shutdown that the application wants. It may complete while it is not awaited.
-struct Shutdown<'a, S> {
-    signal: Pin<&'a mut S>,
-    has_come: bool,
-}
-
-impl<S: Future<Output = ()>> Shutdown<'_, S> {
-    async fn wait(&mut self) {
-        std::future::poll_fn(|cx| {
-            if !self.has_come {
-                self.has_come = self.signal.as_mut().poll(cx).is_ready();
-            }
-            if self.has_come { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    /// The result of the future, or `None` if the shutdown comes first.
-    async fn or<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            () = self.wait() => None,
-            output = future => Some(output),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! How long a candidate pauses between two terms.
+//! How long a recipe pauses before it tries again, and when it does not.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+use crate::{Error, ErrorKind};
 
 /// The longest pause, as a multiple of the first.
 const GROWTH: u32 = 32;
@@ -41,6 +43,17 @@ impl Pauses {
 /// drift apart.
 fn jitter(pause: Duration, random: u32) -> Duration {
     pause / 2 + pause / 2 / STEPS * (random % (STEPS + 1))
+}
+
+/// Whether trying again cannot succeed.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Closed
+            | ErrorKind::NoRuntime
+            | ErrorKind::InvalidOptions
+            | ErrorKind::KeyCollision
+    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,267 @@
+//! Runs the work of a job: slot by slot until a shutdown, or the one slot that is due.
+
+use std::fmt::Display;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::begin::{Begun, Step};
+use super::{Job, Outcome, Turn};
+use crate::recipes::contained::Contained;
+use crate::recipes::pauses::{Pauses, is_final};
+use crate::recipes::shutdown::Shutdown;
+use crate::{Error, Result, timer};
+
+/// The longest time between two looks, in case a clock changes or the machine sleeps.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What a shutdown leaves for the record of work that is done.
+const TIME_TO_RECORD: Duration = Duration::from_secs(1);
+
+impl Job {
+    /// Runs the work for each slot that falls to this replica, until `shutdown` completes.
+    ///
+    /// - **The lock outlasts the work.** It is released only when the work has returned or was
+    ///   dropped, even on shutdown, after a panic, and if the future of `run` is dropped.
+    /// - **A loss stops the work** at its next `await`, as in
+    ///   [`Lease::protect`](crate::Lease::protect).
+    /// - **Errors do not end it**, except those that only a change of the program can fix: it logs
+    ///   them, [pauses](super::JobBuilder::back_off), and tries again. The same holds for work that
+    ///   fails or panics; the [promise](super#at-most-once-or-at-least-once) says whether its slot
+    ///   runs again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future drops the work, and then the lock. At most once, the slot is settled
+    /// then, even if the work had not begun.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed), [`NoRuntime`](crate::ErrorKind::NoRuntime),
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) and
+    /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
+    ///
+    /// # Examples
+    ///
+    /// See [the module](super).
+    pub async fn run<F, W, E>(&self, shutdown: impl Future<Output = ()>, mut work: F) -> Result<()>
+    where
+        F: FnMut(Turn) -> W,
+        W: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        #[cfg(feature = "metrics")]
+        super::metrics::register(&self.shared.name);
+        let shutdown = pin!(shutdown);
+        let mut shutdown = Shutdown::new(shutdown);
+        let mut pauses = Pauses::new(self.shared.back_off);
+        loop {
+            let begin = Instant::now();
+            let Some(step) = shutdown.or(self.begin()).await else { return Ok(()) };
+            let pause = match step {
+                Ok(Step::Begun(begun)) => {
+                    if self.turn(begun, &mut shutdown, &mut work).await? {
+                        pauses = Pauses::new(self.shared.back_off);
+                        continue;
+                    }
+                    pauses.after(begin.elapsed())
+                }
+                Ok(Step::NotDue(next)) => {
+                    pauses = Pauses::new(self.shared.back_off);
+                    next.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+                }
+                Ok(Step::Busy) => pauses.after(Duration::ZERO),
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    let job = &*self.shared.name;
+                    warn!(job, %error, "cannot run the job now: trying again");
+                    pauses.after(begin.elapsed())
+                }
+            };
+            if shutdown.or(timer::sleep(pause)?).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs the work if a slot is due now and falls to this replica. For programs that a timer
+    /// starts, and for tests.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`run`](Self::run).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::ErrorKind::Lost) if the lock was lost before the work was done, or before a
+    /// slot that runs at least once was recorded; otherwise see [`ErrorKind`](crate::ErrorKind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::Result;
+    /// use pglock_core::recipes::schedule::{Job, Outcome};
+    ///
+    /// /// For a program that cron starts every minute.
+    /// async fn tick(job: &Job) -> Result<()> {
+    ///     let outcome = job.run_due(async |turn| {
+    ///         println!("runs for {:?}", turn.slot().time());
+    ///         Ok::<_, std::io::Error>(())
+    ///     });
+    ///     match outcome.await? {
+    ///         Outcome::Ran { slot, result: Err(error), .. } => eprintln!("{slot:?}: {error}"),
+    ///         Outcome::Busy => println!("still running"),
+    ///         _ => {}
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn run_due<F, W, T, E>(&self, work: F) -> Result<Outcome<Result<T, E>>>
+    where
+        F: FnOnce(Turn) -> W,
+        W: Future<Output = Result<T, E>>,
+    {
+        #[cfg(feature = "metrics")]
+        super::metrics::register(&self.shared.name);
+        let begun = match self.begin().await? {
+            Step::Begun(begun) => begun,
+            Step::NotDue(next) => return Ok(Outcome::NotDue { next }),
+            Step::Busy => return Ok(Outcome::Busy),
+        };
+        let (_stop, stopping) = watch::channel(false);
+        let lease = begun.guard.lease();
+        let turn = Turn::new(begun.slot, lease.clone(), stopping);
+        #[cfg(feature = "metrics")]
+        let running = super::metrics::Running::new(&self.shared.name);
+        let result = lease.protect(work(turn)).await;
+        #[cfg(feature = "metrics")]
+        running.end(match &result {
+            Ok(Ok(_)) => "done",
+            Ok(Err(_)) => "failed",
+            Err(_) => "lost",
+        });
+        let result = result?;
+        if result.is_ok() {
+            self.settle(&begun).await?;
+        }
+        // The slot is settled, so a loss does not matter any more.
+        let _ = begun.guard.release().await;
+        Ok(Outcome::Ran { slot: begun.slot, result })
+    }
+
+    /// Runs one slot. Returns whether its work is done.
+    async fn turn<S, F, W, E>(
+        &self,
+        begun: Begun,
+        shutdown: &mut Shutdown<'_, S>,
+        work: &mut F,
+    ) -> Result<bool>
+    where
+        S: Future<Output = ()>,
+        F: FnMut(Turn) -> W,
+        W: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let (stop, stopping) = watch::channel(false);
+        let lease = begun.guard.lease().clone();
+        let turn = Turn::new(begun.slot, lease.clone(), stopping);
+        #[cfg(feature = "metrics")]
+        let running = super::metrics::Running::new(&self.shared.name);
+        // Made after the guard, so that it is dropped first if this future is dropped.
+        let mut work = Contained::new(|| work(turn));
+        let ended = {
+            let mut working = pin!(lease.protect(&mut work));
+            tokio::select! {
+                biased;
+                ended = &mut working => Some(ended),
+                () = shutdown.wait() => {
+                    stop.send_replace(true);
+                    timer::timeout(self.shared.grace, working).await?
+                }
+            }
+        };
+        let panicked = work.end().map(End::Panicked);
+        let end = panicked.unwrap_or_else(|| match ended {
+            // The alternate form shows the causes, if there are any.
+            Some(Ok(Ok(result))) => {
+                result.map_or_else(|error| End::Failed(format!("{error:#}")), |()| End::Done)
+            }
+            Some(Ok(Err(panic))) => End::Panicked(panic),
+            Some(Err(error)) => End::Lost(error),
+            None => End::Overdue,
+        });
+        #[cfg(feature = "metrics")]
+        running.end(end.name());
+        let is_done = self.judge(end);
+        if is_done {
+            self.settle_before(&begun, shutdown).await?;
+        }
+        // The lock was already lost, or the manager was closed. In any case, the work has ended.
+        let _ = begun.guard.release().await;
+        Ok(is_done)
+    }
+
+    /// Records work that is done; a shutdown leaves it little time.
+    async fn settle_before<S: Future<Output = ()>>(
+        &self,
+        begun: &Begun,
+        shutdown: &mut Shutdown<'_, S>,
+    ) -> Result<()> {
+        let mut settling = pin!(self.settle(begun));
+        let settled = tokio::select! {
+            biased;
+            settled = &mut settling => Some(settled),
+            () = shutdown.wait() => {
+                timer::timeout(self.shared.grace.max(TIME_TO_RECORD), settling).await?
+            }
+        };
+        let job = &*self.shared.name;
+        match settled {
+            Some(Ok(())) => {}
+            Some(Err(error)) if is_final(&error) => return Err(error),
+            Some(Err(error)) => warn!(job, %error, "the slot was not recorded: it runs again"),
+            None => warn!(job, "the slot was not recorded before the shutdown: it runs again"),
+        }
+        Ok(())
+    }
+
+    /// Whether the work is done. Logs how it ended otherwise.
+    fn judge(&self, end: End) -> bool {
+        let job = &*self.shared.name;
+        match end {
+            End::Done => return true,
+            End::Failed(error) => warn!(job, error, "the work of the job failed"),
+            End::Panicked(panic) => error!(job, panic, "the work of the job panicked"),
+            End::Lost(error) => {
+                warn!(job, %error, "the lock of the job was lost: its work was stopped");
+            }
+            End::Overdue => {
+                warn!(job, grace = ?self.shared.grace, "the work of the job did not end in time");
+            }
+        }
+        false
+    }
+}
+
+/// How the work of a slot ended.
+enum End {
+    Done,
+    Failed(String),
+    Panicked(String),
+    Lost(Error),
+    Overdue,
+}
+
+#[cfg(feature = "metrics")]
+impl End {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::Panicked(_) => "panicked",
+            Self::Lost(_) => "lost",
+            Self::Overdue => "stopped",
+        }
+    }
+}

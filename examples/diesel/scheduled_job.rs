@@ -6,17 +6,25 @@
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use pglock_diesel::{DieselDriver, Locks};
+use pglock_diesel::diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use pglock_diesel::{DieselDriver, DieselSlots, Locks};
 use pglock_examples::{program, scheduled_job};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(
-        |url| Ok(Locks::new(DieselDriver::from_url(url)?)),
-        async |locks| {
-            scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
-        },
-    )
+    program::run_on(async |url| {
+        let driver = DieselDriver::from_url(url)?;
+        let locks = Locks::new(driver.clone());
+        // Yours belongs in your migrations.
+        let table = locks.rwlock("pglock-examples/table").write().await?;
+        let mut connection = AsyncPgConnection::establish(url).await?;
+        connection.batch_execute(DieselSlots::TABLE).await?;
+        table.release().await?;
+        let store = Arc::new(DieselSlots::new(driver));
+        scheduled_job::run(Arc::new(locks.clone()), store, program::forever()?).await?;
+        Ok(locks.close().await?)
+    })
     .await
 }

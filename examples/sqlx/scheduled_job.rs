@@ -6,17 +6,24 @@
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use pglock_examples::{program, scheduled_job};
-use pglock_sqlx::{Locks, SqlxDriver};
+use pglock_sqlx::sqlx::{PgPool, raw_sql};
+use pglock_sqlx::{Locks, SqlxDriver, SqlxSlots};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    program::run(
-        |url| Ok(Locks::new(SqlxDriver::from_url(url)?)),
-        async |locks| {
-            scheduled_job::run(&locks.rwlock(scheduled_job::NAME), program::forever()?).await
-        },
-    )
+    program::run_on(async |url| {
+        let pool = PgPool::connect(url).await?;
+        let locks = Locks::new(SqlxDriver::from_pool(&pool));
+        // Yours belongs in your migrations.
+        let table = locks.rwlock("pglock-examples/table").write().await?;
+        raw_sql(SqlxSlots::TABLE).execute(&pool).await?;
+        table.release().await?;
+        let store = Arc::new(SqlxSlots::new(pool));
+        scheduled_job::run(Arc::new(locks.clone()), store, program::forever()?).await?;
+        Ok(locks.close().await?)
+    })
     .await
 }

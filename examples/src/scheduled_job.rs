@@ -1,85 +1,98 @@
-//! A job with a timetable that every server of a service knows: each time, one server runs it and
-//! the others leave it.
+//! A job with a timetable that every server of a service knows: each time, one server runs it.
 //!
-//! The lock keeps two servers from running it at the same time, and a record of the last run, which
-//! is read and written under the lock, keeps a server that is late from running it once more.
+//! The times are those of the database's clock, and the record of the last run is in a table. So
+//! the job runs once for each time, even if the work is over before the next server looks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, SystemTimeError};
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::try_join_all;
-use pglock_core::DistributedRwLock;
+use pglock_core::LockProvider;
+use pglock_core::recipes::schedule::{Job, Slot, SlotStore, Turn};
 use tokio::time::sleep;
 
 use crate::{Result, ensure};
 
-/// The key of the lock.
-pub const NAME: &str = "pglock-examples/scheduled-job";
+/// The name of the job.
+const NAME: &str = "pglock-examples";
 
 const SERVERS: usize = 3;
-const TIMES: usize = 3;
-/// The job is due whenever the clock, which all servers share, shows a multiple of this many
-/// seconds.
-const PERIOD: u64 = 2;
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the example lasts.
+const TIME: Duration = Duration::from_secs(4);
 
-/// Starts the servers, for three times of the timetable or `forever`.
+/// Starts the servers, for some times of the timetable or `forever`.
 ///
 /// # Errors
 ///
-/// Those of the lock; and if the job is run twice for one time.
-pub async fn run(lock: &dyn DistributedRwLock, forever: bool) -> Result {
-    let job = Job::default();
-    let next = now()?.as_secs() / PERIOD + 1;
-    let times = if forever { usize::MAX } else { TIMES };
-    try_join_all((1..=SERVERS).map(|server| serve(server, next, times, lock, &job))).await?;
+/// Those of the locks and the store; and if the job is run twice for one time, or two runs overlap.
+pub async fn run(locks: Arc<dyn LockProvider>, store: Arc<dyn SlotStore>, forever: bool) -> Result {
+    let report = Report::default();
+    let serve = |server| serve(server, locks.clone(), store.clone(), forever, &report);
+    try_join_all((1..=SERVERS).map(serve)).await?;
+    report.check()?;
     println!("no time saw the job run twice");
     Ok(())
 }
 
 async fn serve(
     server: usize,
-    next: u64,
-    times: usize,
-    lock: &dyn DistributedRwLock,
-    job: &Job,
+    locks: Arc<dyn LockProvider>,
+    store: Arc<dyn SlotStore>,
+    forever: bool,
+    report: &Report,
 ) -> Result {
-    for time in (next..).take(times) {
-        let due = time * PERIOD;
-        sleep(Duration::from_secs(due).saturating_sub(now()?)).await;
-        let due = format!("the job of second {:02}", due % 60);
-        let Some(guard) = lock.try_write().await? else {
-            println!("server {server}: {due} is being run by another server");
-            continue;
-        };
-        // Under the lock: no other server runs it between this check and what follows.
-        if job.last_done.load(Ordering::SeqCst) < time {
-            println!("server {server}: running {due}");
-            job.run(time).await?;
-        } else {
-            println!("server {server}: {due} has been run");
+    let job = Job::builder(locks, NAME, store).every(PERIOD);
+    // Work that the end of the program finds half done is completed.
+    let job = job.grace(PERIOD).at_least_once()?;
+    let end = async {
+        match forever {
+            true => pending().await,
+            false => sleep(TIME).await,
         }
-        guard.release().await?;
-    }
+    };
+    let work = |turn: Turn| async move {
+        let second = turn.slot().as_micros() / 1_000_000 % 60;
+        println!("server {server}: the job of second {second:02}");
+        report.build(turn.slot()).await;
+        Ok::<_, Infallible>(())
+    };
+    job.run(end, work).await?;
     Ok(())
 }
 
-fn now() -> Result<Duration, SystemTimeError> {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
-}
+/// What the job builds. It also checks the example.
+#[derive(Default)]
+struct Report(Mutex<Runs>);
 
 #[derive(Default)]
-struct Job {
-    last_started: AtomicU64,
-    /// Stands for a row in your database.
-    last_done: AtomicU64,
+struct Runs {
+    last: Option<Slot>,
+    is_running: bool,
+    have_overlapped: bool,
+    have_repeated: bool,
 }
 
-impl Job {
-    async fn run(&self, time: u64) -> Result {
-        let before = self.last_started.swap(time, Ordering::SeqCst);
-        ensure(before < time, "the job is run once for each time")?;
-        sleep(Duration::from_millis(500)).await;
-        self.last_done.store(time, Ordering::SeqCst);
-        Ok(())
+impl Report {
+    async fn build(&self, slot: Slot) {
+        self.see(|runs| {
+            runs.have_overlapped |= runs.is_running;
+            runs.have_repeated |= runs.last >= Some(slot);
+            (runs.is_running, runs.last) = (true, Some(slot));
+        });
+        sleep(Duration::from_millis(300)).await;
+        self.see(|runs| runs.is_running = false);
+    }
+
+    fn check(&self) -> Result {
+        let (overlapped, repeated) = self.see(|runs| (runs.have_overlapped, runs.have_repeated));
+        ensure(!overlapped, "one server runs the job at a time")?;
+        ensure(!repeated, "the job is run once for each time")
+    }
+
+    fn see<T>(&self, look: impl FnOnce(&mut Runs) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
+use pglock_core::recipes::schedule::MemorySlots;
 use pglock_core::{
     DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockEntry, LockKey, LockProvider,
     NamedKey, ReadGuard, Result, WriteGuard,
@@ -44,9 +45,11 @@ async fn resource_pool_fails_without_exclusion() {
     must_complain(examples::resource_pool::run(Arc::new(LaxSource)).await);
 }
 
-#[tokio::test(start_paused = true)]
+/// A replica takes over by the engine's clock, and slots come by the system's.
+#[tokio::test]
 async fn scheduled_job_fails_without_exclusion() {
-    must_complain(examples::scheduled_job::run(&Lax(KEY), false).await);
+    let store = Arc::new(MemorySlots::new());
+    must_complain(examples::scheduled_job::run(Arc::new(LaxSource), store, false).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,16 @@
 // Checks are tests: they fail by panicking, and the panic says what is wrong.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
+#[cfg(unix)]
+mod proof;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pglock_core::recipes::schedule::{Record, Slot, SlotStore};
+
+#[cfg(unix)]
+pub use self::proof::prove;
 
 /// Checks the contract of a [`SlotStore`] that is empty and has the time of this machine.
 ///

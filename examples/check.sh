@@ -16,6 +16,8 @@ export -f run
 
 # With the features of the whole workspace, as the tests have them: nothing is built twice.
 cargo build --quiet --workspace --examples
+# Two have a feature of their own.
+cargo build --quiet --workspace --features pglock-examples/service --example sqlx-service --example diesel-service
 export folder=${CARGO_TARGET_DIR:-$PWD/../target}/debug/examples
 # sqlx/leader_election.rs is sqlx-leader-election.
 printf '%s\n' */*.rs | sed '/^src\//d; /^tests\//d; s/\.rs$//; y/\/_/--/' | xargs -P 4 -I {} bash -c 'run {}'

@@ -19,6 +19,8 @@ pub mod read_write_locks;
 pub mod report;
 pub mod resource_pool;
 pub mod scheduled_job;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod several_keys;
 pub mod task_processing;
 pub mod timeout;

@@ -58,6 +58,20 @@ async fn until_interrupted<T: Default>(work: impl Future<Output = Result<T>>) ->
     }
 }
 
+/// The address in `--serve ADDRESS`, the only arguments there are.
+///
+/// # Errors
+///
+/// Any other argument.
+pub fn address() -> Result<Option<String>> {
+    let args: Vec<_> = env::args().skip(1).collect();
+    match &args[..] {
+        [] => Ok(None),
+        [serve, address] if serve == "--serve" => Ok(Some(address.clone())),
+        _ => Err("unknown arguments: there is only --serve ADDRESS".into()),
+    }
+}
+
 /// Whether the program was called with `--forever`, the only argument there is.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use pglock_core::key::interop;
 use pglock_core::{ErrorKind, LockKey, NamedKey};
 
+use super::{connect, database};
 use crate::conformance::{Lab, group};
 
 group! { keys:
@@ -13,6 +14,7 @@ group! { keys:
     one_name_is_one_lock_however_it_is_passed,
     names_shown_alike_are_two_locks,
     a_collision_ends_with_the_other_name,
+    hashes_of_sql_are_those_of_the_server: Postgres,
 }
 
 pub async fn extreme_keys_are_kept_apart(lab: &Lab) {
@@ -128,4 +130,23 @@ pub async fn a_collision_ends_with_the_other_name(lab: &Lab) {
     assert!(format!("{guard:?}").contains("second"), "{guard:?}");
     let error = manager.lock(named("first")).try_write().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyCollision);
+}
+
+pub async fn hashes_of_sql_are_those_of_the_server(_lab: &Lab) {
+    let database = database().await;
+    let witness = connect(database.url()).await;
+    let sql = "SELECT pg_catalog.hashtext($1)::bigint, pg_catalog.hashtextextended($1, $2)";
+    let statement = witness.client().prepare(sql).await.unwrap();
+    // Each length of the last block, after none, one and many whole ones.
+    let lengths =
+        (0..=40).chain([1200, 1201]).map(|length| "my-lock/".repeat(151)[..length].to_owned());
+    let others = ["my-lock", "user-123", "cache-user-123", "caf\u{e9}", "cafe\u{301}", "\u{1f512}"];
+    for name in lengths.chain(others.map(String::from)) {
+        for seed in [0, 1, -1, 1 << 32, i64::MAX, i64::MIN] {
+            let row = witness.client().query_one(&statement, &[&name, &seed]).await.unwrap();
+            let keys = (interop::hashtext(&name), interop::hashtextextended(&name, seed));
+            let server = (row.get::<_, i64>(0).into(), row.get::<_, i64>(1).into());
+            assert_eq!(keys, server, "{name:?} {seed}");
+        }
+    }
 }

@@ -57,6 +57,12 @@ impl Inquiry {
         matches!(self, Self::Proof { .. } | Self::Gone)
     }
 
+    /// Whether the server may have taken a lock for it, and not released it, if it refuses the
+    /// statement.
+    pub(crate) fn may_leave_a_lock(&self) -> bool {
+        matches!(self, Self::Gone | Self::Proof { proof: Proof::Sees(_), .. })
+    }
+
     /// The operation that answers it, if one does.
     pub(crate) fn to_operation(self) -> Option<Operation> {
         match self {

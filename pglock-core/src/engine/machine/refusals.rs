@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Machine;
 use crate::driver::{Holding, Reason};
 use crate::engine::machine::event::{GrantId, Refusal, SessionId};
+use crate::engine::machine::inquiry::Inquiry;
 use crate::engine::machine::key::Release;
 use crate::engine::machine::sessions::{Doubt, Errand, Errands, InFlight};
 use crate::engine::machine::step::Step;
@@ -77,7 +78,12 @@ impl Machine {
                 _ => session.rest_in_doubt(Doubt::Errands { errands, refusal: Some(refusal) }),
             },
             Some(InFlight::Inquiries(inquiries)) => {
-                session.rest();
+                // Before the session does anything else: it must not wait while it holds a lock.
+                match inquiries.iter().any(Inquiry::may_leave_a_lock) {
+                    true => session
+                        .rest_in_doubt(Doubt::Errands { errands: Errands::new(), refusal: None }),
+                    false => session.rest(),
+                }
                 match is_cancelled {
                     true => session.inquire_again(inquiries),
                     false => Self::fail_inquiries(inquiries, &refusal.error, step),

@@ -127,7 +127,8 @@ pub(crate) enum InFlight {
 pub(crate) enum Doubt {
     /// A wait has failed, but may have been granted: release everything.
     Wait { key: LockKey, refusal: Refusal },
-    /// The locks that the session holds will show. Without a refusal, a wait was granted late.
+    /// The locks that the session holds will show. Without a refusal, a wait was granted late, or,
+    /// without errands, a refused proof may have left a lock.
     Errands { errands: Errands, refusal: Option<Refusal> },
 }
 

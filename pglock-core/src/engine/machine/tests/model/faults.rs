@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::link::Stage;
-use super::proofs::MARK;
 use super::world::World;
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{Event, SessionId};
@@ -75,8 +74,6 @@ impl World {
             let next = after.first().filter(|next| !refused && self.refuses(**next).is_none());
             match next {
                 Some(Operation::Probe(key)) if half => {
-                    // The next heartbeat finds the lock on a mark.
-                    self.has_strays |= *key == MARK;
                     self.server.try_lock(pid, *key, Mode::Read);
                 }
                 Some(Operation::Downgrade(key)) if half => {

@@ -2,9 +2,9 @@
 
 use super::{ELSEWHERE, KEY, SHARED, WAITING, grant_of, holding, is_granted, key, run, waiting};
 use crate::driver::Operation;
-use crate::engine::machine::event::{Outcome, Patience, Proof};
+use crate::engine::machine::event::{Outcome, Patience, Proof, SessionId};
 use crate::key::LockKey;
-use crate::mode::Mode::Write;
+use crate::mode::Mode::{Read, Write};
 
 const MARK: LockKey = LockKey::from_u64(1_000_000);
 
@@ -79,6 +79,25 @@ fn proof_fails_with_its_session() {
     assert!(matches!(world.outcomes[&proof], Outcome::Failed(_)));
     let proof = world.prove(key(), grant, Proof::Sees(MARK));
     assert!(matches!(world.outcomes[&proof], Outcome::Failed(_)), "the grant has gone");
+}
+
+#[test]
+fn lock_that_a_cancelled_proof_leaves_is_released_before_anything_else() {
+    let (mut world, grant) = holding(Write);
+    let proof = world.prove(key(), grant, Proof::Sees(MARK));
+    world.turn(SHARED, true);
+    // Its caller and the guard go, and another lock is wanted.
+    world.abandon(proof, key());
+    world.release(key(), grant, false);
+    world.operator_cancels(SHARED, 0, true);
+    let next = world.acquire(LockKey::from(KEY + 1), Write, Patience::Try);
+    world.sent.clear();
+    world.settle();
+    let released = (SHARED, Operation::Unlock(MARK, Read));
+    let place = |sent: &(SessionId, Operation)| world.sent.iter().position(|it| it == sent);
+    let tried = (SHARED, Operation::TryLock(LockKey::from(KEY + 1), Write));
+    assert!(is_granted(&world, next) && place(&released) < place(&tried), "{:?}", world.sent);
+    assert!(place(&released).is_some(), "{:?}", world.sent);
 }
 
 #[test]

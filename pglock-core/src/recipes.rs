@@ -37,6 +37,7 @@ pub mod semaphore;
 pub(crate) mod set;
 mod shutdown;
 mod together;
+mod working;
 
 /// The namespaces of the keys of recipes. Never change one.
 mod namespace {

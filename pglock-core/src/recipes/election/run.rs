@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{Election, Leadership, Term};
-use crate::recipes::contained::Contained;
 use crate::recipes::pauses::{Pauses, is_final};
 use crate::recipes::shutdown::Shutdown;
-use crate::{Error, Result, timer};
+use crate::recipes::working::{Ended, work_under};
+use crate::{Result, timer};
 
 impl Election {
     /// Campaigns, works while it leads, and starts over when a term ends, until the work is done or
@@ -135,66 +135,28 @@ impl Election {
         let (stop, stopping) = watch::channel(false);
         let lease = leadership.lease().clone();
         let term = Term::new(&self.candidate, &leadership, stopping);
-        // Made after the leadership, so that it is dropped first if this future is dropped.
-        let mut work = Contained::new(|| End::of(work(term)));
-        let ended = {
-            let mut working = pin!(lease.protect(&mut work));
-            tokio::select! {
-                biased;
-                ended = &mut working => Some(ended),
-                () = shutdown.wait() => {
-                    stop.send_replace(true);
-                    timer::timeout(self.options.grace, working).await?
-                }
-            }
-        };
-        let panicked = work.end().map(End::Panicked);
-        let end = panicked.unwrap_or_else(|| match ended {
-            Some(Ok(Ok(end))) => end,
-            Some(Ok(Err(panic))) => End::Panicked(panic),
-            Some(Err(error)) => End::Lost(error),
-            None => End::Overdue,
-        });
-        let value = self.judge(end);
+        // If this future is dropped, the work is dropped before the leadership.
+        let grace = self.options.grace;
+        let ended = work_under(&lease, || work(term), shutdown, stop, grace).await?;
+        let value = self.judge(ended);
         // The lock was already lost, or the manager was closed. In any case, the work has ended.
         let _ = leadership.resign().await;
         Ok(value)
     }
 
     /// Interprets the end of the work, and logs failures.
-    fn judge<T>(&self, end: End<T>) -> Option<T> {
+    fn judge<T>(&self, ended: Ended<ControlFlow<T>>) -> Option<T> {
         let election = &*self.candidate.name;
-        match end {
-            End::Done(value) => return Some(value),
-            End::Again => {}
-            End::Failed(error) => warn!(election, error, "the leader's work failed"),
-            End::Panicked(panic) => error!(election, panic, "the leader's work panicked"),
-            End::Lost(error) => warn!(election, %error, "leadership lost: its work was stopped"),
-            End::Overdue => {
+        match ended {
+            Ended::Returned(ControlFlow::Break(value)) => return Some(value),
+            Ended::Returned(ControlFlow::Continue(())) => {}
+            Ended::Failed(error) => warn!(election, error, "the leader's work failed"),
+            Ended::Panicked(panic) => error!(election, panic, "the leader's work panicked"),
+            Ended::Lost(error) => warn!(election, %error, "leadership lost: its work was stopped"),
+            Ended::Overdue => {
                 warn!(election, grace = ?self.options.grace, "the leader's work did not end in time");
             }
         }
         None
-    }
-}
-
-/// How the work of a term ended.
-enum End<T> {
-    Done(T),
-    Again,
-    Failed(String),
-    Panicked(String),
-    Lost(Error),
-    Overdue,
-}
-
-impl<T> End<T> {
-    async fn of<E: Display>(work: impl Future<Output = Result<ControlFlow<T>, E>>) -> Self {
-        match work.await {
-            Ok(ControlFlow::Break(value)) => Self::Done(value),
-            Ok(ControlFlow::Continue(())) => Self::Again,
-            // The alternate form shows the causes, if there are any.
-            Err(error) => Self::Failed(format!("{error:#}")),
-        }
     }
 }

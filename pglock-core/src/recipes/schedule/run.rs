@@ -9,10 +9,10 @@ use tracing::{error, warn};
 
 use super::begin::{Begun, Step};
 use super::{Job, Outcome, Turn};
-use crate::recipes::contained::Contained;
 use crate::recipes::pauses::{Pauses, is_final};
 use crate::recipes::shutdown::Shutdown;
-use crate::{Error, Result, timer};
+use crate::recipes::working::{Ended, work_under};
+use crate::{Result, timer};
 
 /// The longest time between two looks, in case a clock changes or the machine sleeps.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -168,32 +168,18 @@ impl Job {
         let turn = Turn::new(begun.slot, lease.clone(), stopping);
         #[cfg(feature = "metrics")]
         let running = super::metrics::Running::new(&self.shared.name);
-        // Made after the guard, so that it is dropped first if this future is dropped.
-        let mut work = Contained::new(|| work(turn));
-        let ended = {
-            let mut working = pin!(lease.protect(&mut work));
-            tokio::select! {
-                biased;
-                ended = &mut working => Some(ended),
-                () = shutdown.wait() => {
-                    stop.send_replace(true);
-                    timer::timeout(self.shared.grace, working).await?
-                }
-            }
-        };
-        let panicked = work.end().map(End::Panicked);
-        let end = panicked.unwrap_or_else(|| match ended {
-            // The alternate form shows the causes, if there are any.
-            Some(Ok(Ok(result))) => {
-                result.map_or_else(|error| End::Failed(format!("{error:#}")), |()| End::Done)
-            }
-            Some(Ok(Err(panic))) => End::Panicked(panic),
-            Some(Err(error)) => End::Lost(error),
-            None => End::Overdue,
-        });
+        // If this future is dropped, the work is dropped before the guard.
+        let grace = self.shared.grace;
+        let ended = work_under(&lease, || work(turn), shutdown, stop, grace).await?;
         #[cfg(feature = "metrics")]
-        running.end(end.name());
-        let is_done = self.judge(end);
+        running.end(match &ended {
+            Ended::Returned(()) => "done",
+            Ended::Failed(_) => "failed",
+            Ended::Panicked(_) => "panicked",
+            Ended::Lost(_) => "lost",
+            Ended::Overdue => "stopped",
+        });
+        let is_done = self.judge(ended);
         if is_done {
             self.settle_before(&begun, shutdown).await?;
         }
@@ -227,41 +213,19 @@ impl Job {
     }
 
     /// Whether the work is done. Logs how it ended otherwise.
-    fn judge(&self, end: End) -> bool {
+    fn judge(&self, ended: Ended<()>) -> bool {
         let job = &*self.shared.name;
-        match end {
-            End::Done => return true,
-            End::Failed(error) => warn!(job, error, "the work of the job failed"),
-            End::Panicked(panic) => error!(job, panic, "the work of the job panicked"),
-            End::Lost(error) => {
+        match ended {
+            Ended::Returned(()) => return true,
+            Ended::Failed(error) => warn!(job, error, "the work of the job failed"),
+            Ended::Panicked(panic) => error!(job, panic, "the work of the job panicked"),
+            Ended::Lost(error) => {
                 warn!(job, %error, "the lock of the job was lost: its work was stopped");
             }
-            End::Overdue => {
+            Ended::Overdue => {
                 warn!(job, grace = ?self.shared.grace, "the work of the job did not end in time");
             }
         }
         false
-    }
-}
-
-/// How the work of a slot ended.
-enum End {
-    Done,
-    Failed(String),
-    Panicked(String),
-    Lost(Error),
-    Overdue,
-}
-
-#[cfg(feature = "metrics")]
-impl End {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed(_) => "failed",
-            Self::Panicked(_) => "panicked",
-            Self::Lost(_) => "lost",
-            Self::Overdue => "stopped",
-        }
     }
 }

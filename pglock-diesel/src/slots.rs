@@ -81,14 +81,11 @@ impl SlotStore for DieselSlots {
     async fn look(&self, job: &str) -> Result<Look> {
         let rows = self.query(SlotStatement::look(job)).await?;
         let (now, record) = SlotStatement::read_look(&rows)?;
-        let record =
-            record.map(|(slot, version)| Record { slot: Slot::from_micros(slot), version });
-        Ok(Look { now: Slot::from_micros(now), record })
+        Ok(Look { now: Slot::from_micros(now), record: record.map(Record::from) })
     }
 
     async fn replace(&self, job: &str, seen: Option<Record>, next: Record) -> Result<bool> {
-        let parts = |record: Record| (record.slot.as_micros(), record.version);
-        let statement = SlotStatement::replace(job, seen.map(parts), parts(next));
+        let statement = SlotStatement::replace(job, seen.map(Record::into), next.into());
         Ok(!self.query(statement).await?.is_empty())
     }
 }

@@ -71,10 +71,10 @@ pub trait SlotStore: fmt::Debug + Send + Sync {
 /// ```
 /// use pglock_core::recipes::schedule::{Record, Slot};
 ///
-/// /// A row of a table of your own.
-/// fn read(slot: i64, version: i64) -> Record {
-///     Record { slot: Slot::from_micros(slot), version }
-/// }
+/// // The columns of a table of your own, and back.
+/// let record = Record::from((1_700_000_000_000_000, 3));
+/// assert_eq!(record, Record { slot: Slot::from_micros(1_700_000_000_000_000), version: 3 });
+/// assert_eq!(<(i64, i64)>::from(record), (1_700_000_000_000_000, 3));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a store makes it")]
@@ -83,6 +83,19 @@ pub struct Record {
     pub slot: Slot,
     /// Grows with each change, so that a replica whose slot another one took over cannot settle it.
     pub version: i64,
+}
+
+/// A slot in microseconds since 1970 and a version, as a table has them.
+impl From<(i64, i64)> for Record {
+    fn from((slot, version): (i64, i64)) -> Self {
+        Self { slot: Slot::from_micros(slot), version }
+    }
+}
+
+impl From<Record> for (i64, i64) {
+    fn from(record: Record) -> Self {
+        (record.slot.as_micros(), record.version)
+    }
 }
 
 impl Record {

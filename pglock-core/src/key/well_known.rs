@@ -157,10 +157,12 @@ pub fn name_of(key: LockKey) -> Option<&'static str> {
 pub(crate) fn warn_of_tool(key: &NamedKey) {
     static WARNED: Mutex<BTreeSet<LockKey>> = Mutex::new(BTreeSet::new());
 
-    let (key, tool) = match name_of(key.key()) {
-        Some(tool) if !key.is_derived() => (key.key(), tool),
-        _ => return,
-    };
+    // Most keys come from names.
+    if key.is_derived() {
+        return;
+    }
+    let key = key.key();
+    let Some(tool) = name_of(key) else { return };
     if WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
         warn!(%key, tool, "the key of this lock is that of a tool: in one database, they exclude each other");
     }

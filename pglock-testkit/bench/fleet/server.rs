@@ -38,11 +38,9 @@ impl Server {
 
     /// The number of sessions, without those of this benchmark.
     pub(crate) async fn sessions(&self) -> Result<i64> {
-        self.count(
-            "SELECT count(*) FROM pg_stat_activity \
-             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
-        )
-        .await
+        let query = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        Ok(self.connect().await?.query_one(query, &[]).await?.try_get(0)?)
     }
 
     /// Holds this lock, so that all managers wait for it.
@@ -57,7 +55,8 @@ impl Server {
         let begin = Instant::now();
         let wanted = i64::try_from(managers)?;
         let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-        while self.count(query).await? < wanted {
+        let client = self.connect().await?;
+        while client.query_one(query, &[]).await?.try_get::<_, i64>(0)? < wanted {
             if begin.elapsed() > Duration::from_secs(60) {
                 return Err("too few managers wait".into());
             }
@@ -77,10 +76,6 @@ impl Server {
         let children =
             fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
         CpuTimes::of(children.split_whitespace().filter_map(|pid| pid.parse().ok()))
-    }
-
-    async fn count(&self, query: &str) -> Result<i64> {
-        Ok(self.connect().await?.query_one(query, &[]).await?.try_get(0)?)
     }
 
     async fn connect(&self) -> Result<Client> {

@@ -1,15 +1,13 @@
 //! Publishes the statistics of a lock manager through the crate `metrics`, and describes all
 //! figures of a manager.
 
-use std::sync::Arc;
-
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 use crate::engine::machine::stats::Stats;
 
 /// The value of the label `application_name`. The name is not known if it comes from the
 /// connection.
-pub(crate) fn label(application_name: &Arc<str>) -> &str {
+pub(crate) fn label(application_name: &str) -> &str {
     if application_name.is_empty() { "pglock" } else { application_name }
 }
 
@@ -52,7 +50,7 @@ pub(crate) fn describe() {
 }
 
 /// The documentation of the crate lists the names. Call this at least once per heartbeat.
-pub(crate) fn publish(stats: &Stats, application_name: &Arc<str>) {
+pub(crate) fn publish(stats: &Stats, application_name: &str) {
     let name = || label(application_name).to_owned();
     counter!("pglock_grants_total", "application_name" => name()).absolute(stats.grants);
     counter!("pglock_hand_overs_total", "application_name" => name()).absolute(stats.hand_overs);

@@ -83,7 +83,7 @@ const TIMEOUTS: [(&str, i32); 5] = [
 async fn set_timeouts(witness: &PostgresWitness, owner: &str) {
     let version = witness.major_version().await.unwrap();
     for (setting, _) in TIMEOUTS.iter().filter(|(_, since)| *since <= version) {
-        execute(witness, &format!("ALTER {owner} SET {setting} = '300ms'")).await;
+        execute(witness, &format!("ALTER {owner} SET {setting} = '600ms'")).await;
     }
 }
 
@@ -105,10 +105,13 @@ pub async fn timeouts_of_the_role_shorten_neither_waits_nor_holds(lab: &Lab) {
 
 /// Everything that `docs/settings.md` lists, with the worst values. Skips settings that the server
 /// does not have, and those that only a superuser may set if there is no superuser.
+///
+/// `statement_timeout` and `transaction_timeout` also limit the statement that opens a session,
+/// which the other settings make slow. They end the waits of these cases all the same.
 const HOSTILE: &str = "
     default_transaction_isolation=serializable default_transaction_read_only=on
-    default_transaction_deferrable=on exit_on_error=on statement_timeout=300ms lock_timeout=300ms
-    idle_in_transaction_session_timeout=300ms idle_session_timeout=300ms transaction_timeout=300ms
+    default_transaction_deferrable=on exit_on_error=on statement_timeout=900ms lock_timeout=300ms
+    idle_in_transaction_session_timeout=300ms idle_session_timeout=300ms transaction_timeout=900ms
     jit=on jit_above_cost=0 jit_inline_above_cost=0 jit_optimize_above_cost=0
     work_mem=64kB hash_mem_multiplier=1 temp_file_limit=0 max_stack_depth=100kB
     force_parallel_mode=on debug_parallel_query=on parallel_setup_cost=0 parallel_tuple_cost=0

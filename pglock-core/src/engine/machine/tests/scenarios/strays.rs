@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, KEY, SHARED, grant_of, is_granted, key, pass, sharing, world_with};
+use super::{
+    ELSEWHERE, KEY, SHARED, grant_of, holding_in, is_granted, key, pass, sharing, world_with,
+};
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{Patience, SessionId};
 use crate::engine::machine::tests::model::world::World;
@@ -79,6 +81,36 @@ fn a_session_with_a_stray_lock_does_not_try_its_key_again() {
     // The heartbeat finds the read lock, which can be released by now.
     pass(&mut world, 3);
     assert!(is_granted(&world, last));
+}
+
+/// An upgrade is refused in its middle, so that the session has both locks, and the server does not
+/// let it release the read lock. Later, the write lock becomes a read lock, which the session has
+/// twice then.
+#[test]
+fn a_stray_lock_that_was_taken_again_ends_with_its_session() {
+    let (mut world, grant) = holding_in(world_with(|config| config.batch = 1), Read);
+    let upgrade = world.upgrade(key(), grant, Patience::Try);
+    world.turn(SHARED, true);
+    assert_eq!(world.sent.last(), Some(&(SHARED, Operation::Upgrade(key()))));
+    world.refuse(SHARED, 0, true);
+    world.refuse_key(Some(key()), Reason::Itself);
+    world.abandon(upgrade, key());
+    while world.sent.last() != Some(&(SHARED, Operation::Downgrade(key()))) {
+        match world.movable().contains(&SHARED) {
+            true => world.turn(SHARED, true),
+            false => world.advance(Duration::from_millis(1)),
+        }
+    }
+    world.refuse_key(None, Reason::Itself);
+    world.turn(SHARED, true);
+    let pid = world.links[&SHARED].pid;
+    assert_eq!(world.server.count(pid, key(), Write), 0);
+    assert_eq!(world.server.count(pid, key(), Read), 2);
+    assert!(world.machine.sessions.get(SHARED).is_some_and(|session| session.is_doomed()));
+    world.release(key(), grant, false);
+    world.settle();
+    assert_eq!(world.server.claims(key()), []);
+    assert!(!world.links.contains_key(&SHARED));
 }
 
 #[test]

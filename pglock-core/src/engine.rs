@@ -59,6 +59,8 @@
 //! * **doubt**: what a session may or may not have done, because the server refused a statement.
 //! * **outage**: the time without a session to ask.
 //! * **inquiry**: what a session is to find out for a caller ([`machine::inquiry`]).
+//! * **dependence**: a lock that a caller keeps while it waits for another one ([`waits`]).
+//! * **link**: the lock by which a process publishes a dependence ([`waits::reading`]).
 
 mod client;
 mod dedicated;
@@ -66,6 +68,7 @@ mod machine;
 #[cfg_attr(not(feature = "metrics"), path = "engine/unmetered.rs")]
 mod meters;
 mod runtime;
+mod waits;
 
 pub(crate) use client::{AnyDriver, Client, Held, Tried, Wanted};
 pub(crate) use dedicated::{Dedicated, DedicatedHold, Patience as SessionPatience};

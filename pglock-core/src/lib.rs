@@ -103,6 +103,7 @@
 //! | debug | `a wait of a dedicated session could not be cancelled` | `pid`, `error` |
 //! | debug | `no other session to compare with …`: no check for poolers | `error`, if there is one |
 //! | warn | `locks lost: …` | `pid`, `held`: how many locks guards have lost, `error`: why |
+//! | warn | `deadlock: …`, `deadlock suspected: …`, once for each | `deadlock`: keys and processes |
 //! | warn | `connection to the server lost: …`, once per outage | `pid`, `error`: why, with its causes |
 //! | warn | `the server cannot be reached: …`, once per outage that begins so | `error`: why, with its causes |
 //! | warn | `the server is back` | `pid`, `down_for` |
@@ -122,8 +123,8 @@
 //! `metrics`. It does so at least once per heartbeat from the first connection on, also during an
 //! outage:
 //!
-//! * the counters `pglock_grants_total`, `pglock_hand_overs_total`, `pglock_losses_total` and
-//!   `pglock_reconnects_total`;
+//! * the counters `pglock_grants_total`, `pglock_hand_overs_total`, `pglock_losses_total`,
+//!   `pglock_reconnects_total` and `pglock_deadlocks_total`;
 //! * the gauges `pglock_sessions`, `pglock_held`, `pglock_waiting`, `pglock_connected` (0 or 1) and
 //!   `pglock_heartbeat_age_seconds`, which grows while the server does not answer.
 //!
@@ -183,6 +184,7 @@ mod looking;
 pub mod migration;
 mod mode;
 mod names;
+mod owner;
 mod provider;
 pub mod recipes;
 mod rwlock;
@@ -198,7 +200,7 @@ pub use guard::{AnyGuard, ReadGuard, Refused, UpgradableReadGuard, WriteGuard};
 pub use key::{LockKey, NamedKey};
 pub use lease::Lease;
 pub use locks::{Locks, LocksBuilder};
-pub use looking::LockEntry;
+pub use looking::{Deadlock, DeadlockWait, LockEntry};
 pub use mode::Mode;
 pub use provider::LockProvider;
 pub use recipes::set::{LockSet, SetGuard};

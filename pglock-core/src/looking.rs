@@ -1,9 +1,12 @@
-//! Lock entries: holders and waiters.
+//! Lock entries: holders, waiters, and their deadlocks.
+
+mod deadlock;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use self::deadlock::{Deadlock, DeadlockWait};
 use crate::key::LockKey;
 use crate::mode::Mode;
 
@@ -52,4 +55,6 @@ pub struct LockEntry {
     /// The backend pids of the sessions that block a waiting one, including those before it in the
     /// queue.
     pub blocked_by: Vec<i32>,
+    /// The deadlock that the lock is part of, if this manager is part of it, too, and has found it.
+    pub deadlock: Option<Arc<Deadlock>>,
 }

@@ -49,6 +49,8 @@ pub struct RwLock {
     name: Option<Result<Arc<Name>, KeyName>>,
     /// What a fenced lock passes before it is handed out.
     gate: Option<LockKey>,
+    /// Whether a wait fails that is part of a deadlock.
+    gives_up: bool,
 }
 
 impl RwLock {
@@ -61,7 +63,7 @@ impl RwLock {
     pub(crate) fn of_tool(client: Arc<Client>, key: NamedKey) -> Self {
         let (key, name) = key.into_parts();
         let name = name.map(|name| client.enter(key, &name).map_err(|_| name));
-        Self { client, key, name, gate: None }
+        Self { client, key, name, gate: None, gives_up: false }
     }
 
     /// The key of this lock.
@@ -105,6 +107,39 @@ impl RwLock {
     #[must_use]
     pub fn fenced(self) -> Self {
         Self { gate: Some(gate_of(self.key)), ..self }
+    }
+
+    /// The same lock, but a wait for it fails with [`Deadlock`](crate::ErrorKind::Deadlock) if it is
+    /// part of a deadlock, rather than go on.
+    ///
+    /// A deadlock is found within ten seconds, and need not be certain: see
+    /// [`Deadlock`](crate::Deadlock). If several waits in it would fail, only that for the lowest key
+    /// does. The caller keeps what it holds: it must release that for the others to go on.
+    ///
+    /// This is for callers that can begin again. All others wait on, as those do whose deadline is
+    /// the remedy. If the keys are known beforehand, take them as a [set](crate::Locks::set), which
+    /// cannot be part of a deadlock with other sets.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::{ErrorKind, Locks, Result, WriteGuard};
+    ///
+    /// async fn lock_both(locks: &Locks, order: &str, stock: &str) -> Result<[WriteGuard; 2]> {
+    ///     loop {
+    ///         let order = locks.rwlock(order).write().await?;
+    ///         match locks.rwlock(stock).fail_on_deadlock().write().await {
+    ///             Ok(stock) => return Ok([order, stock]),
+    ///             // Lets the others go on, and begins again.
+    ///             Err(error) if error.kind() == ErrorKind::Deadlock => order.release().await?,
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn fail_on_deadlock(self) -> Self {
+        Self { gives_up: true, ..self }
     }
 
     /// Takes the read lock, or returns `None` if a writer holds it or waits for it.

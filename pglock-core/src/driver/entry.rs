@@ -19,6 +19,7 @@ pub fn lock_entry(holding: Holding, granted: bool, pid: i32) -> LockEntry {
         client_addr: None,
         since: None,
         blocked_by: Vec::new(),
+        deadlock: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod held;
 mod interleavings;
 mod proofs;
 mod run;
+mod watching;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,6 +21,7 @@ use tokio::task::coop::consume_budget;
 
 pub(crate) use self::any_driver::AnyDriver;
 pub(crate) use self::run::{Tried, Wanted};
+use self::watching::Watched;
 
 use self::call::Call;
 use self::commands::{Acquire, Granted, Inspect};
@@ -35,7 +37,7 @@ use super::runtime::tasks::{CLOSE_TIMEOUT, Settings};
 use super::runtime::thread;
 use crate::error::{Error, Result};
 use crate::key::{KeyName, LockKey};
-use crate::looking::LockEntry;
+use crate::looking::{Deadlock, LockEntry};
 use crate::mode::Mode;
 use crate::names::{Name, Names};
 
@@ -84,7 +86,8 @@ impl Client {
             // running.
             consume_budget().await;
             let acquire = Acquire { key, mode, patience };
-            let Some(granted) = Call::new(self, acquire).await? else {
+            let acquire = Watched::new(self, key, patience, Call::new(self, acquire));
+            let Some(granted) = acquire.await? else {
                 return Ok(None);
             };
             let held = self.hold(granted, key, name, mode);
@@ -96,7 +99,24 @@ impl Client {
         }
     }
 
+    /// Tries a lock that is not recorded as held by a caller.
+    async fn try_unrecorded(self: &Arc<Self>, key: LockKey, mode: Mode) -> Result<Option<Held>> {
+        self.ensure_manager()?;
+        let granted = Call::new(self, Acquire { key, mode, patience: Patience::Try }).await?;
+        Ok(granted.map(|granted| self.unrecorded(granted, key, None, mode)))
+    }
+
     fn hold(
+        self: &Arc<Self>,
+        granted: Granted,
+        key: LockKey,
+        name: Option<&Arc<Name>>,
+        mode: Mode,
+    ) -> Held {
+        self.unrecorded(granted, key, name, mode).recorded()
+    }
+
+    fn unrecorded(
         self: &Arc<Self>,
         Granted { grant, liveness }: Granted,
         key: LockKey,
@@ -111,7 +131,11 @@ impl Client {
         self.ensure_manager()?;
         let mut locks = Call::new(self, Inspect(key)).await?;
         let sessions = self.sessions.pids();
+        let deadlocks = self.shared.waits().deadlocks();
         for lock in &mut locks {
+            let holds =
+                |deadlock: &&Arc<Deadlock>| deadlock.waits.iter().any(|wait| wait.held == lock.key);
+            lock.deadlock = deadlocks.iter().find(holds).cloned();
             lock.name = self.names.get(lock.key);
             lock.is_ours |= sessions.contains(&lock.pid);
         }

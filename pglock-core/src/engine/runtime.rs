@@ -38,6 +38,7 @@ use super::machine::Obstacle;
 use super::machine::config::Config;
 use super::machine::event::{CallerId, Event, Job, Moment, SessionId};
 use super::machine::stats::Stats;
+use super::waits::Waits;
 use crate::error::Error;
 use crate::key::LockKey;
 
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     keeper: Option<Notify>,
     has_manager: AtomicBool,
     clock: Clock,
+    waits: Waits,
 }
 
 impl Shared {
@@ -73,11 +75,17 @@ impl Shared {
             keeper: runtime.map(|_| Notify::new()),
             has_manager: AtomicBool::new(false),
             clock: Clock::start(runtime),
+            waits: Waits::default(),
         }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// What callers hold while they wait.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     fn deadlines(&self) -> &Deadlines {
@@ -238,7 +246,8 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.lock().machine.stats(self.clock.now())
+        let stats = self.lock().machine.stats(self.clock.now());
+        Stats { deadlocks: self.waits.count(), ..stats }
     }
 
     fn lock(&self) -> MutexGuard<'_, Host> {

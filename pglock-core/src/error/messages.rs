@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Error, ErrorKind};
-use crate::looking::LockEntry;
+use crate::looking::{Deadlock, LockEntry};
 use crate::names::Shown;
 
 const LOST: &str = "the lock was lost: the session that held it ended before the release";
@@ -44,6 +44,18 @@ impl Error {
         Self::from_cause(
             ErrorKind::Timeout,
             Cause { message: message.into(), source: None, holders },
+        )
+    }
+
+    /// For a wait that was to fail if it is part of a deadlock.
+    pub(crate) fn deadlock(deadlock: &Deadlock) -> Self {
+        let degree = if deadlock.is_certain { "" } else { "suspected " };
+        Self::new(
+            ErrorKind::Deadlock,
+            format!(
+                "the wait was given up, because it is part of a {degree}deadlock: {deadlock}; \
+                 release what this task holds, and begin again"
+            ),
         )
     }
 

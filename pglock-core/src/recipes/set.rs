@@ -40,8 +40,8 @@ use crate::provider::LockProvider;
 /// The locks of a set are not [fenced](crate::RwLock::fenced), and the guard of a set has no fence.
 ///
 /// The order holds within one set only. Two tasks that each hold a guard and then take a set, or the
-/// other way round, can wait for each other for ever. Take all that you need as one set, or use the
-/// `try_` methods.
+/// other way round, can wait for each other for ever, which a warning [reports](crate::Deadlock). Take
+/// all that you need as one set, or use the `try_` methods.
 ///
 /// # Two names for one thing
 ///
@@ -89,6 +89,8 @@ pub struct LockSet {
     members: Vec<(NamedKey, Mode)>,
     /// Why the set can never be taken.
     invalid: Option<Error>,
+    /// Whether a wait fails that is part of a deadlock.
+    gives_up: bool,
 }
 
 impl LockSet {
@@ -106,7 +108,7 @@ impl LockSet {
     /// }
     /// ```
     pub fn new(locks: Arc<dyn LockProvider>) -> Self {
-        Self { locks, members: Vec::new(), invalid: None }
+        Self { locks, members: Vec::new(), invalid: None, gives_up: false }
     }
 
     /// Adds a key, for the read lock.
@@ -133,6 +135,20 @@ impl LockSet {
     /// ```
     pub fn write(self, key: impl Into<NamedKey>) -> Self {
         self.add(key.into(), Mode::Write)
+    }
+
+    /// The same set, but its wait fails if it is part of a deadlock: see
+    /// [`RwLock::fail_on_deadlock`](crate::RwLock::fail_on_deadlock).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(locks: pglock_core::Locks) {
+    /// let set = locks.set().write(1).write(2).fail_on_deadlock();
+    /// # }
+    /// ```
+    pub fn fail_on_deadlock(self) -> Self {
+        Self { gives_up: true, ..self }
     }
 
     /// The keys, in their order.

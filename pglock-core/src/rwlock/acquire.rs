@@ -1,6 +1,7 @@
 //! Acquires through the engine, and the details of their errors.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::key::LockKey;
 use crate::mode::Mode;
 use crate::names::{Name, Shown};
+use crate::owner::Scope;
 
 impl RwLock {
     pub(super) async fn wait_for(&self, mode: Mode, timeout: Duration) -> Result<Held> {
@@ -107,7 +109,9 @@ impl RwLock {
             let held = acquired.map_err(|error| error.about(self.key, name))?;
             Ok(held.map(|held| held.timed(timer)))
         };
-        acquire.instrument(acquire_span(self.key, name, mode)).await
+        let mut acquire = pin!(acquire.instrument(acquire_span(self.key, name, mode)));
+        let scope = Scope::of_lock(self.gives_up);
+        poll_fn(|cx| scope.poll(acquire.as_mut(), cx)).await
     }
 
     async fn hand_out(

@@ -1,5 +1,6 @@
 //! How a session asks for a lock, and what its errors name.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -48,8 +49,15 @@ impl DedicatedSession {
         let acquire = async {
             let timer = self.client.meters().start_wait(mode);
             let acquired = match wait {
-                Wait::Without(patience) => self.session.acquire(lock, patience).await,
-                Wait::UpTo(time) => self.client.acquire_within(&self.session, lock, time).await,
+                Wait::Without(Patience::Try) => self.session.acquire(lock, Patience::Try).await,
+                Wait::Without(patience) => {
+                    let acquire = pin!(self.session.acquire(lock, patience));
+                    self.client.watch_session(key, self.session.pid(), acquire).await
+                }
+                Wait::UpTo(time) => {
+                    let acquire = pin!(self.client.acquire_within(&self.session, lock, time));
+                    self.client.watch_session(key, self.session.pid(), acquire).await
+                }
             };
             log_acquired(&acquired);
             let timer = self.client.meters().end_wait(timer, &acquired);

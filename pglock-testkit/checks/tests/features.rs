@@ -264,6 +264,7 @@ async fn until(reached: impl Fn() -> bool + Send + Sync) {
 async fn until_published(snapshotter: &Snapshotter, name: &str, stats: &Stats) {
     let expected = [
         ("pglock_connected", f64::from(stats.connected)),
+        ("pglock_deadlocks_total", stats.deadlocks as f64),
         ("pglock_grants_total", stats.grants as f64),
         ("pglock_hand_overs_total", stats.hand_overs as f64),
         ("pglock_held", stats.held as f64),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Client;
 use super::call::Call;
 use super::commands::{Release, Upgrade};
+use super::watching::Watched;
 use crate::engine::machine::event::{Event, GrantId, Patience};
 use crate::engine::meters::HoldTimer;
 use crate::engine::runtime::liveness::Liveness;
@@ -16,6 +17,7 @@ use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::mode::Mode;
 use crate::names::Name;
+use crate::owner::Owner;
 use crate::token::FencingToken;
 
 /// A lock that the engine granted. Releases it when dropped.
@@ -31,6 +33,8 @@ pub(crate) struct Held {
     /// From the time when a caller has it.
     timer: Option<HoldTimer>,
     pub(super) grant: Option<GrantId>,
+    /// Where it is on record as held, if it is.
+    record: Option<usize>,
     /// Made when it is first asked for.
     lease: OnceLock<(Arc<Tenure>, Lease)>,
     /// Minted when it is first asked for.
@@ -55,9 +59,16 @@ impl Held {
             mode,
             timer: None,
             grant: Some(grant),
+            record: None,
             lease: OnceLock::new(),
             token: OnceLock::new(),
         }
+    }
+
+    /// Puts on record that the caller holds it.
+    pub(super) fn recorded(mut self) -> Self {
+        self.record = self.client.shared.waits().hold(self.key, Owner::current());
+        self
     }
 
     /// No transaction that an earlier holder has fenced is open.
@@ -129,7 +140,8 @@ impl Held {
             return Err(self.about(Error::released()));
         };
         let upgrade = Upgrade { key: self.key, grant, patience };
-        let upgraded = Call::new(&self.client, upgrade).await;
+        let upgrade = Call::new(&self.client, upgrade);
+        let upgraded = Watched::new(&self.client, self.key, patience, upgrade).await;
         if !upgraded.map_err(|error| self.explained(error))? {
             return Ok(false);
         }
@@ -198,6 +210,9 @@ impl Drop for Upgraded<'_> {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if let Some(record) = self.record {
+            self.client.shared.waits().let_go(record);
+        }
         // Before anybody else can have the lock.
         if let Some((tenure, _)) = self.lease.get() {
             tenure.end();

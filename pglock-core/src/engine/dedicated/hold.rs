@@ -12,6 +12,7 @@ use crate::engine::runtime::tenure::{self, Tenure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::names::Name;
+use crate::owner::Owner;
 use crate::token::FencingToken;
 
 /// One guard's part in a lock of the session. Gives it back when dropped.
@@ -44,6 +45,8 @@ pub(crate) struct DedicatedHold {
     lease: Lease,
     /// Runs until the lock is given back.
     timer: Option<HoldTimer>,
+    /// Where it is on record as held, if it is.
+    record: Option<usize>,
 }
 
 impl DedicatedHold {
@@ -57,7 +60,9 @@ impl DedicatedHold {
             watcher: liveness.new_watcher(),
         });
         let lease = Lease::from_shared(tenure.clone());
-        Self { place, name, tenure, lease, timer }
+        let owner = place.session.pid().map_or_else(Owner::current, Owner::in_session);
+        let record = place.session.shared.waits().hold(place.lock.key, owner);
+        Self { place, name, tenure, lease, timer, record }
     }
 
     fn lost(&self) -> Error {
@@ -109,6 +114,9 @@ impl Hold for DedicatedHold {
 
 impl Drop for DedicatedHold {
     fn drop(&mut self) {
+        if let Some(record) = self.record {
+            self.place.session.shared.waits().let_go(record);
+        }
         // Before the place, and with it the lock, is given back.
         self.tenure.end();
     }

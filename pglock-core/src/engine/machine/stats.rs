@@ -35,6 +35,8 @@ pub struct Stats {
     pub losses: u64,
     /// The number of sessions opened to replace one that had ended.
     pub reconnects: u64,
+    /// The number of [deadlocks](crate::Deadlock) found that callers of this manager were part of.
+    pub deadlocks: u64,
     /// Time since the manager sent the last heartbeat that a session answered, whether or not that
     /// session is still open. Opening a session counts as a heartbeat.
     pub last_heartbeat: Option<Duration>,
@@ -67,6 +69,8 @@ impl Machine {
             hand_overs: counts.hand_overs,
             losses: counts.losses,
             reconnects: counts.reconnects,
+            // They are counted outside of the machine.
+            deadlocks: 0,
             last_heartbeat: self.sessions.heartbeat.map(|sent| now.since(sent)),
             connected: self.sessions.is_connected(),
             down_for: self.sessions.down_for(now),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::machine::event::ServerFacts;
 use crate::error::Error;
 use crate::key::LockKey;
+use crate::looking::Deadlock;
 
 /// A log entry, written while no mutex is held. `pid` is the backend of the session, if it was
 /// opened.
@@ -96,6 +97,17 @@ pub(super) fn no_other_session(error: Option<&Error>) {
     match error {
         Some(error) => tracing::debug!(%error, "no other session to compare with"),
         None => tracing::debug!("no other session to compare with in time"),
+    }
+}
+
+/// Callers wait for each other's locks.
+pub(crate) fn deadlock_found(deadlock: &Deadlock) {
+    match deadlock.is_certain {
+        true => tracing::warn!(%deadlock, "deadlock: these callers wait for each other's locks"),
+        false => tracing::warn!(
+            %deadlock,
+            "deadlock suspected: these callers wait for each other's locks, unless another task releases one of them"
+        ),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn describe() {
         count,
         "Sessions that replaced one that had ended"
     );
+    describe_counter!("pglock_deadlocks_total", count, "Deadlocks that callers were part of");
     describe_counter!("pglock_failures_total", count, "Acquires that ended with an error, by kind");
     describe_gauge!("pglock_sessions", count, "Open sessions");
     describe_gauge!("pglock_held", count, "Locks that the server has granted");
@@ -56,6 +57,7 @@ pub(crate) fn publish(stats: &Stats, application_name: &str) {
     counter!("pglock_hand_overs_total", "application_name" => name()).absolute(stats.hand_overs);
     counter!("pglock_losses_total", "application_name" => name()).absolute(stats.losses);
     counter!("pglock_reconnects_total", "application_name" => name()).absolute(stats.reconnects);
+    counter!("pglock_deadlocks_total", "application_name" => name()).absolute(stats.deadlocks);
     gauge!("pglock_sessions", "application_name" => name()).set(stats.sessions as f64);
     gauge!("pglock_held", "application_name" => name()).set(stats.held as f64);
     gauge!("pglock_waiting", "application_name" => name()).set(stats.waiting as f64);

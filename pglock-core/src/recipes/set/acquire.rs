@@ -1,5 +1,7 @@
 //! How a set takes its locks: the next ones in their order, until it has all of them.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,6 +10,7 @@ use super::{LockSet, SetGuard, lease_of_all};
 use crate::error::{Error, Result};
 use crate::guard::AnyGuard;
 use crate::mode::Mode;
+use crate::owner::Scope;
 
 /// How far a set has come.
 enum Progress {
@@ -21,6 +24,12 @@ enum Progress {
 impl LockSet {
     /// Takes all locks. Without a timeout, `None` if one is busy.
     pub(super) async fn take(&self, timeout: Option<Duration>) -> Result<Option<SetGuard>> {
+        let scope = Scope::of_set(self.gives_up);
+        let mut take = pin!(self.take_all(timeout));
+        poll_fn(|cx| scope.poll(take.as_mut(), cx)).await
+    }
+
+    async fn take_all(&self, timeout: Option<Duration>) -> Result<Option<SetGuard>> {
         if let Some(error) = &self.invalid {
             return Err(error.clone());
         }

@@ -83,6 +83,7 @@ pub(super) fn client() -> (Arc<Client>, Arc<Notify>) {
     };
     let client = Arc::new(Client::new(Arc::new(NoDriver), config, settings, 1));
     client.shared.claim_manager();
+    client.shared.waits().claim_watch();
     // The first request makes the machine open a session.
     assert!(poll_once(pin!(acquire(&client, Write))).is_pending());
     let shared = &client.shared;

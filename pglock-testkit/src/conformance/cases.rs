@@ -22,10 +22,12 @@ pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
 pub mod converting;
+pub mod deadlocks;
 #[cfg(unix)]
 pub mod deaths;
 pub mod dedicated;
 pub mod electing;
+pub mod ending_deadlocks;
 pub mod engines;
 pub mod excluding;
 pub mod failing;
@@ -52,6 +54,7 @@ pub mod losing;
 pub mod losing_permits;
 #[cfg(unix)]
 pub mod mixing_modes;
+pub mod no_deadlocks;
 pub mod noticing_permits;
 pub mod observing;
 pub mod operators;
@@ -161,6 +164,9 @@ macro_rules! __each_case {
             any_of_several,
             dedicated,
             sharing_sessions,
+            deadlocks,
+            ending_deadlocks,
+            no_deadlocks,
         }
     };
 }

@@ -37,8 +37,8 @@ pub enum ErrorKind {
     /// each other without need, and a task that takes both would wait for ever.
     KeyCollision,
     /// The wait was ended because it was part of a deadlock: by this manager, as
-    /// [`fail_on_deadlock`](crate::RwLock::fail_on_deadlock) asked it to, or by the server. The caller,
-    /// or its [dedicated session](crate::DedicatedSession), keeps the locks that it holds.
+    /// [`fail_on_deadlock`](crate::RwLock::fail_on_deadlock) asks it to, or by the server. The
+    /// caller, or its [dedicated session](crate::DedicatedSession), keeps the locks that it holds.
     Deadlock,
     /// The server's shared lock table is full (SQLSTATE 53200), or this manager has reached its
     /// limit of locks.

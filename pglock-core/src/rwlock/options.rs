@@ -7,10 +7,11 @@ impl RwLock {
     /// The same lock, which is handed out only once the fenced transactions of earlier holders have
     /// ended. Make it fenced wherever it is used.
     ///
-    /// A [fence](crate::WriteGuard::fence) keeps fenced transactions in order. What a holder does outside of
-    /// one, or in a snapshot that is older than its fence, may miss what an earlier holder commits
-    /// last: one that has lost the lock, or released it before the commit. With a fenced lock, a
-    /// holder sees everything that its predecessors have committed, as soon as it has the guard.
+    /// A [fence](crate::WriteGuard::fence) keeps fenced transactions in order. What a holder does
+    /// outside of one, or in a snapshot that is older than its fence, may miss what an earlier holder
+    /// commits last: one that has lost the lock, or released it before the commit. With a fenced
+    /// lock, a holder sees everything that its predecessors have committed, as soon as it has the
+    /// guard.
     ///
     /// This costs a round trip each time that a caller gets the lock, also from another caller of
     /// this process, and room for one more lock while it lasts. Until such a transaction has ended,
@@ -34,15 +35,15 @@ impl RwLock {
     }
 
     /// The same lock, but a wait for it fails with [`Deadlock`](crate::ErrorKind::Deadlock) if it is
-    /// part of a deadlock, rather than go on.
+    /// part of a deadlock. So does the wait for an upgrade of one of its guards.
     ///
     /// A deadlock is found within ten seconds, and need not be certain: see
     /// [`Deadlock`](crate::Deadlock). If several waits in it would fail, only that for the lowest key
     /// does. The caller keeps what it holds: it must release that for the others to go on.
     ///
-    /// This is for callers that can begin again. All others wait on, as those do whose deadline is
-    /// the remedy. If the keys are known beforehand, take them as a [set](crate::Locks::set), which
-    /// cannot be part of a deadlock with other sets.
+    /// This is for callers that can begin again. Without it, a wait in a deadlock lasts until its
+    /// timeout. If the keys are known beforehand, take them as a [set](crate::Locks::set): sets
+    /// cannot be in a deadlock with each other.
     ///
     /// # Examples
     ///

@@ -123,7 +123,8 @@ impl RwLock {
     }
 
     fn right(&self) -> Self {
-        Self::new(self.client.clone(), right(self.key))
+        let lock = Self::new(self.client.clone(), right(self.key));
+        Self { gives_up: self.gives_up, ..lock }
     }
 }
 

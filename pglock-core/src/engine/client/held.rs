@@ -1,6 +1,8 @@
 //! A lock that the engine granted, as a guard holds it.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::key::LockKey;
 use crate::lease::Lease;
 use crate::mode::Mode;
 use crate::names::Name;
-use crate::owner::Owner;
+use crate::owner::{Owner, Scope};
 use crate::token::FencingToken;
 
 /// A lock that the engine granted. Releases it when dropped.
@@ -35,6 +37,8 @@ pub(crate) struct Held {
     pub(super) grant: Option<GrantId>,
     /// Where it is on record as held, if it is.
     record: Option<usize>,
+    /// Whether a wait for an upgrade fails that is part of a deadlock.
+    gives_up: bool,
     /// Made when it is first asked for.
     lease: OnceLock<(Arc<Tenure>, Lease)>,
     /// Minted when it is first asked for.
@@ -60,6 +64,7 @@ impl Held {
             timer: None,
             grant: Some(grant),
             record: None,
+            gives_up: false,
             lease: OnceLock::new(),
             token: OnceLock::new(),
         }
@@ -68,6 +73,7 @@ impl Held {
     /// Puts on record that the caller holds it.
     pub(super) fn recorded(mut self) -> Self {
         self.record = self.client.shared.waits().hold(self.key, Owner::current());
+        self.gives_up = Scope::current().gives_up;
         self
     }
 
@@ -136,6 +142,12 @@ impl Held {
     /// Whether it is a write lock from now on. If not, or if this future is dropped, it is a read
     /// lock as before.
     pub(crate) async fn upgrade(&mut self, patience: Patience) -> Result<bool> {
+        let scope = Scope::of_lock(self.gives_up);
+        let mut upgrade = pin!(self.upgrade_by_gate(patience));
+        poll_fn(|cx| scope.poll(upgrade.as_mut(), cx)).await
+    }
+
+    async fn upgrade_by_gate(&mut self, patience: Patience) -> Result<bool> {
         let Some(grant) = self.grant else {
             return Err(self.about(Error::released()));
         };

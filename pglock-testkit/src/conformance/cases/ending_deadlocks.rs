@@ -9,6 +9,8 @@ group! { ending_deadlocks:
     one_of_two_that_choose_fails: Engine,
     only_the_one_that_chooses_fails: Engine,
     set_may_choose: Engine,
+    upgrade_may_choose: Engine,
+    loss_of_a_lock_ends_one: Sessions,
 }
 
 fn assert_deadlock(error: &Error, key: &str) {
@@ -65,4 +67,49 @@ pub async fn set_may_choose(lab: &Lab) {
     waits.wait().await;
     assert_deadlock(&ends(set).await.unwrap_err(), high);
     ends(task).await.unwrap();
+}
+
+/// The other side reads the key as well, and waits. The guard that could not be upgraded is returned.
+pub async fn upgrade_may_choose(lab: &Lab) {
+    let (side, other, begin) = (Side::new(lab), Side::new(lab), pair());
+    let [a, b] = ["a", "b"].map(|key| side.manager.engine_lock(key.into()));
+    let (a, other_begins) = (a.fail_on_deadlock(), begin.clone());
+    let locks = ["a", "b"].map(|key| other.manager.engine_lock(key.into()));
+    let upgrade = start(async move {
+        let (reader, held) = (a.upgradable_read().await?, b.write().await?);
+        begin.wait().await;
+        let refused = reader.upgrade().await.map(drop).unwrap_err();
+        let is_held = refused.guard.lease().is_held();
+        drop((refused.guard, held));
+        Ok((refused.error, is_held))
+    });
+    let waits = start(async move {
+        let held = locks[0].read().await?;
+        other_begins.wait().await;
+        let second = locks[1].read().await?;
+        drop((held, second));
+        Ok(())
+    });
+    let (error, is_held) = ends(upgrade).await.unwrap();
+    assert_deadlock(&error, "a");
+    assert!(is_held);
+    ends(waits).await.unwrap();
+}
+
+/// The side that has lost its lock still waits, and the other one goes on.
+pub async fn loss_of_a_lock_ends_one(lab: &Lab) {
+    let (sides, begin) = ([Side::new(lab), Side::new(lab)], pair());
+    let loses = sides[0].takes(["a", "b"], false, &begin);
+    let goes_on = sides[1].takes(["b", "a"], false, &begin);
+    for side in &sides {
+        side.until_told(lab, &["a", "b"]).await;
+    }
+    let holder = lab.witness().holders("a".into()).await.unwrap()[0].pid;
+    assert!(lab.witness().terminate(holder).await.unwrap());
+    ends(goes_on).await.unwrap();
+    assert_eq!(ends(loses).await.unwrap_err().kind(), ErrorKind::Lost);
+    for side in &sides {
+        assert_eq!(side.deadlock("a").await, None);
+        assert_eq!(side.manager.stats().deadlocks, 1);
+    }
 }

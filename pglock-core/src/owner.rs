@@ -15,6 +15,8 @@ use tokio::task;
 pub(crate) struct Owner {
     /// `None` outside of tokio, where callers cannot be told apart.
     pub(crate) task: Option<Task>,
+    /// The run of an election or a job that it is part of. A task may do several at the same time.
+    pub(crate) run: Option<u64>,
     pub(crate) bond: Option<Bond>,
 }
 
@@ -34,16 +36,20 @@ pub(crate) enum Bond {
 }
 
 /// What holds for the acquires of a future.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     /// The set that acquires.
     set: Option<u64>,
+    /// The run of an election or a job that acquires.
+    run: Option<u64>,
+    /// Whether it waits for several locks, of which one is enough.
+    pub(crate) waits_for_any: bool,
     /// Whether a wait fails that is part of a deadlock.
     pub(crate) gives_up: bool,
 }
 
 thread_local! {
-    static SCOPE: Cell<Scope> = const { Cell::new(Scope { set: None, gives_up: false }) };
+    static SCOPE: Cell<Scope> = const { Cell::new(Scope::NONE) };
 }
 
 impl Owner {
@@ -53,24 +59,46 @@ impl Owner {
             Some(id) => Some(Task::Spawned(id)),
             None => Handle::try_current().ok().map(|_| Task::Blocking(thread::current().id())),
         };
-        Self { task, bond: Scope::current().set.map(Bond::Set) }
+        let Scope { set, run, .. } = Scope::current();
+        Self { task, run, bond: set.map(Bond::Set) }
     }
 
     /// The caller that runs now, in this dedicated session.
     pub(crate) fn in_session(pid: i32) -> Self {
         Self { bond: Some(Bond::Session(pid)), ..Self::current() }
     }
+
+    /// Whether this one keeps its locks while the other one waits, at least likely.
+    pub(crate) fn keeps_during(&self, wait: &Self) -> bool {
+        let is_same_run = self.run.is_none() || self.run == wait.run;
+        self.is_bound_to(wait) || self.task.is_some() && self.task == wait.task && is_same_run
+    }
+
+    /// Whether a set or a dedicated session ties the two together.
+    pub(crate) fn is_bound_to(&self, wait: &Self) -> bool {
+        self.bond.is_some() && self.bond == wait.bond
+    }
 }
 
 impl Scope {
+    const NONE: Self = Self { set: None, run: None, waits_for_any: false, gives_up: false };
+
     /// For a set that takes its locks.
     pub(crate) fn of_set(gives_up: bool) -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        Self { set: Some(LAST.fetch_add(1, Ordering::Relaxed)), gives_up }
+        Self { set: Some(new_number()), gives_up, ..Self::NONE }
+    }
+
+    /// For the run of an election or a job.
+    pub(crate) fn of_run() -> Self {
+        Self { run: Some(new_number()), ..Self::NONE }
+    }
+
+    pub(crate) fn of_any() -> Self {
+        Self { waits_for_any: true, ..Self::NONE }
     }
 
     pub(crate) fn of_lock(gives_up: bool) -> Self {
-        Self { set: None, gives_up }
+        Self { gives_up, ..Self::NONE }
     }
 
     pub(crate) fn current() -> Self {
@@ -79,17 +107,27 @@ impl Scope {
 
     /// Polls a future in this scope, within that of the caller. (A function that takes the future by
     /// value would keep it twice.)
-    pub(crate) fn poll<F: Future>(
+    pub(crate) fn poll<F: Future + ?Sized>(
         self,
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         let outer = SCOPE.get();
-        let gives_up = self.gives_up || outer.gives_up;
-        SCOPE.set(Self { set: self.set.or(outer.set), gives_up });
+        SCOPE.set(Self {
+            set: self.set.or(outer.set),
+            run: self.run.or(outer.run),
+            waits_for_any: self.waits_for_any || outer.waits_for_any,
+            gives_up: self.gives_up || outer.gives_up,
+        });
         let _leaving = Leaving(outer);
         future.poll(cx)
     }
+}
+
+/// A number that nothing else has.
+fn new_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Returns to the outer scope when dropped.
@@ -115,6 +153,19 @@ mod tests {
         assert!(here.task.is_some() && here == Owner::current());
         let spawned = tokio::spawn(async { Owner::current() }).await.unwrap();
         assert_ne!(here, spawned);
+    }
+
+    #[tokio::test]
+    async fn runs_of_a_task_are_told_apart() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let runs =
+            [(); 2].map(|()| Scope::of_run().poll(pin!(async { Owner::current() }), &mut cx));
+        let [Poll::Ready(one), Poll::Ready(other)] = runs else {
+            panic!("they are ready");
+        };
+        let outside = Owner::current();
+        assert!(one.keeps_during(&one) && !one.keeps_during(&other));
+        assert!(outside.keeps_during(&one) && !one.keeps_during(&outside));
     }
 
     #[test]

@@ -270,7 +270,7 @@ impl Table {
             let by_bond = wait.owner.bond.and_then(|bond| of_bond.get(&bond));
             for place in by_task.into_iter().chain(by_bond).flatten() {
                 let Some(hold) = self.holds.get_mut(*place) else { continue };
-                if hold.key != wait.key {
+                if hold.key != wait.key && hold.owner.keeps_during(&wait.owner) {
                     hold.depends = true;
                     wait.depends = true;
                     found.add(hold, wait);
@@ -283,7 +283,7 @@ impl Table {
 
 impl Dependences {
     fn add(&mut self, hold: &Hold, wait: &Wait) {
-        let is_certain = wait.owner.bond.is_some() && wait.owner.bond == hold.owner.bond;
+        let is_certain = hold.owner.is_bound_to(&wait.owner);
         let gives_up = wait.waker.is_some();
         let new = || Dependence { is_certain, gives_up, waits: Vec::new() };
         let dependence = self.all.entry((hold.key, wait.key)).or_insert_with(new);

@@ -32,8 +32,9 @@ use crate::names::Shown;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// Whether none of the waits can end unless one of them is given up. Otherwise, it is only
-    /// likely: the task that waits has taken the other lock, but another task may release it.
+    /// Whether none of the waits can end unless a wait for one of these keys is given up. Otherwise,
+    /// that is only likely: the task that waits has taken the other lock, but may have passed its
+    /// guard on to another task, which releases it.
     pub is_certain: bool,
     /// The waits, each for the key that the next one holds, and the last one for that of the first.
     pub waits: Vec<DeadlockWait>,

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::guard::WriteGuard;
 use crate::key::NamedKey;
 use crate::locks::Locks;
+use crate::owner::Scope;
 use crate::provider::LockProvider;
 
 impl Locks {
@@ -104,8 +105,9 @@ impl dyn LockProvider + '_ {
         }
         let locks: Vec<_> = keys.iter().map(|key| self.rwlock(key.clone())).collect();
         let mut waits: Vec<_> = locks.iter().map(|lock| lock.write()).collect();
+        let scope = Scope::of_any();
         poll_fn(|cx| {
-            let mut polled = waits.iter_mut().map(|wait| wait.as_mut().poll(cx));
+            let mut polled = waits.iter_mut().map(|wait| scope.poll(wait.as_mut(), cx));
             polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
         })
         .await

@@ -50,7 +50,11 @@ impl<'a, F> Watched<'a, F> {
             Some(pid) => Owner::in_session(pid),
             None => Owner::current(),
         };
-        let gives_up = Scope::current().gives_up;
+        let Scope { gives_up, waits_for_any, .. } = Scope::current();
+        // Whoever keeps one of the keys does not keep the caller from getting another one.
+        if waits_for_any {
+            return Record::Never;
+        }
         let waker = || gives_up.then(|| cx.waker().clone());
         let Some((place, starts)) = self.client.shared.waits().wait(self.key, owner, waker) else {
             return Record::Never;

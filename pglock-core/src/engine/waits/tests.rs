@@ -5,11 +5,11 @@ use std::thread;
 use super::*;
 
 fn owner(bond: Option<Bond>) -> Owner {
-    Owner { task: Some(Task::Blocking(thread::current().id())), bond }
+    Owner { task: Some(Task::Blocking(thread::current().id())), run: None, bond }
 }
 
 fn stranger(bond: Option<Bond>) -> Owner {
-    Owner { task: None, bond }
+    Owner { task: None, run: None, bond }
 }
 
 fn ends(waits: &Waits) -> Vec<Ends> {
@@ -66,6 +66,18 @@ fn wait_for_what_the_caller_holds_does_not_count() {
     wait(&waits, 1, owner(None));
     (0..3).for_each(|_| drop(waits.tick()));
     assert_eq!(ends(&waits), []);
+}
+
+#[test]
+fn runs_of_one_task_do_not_depend_on_each_other() {
+    let waits = Waits::default();
+    let [one, other] = [1, 2].map(|run| Owner { run: Some(run), ..owner(None) });
+    waits.hold(1.into(), one);
+    waits.hold(2.into(), owner(None));
+    wait(&waits, 3, one);
+    wait(&waits, 4, other);
+    (0..2).for_each(|_| drop(waits.tick()));
+    assert_eq!(ends(&waits), [keys(1, 3), keys(2, 3), keys(2, 4)]);
 }
 
 #[test]

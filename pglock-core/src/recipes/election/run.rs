@@ -1,6 +1,7 @@
 //! Runs work while a candidate leads, term by term.
 
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{Election, Leadership, Term};
+use crate::owner::Scope;
 use crate::recipes::pauses::{Pauses, is_final};
 use crate::recipes::shutdown::Shutdown;
 use crate::recipes::working::{Ended, work_under};
@@ -84,6 +86,21 @@ impl Election {
     /// }
     /// ```
     pub async fn run<F, W, T, E>(
+        &self,
+        shutdown: impl Future<Output = ()>,
+        work: F,
+    ) -> Result<Option<T>>
+    where
+        F: FnMut(Term) -> W,
+        W: Future<Output = Result<ControlFlow<T>, E>>,
+        E: Display,
+    {
+        let scope = Scope::of_run();
+        let mut terms = pin!(self.run_terms(shutdown, work));
+        poll_fn(|cx| scope.poll(terms.as_mut(), cx)).await
+    }
+
+    async fn run_terms<F, W, T, E>(
         &self,
         shutdown: impl Future<Output = ()>,
         mut work: F,

@@ -1,6 +1,7 @@
 //! Runs the work of a job: slot by slot until a shutdown, or the one slot that is due.
 
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tracing::{error, warn};
 
 use super::begin::{Begun, Step};
 use super::{Job, Outcome, Turn};
+use crate::owner::Scope;
 use crate::recipes::pauses::{Pauses, is_final};
 use crate::recipes::shutdown::Shutdown;
 use crate::recipes::working::{Ended, work_under};
@@ -45,7 +47,22 @@ impl Job {
     /// # Examples
     ///
     /// See [the module](super).
-    pub async fn run<F, W, E>(&self, shutdown: impl Future<Output = ()>, mut work: F) -> Result<()>
+    pub async fn run<F, W, E>(&self, shutdown: impl Future<Output = ()>, work: F) -> Result<()>
+    where
+        F: FnMut(Turn) -> W,
+        W: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        let scope = Scope::of_run();
+        let mut slots = pin!(self.run_slots(shutdown, work));
+        poll_fn(|cx| scope.poll(slots.as_mut(), cx)).await
+    }
+
+    async fn run_slots<F, W, E>(
+        &self,
+        shutdown: impl Future<Output = ()>,
+        mut work: F,
+    ) -> Result<()>
     where
         F: FnMut(Turn) -> W,
         W: Future<Output = Result<(), E>>,

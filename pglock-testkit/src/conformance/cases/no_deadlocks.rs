@@ -1,11 +1,17 @@
 //! Waits that look like a deadlock, and are none. Each case shows that a deadlock beside them is
 //! found, and only that.
 
-use pglock_core::{Mode, Result};
+use std::future::ready;
+use std::ops::ControlFlow::Continue;
+
+use futures_util::FutureExt;
+use pglock_core::{Error, Mode, Result};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::instrument::WithSubscriber;
 
 use super::deadlocks::{Side, ends, is_dropped, pair};
+use super::electing::{candidate, key};
 use crate::conformance::{Lab, group, start};
 
 group! { no_deadlocks:
@@ -13,6 +19,8 @@ group! { no_deadlocks:
     locks_held_for_long_by_others_are_none: Engine,
     waiting_set_is_none: Engine,
     sharing_readers_are_none: Engine,
+    elections_of_one_task_are_none: Engine,
+    wait_for_any_of_several_is_none: Engine,
 }
 
 /// Waits until both have found a deadlock over other keys, and checks that it is the only one.
@@ -115,6 +123,68 @@ pub async fn sharing_readers_are_none(lab: &Lab) {
     witness.until_waiting("last".into(), 2).await.unwrap();
     find_no_other(lab, &sides).await;
     assert_eq!(sides[0].deadlock("a").await, None);
+    witness.release("last".into(), Mode::Write).await.unwrap();
+    for task in tasks {
+        ends(task).await.unwrap();
+    }
+}
+
+/// A program may run several elections in one task. Each process leads one, and stands in the other.
+pub async fn elections_of_one_task_are_none(lab: &Lab) {
+    let sides = [Side::new(lab), Side::new(lab)];
+    let (both_lead, (end, ended)) = (pair(), watch::channel(false));
+    let mut tasks = Vec::new();
+    for (side, names) in sides.iter().zip([["a", "b"], ["b", "a"]]) {
+        let [first, second] = names.map(|name| candidate(&side.manager, name));
+        let (mut stop, both_lead) = (ended.clone(), both_lead.clone());
+        let (leads, is_leading) = oneshot::channel();
+        let mut leads = Some(leads);
+        let runs = async move {
+            let mut stop_too = stop.clone();
+            let one = first.run(stop.wait_for(|end| *end).map(drop), |term| {
+                leads.take().map(|leads| leads.send(()));
+                async move { term.stopping().map(|()| Ok::<_, Error>(Continue::<()>(()))).await }
+            });
+            let other = async {
+                is_leading.await.unwrap();
+                both_lead.wait().await;
+                let stop = stop_too.wait_for(|end| *end).map(drop);
+                second.run(stop, |_| ready(Ok::<_, Error>(Continue::<()>(())))).await
+            };
+            tokio::try_join!(one, other).map(drop)
+        };
+        tasks.push(start(runs.with_subscriber(side.log.clone())));
+    }
+    for name in ["a", "b"] {
+        let key = key(&candidate(&sides[0].manager, name));
+        lab.witness().until_waiting(key, 1).await.unwrap();
+    }
+    find_no_other(lab, &sides).await;
+    end.send(true).unwrap();
+    for task in tasks {
+        ends(task).await.unwrap();
+    }
+}
+
+/// Each holds one lock and waits for any of two, of which the witness has one.
+pub async fn wait_for_any_of_several_is_none(lab: &Lab) {
+    let (sides, witness) = ([Side::new(lab), Side::new(lab)], lab.witness());
+    witness.hold("last".into(), Mode::Write).await.unwrap();
+    let begin = pair();
+    let mut tasks = Vec::new();
+    for (side, keys) in sides.iter().zip([["a", "b"], ["b", "a"]]) {
+        let (manager, begin) = (side.manager.clone(), begin.clone());
+        let wait = async move {
+            let held = manager.rwlock(keys[0].into()).write().await?;
+            begin.wait().await;
+            let any = manager.write_any(&[keys[1].into(), "last".into()]).await?;
+            drop((held, any));
+            Ok(())
+        };
+        tasks.push(start(wait.with_subscriber(side.log.clone())));
+    }
+    witness.until_waiting("last".into(), 2).await.unwrap();
+    find_no_other(lab, &sides).await;
     witness.release("last".into(), Mode::Write).await.unwrap();
     for task in tasks {
         ends(task).await.unwrap();

@@ -1,4 +1,4 @@
-//! Deadlocks over several keys: who is told of them, and for how long.
+//! Deadlocks over several keys: who reports them, and for how long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::listening::Listener;
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 
 group! { deadlocks:
-    both_sides_are_told_once: Engine,
-    three_in_a_ring_are_told: Engine,
-    tasks_of_one_process_are_told: Engine,
-    side_that_polls_is_told: Engine,
+    both_sides_report_it_once: Engine,
+    three_in_a_ring_report_it: Engine,
+    tasks_of_one_process_report_it: Engine,
+    side_that_polls_reports_it: Engine,
     set_against_a_dedicated_session_is_certain: Engine,
     dedicated_session_of_another_process_is_seen: Engine,
     report_ends_with_the_deadlock: Engine,
@@ -59,9 +59,9 @@ impl Side {
     }
 
     /// Waits for a warning about these keys.
-    pub(super) async fn until_told(&self, lab: &Lab, keys: &[&str]) -> String {
-        let is_told = || self.warning_about(keys).is_some();
-        lab.until("a warning about the deadlock", is_told).await;
+    pub(super) async fn until_warned(&self, lab: &Lab, keys: &[&str]) -> String {
+        let has_warned = || self.warning_about(keys).is_some();
+        lab.until("a warning about the deadlock", has_warned).await;
         self.warning_about(keys).unwrap()
     }
 
@@ -107,13 +107,13 @@ pub(super) async fn ends<T>(task: JoinHandle<Result<T>>) -> Result<T> {
     soon("the wait ends", task).await.unwrap()
 }
 
-pub async fn both_sides_are_told_once(lab: &Lab) {
+pub async fn both_sides_report_it_once(lab: &Lab) {
     let sides = [Side::new(lab), Side::new(lab)];
     let begin = pair();
     let first = sides[0].takes(["a", "b"], false, &begin);
     let second = sides[1].takes(["b", "a"], false, &begin);
     for side in &sides {
-        let warning = side.until_told(lab, &["a", "b"]).await;
+        let warning = side.until_warned(lab, &["a", "b"]).await;
         assert!(warning.contains("deadlock suspected"), "{warning}");
         assert!(warning.contains(r#""a""#) && warning.contains(r#""b""#), "{warning}");
     }
@@ -138,7 +138,7 @@ pub async fn both_sides_are_told_once(lab: &Lab) {
     let third = sides[0].takes(["c", "d"], false, &begin);
     let fourth = sides[1].takes(["d", "c"], false, &begin);
     for side in &sides {
-        side.until_told(lab, &["c", "d"]).await;
+        side.until_warned(lab, &["c", "d"]).await;
         assert_eq!(side.warnings().len(), 2, "{:#?}", side.warnings());
         assert_eq!(side.manager.stats().deadlocks, 2);
     }
@@ -148,7 +148,7 @@ pub async fn both_sides_are_told_once(lab: &Lab) {
     ends(fourth).await.unwrap();
 }
 
-pub async fn three_in_a_ring_are_told(lab: &Lab) {
+pub async fn three_in_a_ring_report_it(lab: &Lab) {
     let sides = [Side::new(lab), Side::new(lab), Side::new(lab)];
     let begin = Arc::new(Barrier::new(3));
     let keys = [["a", "b"], ["b", "c"], ["c", "a"]];
@@ -157,7 +157,7 @@ pub async fn three_in_a_ring_are_told(lab: &Lab) {
         tasks.push(side.takes(keys, false, &begin));
     }
     for side in &sides {
-        side.until_told(lab, &["a", "b", "c"]).await;
+        side.until_warned(lab, &["a", "b", "c"]).await;
         let deadlock = side.deadlock("a").await.unwrap();
         let waits: Vec<_> = deadlock.waits.iter().map(|wait| (wait.held, wait.awaited)).collect();
         assert_eq!(waits.len(), 3);
@@ -169,19 +169,19 @@ pub async fn three_in_a_ring_are_told(lab: &Lab) {
     }
 }
 
-pub async fn tasks_of_one_process_are_told(lab: &Lab) {
+pub async fn tasks_of_one_process_report_it(lab: &Lab) {
     let (side, begin) = (Side::new(lab), pair());
     let first = side.takes(["a", "b"], false, &begin);
     let second = side.takes(["b", "a"], true, &begin);
     let error = ends(second).await.unwrap_err();
     assert_eq!((error.kind(), error.key()), (ErrorKind::Deadlock, Some("a".into())));
-    let warning = side.until_told(lab, &["a", "b"]).await;
+    let warning = side.until_warned(lab, &["a", "b"]).await;
     assert!(warning.contains("suspected"), "{warning}");
     ends(first).await.unwrap();
 }
 
 /// Its wait is in no queue of the server.
-pub async fn side_that_polls_is_told(lab: &Lab) {
+pub async fn side_that_polls_reports_it(lab: &Lab) {
     let interval = Duration::from_millis(20);
     let polls = Options { wait_strategy: WaitStrategy::Poll { interval }, ..Options::default() };
     let polling = Side { manager: lab.manager_with(&polls), log: Listener::start() };
@@ -189,7 +189,7 @@ pub async fn side_that_polls_is_told(lab: &Lab) {
     let first = polling.takes(["a", "b"], false, &begin);
     let second = waiting.takes(["b", "a"], false, &begin);
     for side in [&polling, &waiting] {
-        side.until_told(lab, &["a", "b"]).await;
+        side.until_warned(lab, &["a", "b"]).await;
     }
     is_dropped(first).await;
     ends(second).await.unwrap();

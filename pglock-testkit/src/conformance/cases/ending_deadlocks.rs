@@ -102,7 +102,7 @@ pub async fn loss_of_a_lock_ends_one(lab: &Lab) {
     let loses = sides[0].takes(["a", "b"], false, &begin);
     let goes_on = sides[1].takes(["b", "a"], false, &begin);
     for side in &sides {
-        side.until_told(lab, &["a", "b"]).await;
+        side.until_warned(lab, &["a", "b"]).await;
     }
     let holder = lab.witness().holders("a".into()).await.unwrap()[0].pid;
     assert!(lab.witness().terminate(holder).await.unwrap());

@@ -29,7 +29,7 @@ async fn find_no_other(lab: &Lab, sides: &[Side; 2]) {
     let first = sides[0].takes(["x", "y"], false, &begin);
     let second = sides[1].takes(["y", "x"], false, &begin);
     for side in sides {
-        side.until_told(lab, &["x", "y"]).await;
+        side.until_warned(lab, &["x", "y"]).await;
         assert_eq!(side.warnings().len(), 1, "{:#?}", side.warnings());
         assert_eq!(side.manager.stats().deadlocks, 1);
     }

@@ -167,10 +167,11 @@ pub async fn idle_manager_reconnects_by_itself(lab: &Lab) {
     assert!(stats.last_heartbeat.unwrap() >= SECOND * 2, "{stats:?}");
     assert!(stats.down_for.unwrap() >= SECOND * 2, "{stats:?}");
     assert!(stats.down_for.unwrap() <= begin.elapsed() + SECOND, "{stats:?}");
+    let begin = Instant::now();
     server.start().await.unwrap();
     lab.until("it has reconnected", || manager.stats().connected).await;
     let stats = manager.stats();
-    assert!(stats.last_heartbeat.unwrap() <= SECOND, "{stats:?}");
+    assert!(stats.last_heartbeat.unwrap() <= begin.elapsed(), "{stats:?}");
     lab.until("the outage is over", || manager.stats().down_for.is_none()).await;
     assert_eq!(connect(server.url()).await.sessions("pglock").await.unwrap().len(), 1);
 }

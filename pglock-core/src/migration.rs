@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::driver::{Driver, Question, Session};
-use crate::engine::WaitStrategy;
+use crate::engine::{WaitStrategy, thread_runtime};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::well_known;
 use crate::locks::Locks;
@@ -24,8 +24,6 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The work must find out which migrations are missing after it has begun, because another replica
 /// may have run them in the meantime. It must not take sqlx's lock itself: it would wait for this
 /// call.
-///
-/// Call it in a tokio runtime with I/O and timers.
 ///
 /// # Cancel safety
 ///
@@ -54,7 +52,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// }
 /// ```
 pub async fn run_exclusively<F: Future>(driver: impl Driver, work: F) -> Result<F::Output> {
-    let key = well_known::sqlx_migrate(&database(&driver).await?);
+    let (driver, database) = database(driver).await?;
+    let key = well_known::sqlx_migrate(&database);
     let strategy = WaitStrategy::Poll { interval: INTERVAL };
     let locks = Locks::builder(driver).wait_strategy(strategy).build()?;
     let guard = locks.rwlock_of_tool(key).write().await?;
@@ -64,12 +63,17 @@ pub async fn run_exclusively<F: Future>(driver: impl Driver, work: F) -> Result<
     output
 }
 
-async fn database(driver: &impl Driver) -> Result<String> {
-    let mut session = driver.connect().await?;
-    let rows = session.ask(&Question::database()).await?;
-    session.close().await;
-    let name = rows.into_iter().find_map(|(_, name)| name);
-    name.ok_or_else(|| {
+/// Asks on the engine thread, because the caller may have no runtime. Returns the driver, too.
+async fn database<D: Driver>(driver: D) -> Result<(D, String)> {
+    let ask = thread_runtime()?.spawn(async move {
+        let mut session = driver.connect().await?;
+        let rows = session.ask(&Question::database()).await?;
+        session.close().await;
+        Ok::<_, Error>((driver, rows))
+    });
+    let (driver, rows) = ask.await.map_err(|_| Error::driver_panicked())??;
+    let name = rows.into_iter().find_map(|(_, name)| name).ok_or_else(|| {
         Error::new(ErrorKind::Driver, "the driver did not return the name of the database")
-    })
+    })?;
+    Ok((driver, name))
 }

@@ -142,6 +142,7 @@
 //!
 //! # Features
 //!
+//! * `blocking`: threads wait for locks without `await`, see the module `blocking`.
 //! * `cron`: slots of [scheduled jobs](recipes::schedule) by cron expressions.
 //! * `interop`: the keys of lock libraries that hash by SHA-1 or BLAKE2, see [`key::interop`].
 //! * `metrics`: publishes counters and gauges, see above and with each recipe.
@@ -174,6 +175,9 @@
 pub mod driver;
 pub mod key;
 
+#[cfg(feature = "blocking")]
+#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
+pub mod blocking;
 mod engine;
 mod error;
 mod fence;

@@ -14,6 +14,8 @@ mod url;
 pub use diesel;
 pub use diesel_async;
 pub use driver::DieselDriver;
+#[cfg(feature = "blocking")]
+pub use pglock_core::blocking;
 pub use pglock_core::key;
 #[doc(inline)]
 pub use pglock_core::migration::run_exclusively;

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
+use pglock_core::blocking::Wait;
 use pglock_core::driver::{Driver, Session};
 use pglock_diesel::diesel::{ConnectionError, ConnectionResult};
 use pglock_diesel::diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use pglock_diesel::{DieselDriver, Error, ErrorKind};
+use pglock_diesel::{DieselDriver, Error, ErrorKind, run_exclusively};
 use pglock_testkit::conformance::{shown, soon};
 use pglock_testkit::postgres::{TestDatabase, TestServer};
 use pglock_testkit::witness::{PostgresWitness, Witness};
@@ -26,6 +28,19 @@ fn what_a_lock_entry_has_can_be_named() {
         (entry.key, entry.mode, entry.is_ours)
     }
     let _ = parts;
+}
+
+#[tokio::test]
+async fn work_that_blocks_runs_exclusively_without_a_runtime() {
+    let (database, admin) = place().await;
+    let driver = DieselDriver::from_url(database.url()).unwrap();
+    let work = async { thread::current().id() };
+    let waits = move || (run_exclusively(driver, work).wait(), thread::current().id());
+    let thread = thread::spawn(waits);
+    let joined = tokio::task::spawn_blocking(|| thread.join().unwrap());
+    let (worked_on, waited_on) = soon("the thread", joined).await.unwrap();
+    assert_eq!(worked_on.unwrap(), waited_on);
+    admin.until_quiet().await.unwrap();
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ mod url;
 pub use driver::SqlxDriver;
 #[cfg(feature = "migrate")]
 pub use migration::{MigrationError, migrate};
+#[cfg(feature = "blocking")]
+pub use pglock_core::blocking;
 pub use pglock_core::key;
 #[doc(inline)]
 pub use pglock_core::migration::run_exclusively;

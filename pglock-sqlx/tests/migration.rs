@@ -4,8 +4,10 @@
 
 use std::env;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
+use pglock_core::blocking::Wait;
 use pglock_sqlx::key::well_known;
 use pglock_sqlx::sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use pglock_sqlx::sqlx::{PgPool, SqlStr, query_scalar};
@@ -108,6 +110,20 @@ async fn migration_waits_for_replicas_that_use_the_lock_of_sqlx() {
     assert!(witness.waiters(key).await.unwrap().is_empty());
     old.unlock().await.unwrap();
     timeout(SOON, wait).await.unwrap().unwrap().unwrap();
+}
+
+/// As migrations by synchronous diesel do.
+#[tokio::test]
+async fn work_that_blocks_runs_on_a_thread_without_a_runtime() {
+    let (database, witness) = place().await;
+    let driver = SqlxDriver::from_url(database.url()).unwrap();
+    let work = async { thread::current().id() };
+    let waits = move || (run_exclusively(driver, work).wait(), thread::current().id());
+    let thread = thread::spawn(waits);
+    let joined = tokio::task::spawn_blocking(|| thread.join().unwrap());
+    let (worked_on, waited_on) = timeout(SOON, joined).await.unwrap().unwrap();
+    assert_eq!(worked_on.unwrap(), waited_on);
+    witness.until_quiet().await.unwrap();
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::UnsupportedServer => "unsupported_server",
         ErrorKind::InvalidOptions => "invalid_options",
         ErrorKind::NoRuntime => "no_runtime",
+        ErrorKind::BlockingInTask => "blocking_in_task",
         ErrorKind::Driver => "driver",
     }
 }

@@ -59,6 +59,9 @@ pub enum ErrorKind {
     /// The lock engine cannot run: the system refused its thread, or the runtime that the
     /// application named has ended.
     NoRuntime,
+    /// A task called `wait` of the feature `blocking`, which would block the thread that runs the
+    /// task.
+    BlockingInTask,
     /// Anything else that the driver reported.
     Driver,
 }
@@ -79,6 +82,7 @@ impl fmt::Display for ErrorKind {
             Self::UnsupportedServer => "the server cannot be used for locks",
             Self::InvalidOptions => "the lock options are not valid",
             Self::NoRuntime => "the lock engine is not running",
+            Self::BlockingInTask => "a task made a blocking call",
             Self::Driver => "the lock server reported an error",
         })
     }

@@ -124,6 +124,15 @@ impl Error {
         )
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) fn blocking_in_task() -> Self {
+        Self::new(
+            ErrorKind::BlockingInTask,
+            "a task called `wait`, which would block the thread that runs it, and may keep the holder of the lock from running: \
+             use `.await`, or call `wait` in `spawn_blocking` or on a thread of your own",
+        )
+    }
+
     pub(crate) fn clock_paused() -> Self {
         Self::new(
             ErrorKind::Connection,

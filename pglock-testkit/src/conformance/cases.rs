@@ -88,6 +88,8 @@ pub mod stopping;
 pub mod strangers;
 #[cfg(unix)]
 pub mod succeeding;
+pub mod threads;
+pub mod threads_holding;
 #[cfg(unix)]
 pub mod tokens;
 pub mod turnstiles;
@@ -110,6 +112,8 @@ macro_rules! __each_case {
             releasing,
             believing,
             runtimes,
+            threads,
+            threads_holding,
             strangers,
             #[cfg(unix)] tokens,
             queueing,

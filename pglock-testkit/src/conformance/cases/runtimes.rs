@@ -1,14 +1,13 @@
 //! Callers on runtimes that end, that are blocked, that lack timers, and without any runtime.
 
 use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use pglock_core::{ErrorKind, Mode};
+use pglock_core::blocking::Wait;
+use pglock_core::{Error, ErrorKind, Mode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
@@ -46,22 +45,7 @@ fn one_thread() -> Runtime {
 
 /// Runs a future on a thread outside any runtime.
 pub(super) fn without_runtime<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
+    async { Ok::<_, Error>(future.await) }.wait().unwrap()
 }
 
 /// Runs something that blocks, while the case's own runtime continues.

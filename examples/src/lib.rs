@@ -23,6 +23,7 @@ pub mod scheduled_job;
 pub mod service;
 pub mod several_keys;
 pub mod task_processing;
+pub mod threads;
 pub mod timeout;
 pub mod workers;
 

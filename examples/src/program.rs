@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use pglock_core::Locks;
 use pglock_testkit::postgres::TestServer;
+use tokio::runtime::Runtime;
 use tokio::signal::ctrl_c;
 
 use crate::{Result, in_one_line};
@@ -37,7 +38,18 @@ pub async fn run_on(scenario: impl AsyncFnOnce(&str) -> Result) -> ExitCode {
         };
         until_interrupted(scenario(server.url())).await
     };
-    match outcome.await {
+    exit_code(outcome.await)
+}
+
+/// Runs a scenario of threads on the URL of a database. Ctrl-C ends the program at once.
+pub fn run_on_threads(scenario: impl FnOnce(&str) -> Result) -> ExitCode {
+    // Only the server needs a runtime, and only to start.
+    let server = || Ok(Runtime::new()?.block_on(TestServer::shared())?);
+    exit_code(server().and_then(|server: TestServer| scenario(server.url())))
+}
+
+fn exit_code(outcome: Result) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", in_one_line(&*error));

@@ -1,6 +1,6 @@
 //! The scenarios check themselves: each fails if its lock does not exclude.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use pglock_core::{
 };
 use pglock_examples as examples;
 use pglock_examples::fencing::Ledger;
+use pglock_examples::threads::Invoices;
 
 #[tokio::test(start_paused = true)]
 async fn config_cache_fails_without_exclusion() {
@@ -60,6 +61,12 @@ async fn several_keys_fails_without_exclusion() {
 #[tokio::test(start_paused = true)]
 async fn task_processing_fails_without_exclusion() {
     must_complain(examples::task_processing::run(&LaxSource).await);
+}
+
+#[test]
+fn threads_fails_without_exclusion() {
+    let invoices = Mutex::new(Vec::new());
+    must_complain(examples::threads::run(&Lax(KEY), || Ok(MemoryInvoices(&invoices))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,6 +121,25 @@ impl Ledger for LaxLedger {
 
     async fn end_session(&mut self, _: i32) -> examples::Result {
         Ok(())
+    }
+}
+
+struct MemoryInvoices<'a>(&'a Mutex<Vec<i32>>);
+
+impl Invoices for MemoryInvoices<'_> {
+    fn last(&mut self) -> examples::Result<i32> {
+        Ok(self.numbers()?.into_iter().max().unwrap_or_default())
+    }
+
+    fn add(&mut self, number: i32) -> examples::Result {
+        self.0.lock().map_err(|_| "poisoned")?.push(number);
+        Ok(())
+    }
+
+    fn numbers(&mut self) -> examples::Result<Vec<i32>> {
+        let mut numbers = self.0.lock().map_err(|_| "poisoned")?.clone();
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 }
 

@@ -37,6 +37,14 @@ struct Settings {
     limits: AtomicU32,
 }
 
+impl Settings {
+    async fn change_to(&self, version: u32) {
+        self.routes.store(version, Ordering::SeqCst);
+        sleep(Duration::from_millis(300)).await;
+        self.limits.store(version, Ordering::SeqCst);
+    }
+}
+
 /// Keeps a copy up to date until it is of the last version; how often the settings were loaded for
 /// that.
 async fn read(reader: usize, lock: &dyn DistributedRwLock, settings: &Settings) -> Result<u32> {
@@ -65,9 +73,7 @@ async fn refresh(lock: &dyn DistributedRwLock, settings: &Settings) -> Result {
         // Readers do not starve the writer: those that come later wait behind it.
         let guard = lock.write().await?;
         println!("writer: refreshing to version {version}");
-        settings.routes.store(version, Ordering::SeqCst);
-        sleep(Duration::from_millis(300)).await;
-        settings.limits.store(version, Ordering::SeqCst);
+        guard.protect(settings.change_to(version)).await?;
         guard.release().await?;
     }
     Ok(())

@@ -53,7 +53,7 @@ async fn get(request: usize, lock: &dyn DistributedRwLock, reports: &Reports) ->
         Some(report) => report,
         None => {
             println!("request {request}: building the report");
-            reports.build().await
+            guard.protect(reports.build()).await?
         }
     };
     guard.release().await?;

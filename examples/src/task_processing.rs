@@ -65,7 +65,8 @@ async fn process(
         return Ok(Outcome::AlreadyProcessing);
     };
     println!("  worker {worker}: processing");
-    sleep(Duration::from_millis(500)).await;
+    // Stands for the task: it is stopped if the lock is lost.
+    guard.protect(sleep(Duration::from_millis(500))).await?;
     delivered.wait().await;
     println!("  worker {worker}: processed");
     guard.release().await?;

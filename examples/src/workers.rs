@@ -34,7 +34,8 @@ async fn work(worker: usize, lock: &dyn DistributedRwLock, busy: &AtomicBool) ->
 
     ensure(!busy.swap(true, Ordering::SeqCst), "workers work one at a time")?;
     println!("worker {worker}: working");
-    sleep(Duration::from_millis(500)).await;
+    // Stands for the work: it is stopped if the lock is lost.
+    guard.protect(sleep(Duration::from_millis(500))).await?;
     println!("worker {worker}: done");
     busy.store(false, Ordering::SeqCst);
 

@@ -84,6 +84,7 @@ use tokio::runtime::Handle;
 use tokio::task::coop;
 
 use crate::error::{Error, Result};
+use crate::owner::Scope;
 
 /// Waits for a future by blocking the thread: see [the module](self).
 ///
@@ -180,7 +181,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(unpark.clone());
     let mut future = pin!(future);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let mut cx = Context::from_waker(&waker);
+        if let Poll::Ready(output) = Scope::of_thread().poll(future.as_mut(), &mut cx) {
             return output;
         }
         while !unpark.is_woken.swap(false, Ordering::Acquire) {

@@ -13,7 +13,7 @@ use tokio::task;
 /// The caller that holds a lock or waits for one, as far as that is known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Owner {
-    /// `None` outside of tokio, where callers cannot be told apart.
+    /// `None` outside of tokio and of threads that wait, where callers cannot be told apart.
     pub(crate) task: Option<Task>,
     /// The run of an election or a job that it is part of. A task may do several at the same time.
     pub(crate) run: Option<u64>,
@@ -23,7 +23,7 @@ pub(crate) struct Owner {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Task {
     Spawned(task::Id),
-    /// What a thread runs by `block_on`.
+    /// What a thread runs by `block_on`, or waits for.
     Blocking(ThreadId),
 }
 
@@ -46,6 +46,8 @@ pub(crate) struct Scope {
     pub(crate) waits_for_any: bool,
     /// Whether a wait fails that is part of a deadlock.
     pub(crate) gives_up: bool,
+    /// Whether a thread waits for the future, without a runtime.
+    is_of_thread: bool,
 }
 
 thread_local! {
@@ -55,11 +57,14 @@ thread_local! {
 impl Owner {
     /// The caller that runs now.
     pub(crate) fn current() -> Self {
+        let Scope { set, run, is_of_thread, .. } = Scope::current();
         let task = match task::try_id() {
             Some(id) => Some(Task::Spawned(id)),
-            None => Handle::try_current().ok().map(|_| Task::Blocking(thread::current().id())),
+            None => {
+                let is_known = is_of_thread || Handle::try_current().is_ok();
+                is_known.then(|| Task::Blocking(thread::current().id()))
+            }
         };
-        let Scope { set, run, .. } = Scope::current();
         Self { task, run, bond: set.map(Bond::Set) }
     }
 
@@ -81,7 +86,8 @@ impl Owner {
 }
 
 impl Scope {
-    const NONE: Self = Self { set: None, run: None, waits_for_any: false, gives_up: false };
+    const NONE: Self =
+        Self { set: None, run: None, waits_for_any: false, gives_up: false, is_of_thread: false };
 
     /// For a set that takes its locks.
     pub(crate) fn of_set(gives_up: bool) -> Self {
@@ -101,6 +107,11 @@ impl Scope {
         Self { gives_up, ..Self::NONE }
     }
 
+    #[cfg(feature = "blocking")]
+    pub(crate) fn of_thread() -> Self {
+        Self { is_of_thread: true, ..Self::NONE }
+    }
+
     pub(crate) fn current() -> Self {
         SCOPE.get()
     }
@@ -118,6 +129,7 @@ impl Scope {
             run: self.run.or(outer.run),
             waits_for_any: self.waits_for_any || outer.waits_for_any,
             gives_up: self.gives_up || outer.gives_up,
+            is_of_thread: self.is_of_thread || outer.is_of_thread,
         });
         let _leaving = Leaving(outer);
         future.poll(cx)

@@ -1,7 +1,7 @@
 //! Threads that wait for locks without `await`, and tasks that may not.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ group! { threads:
     runtime_has_threads_that_may_wait,
     named_runtime_has_threads_that_may_wait: Engine,
     wait_in_a_task_is_refused,
+    deadlock_of_threads_is_found: Engine,
 }
 
 /// Starts a thread outside all runtimes. The future joins it.
@@ -206,4 +207,22 @@ pub async fn wait_in_a_task_is_refused(lab: &Lab) {
     })
     .await;
     lab.witness().until_free("key".into()).await.unwrap();
+}
+
+pub async fn deadlock_of_threads_is_found(lab: &Lab) {
+    let begin = Arc::new(Barrier::new(2));
+    let takes = |keys: [&str; 2], gives_up: bool| {
+        let (manager, begin) = (lab.manager(), begin.clone());
+        let [first, second] = keys.map(|key| manager.engine_lock(key.into()));
+        let second = if gives_up { second.fail_on_deadlock() } else { second };
+        on_a_thread(move || {
+            let first = first.write().wait()?;
+            begin.wait();
+            second.write().wait()?.release().wait()?;
+            first.release().wait()
+        })
+    };
+    let (stays, fails) = (takes(["a", "b"], false), takes(["b", "a"], true));
+    assert_eq!(fails.await.unwrap_err().kind(), ErrorKind::Deadlock);
+    stays.await.unwrap();
 }

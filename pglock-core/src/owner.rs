@@ -2,11 +2,13 @@
 //! the two together.
 
 use std::cell::Cell;
+use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::thread::{self, ThreadId};
+use std::thread;
 
+use foldhash::fast::FixedState;
 use tokio::runtime::Handle;
 use tokio::task;
 
@@ -20,11 +22,29 @@ pub(crate) struct Owner {
     pub(crate) bond: Option<Bond>,
 }
 
+/// A task of tokio, or what a thread runs by `block_on` or waits for. Two of them have the same
+/// number hardly ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Task {
-    Spawned(task::Id),
-    /// What a thread runs by `block_on`, or waits for.
-    Blocking(ThreadId),
+pub(crate) struct Task(u64);
+
+impl Task {
+    /// `is_of_thread`: a thread waits for the future.
+    fn current(is_of_thread: bool) -> Option<Self> {
+        let number = |id: u64, is_spawned: bool| Self(id << 1 | u64::from(is_spawned));
+        if let Some(id) = task::try_id() {
+            return Some(number(FixedState::default().hash_one(id), true));
+        }
+        let is_known = is_of_thread || Handle::try_current().is_ok();
+        is_known.then(|| number(FixedState::default().hash_one(thread::current().id()), false))
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// What releases nothing while it waits.
@@ -58,19 +78,21 @@ impl Owner {
     /// The caller that runs now.
     pub(crate) fn current() -> Self {
         let Scope { set, run, is_of_thread, .. } = Scope::current();
-        let task = match task::try_id() {
-            Some(id) => Some(Task::Spawned(id)),
-            None => {
-                let is_known = is_of_thread || Handle::try_current().is_ok();
-                is_known.then(|| Task::Blocking(thread::current().id()))
-            }
-        };
-        Self { task, run, bond: set.map(Bond::Set) }
+        Self { task: Task::current(is_of_thread), run, bond: set.map(Bond::Set) }
     }
 
     /// The caller that runs now, in this dedicated session.
     pub(crate) fn in_session(pid: i32) -> Self {
         Self { bond: Some(Bond::Session(pid)), ..Self::current() }
+    }
+
+    /// Its task, if nothing else is known of it.
+    pub(crate) fn mere_task(&self) -> Option<Task> {
+        self.task.filter(|_| self.run.is_none() && self.bond.is_none())
+    }
+
+    pub(crate) const fn of_task(task: Task) -> Self {
+        Self { task: Some(task), run: None, bond: None }
     }
 
     /// Whether this one keeps its locks while the other one waits, at least likely.
@@ -103,10 +125,6 @@ impl Scope {
         Self { waits_for_any: true, ..Self::NONE }
     }
 
-    pub(crate) fn of_lock(gives_up: bool) -> Self {
-        Self { gives_up, ..Self::NONE }
-    }
-
     #[cfg(feature = "blocking")]
     pub(crate) fn of_thread() -> Self {
         Self { is_of_thread: true, ..Self::NONE }
@@ -114,6 +132,18 @@ impl Scope {
 
     pub(crate) fn current() -> Self {
         SCOPE.get()
+    }
+
+    /// Polls a future that acquires a lock. Most of these do not give up, and need no scope.
+    pub(crate) fn poll_for_lock<F: Future>(
+        gives_up: bool,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        match gives_up {
+            true => Self { gives_up, ..Self::NONE }.poll(future, cx),
+            false => future.poll(cx),
+        }
     }
 
     /// Polls a future in this scope, within that of the caller. (A function that takes the future by
@@ -190,7 +220,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let set = Scope::of_set(true);
         let inner = pin!(poll_fn(|cx| {
-            let other = Scope::of_lock(false).poll(pin!(async { Scope::current() }), cx);
+            let other = Scope::poll_for_lock(false, pin!(async { Scope::current() }), cx);
             other.map(|other| (Owner::current(), other))
         }));
         let Poll::Ready((owner, scope)) = set.poll(inner, &mut cx) else {

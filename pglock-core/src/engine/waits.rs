@@ -4,19 +4,23 @@
 //! who holds and who waits; [`graph`] finds the rings, and the client asks the server for the
 //! dependences of other processes. `DESIGN.md` says when a dependence is certain.
 
+mod dependences;
 pub(crate) mod graph;
 pub(crate) mod reading;
+mod slots;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use self::graph::Ends;
+pub(crate) use self::dependences::Dependences;
+use self::slots::Slots;
 use crate::key::LockKey;
 use crate::looking::Deadlock;
 use crate::owner::{Bond, Owner, Task};
@@ -27,7 +31,10 @@ const LONG: u8 = 2;
 /// The holds of the callers of one manager, and the waits of those that hold something.
 #[derive(Default)]
 pub(crate) struct Waits {
+    slots: Slots,
     table: Mutex<Table>,
+    /// How many holds the table has.
+    in_table: AtomicUsize,
     /// Notified when a dependence that was reported has ended.
     changed: Notify,
 }
@@ -43,6 +50,17 @@ struct Table {
     is_watched: bool,
     found: Vec<Arc<Deadlock>>,
     count: u64,
+}
+
+/// Where a hold is on record. It is small, because each guard has one, and a guard that grows beyond
+/// 128 bytes takes longer to move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record(NonZeroU32);
+
+#[derive(Clone, Copy)]
+enum Place {
+    Slot(usize),
+    Table(usize),
 }
 
 struct Hold {
@@ -64,48 +82,68 @@ struct Wait {
     verdict: Option<Arc<Deadlock>>,
 }
 
-/// Callers of this process that keep one lock while they wait for another.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Dependence {
-    pub(crate) is_certain: bool,
-    /// Whether all of them give up if this is part of a deadlock.
-    pub(crate) gives_up: bool,
-    /// The numbers of their waits.
-    pub(crate) waits: Vec<u64>,
-}
+impl Record {
+    /// `None` if no memory could have that many places.
+    fn at(place: Place) -> Option<Self> {
+        let number = match place {
+            Place::Slot(place) => place.checked_mul(2)?,
+            Place::Table(place) => place.checked_mul(2)?.checked_add(1)?,
+        };
+        let number = u32::try_from(number).ok()?.checked_add(1)?;
+        NonZeroU32::new(number).map(Self)
+    }
 
-/// The dependences of callers that have waited for long.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Dependences {
-    pub(crate) all: BTreeMap<Ends, Dependence>,
-    /// The keys that callers wait for who hold something.
-    pub(crate) awaited: BTreeSet<LockKey>,
+    fn place(self) -> Place {
+        let number = self.0.get() as usize - 1;
+        match number % 2 {
+            0 => Place::Slot(number / 2),
+            _ => Place::Table(number / 2),
+        }
+    }
 }
 
 impl Waits {
     /// Records that the caller holds the key, if the caller is known. Returns the place of the
     /// record.
-    pub(crate) fn hold(&self, key: LockKey, owner: Owner) -> Option<usize> {
+    pub(crate) fn hold(&self, key: LockKey, owner: Owner) -> Option<Record> {
         if owner.task.is_none() && owner.bond.is_none() {
             return None;
         }
+        if let Some(place) = owner.mere_task().and_then(|task| self.slots.hold(key, task)) {
+            return Record::at(Place::Slot(place));
+        }
+        self.in_table.fetch_add(1, Ordering::Relaxed);
         let mut table = self.lock();
         owner.task.iter().for_each(|task| *table.tasks.entry(*task).or_default() += 1);
         owner.bond.iter().for_each(|bond| *table.bonds.entry(*bond).or_default() += 1);
-        Some(table.holds.insert(Hold { key, owner, depends: false }))
+        Record::at(Place::Table(table.holds.insert(Hold { key, owner, depends: false })))
     }
 
-    pub(crate) fn let_go(&self, place: usize) {
+    pub(crate) fn let_go(&self, record: Record) {
+        let depends = match record.place() {
+            Place::Slot(place) => self.slots.let_go(place),
+            Place::Table(place) => self.take_out(place),
+        };
+        if depends {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Returns whether the hold was part of a dependence that was reported.
+    fn take_out(&self, place: usize) -> bool {
         let mut table = self.lock();
         let Some(hold) = table.holds.try_remove(place) else {
-            return;
+            return false;
         };
         hold.owner.task.iter().for_each(|task| count_down(&mut table.tasks, task));
         hold.owner.bond.iter().for_each(|bond| count_down(&mut table.bonds, bond));
-        drop(table);
-        if hold.depends {
-            self.changed.notify_one();
-        }
+        self.in_table.fetch_sub(1, Ordering::Relaxed);
+        hold.depends
+    }
+
+    fn holds_anything(&self, owner: Owner) -> bool {
+        owner.task.is_some_and(|task| self.slots.has(task))
+            || self.in_table.load(Ordering::Relaxed) > 0 && self.lock().holds_anything(owner)
     }
 
     /// Records that the caller waits for the key, if it holds something; otherwise, it is part of no
@@ -117,7 +155,7 @@ impl Waits {
         owner: Owner,
         waker: impl FnOnce() -> Option<Waker>,
     ) -> Option<(usize, bool)> {
-        if !self.lock().holds_anything(owner) {
+        if !self.holds_anything(owner) {
             return None;
         }
         // A waker is foreign code, so it is cloned while no mutex is held.
@@ -176,12 +214,12 @@ impl Waits {
         for (_, wait) in &mut table.waits {
             wait.ticks = wait.ticks.saturating_add(1);
         }
-        Some(table.dependences())
+        Some(table.dependences(&self.slots))
     }
 
     /// The dependences now.
     pub(crate) fn dependences(&self) -> Dependences {
-        self.lock().dependences()
+        self.lock().dependences(&self.slots)
     }
 
     /// Completes when a dependence has ended.
@@ -244,54 +282,6 @@ impl Table {
     fn end_watch(&mut self) {
         self.is_watched = false;
         self.found.clear();
-    }
-
-    fn dependences(&mut self) -> Dependences {
-        let mut of_task: HashMap<Task, Vec<usize>> = HashMap::new();
-        let mut of_bond: HashMap<Bond, Vec<usize>> = HashMap::new();
-        let waits_long = |wait: &Wait| wait.ticks >= LONG && wait.verdict.is_none();
-        if self.waits.iter().any(|(_, wait)| waits_long(wait)) {
-            for (place, hold) in &self.holds {
-                if let Some(task) = hold.owner.task {
-                    of_task.entry(task).or_default().push(place);
-                }
-                if let Some(bond) = hold.owner.bond {
-                    of_bond.entry(bond).or_default().push(place);
-                }
-            }
-        }
-        let mut found = Dependences::default();
-        for (_, wait) in &mut self.waits {
-            found.awaited.insert(wait.key);
-            if !waits_long(wait) {
-                continue;
-            }
-            let by_task = wait.owner.task.and_then(|task| of_task.get(&task));
-            let by_bond = wait.owner.bond.and_then(|bond| of_bond.get(&bond));
-            for place in by_task.into_iter().chain(by_bond).flatten() {
-                let Some(hold) = self.holds.get_mut(*place) else { continue };
-                if hold.key != wait.key && hold.owner.keeps_during(&wait.owner) {
-                    hold.depends = true;
-                    wait.depends = true;
-                    found.add(hold, wait);
-                }
-            }
-        }
-        found
-    }
-}
-
-impl Dependences {
-    fn add(&mut self, hold: &Hold, wait: &Wait) {
-        let is_certain = hold.owner.is_bound_to(&wait.owner);
-        let gives_up = wait.waker.is_some();
-        let new = || Dependence { is_certain, gives_up, waits: Vec::new() };
-        let dependence = self.all.entry((hold.key, wait.key)).or_insert_with(new);
-        dependence.is_certain |= is_certain;
-        dependence.gives_up &= gives_up;
-        if !dependence.waits.contains(&wait.number) {
-            dependence.waits.push(wait.number);
-        }
     }
 }
 

@@ -110,8 +110,7 @@ impl RwLock {
             Ok(held.map(|held| held.timed(timer)))
         };
         let mut acquire = pin!(acquire.instrument(acquire_span(self.key, name, mode)));
-        let scope = Scope::of_lock(self.gives_up);
-        poll_fn(|cx| scope.poll(acquire.as_mut(), cx)).await
+        poll_fn(|cx| Scope::poll_for_lock(self.gives_up, acquire.as_mut(), cx)).await
     }
 
     async fn hand_out(

@@ -14,6 +14,7 @@ use crate::engine::machine::event::{Event, GrantId, Patience};
 use crate::engine::meters::HoldTimer;
 use crate::engine::runtime::liveness::Liveness;
 use crate::engine::runtime::tenure::{self, Tenure};
+use crate::engine::waits::Record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
 use crate::lease::Lease;
@@ -36,7 +37,7 @@ pub(crate) struct Held {
     timer: Option<HoldTimer>,
     pub(super) grant: Option<GrantId>,
     /// Where it is on record as held, if it is.
-    record: Option<usize>,
+    record: Option<Record>,
     /// Whether a wait for an upgrade fails that is part of a deadlock.
     gives_up: bool,
     /// Made when it is first asked for.
@@ -142,9 +143,9 @@ impl Held {
     /// Whether it is a write lock from now on. If not, or if this future is dropped, it is a read
     /// lock as before.
     pub(crate) async fn upgrade(&mut self, patience: Patience) -> Result<bool> {
-        let scope = Scope::of_lock(self.gives_up);
+        let gives_up = self.gives_up;
         let mut upgrade = pin!(self.upgrade_by_gate(patience));
-        poll_fn(|cx| scope.poll(upgrade.as_mut(), cx)).await
+        poll_fn(|cx| Scope::poll_for_lock(gives_up, upgrade.as_mut(), cx)).await
     }
 
     async fn upgrade_by_gate(&mut self, patience: Patience) -> Result<bool> {

@@ -9,6 +9,7 @@ use super::Dedicated;
 use crate::driver::{Hold, Holding};
 use crate::engine::meters::HoldTimer;
 use crate::engine::runtime::tenure::{self, Tenure};
+use crate::engine::waits::Record;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::names::Name;
@@ -46,7 +47,7 @@ pub(crate) struct DedicatedHold {
     /// Runs until the lock is given back.
     timer: Option<HoldTimer>,
     /// Where it is on record as held, if it is.
-    record: Option<usize>,
+    record: Option<Record>,
 }
 
 impl DedicatedHold {

@@ -149,7 +149,7 @@ impl<'a> Links<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Dependence;
+    use super::super::dependences::Dependence;
     use super::*;
     use crate::driver::{Holding, lock_entry};
 

@@ -1,11 +1,12 @@
 //! Tests of what counts as a dependence.
 
-use std::thread;
+use std::collections::BTreeSet;
 
+use super::graph::Ends;
 use super::*;
 
 fn owner(bond: Option<Bond>) -> Owner {
-    Owner { task: Some(Task::Blocking(thread::current().id())), run: None, bond }
+    Owner { bond, ..Owner::of_task(Task::from_number(7)) }
 }
 
 fn stranger(bond: Option<Bond>) -> Owner {

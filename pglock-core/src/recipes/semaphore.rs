@@ -261,7 +261,7 @@ impl Semaphore {
             Err(error) => return Err(error),
         };
         shared.line.note_refused(refused);
-        let taken = shared.take(count).await?;
+        let taken = shared.take(count, &mut first).await?;
         Ok(Permit::new(taken, shared.clone()))
     }
 }

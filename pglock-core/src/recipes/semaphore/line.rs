@@ -78,7 +78,8 @@ impl Leaving {
         self.0 = (!is_done).then_some(release);
     }
 
-    async fn has_left(&mut self) {
+    /// Waits for that release.
+    pub(super) async fn has_left(&mut self) {
         if let Some(release) = &mut self.0 {
             release.await;
             self.0 = None;

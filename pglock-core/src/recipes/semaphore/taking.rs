@@ -26,6 +26,29 @@ const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// The first in line has the turnstile.
+struct Passing<'a> {
+    turnstile: Option<WriteGuard>,
+    first: &'a mut Leaving,
+}
+
+impl Passing<'_> {
+    fn leave(&mut self) {
+        if let Some(turnstile) = self.turnstile.take() {
+            self.first.leave(async move {
+                // A lost one needs no release.
+                let _ = turnstile.release().await;
+            });
+        }
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl Shared {
     /// Takes this many permits if they are free and no other process waits for permits.
     pub(super) async fn try_take(
@@ -91,15 +114,21 @@ impl Shared {
         Ok((!taken.is_empty()).then_some(taken))
     }
 
-    /// Waits behind the turnstile until this many permits are free.
-    pub(super) async fn take(&self, count: u32) -> Result<Vec<Taken>> {
+    /// Waits behind the turnstile until this many permits are free. If the caller stops waiting, the
+    /// next one of this process waits until the turnstile is released.
+    pub(super) async fn take(&self, count: u32, first: &mut Leaving) -> Result<Vec<Taken>> {
         let _waiting = self.line.wait();
         loop {
             let turnstile = self.turnstile.write().await?;
-            let taken = self.collect(count, &turnstile).await?;
+            let mut passing = Passing { turnstile: Some(turnstile), first: &mut *first };
+            let taken = match &passing.turnstile {
+                Some(turnstile) => self.collect(count, turnstile).await?,
+                None => None,
+            };
             // Confirmed, so that the turnstile is not in the way of other callers when this one has
-            // stopped waiting. If it is lost, it needs no release.
-            let _ = turnstile.release().await;
+            // stopped waiting.
+            passing.leave();
+            passing.first.has_left().await;
             if let Some(taken) = taken {
                 return Ok(taken);
             }

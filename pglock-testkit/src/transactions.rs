@@ -184,6 +184,7 @@ macro_rules! transaction_cases {
             fences_of_readers_share_and_exclude_those_of_writers,
             fenced_lock_is_handed_out_after_the_last_transaction,
             fenced_lock_is_handed_over_after_the_last_transaction,
+            fenced_lock_lets_readers_in_after_the_last_transaction,
             fenced_lock_shows_everything_to_an_old_snapshot,
             fenced_lock_names_the_transaction_that_is_in_the_way,
             fences_work_behind_a_transaction_pooler,

@@ -47,6 +47,11 @@ pub enum Operation {
     /// Turns the write lock that the session holds into a read lock, without letting another
     /// session in between, and at once even if others wait for the key: 1 if it was held, else 0.
     Downgrade(LockKey),
+    /// Turns the write lock that the session holds into a read lock, as
+    /// [`Downgrade`](Self::Downgrade), and then takes the write lock back if no other session has
+    /// come in: 1 if it is a write lock again, else 0. A writer that waits may prevent that, but need
+    /// not.
+    LetIn(LockKey),
     /// Turns the read lock that the session holds into a write lock, without letting another
     /// session in between, if no other session holds the key: 1 if done, else 0. Sessions that wait
     /// for the key go on waiting. Always alone in its request.
@@ -138,6 +143,7 @@ const UNLOCK_ALL: i16 = 17;
 const PING: i16 = 18;
 const DOWNGRADE: i16 = 19;
 const LIMIT_WAIT: i16 = 20;
+const LET_IN: i16 = 22;
 const TRY_FIRST: i16 = 32;
 const TRY_ALSO: i16 = 34;
 const TRY_INSTEAD: i16 = 36;
@@ -178,6 +184,7 @@ impl Operation {
             Self::Lock(key, mode) => (LOCK, mode, key),
             Self::Probe(key) => (PROBE, Mode::Write, key),
             Self::Downgrade(key) => (DOWNGRADE, Mode::Write, key),
+            Self::LetIn(key) => (LET_IN, Mode::Write, key),
             Self::Upgrade(key) => (UPGRADE, Mode::Write, key),
             Self::Cancel(pid) => return (CANCEL, pid.into()),
             Self::UnlockAll => return (UNLOCK_ALL, 0),
@@ -199,6 +206,7 @@ impl Operation {
         let key = LockKey::unpack(code & PAIR != 0, operand);
         match code & !PAIR {
             DOWNGRADE => return Some(Self::Downgrade(key)),
+            LET_IN => return Some(Self::LetIn(key)),
             UPGRADE => return Some(Self::Upgrade(key)),
             _ => {}
         }
@@ -217,80 +225,4 @@ impl Operation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Operation::{
-        Cancel, Downgrade, LimitWait, Lock, Ping, Probe, TryAlso, TryFirst, TryInstead, TryLock,
-        Unlock, UnlockAll, Upgrade,
-    };
-    use super::*;
-
-    #[test]
-    fn operations_keep_their_meaning_through_the_wire_form() {
-        for key in [
-            LockKey::from(i64::MIN),
-            LockKey::from(-1),
-            LockKey::from((i32::MIN, i32::MAX)),
-            LockKey::from((-7, 9)),
-        ] {
-            for mode in [Mode::Read, Mode::Write] {
-                for operation in [TryLock(key, mode), Unlock(key, mode), Lock(key, mode)] {
-                    let (code, operand) = operation.encode();
-                    assert!(sql::few(&[code]).is_some());
-                    assert_eq!(Operation::decode(code, operand), Some(operation));
-                }
-            }
-            for operation in [Probe(key), Downgrade(key), Upgrade(key)] {
-                let (code, operand) = operation.encode();
-                assert!(sql::few(&[code]).is_some());
-                assert_eq!(Operation::decode(code, operand), Some(operation));
-            }
-            for mode in [Mode::Read, Mode::Write] {
-                for operation in [TryFirst(key, mode), TryAlso(key, mode), TryInstead(key, mode)] {
-                    let (code, operand) = operation.encode();
-                    assert_eq!(Operation::decode(code, operand), Some(operation));
-                }
-            }
-        }
-        for operation in [Cancel(4711), UnlockAll, Ping, LimitWait(7500)] {
-            let (code, operand) = operation.encode();
-            assert_eq!(Operation::decode(code, operand), Some(operation));
-        }
-    }
-
-    #[test]
-    fn results_keep_their_order() {
-        let results = [false, true, true];
-        let answer: Answer = results.into_iter().collect();
-        assert_eq!(answer, Some("011".to_owned()).into());
-        assert!(answer.results(3).is_some_and(|read| read.eq(results)));
-    }
-
-    #[test]
-    fn an_answer_that_does_not_fit_has_no_results() {
-        let is_fit = |digits: Option<&str>, operations| {
-            Answer::from(digits.map(str::to_owned)).results(operations).is_some()
-        };
-        assert!(is_fit(Some("10"), 2));
-        assert!(!is_fit(Some("10"), 3));
-        assert!(!is_fit(Some("10"), 1));
-        assert!(!is_fit(Some("1f"), 2));
-        assert!(!is_fit(Some(""), 1));
-        assert!(!is_fit(None, 1));
-    }
-
-    #[test]
-    fn parameters_appear_once_each_and_in_order() {
-        let one = sql::few(&[TRY_LOCK]).unwrap();
-        let upgrade = sql::few(&[UPGRADE]).unwrap();
-        let two = sql::few(&[UNLOCK, TRY_LOCK]).unwrap();
-        let many = [&[TRY_LOCK, UNLOCK][..], &[TRY_FIRST, TRY_ALSO][..], &[TRY_LOCK, PING][..]];
-        let many = many.map(sql::many);
-        assert!(many[0] != many[1] && many[1] != many[2]);
-        let many = many.map(|text| (text, 3));
-        let all = [(sql::OPEN, 5), (one, 2), (upgrade, 2), (two, 3), (sql::HOLDINGS, 1)];
-        for (text, count) in all.into_iter().chain(many) {
-            let places: Vec<_> = text.match_indices('$').map(|(at, _)| &text[at..at + 2]).collect();
-            assert_eq!(places, ["$1", "$2", "$3", "$4", "$5"][..count]);
-        }
-    }
-}
+mod tests;

@@ -214,16 +214,17 @@ impl LocksBuilder {
         self
     }
 
-    /// Lets readers of this process share a write lock that the server has granted to one of its
-    /// writers. [`hand_over_count`](Self::hand_over_count) and
-    /// [`hand_over_age`](Self::hand_over_age) bound this. Off by default.
+    /// Lets readers and writers of this process pass on a write lock for longer than a round trip.
+    /// [`hand_over_count`](Self::hand_over_count) and [`hand_over_age`](Self::hand_over_age) bound
+    /// this. Off by default.
     ///
-    /// Use it for keys that one process reads often and writes occasionally. Without it, each
-    /// change between reading and writing costs all waiters a round trip. With it, the server keeps
-    /// the write lock while a writer of this process waits, and converts it to a read lock when
-    /// only readers have it. In exchange, readers of other processes may have to wait up to that
-    /// age although only readers hold the lock, and [`inspect`](crate::Locks::inspect) shows a
-    /// write lock meanwhile.
+    /// Use it for keys that one process reads often and writes occasionally. When a writer leaves,
+    /// the readers of this process that are next in line have its lock at once. Without this
+    /// option, the server learns within a round trip or two that only readers have it. With it, the
+    /// server keeps the write lock while a writer of this process waits, and converts it to a read
+    /// lock when only readers are left. In exchange, readers of other processes may have to wait up
+    /// to that age although only readers hold the lock, and [`inspect`](crate::Locks::inspect)
+    /// shows a write lock meanwhile.
     pub fn share_write_locks(mut self, share: bool) -> Self {
         self.config.share_write_locks = share;
         self

@@ -43,6 +43,30 @@ macro_rules! downgrade {
     };
 }
 
+/// Turns a write lock into a read lock, which lets in all that can share it, and then takes the write
+/// lock back if it can be had at once. Without a write lock, nothing is held afterwards.
+macro_rules! let_in {
+    ($kind:ident $o:literal) => {
+        concat!(
+            "CASE WHEN NOT ",
+            call!("pg_catalog.pg_try_advisory_lock", $kind $o),
+            " THEN false WHEN ",
+            call!("pg_catalog.pg_advisory_lock_shared", $kind $o),
+            " IS NULL OR NOT ",
+            call!("pg_catalog.pg_advisory_unlock", $kind $o),
+            " THEN false WHEN NOT ",
+            call!("pg_catalog.pg_advisory_unlock", $kind $o),
+            " THEN NOT ",
+            call!("pg_catalog.pg_advisory_unlock_shared", $kind $o),
+            " WHEN ",
+            call!("pg_catalog.pg_try_advisory_lock", $kind $o),
+            " THEN ",
+            call!("pg_catalog.pg_advisory_unlock_shared", $kind $o),
+            " ELSE false END"
+        )
+    };
+}
+
 /// Tries a lock, and notes for the rest of the statement whether it was taken.
 macro_rules! first_of_run {
     ($function:literal, $kind:ident $o:literal) => {
@@ -127,6 +151,8 @@ macro_rules! operation {
     (19, $o:literal) => { downgrade!(key $o) };
     (21, $o:literal) => { upgrade!(key 1 $o) };
     (27, $o:literal) => { downgrade!(pair $o) };
+    (22, $o:literal) => { let_in!(key $o) };
+    (30, $o:literal) => { let_in!(pair $o) };
     (20, $o:literal) => { concat!("pg_catalog.set_config('lock_timeout', ", $o, "::text, true) IS NOT NULL") };
     (32, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock", key $o) };
     (33, $o:literal) => { first_of_run!("pg_catalog.pg_try_advisory_lock_shared", key $o) };
@@ -239,7 +265,7 @@ operations!(
     alone: [4 5],
     alone in a row: [21 29],
     cancel: 16,
-    in a row: [6 8 9 10 11 12 13 14 17 18 19 27],
+    in a row: [6 8 9 10 11 12 13 14 17 18 19 22 27 30],
     runs: [32 33 34 35 36 37 40 41 42 43 44 45],
     together: [[2 0] [2 1] [3 0] [3 1] [20 4] [20 5] [20 12] [20 13]]
 );

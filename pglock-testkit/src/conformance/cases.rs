@@ -45,6 +45,8 @@ pub mod leading;
 pub mod leaks;
 #[cfg(unix)]
 pub mod leases;
+#[cfg(unix)]
+pub mod letting_readers_in;
 pub mod limits;
 mod listening;
 pub mod loads;
@@ -132,6 +134,7 @@ macro_rules! __each_case {
             sessions,
             #[cfg(unix)] losing,
             #[cfg(unix)] leases,
+            #[cfg(unix)] letting_readers_in,
             answers,
             loads,
             #[cfg(unix)] deaths,

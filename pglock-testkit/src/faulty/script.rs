@@ -25,7 +25,7 @@ pub enum Point {
     Unlock,
     /// A request that asks whether a writer waits.
     Probe,
-    /// A request that turns a write lock into a read lock.
+    /// A request that turns a write lock into a read lock, for good or for a moment.
     Downgrade,
     /// A request that turns a read lock into a write lock.
     Upgrade,
@@ -69,7 +69,7 @@ impl Point {
             Operation::Lock(..) | Operation::LimitWait(_) => Self::Lock,
             Operation::Unlock(..) => Self::Unlock,
             Operation::Probe(_) => Self::Probe,
-            Operation::Downgrade(_) => Self::Downgrade,
+            Operation::Downgrade(_) | Operation::LetIn(_) => Self::Downgrade,
             Operation::Upgrade(_) => Self::Upgrade,
             Operation::Cancel(_) => Self::Cancel,
             Operation::UnlockAll => Self::UnlockAll,

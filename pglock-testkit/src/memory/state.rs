@@ -78,6 +78,11 @@ impl State {
                 let granted = self.table.downgrade(pid, key);
                 granted.map(|granted| self.notify(granted)).is_some()
             }
+            Operation::LetIn(key) => {
+                let (granted, is_writer) = self.table.let_in(pid, key);
+                self.notify(granted);
+                is_writer
+            }
             Operation::Upgrade(key) => self.table.upgrade(pid, key),
             Operation::Cancel(pid) => self.cancel(pid),
             Operation::UnlockAll => {

@@ -144,6 +144,12 @@ impl Machine {
             Errand::Downgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.downgraded(grant, cx));
             }
+            Errand::LetIn { key, grant } => {
+                self.with(key, step, |state, cx| state.let_others_in(grant, done, cx));
+            }
+            Errand::Linger { key, grant } => {
+                self.with(key, step, |state, cx| state.lingered(grant, cx));
+            }
             Errand::Upgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.upgrade_answered(grant, done, cx));
             }

@@ -105,13 +105,19 @@ impl Machine {
             | Errand::Upgrade { key, .. } => key,
             // After a session has ended, its pid may belong to another one.
             Errand::Cancel { target, .. } => return self.sessions.may_be_cancelled(target, step),
-            Errand::Lock { .. } | Errand::Forget { .. } | Errand::Ping => return true,
+            Errand::Lock { .. }
+            | Errand::Forget { .. }
+            | Errand::LetIn { .. }
+            | Errand::Linger { .. }
+            | Errand::Ping => return true,
         };
         let hash_map::Entry::Occupied(mut state) = self.keys.entry(key) else {
             return false;
         };
         if let Errand::Downgrade { grant, .. } = *errand {
-            return state.get_mut().sends_downgrade(grant, key, step.now, &mut self.sessions);
+            let sent = state.get_mut().send_downgrade(grant, key, step.now, &mut self.sessions);
+            *errand = sent.unwrap_or(*errand);
+            return sent.is_some();
         }
         if let Errand::Upgrade { grant, .. } = *errand {
             return state.get_mut().sends_upgrade(grant);

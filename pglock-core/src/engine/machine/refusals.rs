@@ -127,7 +127,8 @@ impl Machine {
         };
         for (errand, taken) in errands.iter().zip(taken) {
             match taken || !undone.contains(errand) {
-                true => self.done(id, *errand, true, step),
+                // What is not a write lock by now is a read lock.
+                true => self.done(id, *errand, !matches!(errand, Errand::LetIn { .. }), step),
                 false => self.not_done(id, *errand, verdict, step),
             }
         }
@@ -203,10 +204,12 @@ impl Machine {
             | Errand::Lock { .. }
             | Errand::Cancel { .. } => true,
             Errand::Unlock { key, grant, .. } => self.has(key, grant, found),
-            Errand::Downgrade { key, grant } => found.kept.contains(&(key, grant)),
+            Errand::Downgrade { key, grant } | Errand::LetIn { key, grant } => {
+                found.kept.contains(&(key, grant))
+            }
             Errand::Upgrade { key, .. } => !found.holds(key, Mode::Write),
             Errand::Forget { key, mode } => found.holds(key, mode),
-            Errand::Ping => false,
+            Errand::Linger { .. } | Errand::Ping => false,
         }
     }
 
@@ -244,12 +247,9 @@ impl Machine {
             (Errand::Unlock { key, grant, .. }, _) => {
                 self.with(key, step, |state, cx| state.unlock_again(grant, cx));
             }
-            (Errand::Downgrade { key, grant }, Verdict::Again) => {
-                self.with(key, step, |state, cx| state.downgrade_again(grant, cx));
-            }
-            (Errand::Downgrade { key, grant }, Verdict::Refused(refusal)) => {
-                let reason = refusal.reason;
-                self.with(key, step, |state, cx| state.downgrade_refused(grant, reason, cx));
+            (Errand::Downgrade { key, grant } | Errand::LetIn { key, grant }, verdict) => {
+                let reason = verdict.refusal().map(|refusal| refusal.reason);
+                self.with(key, step, |state, cx| state.downgrade_failed(grant, reason, cx));
             }
             (Errand::TryLock { key, run: Some(_), .. }, Verdict::Again) => {
                 self.with(key, step, |state, cx| state.ask_missed(id, cx));

@@ -19,6 +19,7 @@ group! { fairness:
     writer_waits_no_longer_than_readers_of_another_process_hold: Process,
     writer_is_not_starved_if_no_other_session_can_ask: Process,
     process_passes_a_lock_on_for_a_bounded_time: Process,
+    process_of_readers_and_writers_passes_a_lock_on_for_a_bounded_time: Process,
     task_that_never_waits_leaves_others_their_turn: Engine,
     tasks_that_want_one_key_get_equal_turns,
     reader_gets_its_turn_among_writers_of_its_process,
@@ -117,16 +118,26 @@ async fn writer_among_readers(lab: &Lab, options: &Options) {
 }
 
 pub async fn process_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
+    one_against_64(lab, |_| Mode::Write).await;
+}
+
+pub async fn process_of_readers_and_writers_passes_a_lock_on_for_a_bounded_time(lab: &Lab) {
+    one_against_64(lab, |turn| [Mode::Write, Mode::Read][turn % 4 / 2]).await;
+}
+
+/// `mode`: in which the rivals, and the one, take the lock in each turn.
+async fn one_against_64(lab: &Lab, mode: fn(usize) -> Mode) {
     if lab.is_child() {
         let lock = lab.lock(KEY);
-        return keep_busy(64, move |_| write(lock.clone())).await;
+        return keep_busy(64, move |turn| take(lock.clone(), mode(turn))).await;
     }
-    let mut rivals = Busy::start(lab, "writers").await;
-    let lock = lab.lock(KEY);
-    let mut waits = Latencies::default();
-    for _ in 0..if is_long() { 1000 } else { 100 } {
+    let mut rivals = Busy::start(lab, "rivals").await;
+    let (lock, mut waits) = (lab.lock(KEY), Latencies::default());
+    for turn in 0..if is_long() { 1000 } else { 100 } {
         until_held(lab).await;
-        waits.push(write_once(&*lock).await);
+        let begin = Instant::now();
+        take(lock.clone(), mode(turn)).await;
+        waits.push(begin.elapsed());
     }
     rivals.stop();
     println!("{} turns of 64 rivals", rivals.done().await.turns);
@@ -214,8 +225,11 @@ pub async fn reader_gets_its_turn_among_writers_of_other_processes(lab: &Lab) {
     writers.stop().await;
 }
 
-async fn write(lock: Arc<dyn DistributedRwLock>) {
-    write_once(&*lock).await;
+async fn take(lock: Arc<dyn DistributedRwLock>, mode: Mode) {
+    match mode {
+        Mode::Read => soon("it starves", lock.read()).await.unwrap().release().await.unwrap(),
+        Mode::Write => soon("it starves", lock.write()).await.unwrap().release().await.unwrap(),
+    }
 }
 
 /// The percentage that must keep a bound: lower on a machine that may be busy with other tests.

@@ -17,7 +17,7 @@ group! { handing_over:
     process_passes_a_lock_on_a_bounded_number_of_times: Engine,
     process_that_hands_nothing_over_asks_the_server_each_time: Engine,
     lock_passes_on_only_after_its_holder_has_left: Process,
-    change_of_mode_goes_through_the_server: Engine,
+    writer_behind_a_reader_asks_the_server: Engine,
     readers_of_another_process_share_if_no_writer_waits: Engine,
     readers_of_another_process_share_after_a_while: Engine,
     write_lock_is_shared_although_another_process_awaits_it: Engine,
@@ -118,40 +118,37 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
     }
 }
 
-pub async fn change_of_mode_goes_through_the_server(lab: &Lab) {
+pub async fn writer_behind_a_reader_asks_the_server(lab: &Lab) {
     // No limits, since it may take long to get there.
     let options = Options {
         hand_over_count: Some(u32::MAX),
         hand_over_age: Some(Duration::MAX),
         ..Options::default()
     };
-    for (before, after) in [(Mode::Write, Mode::Read), (Mode::Read, Mode::Write)] {
-        let ours = lab.manager_with(&options);
-        let key = LockKey::from(KEY);
-        let guard = lock_in(&*ours.lock(key), before).await;
-        assert_eq!(modes(lab, key).await, [before]);
-        let (served, mut order) = mpsc::unbounded_channel();
-        let visit = |lock: Arc<dyn DistributedRwLock>, mode, name| {
-            let (lab, served) = (lab.clone(), served.clone());
-            start(async move {
-                let guard = lock_in(&*lock, mode).await;
-                served.send(name).unwrap();
-                assert_eq!(modes(&lab, key).await, [mode], "{name}");
-                drop(guard);
-            })
-        };
-        let there = visit(lab.lock(key), Mode::Write, "there");
-        lab.witness().until_waiting(key, 1).await.unwrap();
-        let here = visit(ours.lock(key), after, "here");
-        lab.until_queued(&ours, 1).await;
-        drop(guard);
-        soon("it was first", there).await.unwrap();
-        soon("its turn has come", here).await.unwrap();
-        // If the lock had passed on here, no other process would have had it in between.
-        assert_eq!([order.recv().await, order.recv().await], [Some("there"), Some("here")]);
-        assert_eq!(ours.stats().hand_overs, 0);
-        lab.witness().until_free(key).await.unwrap();
-    }
+    let (ours, key) = (lab.manager_with(&options), LockKey::from(KEY));
+    let reader = ours.lock(key).read().await.unwrap();
+    assert_eq!(modes(lab, key).await, [Mode::Read]);
+    let (served, mut order) = mpsc::unbounded_channel();
+    let visit = |lock: Arc<dyn DistributedRwLock>, name| {
+        let (lab, served) = (lab.clone(), served.clone());
+        start(async move {
+            let guard = lock.write().await.unwrap();
+            served.send(name).unwrap();
+            assert_eq!(modes(&lab, key).await, [Mode::Write], "{name}");
+            drop(guard);
+        })
+    };
+    let there = visit(lab.lock(key), "there");
+    lab.witness().until_waiting(key, 1).await.unwrap();
+    let here = visit(ours.lock(key), "here");
+    lab.until_queued(&ours, 1).await;
+    drop(reader);
+    soon("it was first", there).await.unwrap();
+    soon("its turn has come", here).await.unwrap();
+    // If the lock had passed on here, no other process would have had it in between.
+    assert_eq!([order.recv().await, order.recv().await], [Some("there"), Some("here")]);
+    assert_eq!(ours.stats().hand_overs, 0);
+    lab.witness().until_free(key).await.unwrap();
 }
 
 fn sharing() -> Options {
@@ -231,13 +228,6 @@ pub async fn write_lock_is_shared_although_another_process_awaits_it(lab: &Lab) 
 
 fn read(lock: Arc<dyn DistributedRwLock>) -> JoinHandle<ReadGuard> {
     start(async move { lock.read().await.unwrap() })
-}
-
-async fn lock_in(lock: &dyn DistributedRwLock, mode: Mode) -> Box<dyn Send> {
-    match mode {
-        Mode::Read => Box::new(lock.read().await.unwrap()),
-        Mode::Write => Box::new(lock.write().await.unwrap()),
-    }
 }
 
 /// The modes in which the server sees the key held, by any process.

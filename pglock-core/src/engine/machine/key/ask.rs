@@ -140,6 +140,9 @@ impl KeyState {
                 false => Asking::Done,
             };
         }
+        if self.is_letting_in() {
+            return Asking::Done;
+        }
         let only = match &self.grants[..] {
             [] if cx.sessions.is_full() => {
                 if let Some(first) = self.queue.pop_front() {

@@ -73,7 +73,7 @@ impl KeyState {
                     Release::Queued | Release::Refused => self.ask == Ask::None,
                     Release::Sent => false,
                 };
-                ours && grant.does_for(first.mode, config)
+                ours && grant.does_for(first.mode)
                     && (grant.passes == 0 || grant.is_fresh(config, cx.step.now))
             };
             let Some(grant) = self.grants.iter_mut().find(fits) else {
@@ -99,7 +99,8 @@ impl KeyState {
     /// Releases the locks that no caller of this process uses.
     pub(super) fn release_unused(&mut self, cx: &mut Context<'_>) {
         for grant in &mut self.grants {
-            if grant.guards == 0 && grant.release == Release::No {
+            let is_unused = grant.guards == 0 && grant.conversion != Conversion::LettingIn;
+            if is_unused && grant.release == Release::No {
                 grant.release = Release::Queued;
                 let errand = Errand::Unlock { key: cx.key, mode: grant.mode, grant: grant.id };
                 cx.sessions.push(grant.session, errand, &mut cx.step);

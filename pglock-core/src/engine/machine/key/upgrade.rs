@@ -107,7 +107,7 @@ impl KeyState {
         let Some(grant) = self.grant_mut(id) else {
             return false;
         };
-        let is_write = grant.mode == Mode::Write && grant.conversion != Conversion::Sent;
+        let is_write = grant.mode == Mode::Write && !grant.conversion.is_sent();
         if has_other_guards || !is_write {
             return false;
         }
@@ -132,7 +132,7 @@ impl KeyState {
         let (Some(first), Some(grant)) = (self.queue.front(), self.grants.first_mut()) else {
             return;
         };
-        if grant.mode == Mode::Write || grant.conversion == Conversion::Sent {
+        if grant.mode == Mode::Write || grant.conversion.is_sent() {
             return;
         }
         if let Some(turn) = grant.turn_of(first) {

@@ -24,6 +24,10 @@ pub(crate) enum Errand {
     Unlock { key: LockKey, mode: Mode, grant: GrantId },
     /// Turns the grant, a write lock, into a read lock.
     Downgrade { key: LockKey, grant: GrantId },
+    /// Turns the grant, a write lock, into a read lock, and back unless others have come in.
+    LetIn { key: LockKey, grant: GrantId },
+    /// Nothing: its answer ends the round trip that the readers of the grant have.
+    Linger { key: LockKey, grant: GrantId },
     /// Turns the grant, a read lock, into a write lock.
     Upgrade { key: LockKey, grant: GrantId },
     /// Releases a lock without a grant.
@@ -81,9 +85,10 @@ impl Errand {
                 Operation::Unlock(key, mode)
             }
             Self::Downgrade { key, .. } => Operation::Downgrade(key),
+            Self::LetIn { key, .. } => Operation::LetIn(key),
             Self::Upgrade { key, .. } => Operation::Upgrade(key),
             Self::Cancel { pid, .. } => Operation::Cancel(pid),
-            Self::Ping => Operation::Ping,
+            Self::Ping | Self::Linger { .. } => Operation::Ping,
         }
     }
 }

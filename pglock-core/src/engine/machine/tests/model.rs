@@ -3,6 +3,7 @@
 
 mod checks;
 mod drain;
+mod early;
 mod faults;
 pub(crate) mod link;
 mod proofs;

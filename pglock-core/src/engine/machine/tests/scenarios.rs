@@ -2,8 +2,10 @@
 
 mod cancelling;
 mod converting;
+mod early;
 mod ending;
 mod failing;
+mod letting_in;
 mod outages;
 mod passing;
 mod probing;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pglock_core::{ErrorKind, FencingToken};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
 
 use super::super::{begin, begin_at};
 use super::{KEY, end_session, fence, gate, insert, make_table, start_fence, write, written};
@@ -58,6 +59,25 @@ pub async fn fenced_lock_is_handed_over_after_the_last_transaction<C: Client>(si
     fence(&earlier, &mut tx).await.unwrap();
     insert(&mut tx, "earlier").await;
     let wait = tokio::spawn(async move { lock.write().await });
+    drop(earlier);
+    commit_while_blocked(&site, tx, &wait).await;
+    let _guard = wait.await.unwrap().unwrap();
+    assert_eq!(written(&mut begin::<C>(&site).await).await, "earlier");
+}
+
+/// The engine gives the lock to readers of the process at once, but they wait at its gate.
+pub async fn fenced_lock_lets_readers_in_after_the_last_transaction<C: Client>(site: Site) {
+    make_table(&site).await;
+    let locks = site.locks::<C>();
+    let lock = locks.rwlock(KEY).fenced();
+    let earlier = lock.write().await.unwrap();
+    let mut tx = begin::<C>(&site).await;
+    fence(&earlier, &mut tx).await.unwrap();
+    insert(&mut tx, "earlier").await;
+    let wait = tokio::spawn(async move { lock.read().await });
+    while locks.stats().waiting == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
     drop(earlier);
     commit_while_blocked(&site, tx, &wait).await;
     let _guard = wait.await.unwrap().unwrap();

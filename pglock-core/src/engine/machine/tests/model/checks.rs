@@ -9,7 +9,7 @@ use super::world::World;
 use crate::driver::Operation;
 use crate::engine::machine::Machine;
 use crate::engine::machine::event::{Event, Patience, SessionId};
-use crate::engine::machine::key::{Ask, Grant, Release, Why};
+use crate::engine::machine::key::{Ask, Release, Why};
 use crate::engine::machine::sessions::{Claims, Role};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -42,7 +42,7 @@ impl World {
                     );
                     assert!(is_in_run, "a run goes on right behind its beginning");
                 }
-                Operation::Downgrade(key) => {
+                Operation::Downgrade(key) | Operation::LetIn(key) => {
                     let held = self.server.count(pid, key, Mode::Write) > 0;
                     assert!(held || self.faulty, "what is to be a read lock is none yet");
                 }
@@ -126,10 +126,7 @@ impl World {
                 !seeks || entry.grants.is_empty(),
                 "{key} is requested although this process holds it"
             );
-            assert!(
-                entry.grants.iter().all(Grant::is_seen_to),
-                "readers of other processes are kept out for good"
-            );
+            self.check_conversions(*key, entry);
         }
         assert!(sessions.line.len() <= self.machine.keys.len(), "only keys in use need a session");
         self.check_rotation();

@@ -51,7 +51,9 @@ impl World {
         self.faulty = true;
         if let Stage::Sent(operations) = &self.links[&id].stage {
             let unlocked = |operation: &Operation| match operation {
-                Operation::Unlock(key, _) | Operation::Downgrade(key) => Some(*key),
+                Operation::Unlock(key, _) | Operation::Downgrade(key) | Operation::LetIn(key) => {
+                    Some(*key)
+                }
                 _ => None,
             };
             self.refused.extend(operations.iter().filter_map(unlocked));
@@ -78,6 +80,9 @@ impl World {
                 }
                 Some(Operation::Downgrade(key)) if half => {
                     self.server.half_downgrade(pid, *key);
+                }
+                Some(Operation::LetIn(key)) if half => {
+                    self.server.downgrade(pid, *key);
                 }
                 Some(Operation::Upgrade(key)) if half => {
                     self.server.half_upgrade(pid, *key);

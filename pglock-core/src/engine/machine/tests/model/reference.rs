@@ -157,6 +157,18 @@ impl Reference {
         passed.entry(grant).or_insert(Passed { times: 0, since: now });
     }
 
+    /// Whether the lock may pass on within this process.
+    pub(crate) fn may_pass(
+        &self,
+        key: LockKey,
+        grant: GrantId,
+        now: Moment,
+        config: &Config,
+    ) -> bool {
+        let passed = self.keys.get(&key).and_then(|model| model.passed.get(&grant));
+        passed.is_some_and(|passed| passed.is_fresh(now, config))
+    }
+
     /// A probe has found that no writer waits.
     pub(crate) fn probed(&mut self, key: LockKey, now: Moment) {
         if let Some(model) = self.keys.get_mut(&key) {
@@ -235,6 +247,13 @@ impl Reference {
     }
 }
 
+impl Passed {
+    fn is_fresh(self, now: Moment, config: &Config) -> bool {
+        self.times == 0
+            || self.times <= config.hand_over_count && now < self.since + config.hand_over_age
+    }
+}
+
 impl Key {
     /// Records the pass, which must be within the limits.
     fn pass(
@@ -247,9 +266,7 @@ impl Key {
     ) {
         let first = Passed { times: 0, since: now };
         let passed = self.passed.entry(grant).or_insert(first);
-        let fresh = passed.times == 0
-            || passed.times <= config.hand_over_count && now < passed.since + config.hand_over_age;
-        if !fresh {
+        if !passed.is_fresh(now, config) {
             let may_join = mode == Mode::Read && nobody_to_ask;
             assert!(may_join, "{grant:?} passes on beyond its bound: {passed:?} at {now:?}");
             self.renew(now);

@@ -42,6 +42,16 @@ impl Server {
         self.table.upgrade(pid, key)
     }
 
+    /// Whether writers that wait are in the way depends on the version of the server.
+    pub(crate) fn let_in(&mut self, pid: Pid, key: LockKey, passes_writers: bool) -> bool {
+        if passes_writers {
+            return self.table.let_in(pid, key).1;
+        }
+        self.table.downgrade(pid, key);
+        let is_alone = self.claims(key) == [(pid, Mode::Read)];
+        is_alone && self.table.upgrade(pid, key)
+    }
+
     /// Both are held then.
     pub(crate) fn half_upgrade(&mut self, pid: Pid, key: LockKey) -> bool {
         self.count(pid, key, Mode::Read) > 0 && self.table.try_lock(pid, key, Mode::Write)

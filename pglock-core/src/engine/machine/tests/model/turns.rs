@@ -126,6 +126,7 @@ impl World {
         if let Job::Run(operations) = &job {
             self.check_request(pid, operations);
             self.sent.extend(operations.iter().map(|operation| (id, *operation)));
+            self.note_statement(id);
         }
         let link = self.links.get_mut(&id).expect("it was there");
         link.stage = match job {
@@ -167,6 +168,7 @@ impl World {
                     free && self.server.unlock(pid, key, Mode::Read)
                 }
                 Operation::Downgrade(key) => self.server.downgrade(pid, key),
+                Operation::LetIn(key) => self.server.let_in(pid, key, luck),
                 Operation::Upgrade(key) => self.server.upgrade(pid, key),
                 Operation::Cancel(target) => self.cancel(target, luck),
                 Operation::UnlockAll => {
@@ -191,6 +193,7 @@ impl World {
             | Operation::Lock(key, _)
             | Operation::Probe(key)
             | Operation::Downgrade(key)
+            | Operation::LetIn(key)
             | Operation::Upgrade(key) => key,
             Operation::Cancel(_) => return (!self.may_cancel).then_some(Reason::Itself),
             Operation::UnlockAll | Operation::Ping | Operation::LimitWait(_) => return None,

@@ -44,6 +44,7 @@ impl World {
 
     pub(crate) fn downgrade(&mut self, key: LockKey, grant: GrantId) {
         self.tick();
+        self.note_downgrade(grant);
         self.reference.downgrade(key, grant);
         self.step(Event::Downgrade { key, grant });
     }

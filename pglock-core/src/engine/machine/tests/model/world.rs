@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::early::Early;
 use super::link::{Link, Stage};
 use super::proofs::Proofs;
 use super::reference::Reference;
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(super) runs: Vec<Run>,
     pub(super) keys: Vec<LockKey>,
     pub(super) proofs: Proofs,
+    pub(super) early: Early,
     /// Whether there was a fault, so that callers may fail.
     pub(crate) faulty: bool,
     /// The server refuses every operation on this key.
@@ -78,6 +80,7 @@ impl World {
             runs: Vec::new(),
             keys,
             proofs: Proofs::default(),
+            early: Early::default(),
             faulty: false,
             refuses: None,
             refused: BTreeSet::new(),
@@ -135,6 +138,7 @@ impl World {
             |session| self.links.get(&session).is_none_or(|link| link.stage == Stage::Broken);
         self.reference.release(key, grant, confirm, has_ended);
         self.step(Event::Release { key, grant, releaser: confirm });
+        self.check_readers_behind(key, grant);
         confirm
     }
 
@@ -266,10 +270,14 @@ impl World {
                     &self.config,
                     nobody_to_ask,
                 );
+                self.note_pass(grant);
             }
             Outcome::Busy => self.reference.busy(caller, &self.refused),
             Outcome::Skipped => self.reference.skipped(caller),
-            Outcome::Upgraded => self.reference.upgraded(caller),
+            Outcome::Upgraded => {
+                self.note_upgrade(caller);
+                self.reference.upgraded(caller);
+            }
             Outcome::Released => self.reference.released(caller),
             Outcome::Inspected(_) | Outcome::Checked => self.reference.forget(caller),
             &Outcome::Seen(seen) => self.seen(caller, seen),

@@ -2,24 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ELSEWHERE, SHARED, grant_of, holding, is_granted, key, sharing};
+use super::{ELSEWHERE, SHARED, grant_of, is_granted, key, sharing};
 use crate::driver::{Holding, Operation, Reason};
 use crate::engine::machine::event::{CallerId, GrantId, Outcome, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::mode::Mode::{Read, Write};
-
-#[test]
-fn a_reader_waits_for_a_read_lock_of_its_own() {
-    let (mut world, grant) = holding(Write);
-    let reader = world.acquire(key(), Read, Patience::Wait);
-    world.release(key(), grant, false);
-    assert!(!is_granted(&world, reader));
-    world.settle();
-    assert!(is_granted(&world, reader));
-    let there_and_back =
-        [(SHARED, Operation::Unlock(key(), Write)), (SHARED, Operation::TryLock(key(), Read))];
-    assert_eq!(world.sent, there_and_back);
-}
 
 #[test]
 fn readers_and_writers_pass_on_a_write_lock_without_a_request() {

@@ -13,7 +13,7 @@ const SLOTS: usize = 512;
 /// A task finds its holds in this many slots.
 const OF_TASK: usize = 8;
 
-/// Instead of a task: nobody, and a hold whose key is being written.
+/// Instead of a task: no hold, and a hold whose key is being written.
 const FREE: u64 = 0;
 const BEGUN: u64 = u64::MAX;
 

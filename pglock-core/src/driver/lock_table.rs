@@ -48,7 +48,6 @@ use crate::mode::Mode;
 ///
 /// assert_eq!(table.unlock_all(2), []);
 /// assert!(table.upgrade(3, key));
-/// assert_eq!(table.let_in(3, key), (vec![], true)); // no other session wants it
 /// assert_eq!(table.end(3), []);
 /// ```
 #[derive(Debug, Default)]
@@ -118,16 +117,6 @@ impl LockTable {
         }
         holders.add(pid, Mode::Read);
         self.unlock(pid, key, Mode::Write)
-    }
-
-    /// Turns a write lock into a read lock, and back, ahead of those that wait, unless another session
-    /// has got the lock meanwhile. Also returns whether it is a write lock again.
-    pub fn let_in(&mut self, pid: i32, key: LockKey) -> (Vec<i32>, bool) {
-        let granted = self.downgrade(pid, key).unwrap_or_default();
-        let is_writer = self.count(pid, Holding { key, mode: Mode::Read }) > 0
-            && self.try_lock(pid, key, Mode::Write)
-            && self.unlock(pid, key, Mode::Read).is_some();
-        (granted, is_writer)
     }
 
     /// Turns a read lock into a write lock, ahead of those that wait, if no other session holds the

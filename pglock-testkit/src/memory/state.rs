@@ -79,9 +79,11 @@ impl State {
                 granted.map(|granted| self.notify(granted)).is_some()
             }
             Operation::LetIn(key) => {
-                let (granted, is_writer) = self.table.let_in(pid, key);
-                self.notify(granted);
-                is_writer
+                let granted = self.table.downgrade(pid, key);
+                granted.is_some_and(|granted| {
+                    self.notify(granted);
+                    self.table.upgrade(pid, key)
+                })
             }
             Operation::Upgrade(key) => self.table.upgrade(pid, key),
             Operation::Cancel(pid) => self.cancel(pid),

@@ -44,12 +44,9 @@ impl Server {
 
     /// Whether writers that wait are in the way depends on the version of the server.
     pub(crate) fn let_in(&mut self, pid: Pid, key: LockKey, passes_writers: bool) -> bool {
-        if passes_writers {
-            return self.table.let_in(pid, key).1;
-        }
-        self.table.downgrade(pid, key);
+        self.downgrade(pid, key);
         let is_alone = self.claims(key) == [(pid, Mode::Read)];
-        is_alone && self.table.upgrade(pid, key)
+        (passes_writers || is_alone) && self.upgrade(pid, key)
     }
 
     /// Both are held then.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::key::LockKey;
 use crate::looking::LockEntry;
-use crate::names::{Name, Shown};
+use crate::names::{Name, Shown, ShownKey};
 
 pub(crate) use self::backend::Failure;
 pub use self::kind::ErrorKind;
@@ -164,10 +164,8 @@ impl fmt::Debug for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, self.key) {
-            (Some(name), Some(key)) => write!(f, "lock {} ({key}): ", Shown(name))?,
-            (None, Some(key)) => write!(f, "lock {key}: ")?,
-            (_, None) => {}
+        if let Some(key) = self.key {
+            write!(f, "lock {}: ", ShownKey(key, self.name.as_deref()))?;
         }
         f.write_str(&self.cause.message)
     }

@@ -1,12 +1,14 @@
 //! Lock entries: holders, waiters, and their deadlocks.
 
 mod deadlock;
+mod process;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use self::deadlock::{Deadlock, DeadlockWait};
+pub(crate) use self::process::Process;
 use crate::key::LockKey;
 use crate::mode::Mode;
 

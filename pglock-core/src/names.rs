@@ -89,6 +89,18 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// A key, behind its name if that is known.
+pub(crate) struct ShownKey<'a>(pub(crate) LockKey, pub(crate) Option<&'a str>);
+
+impl fmt::Display for ShownKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(key, Some(name)) => write!(f, "{} ({key})", Shown(name)),
+            Self(key, None) => write!(f, "{key}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

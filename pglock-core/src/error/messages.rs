@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Cause, Error, ErrorKind};
-use crate::looking::{Deadlock, LockEntry};
+use crate::looking::{Deadlock, LockEntry, Process};
 use crate::names::Shown;
 
 const LOST: &str = "the lock was lost: the session that held it ended before the release";
@@ -29,17 +29,13 @@ impl Error {
         let mut message = message.to_owned();
         for (place, holder) in holders.iter().enumerate() {
             message += if place == 0 { "; held by " } else { ", " };
-            if holder.is_ours {
-                message += &format!("this process (pid {})", holder.pid);
-                continue;
-            }
-            message += &format!("pid {}", holder.pid);
-            if !holder.application_name.is_empty() {
-                message += &format!(" {}", Shown(&holder.application_name));
-            }
-            if let Some(address) = holder.client_addr {
-                message += &format!(" from {address}");
-            }
+            let process = Process {
+                pid: holder.pid,
+                is_ours: holder.is_ours,
+                application_name: &holder.application_name,
+                client_addr: holder.client_addr,
+            };
+            message += &process.to_string();
         }
         Self::from_cause(
             ErrorKind::Timeout,

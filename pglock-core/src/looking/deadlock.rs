@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::process::Process;
 use crate::key::LockKey;
-use crate::names::Shown;
+use crate::names::ShownKey;
 
 /// Callers that hold locks and wait for each other's, in a circle: from
 /// [`LockEntry::deadlock`](super::LockEntry::deadlock).
@@ -83,24 +84,15 @@ impl fmt::Display for Deadlock {
 
 impl fmt::Display for DeadlockWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_ours {
-            true => write!(f, "this process (pid {})", self.pid)?,
-            false => write!(f, "pid {}", self.pid)?,
-        }
-        if !self.is_ours && !self.application_name.is_empty() {
-            write!(f, " {}", Shown(&self.application_name))?;
-        }
-        if let Some(address) = self.client_addr.filter(|_| !self.is_ours) {
-            write!(f, " from {address}")?;
-        }
-        let key = |f: &mut fmt::Formatter<'_>, key: LockKey, name: &Option<Arc<str>>| match name {
-            Some(name) => write!(f, "{} ({key})", Shown(name)),
-            None => write!(f, "{key}"),
+        let process = Process {
+            pid: self.pid,
+            is_ours: self.is_ours,
+            application_name: &self.application_name,
+            client_addr: self.client_addr,
         };
-        f.write_str(" holds ")?;
-        key(f, self.held, &self.held_name)?;
-        f.write_str(" and waits for ")?;
-        key(f, self.awaited, &self.awaited_name)
+        let held = ShownKey(self.held, self.held_name.as_deref());
+        let awaited = ShownKey(self.awaited, self.awaited_name.as_deref());
+        write!(f, "{process} holds {held} and waits for {awaited}")
     }
 }
 

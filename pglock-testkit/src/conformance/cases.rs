@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
-use pglock_core::{Error, ErrorKind, LockKey};
+use pglock_core::{Error, ErrorKind, LockKey, Mode};
+use tokio::time::sleep;
 
-use crate::conformance::{Options, is_long, shown};
+use crate::conformance::{Lab, Options, is_long, shown, soon};
 use crate::postgres::{TestDatabase, TestServer};
 use crate::witness::{PostgresWitness, Witness};
 
@@ -197,6 +198,30 @@ async fn holder(witness: &dyn Witness, key: impl Into<LockKey>) -> i32 {
     let holders = witness.holders(key.into()).await.unwrap();
     assert_eq!(holders.len(), 1);
     holders[0].pid
+}
+
+/// A manager passes each lock on at most this often, however long that takes.
+fn limited_to(hand_overs: u32) -> Options {
+    Options {
+        hand_over_count: Some(hand_overs),
+        hand_over_age: Some(Duration::MAX),
+        ..Options::default()
+    }
+}
+
+/// The modes in which the server sees the key held, by any process.
+async fn modes(lab: &Lab, key: impl Into<LockKey>) -> Vec<Mode> {
+    lab.witness().holders(key.into()).await.unwrap().iter().map(|row| row.mode).collect()
+}
+
+async fn until_modes(lab: &Lab, key: impl Into<LockKey>, expected: &[Mode]) {
+    let key = key.into();
+    soon("the server has the lock in these modes", async {
+        while modes(lab, key).await != expected {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
 async fn database() -> TestDatabase {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode};
-use tokio::time::sleep;
 
+use super::until_modes;
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
@@ -64,12 +64,7 @@ pub async fn acquire_behind_a_dropped_one_gets_the_lock(lab: &Lab) {
     faults.clear();
     let guard = soon("the lock is free", next).await.unwrap().unwrap();
     // The lock of the dropped one becomes a read lock.
-    soon("the server has a read lock", async {
-        while lab.witness().holders("key".into()).await.unwrap()[0].mode != Mode::Read {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    until_modes(lab, "key", &[Mode::Read]).await;
     guard.release().await.unwrap();
 }
 

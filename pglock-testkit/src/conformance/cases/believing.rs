@@ -7,8 +7,8 @@ use pglock_core::key::interop;
 use pglock_core::{ErrorKind, Lease};
 use tokio::time::sleep;
 
-use super::leased;
-use crate::conformance::{Lab, Options, group, soon, start};
+use super::{leased, limited_to};
+use crate::conformance::{Lab, group, soon, start};
 
 group! { believing:
     lease_ends_although_its_lock_passes_on_in_the_process: Engine,
@@ -17,9 +17,7 @@ group! { believing:
 }
 
 pub async fn lease_ends_although_its_lock_passes_on_in_the_process(lab: &Lab) {
-    // It may take long to get there.
-    let options = Options { hand_over_age: Some(Duration::MAX), ..Options::default() };
-    let manager = lab.manager_with(&options);
+    let manager = lab.manager_with(&limited_to(u32::MAX));
     let guard = manager.lock("key").write().await.unwrap();
     let lease = guard.lease().clone();
     let next = start({

@@ -1,13 +1,11 @@
 //! Guards that change their mode: downgrade and upgrade.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode, ReadGuard, WriteGuard};
-use tokio::time::sleep;
 
 use super::cancelling::drop_after;
-use super::holder;
+use super::{holder, modes, until_modes};
 use crate::conformance::{Lab, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
@@ -29,20 +27,6 @@ group! { converting:
 
 const KEY: &str = "key";
 
-/// In which modes the server sees the key held, by whomever.
-async fn modes(lab: &Lab) -> Vec<Mode> {
-    lab.witness().holders(KEY.into()).await.unwrap().iter().map(|row| row.mode).collect()
-}
-
-async fn until_modes(lab: &Lab, expected: &[Mode]) {
-    soon("the server has the lock in this mode", async {
-        while modes(lab).await != expected {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
-
 pub async fn downgrade_lets_readers_in_and_keeps_writers_out(lab: &Lab) {
     let (ours, theirs) = (lab.lock(KEY), lab.lock(KEY));
     let writer = ours.write().await.unwrap();
@@ -51,7 +35,7 @@ pub async fn downgrade_lets_readers_in_and_keeps_writers_out(lab: &Lab) {
     lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
     let here = writer.downgrade();
     let there = soon("readers share", reader).await.unwrap();
-    assert_eq!(modes(lab).await, [Mode::Read; 2]);
+    assert_eq!(modes(lab, KEY).await, [Mode::Read; 2]);
     assert!(theirs.try_write().await.unwrap().is_none());
     assert!(lab.lock(KEY).try_write().await.unwrap().is_none());
     assert!(here.is_held());
@@ -66,7 +50,7 @@ pub async fn downgrade_keeps_out_the_writer_that_waits(lab: &Lab) {
     let next = start(async move { theirs.write().await.unwrap() });
     lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
     let reader = writer.downgrade();
-    until_modes(lab, &[Mode::Read]).await;
+    until_modes(lab, KEY, &[Mode::Read]).await;
     lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
     // It comes after the writer.
     assert!(lab.lock(KEY).try_read().await.unwrap().is_none());
@@ -128,7 +112,7 @@ pub async fn only_reader_becomes_the_writer(lab: &Lab) {
     let reader = ours.read().await.unwrap();
     let lease = reader.lease().clone();
     let writer = upgraded(reader).await;
-    assert_eq!(modes(lab).await, [Mode::Write]);
+    assert_eq!(modes(lab, KEY).await, [Mode::Write]);
     assert!(theirs.try_read().await.unwrap().is_none());
     assert!(ours.try_read().await.unwrap().is_none());
     assert!(writer.is_held() && lease.is_held());
@@ -150,7 +134,7 @@ pub async fn reader_beside_others_stays_a_reader(lab: &Lab) {
         assert!(other.is_held());
         other.release().await.unwrap();
     }
-    assert_eq!(modes(lab).await, [Mode::Read]);
+    assert_eq!(modes(lab, KEY).await, [Mode::Read]);
     upgraded(first).await.release().await.unwrap();
     lab.witness().until_free(KEY.into()).await.unwrap();
 }
@@ -185,7 +169,7 @@ pub async fn guard_changes_its_mode_again_and_again(lab: &Lab) {
     for _ in 0..50 {
         reader = upgraded(reader).await.downgrade();
     }
-    until_modes(lab, &[Mode::Read]).await;
+    until_modes(lab, KEY, &[Mode::Read]).await;
     reader.release().await.unwrap();
     // Each lock was taken once, whatever it was turned into.
     lab.witness().until_free(KEY.into()).await.unwrap();
@@ -236,7 +220,7 @@ pub async fn upgrade_that_fails_when_it_is_done_is_done(lab: &Lab) {
     faults.strike_once(Point::Upgrade, Fault::Refused { done: true });
     let writer = upgraded(reader).await;
     assert_eq!(faults.strikes(), 1);
-    assert_eq!(modes(lab).await, [Mode::Write]);
+    assert_eq!(modes(lab, KEY).await, [Mode::Write]);
     writer.release().await.unwrap();
     lab.witness().until_free(KEY.into()).await.unwrap();
 }

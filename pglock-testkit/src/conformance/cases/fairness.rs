@@ -9,6 +9,7 @@ use tokio::runtime;
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::sleep;
 
+use super::limited_to;
 use crate::conformance::busy::{Busy, keep_busy};
 use crate::conformance::latencies::Latencies;
 use crate::conformance::turns::{Turns, jain};
@@ -40,11 +41,7 @@ const TURN: Duration = Duration::from_millis(50);
 pub async fn processes_get_equal_shares_of_a_key(lab: &Lab) {
     const HAND_OVERS: u32 = 10;
     let _alone = lab.alone().await;
-    let options = Options {
-        hand_over_count: Some(HAND_OVERS),
-        hand_over_age: Some(Duration::MAX),
-        ..Options::default()
-    };
+    let options = limited_to(HAND_OVERS);
     let rounds = if is_long() { 2000 } else { 200 };
     let turns = Turns::default();
     // No process begins its turns before all of them are in the queue.

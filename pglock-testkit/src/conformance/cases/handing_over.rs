@@ -7,8 +7,8 @@ use std::time::Duration;
 use pglock_core::{DistributedRwLock, LockKey, Mode, ReadGuard};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::sleep;
 
+use super::{limited_to, modes, until_modes};
 use crate::conformance::busy::{keep_busy, two_processes};
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faults::TestProcess;
@@ -27,11 +27,7 @@ group! { handing_over:
 const KEY: &str = "key";
 
 pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
-    let options = Options {
-        hand_over_count: Some(10),
-        hand_over_age: Some(Duration::MAX),
-        ..Options::default()
-    };
+    let options = limited_to(10);
     let (ours, theirs) = (lab.manager_with(&options), lab.manager());
     let guard = ours.lock(KEY).write().await.unwrap();
     let (served, mut order) = mpsc::unbounded_channel();
@@ -56,11 +52,7 @@ pub async fn process_passes_a_lock_on_a_bounded_number_of_times(lab: &Lab) {
 }
 
 pub async fn process_that_hands_nothing_over_asks_the_server_each_time(lab: &Lab) {
-    let options = Options {
-        hand_over_count: Some(0),
-        hand_over_age: Some(Duration::MAX),
-        ..Options::default()
-    };
+    let options = limited_to(0);
     let manager = lab.manager_with(&options);
     let lock = manager.lock(KEY);
     let guard = lock.write().await.unwrap();
@@ -119,13 +111,7 @@ async fn enter(lock: Arc<dyn DistributedRwLock>, path: String, turn: usize) {
 }
 
 pub async fn writer_behind_a_reader_asks_the_server(lab: &Lab) {
-    // No limits, since it may take long to get there.
-    let options = Options {
-        hand_over_count: Some(u32::MAX),
-        hand_over_age: Some(Duration::MAX),
-        ..Options::default()
-    };
-    let (ours, key) = (lab.manager_with(&options), LockKey::from(KEY));
+    let (ours, key) = (lab.manager_with(&limited_to(u32::MAX)), LockKey::from(KEY));
     let reader = ours.lock(key).read().await.unwrap();
     assert_eq!(modes(lab, key).await, [Mode::Read]);
     let (served, mut order) = mpsc::unbounded_channel();
@@ -157,11 +143,7 @@ fn sharing() -> Options {
 
 pub async fn readers_of_another_process_share_if_no_writer_waits(lab: &Lab) {
     let key = LockKey::from(KEY);
-    let options = Options {
-        hand_over_count: Some(u32::MAX),
-        hand_over_age: Some(Duration::MAX),
-        ..sharing()
-    };
+    let options = Options { share_write_locks: true, ..limited_to(u32::MAX) };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
     let here = read(ours.lock(key));
@@ -202,12 +184,7 @@ pub async fn readers_of_another_process_share_after_a_while(lab: &Lab) {
 
 pub async fn write_lock_is_shared_although_another_process_awaits_it(lab: &Lab) {
     let key = LockKey::from(KEY);
-    // No limits, since it may take long to get there.
-    let options = Options {
-        hand_over_count: Some(u32::MAX),
-        hand_over_age: Some(Duration::MAX),
-        ..sharing()
-    };
+    let options = Options { share_write_locks: true, ..limited_to(u32::MAX) };
     let (ours, theirs) = (lab.manager_with(&options), lab.lock(key));
     let write = ours.lock(key).write().await.unwrap();
     let there = start(async move { theirs.write().await.unwrap() });
@@ -216,9 +193,7 @@ pub async fn write_lock_is_shared_although_another_process_awaits_it(lab: &Lab) 
     lab.until_queued(&ours, 1).await;
     drop(write);
     let here = soon("it passes on", here).await.unwrap();
-    while modes(lab, key).await != [Mode::Read] {
-        sleep(Duration::from_millis(1)).await;
-    }
+    until_modes(lab, key, &[Mode::Read]).await;
     lab.witness().until_waiting(key, 1).await.unwrap();
     assert!(here.is_held());
     here.release().await.unwrap();
@@ -228,9 +203,4 @@ pub async fn write_lock_is_shared_although_another_process_awaits_it(lab: &Lab) 
 
 fn read(lock: Arc<dyn DistributedRwLock>) -> JoinHandle<ReadGuard> {
     start(async move { lock.read().await.unwrap() })
-}
-
-/// The modes in which the server sees the key held, by any process.
-async fn modes(lab: &Lab, key: LockKey) -> Vec<Mode> {
-    lab.witness().holders(key).await.unwrap().iter().map(|row| row.mode).collect()
 }

@@ -1,14 +1,12 @@
 //! Readers that get the lock of a writer of their process at once when it leaves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode, ReadGuard};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
-use super::{holder, upgrading};
+use super::{holder, limited_to, until_modes, upgrading};
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
@@ -25,15 +23,6 @@ group! { letting_readers_in:
 
 const KEY: &str = "key";
 
-/// No limit, since it may take long to get there.
-fn limited_to(hand_overs: u32) -> Options {
-    Options {
-        hand_over_count: Some(hand_overs),
-        hand_over_age: Some(Duration::MAX),
-        ..Options::default()
-    }
-}
-
 /// A manager that hears nothing of changes of its locks until the faults are cleared. It holds the
 /// lock by then.
 fn unanswered(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
@@ -44,19 +33,6 @@ fn unanswered(lab: &Lab) -> (Arc<dyn Manager>, Faults) {
 
 fn read(lock: Arc<dyn DistributedRwLock>) -> JoinHandle<ReadGuard> {
     start(async move { lock.read().await.unwrap() })
-}
-
-async fn until_modes(lab: &Lab, expected: &[Mode]) {
-    soon("the server has the lock in these modes", async {
-        let modes = async || {
-            let holders = lab.witness().holders(KEY.into()).await.unwrap();
-            holders.iter().map(|row| row.mode).collect::<Vec<_>>()
-        };
-        while modes().await != expected {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
 }
 
 pub async fn readers_behind_a_writer_come_in_before_the_server_knows(lab: &Lab) {
@@ -73,9 +49,9 @@ pub async fn readers_behind_a_writer_come_in_before_the_server_knows(lab: &Lab) 
         guards.push(soon("it has the lock at once", reader).await.unwrap());
     }
     assert_eq!(manager.stats().hand_overs, 3);
-    until_modes(lab, &[Mode::Write]).await;
+    until_modes(lab, KEY, &[Mode::Write]).await;
     faults.clear();
-    until_modes(lab, &[Mode::Read]).await;
+    until_modes(lab, KEY, &[Mode::Read]).await;
     for guard in guards {
         guard.release().await.unwrap();
     }
@@ -96,7 +72,7 @@ pub async fn readers_of_another_process_come_in_with_them(lab: &Lab) {
     let here = soon("it has the lock at once", here).await.unwrap();
     // Although a writer here waits.
     let there = soon("readers share", there).await.unwrap();
-    until_modes(lab, &[Mode::Read; 2]).await;
+    until_modes(lab, KEY, &[Mode::Read; 2]).await;
     assert!(here.is_held() && !next.is_finished());
     here.release().await.unwrap();
     there.release().await.unwrap();
@@ -120,12 +96,12 @@ pub async fn readers_of_another_process_come_in_while_the_lock_passes_on(lab: &L
     drop(soon("a reader has it at once", first).await.unwrap());
     drop(soon("the next writer, too", second).await.unwrap());
     let third = soon("and the reader behind it", third).await.unwrap();
-    until_modes(lab, &[Mode::Write]).await;
+    until_modes(lab, KEY, &[Mode::Write]).await;
     let there = read(lab.lock(KEY));
     lab.witness().until_waiting(KEY.into(), 1).await.unwrap();
     faults.clear();
     let there = soon("readers share", there).await.unwrap();
-    until_modes(lab, &[Mode::Read; 2]).await;
+    until_modes(lab, KEY, &[Mode::Read; 2]).await;
     assert!(third.is_held() && !last.is_finished());
     third.release().await.unwrap();
     assert!(!last.is_finished());
@@ -195,7 +171,7 @@ pub async fn writer_is_confirmed_although_readers_have_its_lock(lab: &Lab) {
     lab.until_queued(&manager, 1).await;
     let release = start(writer.release());
     let reader = soon("it has the lock at once", reader).await.unwrap();
-    until_modes(lab, &[Mode::Read]).await;
+    until_modes(lab, KEY, &[Mode::Read]).await;
     assert!(!release.is_finished(), "the answer confirms it");
     faults.clear();
     soon("it is confirmed", release).await.unwrap().unwrap();

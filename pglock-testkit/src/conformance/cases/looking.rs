@@ -5,7 +5,7 @@ use std::time::Duration;
 use pglock_core::key::interop;
 use pglock_core::{DistributedRwLock, Error, ErrorKind, LockKey, Mode};
 
-use super::{as_role, connect, execute};
+use super::{as_role, connect, execute, limited_to};
 use crate::conformance::{Lab, Options, group, start};
 use crate::postgres::TestServer;
 use crate::witness::Witness;
@@ -153,9 +153,7 @@ pub async fn names_that_share_a_key_are_reported(lab: &Lab) {
 }
 
 pub async fn stats_count_grants_and_hand_overs(lab: &Lab) {
-    // It may take long to get there.
-    let options = Options { hand_over_age: Some(Duration::MAX), ..Options::default() };
-    let manager = lab.manager_with(&options);
+    let manager = lab.manager_with(&limited_to(u32::MAX));
     let lock = manager.lock("key");
     let guard = lock.write().await.unwrap();
     let waiting = lock.clone();

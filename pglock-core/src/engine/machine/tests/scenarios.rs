@@ -21,6 +21,7 @@ mod waiting;
 use std::time::Duration;
 
 use super::model::world::{REMOTE, World};
+use crate::driver::Operation;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{CallerId, GrantId, Outcome, Patience, SessionId};
 use crate::key::LockKey;
@@ -104,6 +105,10 @@ fn run(world: &mut World, id: SessionId) {
     while world.movable().contains(&id) {
         world.turn(id, true);
     }
+}
+
+fn sent_by_shared(operations: &[Operation]) -> Vec<(SessionId, Operation)> {
+    operations.iter().map(|operation| (SHARED, *operation)).collect()
 }
 
 fn grant_of(world: &World, waiter: CallerId) -> GrantId {

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    ELSEWHERE, SHARED, WAITING, grant_of, holding, holding_in, is_granted, key, run, world_with,
+    ELSEWHERE, SHARED, WAITING, grant_of, holding, holding_in, is_granted, key, run,
+    sent_by_shared, world_with,
 };
 use crate::driver::{Operation, Reason};
-use crate::engine::machine::event::{
-    CallerId, Effects, Event, GrantId, Job, Outcome, Patience, SessionId,
-};
+use crate::engine::machine::event::{CallerId, Effects, Event, GrantId, Job, Outcome, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::error::ErrorKind;
 use crate::mode::Mode::{Read, Write};
@@ -102,10 +101,6 @@ fn reading_before_writers() -> (World, GrantId, [CallerId; 2]) {
     assert!(is_granted(&world, reader));
     assert!(writers.iter().chain([&last]).all(|later| !is_granted(&world, *later)));
     (world, grant, writers)
-}
-
-fn sent_by_shared(operations: &[Operation]) -> Vec<(SessionId, Operation)> {
-    operations.iter().map(|operation| (SHARED, *operation)).collect()
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Locks that pass on fast between readers and writers: others come in, and then it goes on.
 
-use super::{ELSEWHERE, SHARED, grant_of, holding_in, is_granted, key, world_with};
+use super::{ELSEWHERE, SHARED, grant_of, holding_in, is_granted, key, sent_by_shared, world_with};
 use crate::driver::{Operation, Reason};
 use crate::engine::machine::event::{CallerId, GrantId, Patience};
 use crate::engine::machine::tests::model::world::World;
 use crate::mode::Mode::{Read, Write};
 
-const LET_IN: fn() -> Operation = || Operation::LetIn(key());
+fn letting_in() -> Operation {
+    Operation::LetIn(key())
+}
 
 /// The lock has passed on during a round trip, whose answer is there. A reader has it, before a
 /// writer and another reader. The next statement is on its way.
@@ -23,7 +25,7 @@ fn after_a_round_trip() -> (World, GrantId, [CallerId; 2]) {
     assert!(is_granted(&world, waiters[2]) && !is_granted(&world, waiters[3]));
     world.turn(SHARED, true);
     world.turn(SHARED, true);
-    assert_eq!(world.sent.last(), Some(&(SHARED, LET_IN())));
+    assert_eq!(world.sent.last(), Some(&(SHARED, letting_in())));
     world.sent.clear();
     (world, grant, [waiters[3], waiters[4]])
 }
@@ -73,10 +75,9 @@ fn readers_that_stay_are_readers_for_the_server() {
     let (mut world, _, [writer, _]) = after_a_round_trip();
     world.settle();
     // In the second round trip, no reader has left.
-    let then = [LET_IN(), Operation::Ping, Operation::Downgrade(key())];
     assert!(!is_granted(&world, writer));
     assert_eq!(world.server.claims(key()).last(), Some(&(world.links[&SHARED].pid, Read)));
-    assert_eq!(world.sent, then[1..].iter().map(|o| (SHARED, *o)).collect::<Vec<_>>());
+    assert_eq!(world.sent, sent_by_shared(&[Operation::Ping, Operation::Downgrade(key())]));
 }
 
 #[test]

@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{LockKey, NamedKey};
 use crate::transaction::TransactionLocks;
 
-/// How long a wait for the gate lasts before the guard is looked at again.
+/// How long the transaction waits for the gate before it checks the guard again.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// Takes the gate in the transaction, and then has the session of the lock show that it lives.
+/// Takes the gate in the transaction, and then asks the session of the lock to show that it lives.
 pub(crate) async fn fence<T: Transaction>(
     held: &Held,
     transaction: TransactionLocks<T>,
@@ -36,14 +36,14 @@ async fn pass_gate<T: Transaction>(
     if held.sees(mark).await? {
         return Ok(());
     }
-    // The transaction is of no use any more, so it may fail.
+    // The caller must roll the transaction back in any case, so this query may fail.
     match transaction.identity().await {
         Ok(identity) if Some(identity) == held.server() => {
             Err(Error::lost_by(Error::superseded_server()))
         }
         _ => Err(Error::new(
             ErrorKind::InvalidOptions,
-            "the transaction is in another database, or on another server, than the lock, which protects nothing there: \
+            "the transaction is not in the database of the lock, which protects nothing elsewhere: \
              fence transactions in the database of the lock manager",
         )),
     }

@@ -1,14 +1,14 @@
-//! Fencing tokens, by which a resource recognises a holder that has been superseded.
+//! Fencing tokens, by which a resource recognizes a holder that has been superseded.
 
 use std::fmt;
 
 /// A number that grows from one holder of a lock to the next, from
 /// [`WriteGuard::fencing_token`](crate::WriteGuard::fencing_token).
 ///
-/// Send it along with each write to a resource outside the database of the lock. The resource keeps
-/// the highest token that it has seen, and refuses a write with a lower one: it comes from a holder
-/// that lost the lock. To fence a transaction in the database of the lock,
-/// [`WriteGuard::fence`](crate::WriteGuard::fence) needs no token.
+/// Send it with each write to a resource outside the database of the lock. The resource keeps the
+/// highest token that it has seen, and refuses a write with a lower one, which comes from a holder
+/// that has lost the lock. A transaction in the database of the lock needs no token: fence it with
+/// [`WriteGuard::fence`](crate::WriteGuard::fence).
 ///
 /// # How long it keeps growing
 ///
@@ -25,8 +25,8 @@ use std::fmt;
 /// ALTER DATABASE app SET pglock.epoch = '10'; -- for connections from now on
 /// ```
 ///
-/// Never restore an old copy of the server's disk without a recovery that begins a new timeline: it
-/// would give out tokens again.
+/// Never restore an old copy of the server's disk without a recovery that begins a new timeline: the
+/// server would give out the same tokens again.
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ pub struct FencingToken(i64);
 impl FencingToken {
     /// The statement that creates the table for
     /// [`check_token`](crate::TransactionLocks::check_token). Run it with your migrations, in a schema
-    /// that is in the `search_path` of those who check.
+    /// that is in the `search_path` of the connections that check tokens.
     ///
     /// # Examples
     ///
@@ -58,8 +58,8 @@ impl FencingToken {
     /// ```
     pub const TABLE: &'static str = crate::sql::TOKEN_TABLE;
 
-    /// A token that a backend has made, or that was stored as a number. `None` if the number is
-    /// negative.
+    /// Makes a token from a number, for a backend that issues tokens, or a resource that stores them.
+    /// `None` if the number is negative.
     ///
     /// # Examples
     ///

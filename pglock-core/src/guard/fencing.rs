@@ -1,4 +1,4 @@
-//! What guards do so that a holder that has lost its lock cannot write.
+//! How guards keep a holder that has lost its lock from writing.
 
 use super::inner::Inner;
 use super::{ReadGuard, WriteGuard};
@@ -12,17 +12,16 @@ use crate::transaction::TransactionLocks;
 macro_rules! fence {
     ($($name:ident)*) => {
         $(impl $name {
-            /// Fences a transaction of the application: it commits only if no later holder can have
-            /// written before it.
+            /// Fences a transaction of the application, so that a holder that was stopped or cut
+            /// off cannot write after its successor.
             ///
-            /// When this returns `Ok`, the lock was held while the transaction had the *gate*, an
-            /// advisory lock that ends with the transaction. Until it has ended, every fence of a
-            /// later holder that excludes this one waits, even if this lock is lost or released
-            /// meanwhile. If the lock has been lost, the fence fails. So a holder that was stopped,
-            /// or cut off, cannot write after its successor.
+            /// The fence takes the *gate*, an advisory lock that ends with the transaction, and then
+            /// checks that the lock is still held. If the lock has been lost, the fence fails. If it
+            /// returns `Ok`, every fence of a later holder that excludes this one waits until the
+            /// transaction has ended, even if this lock is lost or released meanwhile.
             ///
-            /// Call it first in the transaction, on the database of the lock, and write only after
-            /// it has returned. It costs a statement in the transaction, and one in the session of the
+            /// Call it first in a transaction on the database of the lock, and write only after it
+            /// has returned. It costs a statement in the transaction, and one in the session of the
             /// lock. The transaction may run behind a pooler in transaction mode.
             ///
             /// The fences of a write lock exclude all other fences of the key. The fences of a read
@@ -38,11 +37,14 @@ macro_rules! fence {
             ///
             /// # Errors
             ///
-            /// [`Lost`](crate::ErrorKind::Lost) if the lock is not held any more.
-            /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the transaction is in another
-            /// database, outside a transaction, and above READ COMMITTED unless
-            /// [`at_any_isolation`](TransactionLocks::at_any_isolation) allows it. In each case, roll
-            /// the transaction back.
+            /// Roll the transaction back after each of these:
+            ///
+            /// * [`Lost`](crate::ErrorKind::Lost) if the lock is not held any more.
+            /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if no transaction is open, if it
+            ///   is in another database, or if it is above READ COMMITTED and
+            ///   [`at_any_isolation`](TransactionLocks::at_any_isolation) does not allow that. Guards
+            ///   of dedicated sessions, and of backends without the engine, cannot fence.
+            /// * Errors of the server or the client; see [`ErrorKind`].
             ///
             /// # Examples
             ///
@@ -72,20 +74,22 @@ macro_rules! fence {
 fence!(ReadGuard WriteGuard);
 
 impl WriteGuard {
-    /// A number that is higher than those of all earlier holders of this key: for a resource that is
-    /// not in the database of the lock, and refuses writes with a lower number than it has seen.
+    /// A number that is higher than those of all earlier holders of this key, for a resource that is
+    /// not in the database of the lock and refuses a lower number than it has seen.
     ///
-    /// The first call asks the server, which flushes a commit for it and uses a transaction id;
-    /// later calls return the same token. A read lock has none, because readers may come in any
-    /// order. See [`FencingToken`].
+    /// The first call asks the server, which uses a transaction id and flushes a commit; later calls
+    /// return the same token. A read lock has none, because readers may come in any order. See
+    /// [`FencingToken`].
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped.
+    /// Dropping this future loses nothing.
     ///
     /// # Errors
     ///
-    /// [`Lost`](ErrorKind::Lost) if the lock is not held any more; see [`ErrorKind`].
+    /// [`Lost`](ErrorKind::Lost) if the lock is not held any more;
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if it has no tokens, as in a dedicated session;
+    /// otherwise see [`ErrorKind`].
     ///
     /// # Examples
     ///
@@ -104,7 +108,7 @@ impl WriteGuard {
     }
 }
 
-/// Of a dedicated session, or of a backend without the engine.
+/// The error of a guard that belongs to a dedicated session, or to a backend without the engine.
 fn no_fence(key: LockKey) -> Error {
     let why = "only a guard of Locks::rwlock on PostgreSQL can fence a transaction";
     Error::new(ErrorKind::InvalidOptions, why).for_key(key)

@@ -1,12 +1,12 @@
 //! The SQL of fencing tokens.
 
-/// A number above those that earlier holders of a lock were given: `$1` nonce. One row: 1 and the
-/// number, or 0 and NULL in another session.
+/// A number above those of all earlier holders of the lock: `$1` nonce. One row: 1 and the number,
+/// or 0 and NULL in another session.
 ///
-/// The number is a transaction id, plus the timeline and the epoch times 2^48. A transaction id that
-/// nothing else is written with would not be flushed at commit, and a crash could repeat it: the
-/// message makes the commit wait until it is flushed, and until a synchronous standby has it, if
-/// there is one.
+/// The number is a transaction id, plus the timeline and the epoch times 2^48. PostgreSQL does not
+/// flush the commit of a transaction that writes nothing, so a crash could repeat its id. The message
+/// makes the commit wait until it is flushed, and until a synchronous standby has it, if there is
+/// one.
 pub(crate) const TOKEN: &str = concat!(
     "SELECT s.is_ours::int4::int8, CASE WHEN s.is_ours \
      THEN CASE WHEN pg_catalog.set_config('synchronous_commit', \
@@ -21,7 +21,7 @@ pub(crate) const TOKEN: &str = concat!(
     ") IS TRUE AS is_ours OFFSET 0) AS s"
 );
 
-/// What [`SHOW_TOKEN`] writes to.
+/// Creates the table that [`SHOW_TOKEN`] writes to.
 pub(crate) const TOKEN_TABLE: &str =
     "CREATE TABLE IF NOT EXISTS pglock_fence (resource text PRIMARY KEY, token bigint NOT NULL)";
 

@@ -1,4 +1,4 @@
-//! What fences do in the transaction that they fence.
+//! The statements of fences and tokens in a transaction of the application.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::sql::{SHOW_TOKEN, transaction as sql};
 use crate::token::FencingToken;
 
 impl<T: Transaction> TransactionLocks<T> {
-    /// Takes the gate, and once it is taken, the mark. False if the gate is not free.
+    /// Takes the gate and then the mark. False if the gate is not free.
     pub(crate) async fn take_gate(
         &mut self,
         gate: LockKey,
@@ -27,7 +27,7 @@ impl<T: Transaction> TransactionLocks<T> {
         self.attempt(Statement::new(sql, params)).await
     }
 
-    /// As [`take_gate`](Self::take_gate), but waits for the gate, up to this time.
+    /// As [`take_gate`](Self::take_gate), but waits for the gate, up to `timeout`.
     pub(crate) async fn wait_at_gate(
         &mut self,
         gate: LockKey,
@@ -49,12 +49,12 @@ impl<T: Transaction> TransactionLocks<T> {
         Ok((fact(Fact::System), fact(Fact::Database)))
     }
 
-    /// Refuses a stale token in a transaction that writes to another database than that of the lock.
+    /// Refuses a stale token, in a transaction that writes to another database than that of the lock.
     ///
-    /// One statement records the token as the highest of this resource, in the table that
-    /// [`FencingToken::TABLE`] creates, or finds a higher one there. It locks the row of the resource
-    /// until the transaction ends, so that transactions of a later holder wait. `resource` is a name
-    /// of your choice.
+    /// One statement records the token as the highest of `resource`, a name of your choice, in the
+    /// table that [`FencingToken::TABLE`] creates. If it finds a higher one there, the call fails. It
+    /// locks the row of the resource until the transaction ends, so transactions of a later holder
+    /// wait.
     ///
     /// # Cancel safety
     ///
@@ -63,9 +63,9 @@ impl<T: Transaction> TransactionLocks<T> {
     /// # Errors
     ///
     /// [`Lost`](ErrorKind::Lost) if a later holder has shown its token: roll the transaction back.
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) outside a transaction. Above READ COMMITTED, the
-    /// client's serialization failure, of the kind [`Driver`](ErrorKind::Driver), if a token was shown
-    /// since the snapshot of the transaction.
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) outside a transaction. Above READ COMMITTED, a
+    /// serialization failure, of the kind [`Driver`](ErrorKind::Driver), if another transaction has
+    /// recorded a token since this one took its snapshot.
     ///
     /// # Examples
     ///

@@ -146,14 +146,14 @@ pub trait LockProvider: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Anything but busy locks; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
     /// ```
     /// # async fn example(locks: &dyn pglock_core::LockProvider) -> pglock_core::Result<()> {
     /// if let Some(gpu) = locks.try_write_any(&["gpu/0".into(), "gpu/1".into()]).await? {
-    ///     println!("works on {}", gpu.key());
+    ///     println!("working on {}", gpu.key());
     /// }
     /// # Ok(())
     /// # }

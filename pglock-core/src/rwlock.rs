@@ -88,7 +88,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -165,7 +165,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

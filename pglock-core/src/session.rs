@@ -113,7 +113,7 @@ impl DedicatedSession {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     pub async fn try_read(&self, key: impl Into<NamedKey>) -> Result<Option<ReadGuard>> {
         let hold = self.acquire(key.into(), Mode::Read, Patience::Try).await?;
         Ok(hold.map(ReadGuard::new))
@@ -172,7 +172,7 @@ impl DedicatedSession {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

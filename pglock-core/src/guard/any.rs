@@ -66,7 +66,7 @@ impl AnyGuard {
         }
     }
 
-    /// What tells whether the lock is still held, for code that does not own the guard.
+    /// Reports whether the lock is still held, to code that does not own the guard.
     ///
     /// # Examples
     ///
@@ -102,8 +102,7 @@ impl AnyGuard {
     ///
     /// # Cancel safety
     ///
-    /// The lock is released all the same when this future is dropped; what is lost is the
-    /// confirmation.
+    /// If this future is dropped, the lock is released anyway, but without confirmation.
     ///
     /// # Errors
     ///

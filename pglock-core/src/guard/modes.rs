@@ -65,11 +65,11 @@ impl ReadGuard {
     /// No other writer gets the lock in between, so what was read under the read lock is still true.
     /// Writers that wait for the lock go on waiting, whether this succeeds or not.
     ///
-    /// If the lock is [fenced](crate::RwLock::fenced), a reader counts until the transactions that it
-    /// has fenced have ended: also this one.
+    /// If the lock is [fenced](crate::RwLock::fenced), every reader, this one included, counts until
+    /// the transactions that it has fenced have ended.
     ///
-    /// It makes one round trip, and does not wait for other readers: two readers that waited for
-    /// each other would wait for ever. So do not repeat it in a loop either. To wait, take an
+    /// It makes one round trip, and does not wait for other readers, because two readers could then
+    /// wait for each other for ever. So do not repeat it in a loop either. To wait, take an
     /// [upgradable](crate::RwLock::upgradable_read) read lock.
     ///
     /// # Cancel safety

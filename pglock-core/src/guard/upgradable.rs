@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub(super) struct Right(Held);
 
 impl Right {
-    /// If it was lost, nothing was done under it.
+    /// Ignores a loss, because nothing was done under the right alone.
     pub(super) async fn release(mut self) {
         let _ = self.0.release().await;
     }
@@ -39,9 +39,9 @@ impl UpgradableReadGuard {
     ///
     /// # Errors
     ///
-    /// The error comes with the [guard](Refused::guard), which has its read lock unless that was
-    /// lost: [`Lost`](crate::ErrorKind::Lost) if the read lock was lost, or the right to upgrade it;
-    /// otherwise see [`ErrorKind`](crate::ErrorKind).
+    /// [`Lost`](crate::ErrorKind::Lost) if the read lock or the right to upgrade it was lost;
+    /// otherwise see [`ErrorKind`](crate::ErrorKind). The error comes with the
+    /// [guard](Refused::guard), which keeps its read lock unless that was lost.
     ///
     /// # Examples
     ///
@@ -141,7 +141,7 @@ impl UpgradableReadGuard {
         ReadGuard { inner: self.inner }
     }
 
-    /// If this fails or is dropped, it is a read lock as before.
+    /// If this fails or is dropped, the guard keeps its read lock.
     async fn wait_alone(&mut self) -> Result<()> {
         let Self { inner, right: Right(right) } = self;
         if !right.is_held() {
@@ -176,9 +176,9 @@ impl UpgradableReadGuard {
     }
 }
 
-/// An upgrade that has failed, with the guard.
+/// The error of an upgrade, with the guard.
 ///
-/// It converts to the [`Error`], so `?` returns that; this drops the guard, which releases the lock.
+/// It converts to its [`Error`], so `?` works, but that drops the guard and so releases the lock.
 ///
 /// # Examples
 ///
@@ -194,7 +194,7 @@ impl UpgradableReadGuard {
 #[expect(clippy::exhaustive_structs, reason = "callers take it apart")]
 #[must_use = "dropping the guard releases the lock at once"]
 pub struct Refused<G> {
-    /// Has the read lock that it had before, unless the error is that it was lost.
+    /// Keeps its read lock, unless the error reports the loss of that.
     pub guard: G,
     /// Why the upgrade failed.
     pub error: Error,

@@ -11,10 +11,10 @@ use crate::owner::Scope;
 use crate::provider::LockProvider;
 
 impl Locks {
-    /// Takes the write lock of one of these keys: of the first that is free, in the order given.
-    /// Returns `None` if all are busy. [`WriteGuard::key`] says which one it is.
+    /// Takes the write lock of the first of these keys that is free, in the order given. Returns
+    /// `None` if all are busy. [`WriteGuard::key`] says which one it is.
     ///
-    /// One round trip, in which no other lock is taken.
+    /// It makes one round trip, and takes no other lock.
     ///
     /// # Cancel safety
     ///
@@ -22,7 +22,8 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// Anything but busy locks; without keys, [`InvalidOptions`](crate::ErrorKind::InvalidOptions).
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) without keys; otherwise see
+    /// [`ErrorKind`](crate::ErrorKind). A busy lock is no error.
     ///
     /// # Examples
     ///
@@ -42,7 +43,7 @@ impl Locks {
         try_write_any(self, &keys).await
     }
 
-    /// Waits for the write lock of one of these keys, whichever comes free first.
+    /// Waits for the write lock of one of these keys, whichever becomes free first.
     /// [`WriteGuard::key`] says which one it is.
     ///
     /// If none is free, it waits in the queue of each, and leaves the others when it gets one.
@@ -61,7 +62,7 @@ impl Locks {
     /// ```
     /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
     /// let gpu = locks.write_any(["gpu/0", "gpu/1"]).await?;
-    /// println!("works on {}", gpu.key());
+    /// println!("working on {}", gpu.key());
     /// # Ok(())
     /// # }
     /// ```
@@ -76,7 +77,7 @@ impl Locks {
 }
 
 impl dyn LockProvider + '_ {
-    /// Waits for the write lock of one of these keys, whichever comes free first.
+    /// Waits for the write lock of one of these keys, whichever becomes free first.
     /// [`WriteGuard::key`] says which one it is.
     ///
     /// If none is free, it waits in the queue of each, and leaves the others when it gets one.
@@ -95,7 +96,7 @@ impl dyn LockProvider + '_ {
     /// ```
     /// # async fn example(locks: &dyn pglock_core::LockProvider) -> pglock_core::Result<()> {
     /// let gpu = locks.write_any(&["gpu/0".into(), "gpu/1".into()]).await?;
-    /// println!("works on {}", gpu.key());
+    /// println!("working on {}", gpu.key());
     /// # Ok(())
     /// # }
     /// ```

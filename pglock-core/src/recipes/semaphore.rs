@@ -155,7 +155,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Any error except a lack of permits; see [`ErrorKind`].
+    /// A lack of permits is no error; see [`ErrorKind`].
     ///
     /// # Examples
     ///

@@ -18,8 +18,8 @@ use crate::lease::Lease;
 use crate::mode::Mode;
 use crate::provider::LockProvider;
 
-/// Several locks that are taken as one: all of them, or none. From [`Locks::set`](crate::Locks::set),
-/// or from [`LockSet::new`] for another [`LockProvider`].
+/// Several locks that are taken as one: all of them, or none. Made by
+/// [`Locks::set`](crate::Locks::set), or by [`LockSet::new`] for another [`LockProvider`].
 ///
 /// Each key has a mode: [`read`](Self::read) or [`write`](Self::write). A key that is added twice
 /// counts once, and the write lock wins.
@@ -27,21 +27,20 @@ use crate::provider::LockProvider;
 /// # How it takes the locks
 ///
 /// A set takes its locks in the order of their keys, whatever the order in which the keys were
-/// added. So sets cannot wait for each other in a circle. If all keys are free, that is one round
-/// trip to the server. If one is busy, the set keeps the locks before it, takes none behind it, and
-/// waits in the queue of that key: a waiting set holds only locks on smaller keys than the one that
-/// it waits for.
+/// added. So sets cannot deadlock with each other. If all keys are free, this takes one round trip
+/// to the server. If one is busy, the set keeps the locks on the keys before it, takes none behind
+/// it, and waits in its queue.
 ///
-/// Another caller that wants one of the locks that a waiting set holds waits for that set, too. Keep
-/// sets small, and do not mix keys that are busy for long with keys that every caller needs. If
+/// A waiting set blocks every caller that wants one of the locks it already holds. Keep sets small,
+/// and do not mix keys that are busy for long with keys that every caller needs. If
 /// [`try_acquire`](Self::try_acquire) finds a key busy, it releases the locks before it at once; for
 /// a round trip, other callers find those busy.
 ///
 /// The locks of a set are not [fenced](crate::RwLock::fenced), and the guard of a set has no fence.
 ///
-/// The order holds within one set only. Two tasks that each hold a guard and then take a set, or the
-/// other way round, can wait for each other for ever, which a warning [reports](crate::Deadlock). Take
-/// all that you need as one set, or use the `try_` methods.
+/// The order holds within one set only. Two tasks that each hold a guard or a set and take another
+/// one can deadlock, which a warning [reports](crate::Deadlock). Take all that you need as one set,
+/// or use the `try_` methods.
 ///
 /// # Two names for one thing
 ///
@@ -70,7 +69,7 @@ use crate::provider::LockProvider;
 ///     guard.release().await
 /// }
 ///
-/// /// Keys that are known at run time only.
+/// /// With keys that are known only at run time.
 /// async fn merge(locks: &Locks, invoices: &[u64]) -> Result<()> {
 ///     let set = locks.set().read("tenant/42");
 ///     let set = invoices.iter().fold(set, |set, id| set.write(format!("invoice/{id}")));
@@ -89,12 +88,12 @@ pub struct LockSet {
     members: Vec<(NamedKey, Mode)>,
     /// Why the set can never be taken.
     invalid: Option<Error>,
-    /// Whether a wait fails that is part of a deadlock.
+    /// Whether its wait fails in a deadlock.
     gives_up: bool,
 }
 
 impl LockSet {
-    /// Makes a set without keys. Its locks come from this provider.
+    /// Makes a set without keys, for locks of this provider. Does no I/O.
     ///
     /// # Examples
     ///
@@ -111,7 +110,7 @@ impl LockSet {
         Self { locks, members: Vec::new(), invalid: None, gives_up: false }
     }
 
-    /// Adds a key, for the read lock.
+    /// Adds the read lock of a key.
     ///
     /// # Examples
     ///
@@ -124,7 +123,7 @@ impl LockSet {
         self.add(key.into(), Mode::Read)
     }
 
-    /// Adds a key, for the write lock.
+    /// Adds the write lock of a key.
     ///
     /// # Examples
     ///
@@ -137,7 +136,7 @@ impl LockSet {
         self.add(key.into(), Mode::Write)
     }
 
-    /// The same set, but its wait fails if it is part of a deadlock: see
+    /// Lets the wait of this set fail if it is part of a deadlock: see
     /// [`RwLock::fail_on_deadlock`](crate::RwLock::fail_on_deadlock).
     ///
     /// # Examples
@@ -151,7 +150,7 @@ impl LockSet {
         Self { gives_up: true, ..self }
     }
 
-    /// The keys, in their order.
+    /// The keys, in ascending order.
     ///
     /// # Examples
     ///
@@ -176,7 +175,7 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock: see [`acquire`](Self::acquire).
+    /// As for [`acquire`](Self::acquire). A busy lock is no error.
     ///
     /// # Examples
     ///
@@ -196,7 +195,7 @@ impl LockSet {
 
     /// Waits for all locks.
     ///
-    /// If the session of a lock that the set already holds ends meanwhile, the set begins anew.
+    /// If it loses a lock that it already holds, it begins anew.
     ///
     /// # Cancel safety
     ///
@@ -204,12 +203,14 @@ impl LockSet {
     ///
     /// # Errors
     ///
+    /// The set holds no lock after an error:
+    ///
     /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the set has no keys: its guard would
     ///   protect nothing.
     /// * [`KeyCollision`](crate::ErrorKind::KeyCollision) if two names in it have the same key.
     /// * [`LockTableFull`](crate::ErrorKind::LockTableFull) if the set is larger than what is left of
-    ///   [`max_locks`](crate::LocksBuilder::max_locks). It takes no lock then.
-    /// * The errors of single locks; see [`ErrorKind`](crate::ErrorKind). No lock stays held.
+    ///   [`max_locks`](crate::LocksBuilder::max_locks).
+    /// * The errors of single locks; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -233,8 +234,8 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if they were not all free in time: the error is about
-    /// the key that it waited for. Otherwise as for [`acquire`](Self::acquire).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the locks were not all free in time: the error names
+    /// the key that the set waited for. Otherwise as for [`acquire`](Self::acquire).
     ///
     /// # Examples
     ///
@@ -251,7 +252,7 @@ impl LockSet {
     /// ```
     pub async fn try_acquire_for(&self, timeout: Duration) -> Result<SetGuard> {
         let taken = self.instrumented(self.take(Some(timeout))).await?;
-        // Without all locks there is an error.
+        // A wait returns all locks or an error.
         taken.ok_or_else(Error::mismatched_reply)
     }
 

@@ -68,7 +68,7 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -139,7 +139,7 @@ pub trait DistributedRwLock: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

@@ -12,7 +12,7 @@ use crate::mode::Mode;
 /// Never change it: programs of different versions meet on these keys.
 const NAMESPACE: &str = "pglock-upgrade";
 
-/// The key of the right to upgrade: that of the text of the key, in a namespace of its own.
+/// The key of the right to upgrade: derived from the text of the key, in a namespace of its own.
 fn right(key: LockKey) -> NamedKey {
     NamedKey::in_namespace(NAMESPACE, &key.to_string())
 }
@@ -60,8 +60,8 @@ impl RwLock {
         Ok(UpgradableReadGuard::new(self.wait(Mode::Read).await?, right))
     }
 
-    /// Takes an upgradable read lock, or returns `None` if a writer holds the lock or waits for it,
-    /// or another caller has an upgradable read lock.
+    /// Takes an upgradable read lock, or returns `None` if a writer holds the lock or waits for it, or
+    /// if another caller has an upgradable read lock.
     ///
     /// # Cancel safety
     ///
@@ -69,7 +69,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// Anything but a busy lock; see [`ErrorKind`](crate::ErrorKind).
+    /// A busy lock is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! How a set takes its locks: the next ones in their order, until it has all of them.
+//! Takes the locks of a set, in the order of their keys.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use crate::guard::AnyGuard;
 use crate::mode::Mode;
 use crate::owner::Scope;
 
-/// How far a set has come.
+/// How far the set got.
 enum Progress {
     Complete,
     Further,
@@ -49,7 +49,7 @@ impl LockSet {
         }
     }
 
-    /// Takes the next locks, one at least.
+    /// Takes one or more of the next locks.
     async fn take_more(
         &self,
         guards: &mut Vec<AnyGuard>,
@@ -65,7 +65,7 @@ impl LockSet {
         };
         match (&taken[..], rest) {
             ([], [_, ..]) if !waits => return Ok(Progress::Busy),
-            // The time is over: says who has it.
+            // The time is over. The error of this try names the holder.
             ([], [(key, mode), ..]) => {
                 let lock = self.locks.rwlock(key.clone());
                 guards.push(match mode {

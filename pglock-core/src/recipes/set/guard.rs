@@ -13,8 +13,7 @@ use crate::recipes::together::together;
 
 /// All locks of a [`LockSet`](super::LockSet). Releases them when dropped.
 ///
-/// It is one guard: it counts as held while *all* of its locks are held, and as lost as soon as one
-/// of them is.
+/// It counts as held while *all* of its locks are held, and as lost as soon as one of them is.
 #[must_use = "dropping the guard releases the locks at once"]
 #[clippy::has_significant_drop]
 pub struct SetGuard {
@@ -30,7 +29,7 @@ impl SetGuard {
         Self { first, guards, lease: OnceLock::new() }
     }
 
-    /// The keys that are locked, in their order.
+    /// The keys that are locked, in ascending order.
     ///
     /// # Examples
     ///
@@ -45,10 +44,10 @@ impl SetGuard {
         self.guards.iter().map(AnyGuard::key)
     }
 
-    /// What tells whether all locks are still held, for code that does not own the guard. Clone it;
-    /// it may outlive the guard.
+    /// Reports whether all locks are still held, to code that does not own the guard. Clone it; a
+    /// clone may outlive the guard.
     ///
-    /// Its [`key`](Lease::key) is the first one.
+    /// Its [`key`](Lease::key) is the first key of the set.
     ///
     /// # Examples
     ///
@@ -78,8 +77,8 @@ impl SetGuard {
         self.guards.iter().all(AnyGuard::is_held)
     }
 
-    /// For how long this process may believe in all of the locks without hearing from the server
-    /// again: see [`Lease::valid_for`].
+    /// How long this process may rely on the locks without hearing from the server again: see
+    /// [`Lease::valid_for`].
     ///
     /// # Examples
     ///
@@ -94,11 +93,11 @@ impl SetGuard {
         self.lease().valid_for()
     }
 
-    /// Completes when one of the locks is lost: at once if that was before. See [`Lease::lost`].
+    /// Completes when one of the locks is lost: at once if one is lost already. See [`Lease::lost`].
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when this future is dropped; a later call reports the loss as well.
+    /// Dropping this future loses nothing; a later call reports the loss as well.
     ///
     /// # Examples
     ///
@@ -116,15 +115,15 @@ impl SetGuard {
         self.lease().lost().await;
     }
 
-    /// Works under the locks, and stops the work when one of them is lost: see [`Lease::protect`].
+    /// Runs work under the locks, and stops it when one of them is lost: see [`Lease::protect`].
     ///
     /// # Cancel safety
     ///
-    /// The work is dropped with this future; the locks stay held.
+    /// Dropping this future drops the work; the locks stay held.
     ///
     /// # Errors
     ///
-    /// [`Lost`](crate::ErrorKind::Lost) if a lock is lost before the work is done. The error is about
+    /// [`Lost`](crate::ErrorKind::Lost) if a lock is lost before the work is done. The error names
     /// that lock.
     ///
     /// # Examples
@@ -139,8 +138,8 @@ impl SetGuard {
         self.lease().protect(work).await
     }
 
-    /// Calls a function once when one of the locks is lost, however many are: at once if that was
-    /// before, never if the guard is released or dropped first. See [`Lease::on_loss`].
+    /// Calls a function once when a lock is lost, even if several are: at once if one is lost
+    /// already, never if the guard is released or dropped first. See [`Lease::on_loss`].
     ///
     /// # Examples
     ///
@@ -153,7 +152,7 @@ impl SetGuard {
         self.lease().on_loss(act);
     }
 
-    /// Cancels the token when one of the locks is lost: at once if that was before, never if the
+    /// Cancels the token when one of the locks is lost: at once if one is lost already, never if the
     /// guard is released or dropped first.
     ///
     /// # Examples
@@ -175,14 +174,12 @@ impl SetGuard {
     ///
     /// # Cancel safety
     ///
-    /// The locks are released all the same when this future is dropped; what is lost is the
-    /// confirmation.
+    /// If this future is dropped, the locks are released anyway, but without confirmation.
     ///
     /// # Errors
     ///
-    /// [`Lost`](crate::ErrorKind::Lost) if one of the locks had been lost before,
-    /// [`Closed`](crate::ErrorKind::Closed) if the lock manager was closed. The others are released
-    /// all the same.
+    /// [`Lost`](crate::ErrorKind::Lost) if one of the locks had been lost before; the others are
+    /// released anyway. [`Closed`](crate::ErrorKind::Closed) if the lock manager was closed.
     ///
     /// # Examples
     ///
@@ -198,8 +195,8 @@ impl SetGuard {
         together(releases).await.into_iter().collect()
     }
 
-    /// The guards of the single locks, in the order of their keys: to release some of them before
-    /// the others, for example. A lease of the set ends with the first of them.
+    /// The guards of the single locks, in the order of their keys, for example to release some of
+    /// them early. A lease of the set ends with the first release.
     ///
     /// # Examples
     ///
@@ -207,7 +204,7 @@ impl SetGuard {
     /// # fn example(guard: pglock_core::SetGuard) {
     /// use pglock_core::Mode;
     ///
-    /// // Lets others write what is only read here, and keeps the rest.
+    /// // Releases the read locks, and keeps the write locks.
     /// let mut guards = guard.into_guards();
     /// guards.retain(|guard| guard.mode() == Mode::Write);
     /// # }

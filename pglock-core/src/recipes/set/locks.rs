@@ -1,4 +1,4 @@
-//! Sets of the locks of a manager.
+//! How a manager makes sets.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Locks {
         LockSet::new(Arc::new(self.clone()))
     }
 
-    /// Waits for the write locks of all these keys: a [`set`](Self::set) of them.
+    /// Waits for the write locks of all these keys, as a [`set`](Self::set).
     ///
     /// # Cancel safety
     ///
@@ -30,7 +30,7 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// As for [`LockSet::acquire`]; without keys, [`InvalidOptions`](crate::ErrorKind::InvalidOptions).
+    /// As for [`LockSet::acquire`].
     ///
     /// # Examples
     ///
@@ -50,7 +50,7 @@ impl Locks {
         set.acquire().await
     }
 
-    /// Waits for the read locks of all these keys: a [`set`](Self::set) of them.
+    /// Waits for the read locks of all these keys, as a [`set`](Self::set).
     ///
     /// # Cancel safety
     ///
@@ -65,7 +65,7 @@ impl Locks {
     /// ```
     /// # async fn example(locks: pglock_core::Locks) -> pglock_core::Result<()> {
     /// let guard = locks.read_all(["prices", "taxes"]).await?;
-    /// // … look at what no writer changes now …
+    /// // … read what no writer can change now …
     /// drop(guard);
     /// # Ok(())
     /// # }

@@ -1,4 +1,4 @@
-//! A server session of the application's own.
+//! Dedicated sessions: one server session for several locks of the application.
 
 mod acquire;
 
@@ -12,25 +12,25 @@ use crate::guard::{ReadGuard, WriteGuard};
 use crate::key::NamedKey;
 use crate::mode::Mode;
 
-/// One server session that holds several locks and also waits for them: from
+/// One server session that holds several locks and also waits for them, from
 /// [`Locks::session`](crate::Locks::session).
 ///
 /// Use it where locks nest, or where several are taken in an order that can cause a deadlock. For
-/// everything else, [`Locks::rwlock`](crate::Locks::rwlock) is better: it needs no connection for
-/// each holder, keeps its place in the server's queue, and renews lost connections.
+/// everything else, [`Locks::rwlock`](crate::Locks::rwlock) is better: it needs no connection of its
+/// own, waits in order, and reconnects.
 ///
 /// # Locks stack
 ///
-/// All guards of a session belong together: they never wait for each other, whichever tasks have
-/// them. A second guard of the same key and mode is granted at once, and PostgreSQL releases the
-/// lock with the last guard. A guard of each mode of one key is possible, too: `write` on a key that
-/// the session reads is an upgrade, which PostgreSQL grants when the session is the only reader. The
-/// guards of a session exclude those of any other session, and of
-/// [`Locks::rwlock`](crate::Locks::rwlock) on the same manager.
+/// The guards of a session never wait for each other, whichever tasks have them. The session grants
+/// a second guard of the same key and mode at once, and releases the lock with the last of them. It
+/// can also have guards of both modes of a key: `write` on a key that the session reads is an
+/// upgrade, which PostgreSQL grants when the session is the only reader. The guards of a session
+/// exclude those of any other session, and of [`Locks::rwlock`](crate::Locks::rwlock) on the same
+/// manager.
 ///
 /// A guard of a session keeps its mode: after [`downgrade`](WriteGuard::downgrade), other sessions
-/// still find a write lock, and [`try_upgrade`](crate::ReadGuard::try_upgrade) refuses. It has
-/// neither a fence nor a fencing token.
+/// still find a write lock, and [`try_upgrade`](crate::ReadGuard::try_upgrade) returns the read
+/// guard. It has neither a fence nor a fencing token.
 ///
 /// # Deadlocks
 ///
@@ -42,20 +42,20 @@ use crate::mode::Mode;
 ///
 /// # Waits
 ///
-/// A session waits for one lock at a time; the other waits of the session queue behind it. If
-/// something else is to be done meanwhile, such as releasing or trying a lock, the session
-/// interrupts its wait and then joins the end of PostgreSQL's queue. It also does so once in a
-/// [`guard_lease`](crate::LocksBuilder::guard_lease), by default every 7.5 seconds, because it
-/// cannot renew its lease while it waits. So processes that wait for long are not served in order of
-/// arrival.
+/// A session waits for one lock at a time; its other waits queue behind that one. To release or try
+/// a lock meanwhile, the session interrupts its wait and then joins the end of PostgreSQL's queue. It
+/// also does so to renew its lease, by default every 7.5 seconds
+/// ([`guard_lease`](crate::LocksBuilder::guard_lease) less
+/// [`heartbeat`](crate::LocksBuilder::heartbeat)). So PostgreSQL does not serve long waits in order
+/// of arrival.
 ///
 /// # Cost
 ///
-/// A session is a connection, with a heartbeat. While the session interrupts a wait, it opens a
-/// second one. If the role may not cancel its own statements, as after `SET ROLE`, releases wait
-/// until the session pauses its wait by itself: about once in a `deadlock_timeout`. Locks count
-/// against [`max_locks`](crate::LocksBuilder::max_locks) when they are taken here, and
-/// [`Stats`](crate::Stats) does not include them.
+/// A session is a connection, with a heartbeat. To interrupt a wait, it opens a second one for a
+/// moment. If the role may not cancel its own statements, as after `SET ROLE`, releases wait until
+/// the session pauses its wait by itself, about once in a `deadlock_timeout`. A session takes no lock
+/// beyond the manager's [`max_locks`](crate::LocksBuilder::max_locks), and [`Stats`](crate::Stats)
+/// does not include its locks.
 ///
 /// # The end
 ///
@@ -153,8 +153,8 @@ impl DedicatedSession {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time, also because a
-    /// deadlock would have been found later. Otherwise as for [`read`](Self::read).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the lock was not free in time, even in a deadlock
+    /// that PostgreSQL would have found later. Otherwise as for [`read`](Self::read).
     pub async fn try_read_for(
         &self,
         key: impl Into<NamedKey>,
@@ -229,7 +229,7 @@ impl DedicatedSession {
         Ok(WriteGuard::new(hold))
     }
 
-    /// The server's number of the session, as `pg_stat_activity` shows it.
+    /// The `pid` of the session in `pg_stat_activity`.
     ///
     /// # Examples
     ///

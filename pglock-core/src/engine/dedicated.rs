@@ -1,8 +1,8 @@
 //! Dedicated sessions: one server session that holds several locks, and also waits for them.
 //!
-//! The machine is not used here, because it never waits in a session that holds a lock. A dedicated
-//! session has a task, which runs one statement at a time, and a [`desk`], which decides what comes
-//! next. Callers act on the desk under a mutex and kick the task.
+//! They do not use the machine, which never waits in a session that holds a lock. Instead, a
+//! dedicated session has a task, which runs one statement at a time, and a [`desk`], which decides
+//! what comes next. Callers act on the desk under a mutex and notify the task.
 //!
 //! ```text
 //!                       ┌────────────────── Try: busy, Wait: limit reached ──────────────────┐
@@ -17,7 +17,7 @@
 //! # What comes next
 //!
 //! In this order: close, `Holdings` (after a failed statement, or when a heartbeat is due), unlocks,
-//! tries, the first wait. A lock that a guard of the session has is granted again without the
+//! tries, the first wait. If a guard of the session has a lock, the desk grants it again without the
 //! server.
 //!
 //! # Why nothing is left behind
@@ -25,8 +25,8 @@
 //! * The server grants each (key, mode) to the session once: the desk asks for it only while no guard
 //!   has it, and one statement runs at a time.
 //! * A statement that the server refused may have taken effect. No other statement follows before
-//!   `Holdings` has shown what the session holds. If it is what the caller waits for, the caller gets
-//!   it. What no guard has is unlocked, and nothing else is.
+//!   `Holdings` has shown what the session holds. If that includes the lock for which the caller
+//!   waits, the caller gets it. The desk unlocks exactly what no guard has.
 //! * A reply carries a value whose drop releases the lock, so a caller that leaves at any time leaves
 //!   no lock.
 //!
@@ -35,8 +35,8 @@
 //! A session that waits cannot send a heartbeat. So a wait ends, by `lock_timeout`, one heartbeat
 //! before the lease does. `Holdings` then renews the lease, and the session joins the end of the
 //! queue again. When the session has something else to do meanwhile, such as a release, a second
-//! connection cancels the wait. The session goes on when both statements have been answered, because
-//! a late cancel would hit the next one.
+//! connection cancels the wait. The session continues when the server has answered both statements,
+//! because a late cancel would hit the next one.
 
 mod desk;
 mod hold;
@@ -67,7 +67,7 @@ pub(crate) use self::hold::{DedicatedHold, Place};
 pub(crate) use self::registry::{Limits, Registry};
 pub(super) use self::task::start;
 
-/// A dedicated session, as its handle, its guards and its task share it.
+/// What the handle, the guards and the task of a dedicated session share.
 pub(crate) struct Dedicated {
     me: Weak<Self>,
     shared: Arc<Shared>,
@@ -86,7 +86,7 @@ pub(crate) struct Dedicated {
 
 type Waiter = oneshot::Sender<Reply>;
 
-/// Where the task of a session reports that it is open, or why not.
+/// Where the task reports that the session is open, or why not.
 pub(crate) type Opened = oneshot::Sender<Result<()>>;
 
 enum Reply {
@@ -122,12 +122,12 @@ impl Dedicated {
         })
     }
 
-    /// The server's number of the session, once it is open.
+    /// The backend pid, once the session is open.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.liveness.pid()
     }
 
-    /// `None`: the lock is busy, and the caller would not wait.
+    /// `None`: the lock is busy, and the caller does not wait.
     pub(crate) async fn acquire(&self, lock: Holding, patience: Patience) -> Result<Option<Place>> {
         let is_full = self.is_full();
         // Dropped after the receiver, so that the task sees that the caller is gone.
@@ -153,7 +153,7 @@ impl Dedicated {
         }
     }
 
-    /// Wants the server's confirmation that the lock was held until now.
+    /// Releases the lock, and waits until the server has confirmed that it was held until then.
     async fn release(&self, lock: Holding) -> Result<()> {
         let (caller, reply) = oneshot::channel();
         self.give_back(lock, Some(caller));
@@ -169,7 +169,7 @@ impl Dedicated {
         self.kick.notify_one();
     }
 
-    /// The handle has gone: the session ends with its last guard.
+    /// The handle was dropped: the session ends with its last guard.
     pub(crate) fn leave(&self) {
         self.with_desk(|desk, _| desk.leave());
         self.kick.notify_one();
@@ -208,7 +208,7 @@ impl Dedicated {
         self.liveness.reason().cloned().unwrap_or_else(Error::runtime_ended)
     }
 
-    /// What callers get who use a session that has ended.
+    /// The error of a call after the session has ended.
     fn why_ended(&self) -> Error {
         match self.liveness.reason() {
             Some(reason) if reason.kind() == ErrorKind::Closed => reason.clone(),
@@ -217,7 +217,7 @@ impl Dedicated {
         }
     }
 
-    /// Whether the manager has as many locks as it may, in all of its sessions.
+    /// Whether the manager holds `max_locks` locks, in all of its sessions together.
     fn is_full(&self) -> bool {
         let cap = self.cap.get().copied().unwrap_or(usize::MAX);
         self.registry.locks() + self.shared.stats().held >= cap
@@ -240,13 +240,13 @@ impl Dedicated {
                 (Verdict::Granted(lock), Some(session)) => {
                     Reply::Granted(Place::new(session, lock))
                 }
-                // Someone holds this.
+                // Unreachable: the caller holds the session.
                 (Verdict::Granted(_), None) => Reply::Failed(Error::session_closed()),
                 (Verdict::Busy, _) => Reply::Busy,
                 (Verdict::Released, _) => Reply::Released,
                 (Verdict::Failed(error), _) => Reply::Failed(error),
             };
-            // What a caller that is gone does not take is dropped, and so released.
+            // If the caller is gone, this drops the reply, and so releases a lock in it.
             catch_panic(|| drop(caller.send(reply)));
         }
         result

@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::session::DedicatedSession;
 
 impl Locks {
-    /// Opens a server session of its own, in which several locks can be held and awaited.
+    /// Opens a server session of its own, which can hold several locks and wait for more.
     ///
-    /// It costs a connection: see [`DedicatedSession`], also for when to use one. The driver and the
-    /// options are those of the manager.
+    /// It costs a connection; [`DedicatedSession`] says when to use one. The driver and the options
+    /// are those of the manager.
     ///
     /// # Cancel safety
     ///
@@ -17,8 +17,10 @@ impl Locks {
     /// # Errors
     ///
     /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the server's `deadlock_timeout` is
-    /// longer than a session with this [`guard_lease`](crate::LocksBuilder::guard_lease) may wait without
-    /// a break; otherwise as for connecting. It makes one attempt.
+    /// longer than the session can wait at a time, which is
+    /// [`guard_lease`](crate::LocksBuilder::guard_lease) less
+    /// [`heartbeat`](crate::LocksBuilder::heartbeat). Otherwise the errors of connecting, which it
+    /// tries once; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

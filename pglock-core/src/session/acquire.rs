@@ -1,4 +1,4 @@
-//! How a session asks for a lock, and what its errors name.
+//! Takes a lock in a dedicated session, with the name of the lock in errors, log and metrics.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a dedicated session holds and has to do: book-keeping without I/O and without a clock.
+//! What a dedicated session holds and has to do: pure state, without I/O and without a clock.
 
 mod answers;
 
@@ -19,7 +19,7 @@ pub(super) trait Caller {
 /// What a caller gets.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// A guard more has the lock.
+    /// One more guard has the lock.
     Granted(Holding),
     Busy,
     Released,
@@ -34,7 +34,7 @@ pub(crate) enum Patience {
     Wait,
 }
 
-/// What the session does next. The desk gives out a job when the one before has been reported.
+/// What the session does next. The task reports the result of a job before it gets the next one.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Job {
     /// Find out what the session holds.
@@ -69,22 +69,22 @@ pub(super) struct Desk<C> {
     /// How many guards have each lock. The server grants each of them to the session once.
     held: HashMap<Holding, usize>,
     unlocks: VecDeque<Unlock<C>>,
-    /// At the server, which may or may not have done them.
+    /// On their way to the server, which may or may not have done them.
     unlocking: Vec<Unlock<C>>,
-    /// Guards that were released while others have the same lock.
+    /// Releases of guards whose lock other guards still have. The next `Holdings` confirms them.
     confirms: Vec<Unlock<C>>,
     confirming: Vec<Unlock<C>>,
-    /// They come first, because they do not wait.
+    /// They come before waits, because they do not block the session.
     tries: VecDeque<Ask<C>>,
     waits: VecDeque<Ask<C>>,
-    /// At the server. No other ask is there at the same time.
+    /// The ask that is at the server: one at a time.
     asking: Option<Ask<C>>,
-    /// Whether the session may hold something else than the desk knows.
+    /// Whether the session may hold other locks than the desk knows.
     has_doubt: bool,
-    /// Whether only guards are left to use the session.
+    /// Whether the handle was dropped, so that only guards use the session.
     was_left: bool,
     ended: Option<Error>,
-    /// To be given out when no mutex is held.
+    /// To be sent when no mutex is held.
     pub(super) verdicts: Vec<(C, Verdict)>,
     /// Callers that are gone, to be dropped when no mutex is held.
     pub(super) gone: Vec<C>,
@@ -135,7 +135,7 @@ impl<C: Caller> Desk<C> {
         self.verdicts.push((caller, Verdict::Failed(error)));
     }
 
-    /// Wants a lock for one more guard.
+    /// Asks for a lock for one more guard.
     pub(super) fn acquire(&mut self, lock: Holding, patience: Patience, now: Moment, caller: C) {
         if let Some(error) = &self.ended {
             let error = error.clone();
@@ -151,10 +151,10 @@ impl<C: Caller> Desk<C> {
         }
     }
 
-    /// A guard has gone. The caller wants the confirmation.
+    /// A guard was released or dropped. The caller, if there is one, waits for the confirmation.
     pub(super) fn release(&mut self, lock: Holding, caller: Option<C>) {
         let Some(guards) = self.held.get_mut(&lock) else {
-            // They have lost it.
+            // All guards have lost it.
             let error = self.ended.clone().unwrap_or_else(Error::lost);
             let verdict = |caller| (caller, Verdict::Failed(error));
             return self.verdicts.extend(caller.map(verdict));
@@ -168,7 +168,7 @@ impl<C: Caller> Desk<C> {
         }
     }
 
-    /// Nothing but guards uses the session any more.
+    /// The handle was dropped.
     pub(super) fn leave(&mut self) {
         self.was_left = true;
     }
@@ -234,7 +234,7 @@ impl<C: Caller> Desk<C> {
             || !self.tries.is_empty()
     }
 
-    /// When the time of a caller behind the wait at the server is over.
+    /// When the time of the next caller that queues behind the wait at the server is over.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         let deadline = |ask: &Ask<C>| match ask.patience {
             Patience::Until(end) => Some(end),
@@ -243,8 +243,8 @@ impl<C: Caller> Desk<C> {
         self.waits.iter().filter_map(deadline).min()
     }
 
-    /// Answers the asks that need no server: those whose caller is gone, whose lock another guard has
-    /// got in the meantime, or whose time is over.
+    /// Removes the asks that need no server: those whose caller is gone, whose lock a guard has by
+    /// now, or whose time is over.
     fn sweep(&mut self, now: Moment) {
         let tries = mem::take(&mut self.tries);
         self.tries = tries.into_iter().filter_map(|ask| self.keep(ask, None)).collect();
@@ -259,7 +259,7 @@ impl<C: Caller> Desk<C> {
         }
     }
 
-    /// `now`: what the time of an ask that the server does not know yet is compared with.
+    /// `None` if the ask is done. With `now`, an ask that was never tried fails if its time is over.
     fn keep(&mut self, ask: Ask<C>, now: Option<Moment>) -> Option<Ask<C>> {
         if ask.caller.is_gone() {
             self.gone.push(ask.caller);

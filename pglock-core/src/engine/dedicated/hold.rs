@@ -16,7 +16,7 @@ use crate::names::Name;
 use crate::owner::Owner;
 use crate::token::FencingToken;
 
-/// One guard's part in a lock of the session. Gives it back when dropped.
+/// One guard's share in a lock of the session. Dropping it releases the share.
 pub(crate) struct Place {
     session: Arc<Dedicated>,
     lock: Holding,
@@ -44,9 +44,9 @@ pub(crate) struct DedicatedHold {
     name: Option<Arc<Name>>,
     tenure: Arc<Tenure>,
     lease: Lease,
-    /// Runs until the lock is given back.
+    /// Runs until the guard is released or dropped.
     timer: Option<HoldTimer>,
-    /// Where it is on record as held, if it is.
+    /// Its entry in the record of held locks, if it has one.
     record: Option<Record>,
 }
 
@@ -118,7 +118,7 @@ impl Drop for DedicatedHold {
         if let Some(record) = self.record {
             self.place.session.shared.waits().let_go(record);
         }
-        // Before the place, and with it the lock, is given back.
+        // Before the place is dropped, which releases the lock.
         self.tenure.end();
     }
 }

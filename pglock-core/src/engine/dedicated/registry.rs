@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::Dedicated;
 use crate::error::{Error, Result};
 
-/// What bounds the sessions of a manager together.
+/// Limits that the sessions of a manager share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// `None`: what the server's lock table suggests.
@@ -40,13 +40,13 @@ impl Registry {
         Ok(())
     }
 
-    /// The sessions that exist now. None follows.
+    /// Refuses new sessions from now on, and returns those that exist.
     pub(crate) fn close(&self) -> Vec<Arc<Dedicated>> {
         self.lock().is_closed = true;
         self.all()
     }
 
-    /// The server's numbers of the sessions that are open.
+    /// The backend pids of the open sessions.
     pub(crate) fn pids(&self) -> Vec<i32> {
         self.all().iter().filter_map(|session| session.pid()).collect()
     }
@@ -55,7 +55,7 @@ impl Registry {
         self.lock().open.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The locks that they hold.
+    /// How many locks the sessions hold together.
     pub(super) fn locks(&self) -> usize {
         self.all().iter().map(|session| session.locks()).sum()
     }

@@ -19,20 +19,20 @@ use crate::engine::runtime::tenure::{self, Keeper};
 use crate::engine::runtime::{log, thread};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often in a row the server may refuse statements that it has to execute.
+/// How often in a row the server may refuse statements that the session cannot do without.
 const MOST_REFUSALS: u8 = 3;
 
 /// How much longer a wait must be than the server takes to look for a deadlock.
 pub(super) const DEADLOCK_MARGIN: Duration = Duration::from_millis(50);
 
-/// Starts the task. `opened` is told when the session is open.
+/// Starts the task, which reports to `opened` that the session is open, or why not.
 pub(crate) fn start<D: Driver>(
     session: &Arc<Dedicated>,
     driver: Arc<D>,
     runtime: &Handle,
     opened: Opened,
 ) {
-    // Made here, so that it acts even if the runtime drops the task before it has begun.
+    // Made here, so that it runs even if the runtime drops the task before the first poll.
     let gone = OnDrop(Some({
         let session = session.clone();
         move || session.finish(Error::runtime_ended())
@@ -81,7 +81,7 @@ async fn run<D: Driver>(session: &Arc<Dedicated>, driver: &D, opened: Opened) ->
         Ok(open) => open,
         Err(error) => {
             log::session_not_opened(&error);
-            // Its caller may have gone.
+            // The caller may be gone.
             let _ = opened.send(Err(error.clone()));
             return error;
         }
@@ -114,21 +114,21 @@ pub(super) struct Task<'a, D> {
     pub(super) opener: &'a Opener<'a, D>,
     pub(super) nonce: &'a Arc<str>,
     pub(super) server: ServerFacts,
-    /// When the last statement was sent that was answered.
+    /// Send time of the last statement that the server answered.
     pub(super) sent: Moment,
-    /// How often in a row the server has refused what it has to do.
+    /// How many statements the server has refused in a row.
     refusals: u8,
 }
 
 impl<D: Driver> Task<'_, D> {
-    /// Checks that the session serves its purpose, and begins its lease.
+    /// Checks that the server would find deadlocks, and begins the lease.
     async fn begin(&mut self, mut connection: D::Session) -> Result<D::Session> {
         let lease = &self.session.settings.lease;
         if lease.guard - lease.heartbeat < self.server.deadlock_timeout + DEADLOCK_MARGIN {
             connection.close().await;
             return Err(Error::new(
                 ErrorKind::InvalidOptions,
-                "the server would not find deadlocks, because a dedicated session waits for no longer than guard_lease less \
+                "the server would not find deadlocks, because a dedicated session waits at most guard_lease less \
                  heartbeat at a time: make that longer than the server's deadlock_timeout",
             ));
         }
@@ -228,7 +228,7 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
-    /// The server refused a statement. `has_to`: the session cannot go on without it.
+    /// The server refused a statement. `has_to`: the session cannot do without it.
     fn refused(&mut self, error: DriverError, has_to: bool) -> Result<()> {
         let reason = error.reason();
         let error = survived(error)?;
@@ -237,13 +237,13 @@ impl<D: Driver> Task<'_, D> {
         if has_to && is_last {
             return Err(error);
         }
-        // It fails the caller who asked for it, unless the session itself has to do it.
+        // The caller that asked for it gets the error, unless the session cannot do without it.
         let is_final = !has_to && (is_last || reason == Reason::Itself);
         self.session.with_desk(|desk, _| desk.refused(is_final.then_some(error)));
         Ok(())
     }
 
-    /// The server has answered what was sent at this time.
+    /// The server has answered the statement that was sent at this time.
     pub(super) fn answered(&mut self, sent: Moment) {
         self.refusals = 0;
         self.sent = sent;
@@ -259,7 +259,7 @@ impl<D: Driver> Task<'_, D> {
     }
 }
 
-/// The error of a statement, or of the session if that has ended.
+/// `Ok` with the error of a statement that the session survived, `Err` if the session has ended.
 pub(super) fn survived(error: DriverError) -> Result<Error> {
     if error.session_goes_on() { Ok(error.into()) } else { Err(error.into()) }
 }

@@ -15,12 +15,12 @@ use crate::engine::runtime::tasks::{CLOSE_TIMEOUT, farewell, spawn};
 use crate::engine::runtime::tenure::Keeper;
 use crate::error::{Error, Result};
 
-/// What comes of a statement.
+/// The result of a statement.
 type Outcome = Result<Answer, DriverError>;
 
 impl<D: Driver> Task<'_, D> {
-    /// Waits until the lock is granted, the lease has to be renewed, the time is over, or the session
-    /// has something else to do.
+    /// Waits until the server grants the lock, the lease must be renewed, the time is over, or the
+    /// session has something else to do.
     pub(super) async fn wait(
         &mut self,
         connection: &mut D::Session,
@@ -58,20 +58,20 @@ impl<D: Driver> Task<'_, D> {
         Ok(())
     }
 
-    /// When the wait has to end, and how many milliseconds that are.
+    /// When the wait has to end: the moment, and the time until then in milliseconds.
     fn limit(&self, sent: Moment, end: Option<Moment>) -> (Moment, u32) {
         let mut limit = self.session.liveness.leased_until().before(self.session.heartbeat());
         if !self.server.can_cancel {
-            // Nothing else makes room for what the session has to do meanwhile.
+            // Without a cancel, releases and tries must wait for the end of this wait.
             limit = limit.min(sent + self.server.deadlock_timeout + DEADLOCK_MARGIN * 2);
         }
         let limit = end.map_or(limit, |end| end.min(limit));
-        // Rounded up, so that the time is over afterwards; zero would be no limit.
+        // Rounded up, so that the time is over when the wait ends; zero would mean no limit.
         let millis = limit.since(sent).as_millis() + 1;
         (limit, u32::try_from(millis).unwrap_or(u32::MAX).min(i32::MAX as u32))
     }
 
-    /// Runs the statement of a wait to its end, and whether it was cancelled.
+    /// Runs the statement of a wait to its end. Also returns whether it was cancelled.
     async fn unless_interrupted(
         &self,
         statement: impl Future<Output = Outcome>,

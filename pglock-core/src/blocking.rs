@@ -1,6 +1,6 @@
-//! Locks without `await`: a thread waits for any future of this library.
+//! Blocking calls: a thread waits for any future of this library.
 //!
-//! With [`Wait`] in scope, write `.wait()` where these pages say `.await`:
+//! With [`Wait`] in scope, write `.wait()` where the other examples write `.await`:
 //!
 //! ```
 //! use pglock_core::blocking::Wait;
@@ -22,10 +22,9 @@
 //! }
 //! ```
 //!
-//! Locks, guards, sets, dedicated sessions and recipes are the same as in tasks, and so are the
-//! locks of other backends. Threads and tasks can share a manager: they wait in the same queues, and
-//! can pass guards to each other. The program needs no runtime, because the engine runs on a thread
-//! of its own.
+//! Locks, guards, sets, dedicated sessions and recipes are the same types as in tasks, on every
+//! backend. Threads and tasks can share a manager: they wait in the same queues, and can pass guards
+//! to each other. The program needs no runtime, because the engine runs on a thread of its own.
 //!
 //! # What differs from tasks
 //!
@@ -36,21 +35,21 @@
 //! * **A wait cannot be dropped.** It ends with its result, with its timeout, or when another thread
 //!   closes the manager.
 //! * **Some things need a task.** `lost`, `watch` and `observe` return no `Result`: use `on_loss`,
-//!   and ask for the [`role`](crate::recipes::election::Election::role). The transactions of
-//!   synchronous clients have no [`TransactionLocks`](crate::TransactionLocks), so a guard cannot
-//!   fence them; a [`FencingToken`](crate::FencingToken) is a number that any client can store and
-//!   compare. `pglock_sqlx::migrate` needs a runtime, as sqlx does.
+//!   and ask for the [`role`](crate::recipes::election::Election::role). Synchronous clients have no
+//!   [`TransactionLocks`](crate::TransactionLocks), so a guard cannot fence their transactions. But
+//!   any client can store and compare a [`FencingToken`](crate::FencingToken). `pglock_sqlx::migrate`
+//!   needs a runtime, as sqlx does.
 //!
 //! # Where to call it
 //!
-//! On any thread that runs no tasks; in a runtime, with `spawn_blocking` or `block_in_place`. In a
-//! task of tokio, [`wait`](Wait::wait) fails at once with
-//! [`BlockingInTask`](crate::ErrorKind::BlockingInTask), even if the lock is free: the tasks that
-//! this thread cannot run meanwhile may include the one that holds the lock, or the engine itself.
+//! Call it on any thread that runs no tasks; in a runtime, in `spawn_blocking` or `block_in_place`.
+//! In a task of tokio, [`wait`](Wait::wait) fails at once with
+//! [`BlockingInTask`](crate::ErrorKind::BlockingInTask), even if the lock is free. Among the tasks
+//! that this thread cannot run meanwhile may be the one that holds the lock, or the engine itself.
 //!
-//! It does not recognize the tasks of other executors, and tasks in
-//! [`unconstrained`](tokio::task::unconstrained): do not block those. A runtime that
-//! [`LocksBuilder::runtime`](crate::LocksBuilder::runtime) names must run on other threads.
+//! It does not recognize the tasks of other executors, or tasks in
+//! [`unconstrained`](tokio::task::unconstrained): do not block those. A runtime that you name by
+//! [`LocksBuilder::runtime`](crate::LocksBuilder::runtime) must run on other threads.
 //!
 //! # Jobs and elections
 //!
@@ -88,18 +87,19 @@ use crate::owner::Scope;
 
 /// Waits for a future by blocking the thread: see [the module](self).
 ///
-/// Every future that returns a `Result` has it, if its error is an [`Error`] or converts to one.
+/// Every future that returns a `Result` implements it, if its error is an [`Error`] or converts to
+/// one.
 pub trait Wait<T> {
     /// Blocks this thread until the future has returned.
     ///
-    /// A future that needs the timers or sockets of tokio, such as work of the application, also
-    /// needs its context: call [`Handle::enter`](tokio::runtime::Handle::enter) first.
+    /// Futures of this library need no runtime. Work of the application that uses the timers or
+    /// sockets of tokio does: call [`Handle::enter`](tokio::runtime::Handle::enter) first.
     ///
     /// # Errors
     ///
-    /// [`BlockingInTask`](crate::ErrorKind::BlockingInTask) in a task of tokio: the future is
-    /// dropped, which releases a guard in it. Otherwise the error of the future. An upgrade that
-    /// fails drops its guard, because the error is then an [`Error`] alone.
+    /// [`BlockingInTask`](crate::ErrorKind::BlockingInTask) in a task of tokio: the call drops the
+    /// future, which releases a guard in it. Otherwise the error of the future, as an [`Error`]: a
+    /// [`Refused`](crate::Refused) upgrade drops its guard.
     ///
     /// # Examples
     ///
@@ -139,8 +139,8 @@ where
 /// More polls than any budget allows. tokio's is 128.
 const MANY: u32 = 512;
 
-/// Whether tokio is polling a task on this thread, or the future of `block_on`: they alone have a
-/// budget that ends. Leaves the budget as it is.
+/// Whether tokio is polling a task on this thread, or the future of its `block_on`: only these have
+/// a budget that ends. Leaves the budget as it is.
 fn is_in_task() -> bool {
     if Handle::try_current().is_err() {
         return false;
@@ -160,8 +160,8 @@ fn is_in_task() -> bool {
 /// Wakes a thread that is blocked.
 struct Unpark {
     thread: Thread,
-    /// Since the last poll. Another use of the thread's token, such as a wait in the future that is
-    /// polled, must not hide that this future was woken.
+    /// Since the last poll. The token of `park` alone is not enough: a wait inside the future may
+    /// consume it.
     is_woken: AtomicBool,
 }
 

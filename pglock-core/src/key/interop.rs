@@ -24,10 +24,10 @@
 //! Each function is frozen, and tested with values that the other system computes. All but
 //! [`hashtext`] and [`hashtextextended`] hash the UTF-8 bytes of the name.
 //!
-//! **Hashes other than SHA-256 are weak.** The 32 bits of CRC-32 and `hashtext` make names share a
-//! key by accident: among 10 000 names, some two do with a probability of 1 %. Give the keys names
-//! ([`LockKey::named`]) to have such accidents reported as
-//! [`KeyCollision`](crate::ErrorKind::KeyCollision) within a process.
+//! **Hashes other than SHA-256 are weak.** CRC-32 and `hashtext` have 32 bits, so names share a key
+//! by accident: with 10 000 names, the probability that any two do is 1 %. Label the keys with their
+//! names ([`LockKey::named`]); then an acquire within one process reports such an accident as
+//! [`KeyCollision`](crate::ErrorKind::KeyCollision).
 //!
 //! ```
 //! use pglock_core::Locks;
@@ -63,8 +63,8 @@ pub use self::madelson::{UnsupportedName, madelson};
 /// go-pglock itself takes an `int64`. To share locks with a program that uses its own numbers, use
 /// `LockKey::from(number)`.
 ///
-/// FNV-1a has **no collision resistance**: it is made for hash tables, and names with equal keys
-/// can be computed. Such names exclude each other, for example `tenant:036j5l85vu-h` and
+/// FNV-1a has **no collision resistance**: it is made for hash tables, and anyone can compute names
+/// with equal keys. Such names exclude each other, for example `tenant:036j5l85vu-h` and
 /// `tenant:1-0z9b69xhfy`. Use it only to share locks with Go programs, and never with names that
 /// strangers choose.
 ///
@@ -83,8 +83,8 @@ pub fn fnv1a(name: &str) -> LockKey {
 /// The key of go-pglock's composite ids: the *bigint* `(kind << 32) | id`.
 ///
 /// It computes what Go computes on two `int64`, for any values: an `id` outside 0 to 2^32 - 1
-/// overlaps with the kind, and the upper half of `kind` is lost. The pair `(kind, id)` is another
-/// lock; new programs should use that one: `LockKey::from((kind, id))`.
+/// overlaps with the kind, and the upper half of `kind` is lost. The pair `LockKey::from((kind, id))`
+/// is another lock, and the better choice for new programs.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
-//! Keys that migration tools take, which a key of your own should not meet.
+//! The keys of migration tools, which an application should not use by accident.
 //!
-//! A service that locks 75474063 stops Sqitch, and the other way round, if both use one database.
+//! A service that locks 75474063 blocks Sqitch, and the other way round, if both use one database.
 //! The first time that a process asks for a lock on one of these keys, the library logs a warning.
 //!
 //! Take such a key on purpose to keep a tool from migrating while you work, as
@@ -124,9 +124,9 @@ fn golang_id(names: &[u8]) -> u32 {
 
 /// The tool that takes this key.
 ///
-/// The keys of sqlx's and Rails' migrations depend on the name of the database: this function
-/// recognizes those of any name. Two numbers can be keys of both; then it returns sqlx. It cannot
-/// recognize keys of golang-migrate, because any number of 32 bits is one, for some database.
+/// The migration keys of sqlx and Rails depend on the name of the database: this function recognizes
+/// those of any name. Two numbers can be keys of both, and count as sqlx's. It cannot recognize keys
+/// of golang-migrate, because any number of 32 bits is one, for some database.
 ///
 /// # Examples
 ///
@@ -143,7 +143,7 @@ pub fn name_of(key: LockKey) -> Option<&'static str> {
     if let Some((_, tool)) = TOOLS.iter().find(|(known, _)| *known == key) {
         return Some(tool);
     }
-    // 0 is the key of a database whose CRC-32 is 0, which hardly exists, and a common number.
+    // 0 is a common number, and the key only of a database whose name has the CRC-32 0.
     let is_multiple_of =
         |salt| number > 0 && number % salt == 0 && number / salt <= i64::from(u32::MAX);
     match () {

@@ -1,15 +1,15 @@
-//! The hash functions of PostgreSQL that SQL applies to the name of a lock.
+//! PostgreSQL's hash functions, with which SQL programs make keys of names.
 
 use super::super::{LockKey, hash};
 
 /// The key of `pg_advisory_lock(hashtext(name))`: the `int4` of PostgreSQL's `hashtext`, widened to
 /// a `bigint`.
 ///
-/// `hashtext` is not documented. This is its algorithm since version 8.4, for a server on a
-/// little-endian machine (x86, ARM) with a database in UTF-8; its tests hold values of a server. A
-/// server in another encoding hashes other bytes for characters beyond ASCII. A name that contains
-/// NUL has a key here, but no `text` of PostgreSQL can contain one. Source: `src/common/hashfn.c` and
-/// `hashtext` in `src/backend/access/hash/hashfunc.c`.
+/// PostgreSQL does not document `hashtext`. This is its algorithm since version 8.4, for a server on
+/// a little-endian machine (x86, ARM) with a database in UTF-8; the tests compare it with values from
+/// a server. In another encoding, characters beyond ASCII are other bytes, and names with them have
+/// other keys. A name that contains NUL has a key here, but cannot be a `text` of PostgreSQL. Source:
+/// `src/common/hashfn.c` and `hashtext` in `src/backend/access/hash/hashfunc.c`.
 ///
 /// The key has 32 bits only: prefer [`hashtextextended`] where you can choose.
 ///
@@ -26,8 +26,8 @@ pub fn hashtext(name: &str) -> LockKey {
 
 /// The key of `pg_advisory_lock(hashtextextended(name, seed))`. The common seed is 0.
 ///
-/// PostgreSQL has `hashtextextended` since version 11. What [`hashtext`] says about machines,
-/// encodings and NUL applies here, too.
+/// PostgreSQL has had `hashtextextended` since version 11. The limits of [`hashtext`] on machines,
+/// encodings and NUL apply here, too.
 ///
 /// # Examples
 ///

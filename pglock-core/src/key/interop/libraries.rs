@@ -1,4 +1,4 @@
-//! The schemes of other lock libraries that need no further crate.
+//! The key schemes of lock libraries that need no feature.
 
 use super::super::{LockKey, hash};
 use super::first_bytes_le;
@@ -26,7 +26,7 @@ pub fn sqlx(name: &str) -> LockKey {
 /// without their highest bit.
 ///
 /// `prefix` is the number with which the environment variable `WITH_ADVISORY_LOCK_PREFIX` begins: 0
-/// if it is not set, or does not begin with a digit. For a numeric name, the gem does not hash: use
+/// if it is not set, or does not begin with a digit. The gem does not hash a numeric name: use
 /// `LockKey::from((number & 0x7fffffff, prefix & 0x7fffffff))`. Source:
 /// `lib/with_advisory_lock/postgresql_advisory.rb` and `core_advisory.rb`.
 ///
@@ -64,7 +64,7 @@ pub fn django_pglock(name: &str) -> LockKey {
 /// The key of a name in the npm package advisory-lock, from version 1.1.1 on: the *pair* of the
 /// first two little-endian `int4` of its SHA-256.
 ///
-/// Earlier versions read the second number at a wrong offset. Source: `strToKey` in `src/index.js`
+/// Earlier versions read the second number at the wrong offset. Source: `strToKey` in `src/index.js`
 /// of binded/advisory-lock.
 ///
 /// # Examples
@@ -81,10 +81,10 @@ pub fn advisory_lock(name: &str) -> LockKey {
 }
 
 /// The key of River's `AdvisoryLockHash`, with which it made jobs unique before it had a unique
-/// index: FNV-1, 64 bits, or 32 bits below the prefix if there is one.
+/// index: FNV-1 with 64 bits, or with 32 bits below the prefix if there is one.
 ///
-/// `text` is everything that River writes into the hash, one after the other. `prefix` is
-/// `Config.AdvisoryLockPrefix`; 0 is none. FNV-1 has no collision resistance, as [`fnv1a`] has none.
+/// `text` is everything that River writes into the hash, in order. `prefix` is
+/// `Config.AdvisoryLockPrefix`, and 0 means none. FNV-1 has no collision resistance, like [`fnv1a`].
 /// Source: `internal/util/hashutil/hash_util.go`.
 ///
 /// [`fnv1a`]: super::fnv1a

@@ -15,8 +15,8 @@ const CHAR_BITS: u32 = 7;
 ///
 /// * up to 9 ASCII characters, even none: 7 bits for each, a 0, and ones up to 64 bits, as the
 ///   *pair* of the two halves;
-/// * 16 hexadecimal digits: that bigint;
-/// * twice 8 hexadecimal digits with a comma in between: that pair.
+/// * 16 hexadecimal digits: that *bigint*;
+/// * two times 8 hexadecimal digits with a comma in between: that *pair*.
 ///
 /// Programs that pass `allowHashing: true`, or use the `PostgresDistributedSynchronizationProvider`,
 /// hash all other names: see `madelson_hashed` (feature `interop`). Source:
@@ -63,7 +63,7 @@ impl fmt::Display for UnsupportedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "not a name that DistributedLock can encode without hashing: expected up to 9 ASCII \
-             characters, 16 hexadecimal digits, or twice 8 of them with a comma in between",
+             characters, 16 hexadecimal digits, or two times 8 of them with a comma in between",
         )
     }
 }
@@ -92,7 +92,7 @@ fn hexadecimal(name: &str) -> Option<LockKey> {
     })
 }
 
-/// As `int.TryParse` with `AllowHexSpecifier`: that also accepts NUL behind the digits.
+/// As `int.TryParse` with `AllowHexSpecifier`, which also accepts NULs behind the digits.
 fn number(text: &str) -> Option<u32> {
     let digits = text.trim_end_matches('\0');
     let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -23,22 +23,23 @@
 //! ```
 //!
 //! Locks, guards, sets, dedicated sessions and recipes are the same types as in tasks, on every
-//! backend. Threads and tasks can share a manager: they wait in the same queues, and can pass guards
-//! to each other. The program needs no runtime, because the engine runs on a thread of its own.
+//! backend. Threads and tasks can share a manager: they wait in the same queues, and can pass
+//! guards to each other. The program needs no runtime, because the engine runs on a thread of its
+//! own.
 //!
 //! # What differs from tasks
 //!
-//! * **Nothing can stop a thread.** Ask [`is_held`](crate::WriteGuard::is_held) between the steps of
-//!   the work, or set a flag in [`on_loss`](crate::WriteGuard::on_loss). `protect`, jobs, elections
-//!   and `run_exclusively` run their work on the thread that waits. If the work blocks, they notice
-//!   a loss or a shutdown only after it has returned.
-//! * **A wait cannot be dropped.** It ends with its result, with its timeout, or when another thread
-//!   closes the manager.
+//! * **Nothing can stop a thread.** Ask [`is_held`](crate::WriteGuard::is_held) between the steps
+//!   of the work, or set a flag in [`on_loss`](crate::WriteGuard::on_loss). `protect`, jobs,
+//!   elections and `run_exclusively` run their work on the thread that waits. If the work blocks,
+//!   they notice a loss or a shutdown only after it has returned.
+//! * **A wait cannot be dropped.** It ends with its result, with its timeout, or when another
+//!   thread closes the manager.
 //! * **Some things need a task.** `lost`, `watch` and `observe` return no `Result`: use `on_loss`,
-//!   and ask for the [`role`](crate::recipes::election::Election::role). Synchronous clients have no
-//!   [`TransactionLocks`](crate::TransactionLocks), so a guard cannot fence their transactions. But
-//!   any client can store and compare a [`FencingToken`](crate::FencingToken). `pglock_sqlx::migrate`
-//!   needs a runtime, as sqlx does.
+//!   and ask for the [`role`](crate::recipes::election::Election::role). Synchronous clients have
+//!   no [`TransactionLocks`](crate::TransactionLocks), so a guard cannot fence their transactions.
+//!   But any client can store and compare a [`FencingToken`](crate::FencingToken).
+//!   `pglock_sqlx::migrate` needs a runtime, as sqlx does.
 //!
 //! # Where to call it
 //!

@@ -16,8 +16,8 @@ use crate::mode::Mode;
 /// [`Locks::session`](crate::Locks::session).
 ///
 /// Use it where locks nest, or where several are taken in an order that can cause a deadlock. For
-/// everything else, [`Locks::rwlock`](crate::Locks::rwlock) is better: it needs no connection of its
-/// own, waits in order, and reconnects.
+/// everything else, [`Locks::rwlock`](crate::Locks::rwlock) is better: it needs no connection of
+/// its own, waits in order, and reconnects.
 ///
 /// # Locks stack
 ///
@@ -43,8 +43,8 @@ use crate::mode::Mode;
 /// # Waits
 ///
 /// A session waits for one lock at a time; its other waits queue behind that one. To release or try
-/// a lock meanwhile, the session interrupts its wait and then joins the end of PostgreSQL's queue. It
-/// also does so to renew its lease, by default every 7.5 seconds
+/// a lock meanwhile, the session interrupts its wait and then joins the end of PostgreSQL's queue.
+/// It also does so to renew its lease, by default every 7.5 seconds
 /// ([`guard_lease`](crate::LocksBuilder::guard_lease) less
 /// [`heartbeat`](crate::LocksBuilder::heartbeat)). So PostgreSQL does not serve long waits in order
 /// of arrival.
@@ -53,15 +53,16 @@ use crate::mode::Mode;
 ///
 /// A session is a connection, with a heartbeat. To interrupt a wait, it opens a second one for a
 /// moment. If the role may not cancel its own statements, as after `SET ROLE`, releases wait until
-/// the session pauses its wait by itself, about once in a `deadlock_timeout`. A session takes no lock
-/// beyond the manager's [`max_locks`](crate::LocksBuilder::max_locks), and [`Stats`](crate::Stats)
-/// does not include its locks.
+/// the session pauses its wait by itself, about once in a `deadlock_timeout`. A session takes no
+/// lock beyond the manager's [`max_locks`](crate::LocksBuilder::max_locks), and
+/// [`Stats`](crate::Stats) does not include its locks.
 ///
 /// # The end
 ///
-/// The session ends with [`close`](Self::close), with [`Locks::close`](crate::Locks::close), or when
-/// it and its last guard are dropped. If the connection breaks, or the server does not answer within
-/// the guard lease, all guards report the loss, and every later call fails: open another session.
+/// The session ends with [`close`](Self::close), with [`Locks::close`](crate::Locks::close), or
+/// when it and its last guard are dropped. If the connection breaks, or the server does not answer
+/// within the guard lease, all guards report the loss, and every later call fails: open another
+/// session.
 ///
 /// # Examples
 ///

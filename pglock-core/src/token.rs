@@ -13,8 +13,8 @@ use std::fmt;
 /// # How long it keeps growing
 ///
 /// Tokens of one key grow through crashes and restarts of the server, and through promotions of a
-/// standby, as long as the resource and the locks stay with one PostgreSQL cluster. A token consists
-/// of the cluster's timeline, which counts promotions, and a transaction id.
+/// standby, as long as the resource and the locks stay with one PostgreSQL cluster. A token
+/// consists of the cluster's timeline, which counts promotions, and a transaction id.
 ///
 /// A new cluster begins again with low numbers: after a dump and restore, after logical replication
 /// to another cluster, and after `pg_upgrade` of a cluster that had a promotion. Then resources
@@ -25,8 +25,8 @@ use std::fmt;
 /// ALTER DATABASE app SET pglock.epoch = '10'; -- for connections from now on
 /// ```
 ///
-/// Never restore an old copy of the server's disk without a recovery that begins a new timeline: the
-/// server would give out the same tokens again.
+/// Never restore an old copy of the server's disk without a recovery that begins a new timeline:
+/// the server would give out the same tokens again.
 ///
 /// # Examples
 ///
@@ -45,8 +45,8 @@ pub struct FencingToken(i64);
 
 impl FencingToken {
     /// The statement that creates the table for
-    /// [`check_token`](crate::TransactionLocks::check_token). Run it with your migrations, in a schema
-    /// that is in the `search_path` of the connections that check tokens.
+    /// [`check_token`](crate::TransactionLocks::check_token). Run it with your migrations, in a
+    /// schema that is in the `search_path` of the connections that check tokens.
     ///
     /// # Examples
     ///
@@ -58,8 +58,8 @@ impl FencingToken {
     /// ```
     pub const TABLE: &'static str = crate::sql::TOKEN_TABLE;
 
-    /// Makes a token from a number, for a backend that issues tokens, or a resource that stores them.
-    /// `None` if the number is negative.
+    /// Makes a token from a number, for a backend that issues tokens, or a resource that stores
+    /// them. `None` if the number is negative.
     ///
     /// # Examples
     ///

@@ -16,19 +16,19 @@
 //!
 //! # What comes next
 //!
-//! In this order: close, `Holdings` (after a failed statement, or when a heartbeat is due), unlocks,
-//! tries, the first wait. If a guard of the session has a lock, the desk grants it again without the
-//! server.
+//! In this order: close, `Holdings` (after a failed statement, or when a heartbeat is due),
+//! unlocks, tries, the first wait. If a guard of the session has a lock, the desk grants it again
+//! without the server.
 //!
 //! # Why nothing is left behind
 //!
-//! * The server grants each (key, mode) to the session once: the desk asks for it only while no guard
-//!   has it, and one statement runs at a time.
+//! * The server grants each (key, mode) to the session once: the desk asks for it only while no
+//!   guard has it, and one statement runs at a time.
 //! * A statement that the server refused may have taken effect. No other statement follows before
 //!   `Holdings` has shown what the session holds. If that includes the lock for which the caller
 //!   waits, the caller gets it. The desk unlocks exactly what no guard has.
-//! * A reply carries a value whose drop releases the lock, so a caller that leaves at any time leaves
-//!   no lock.
+//! * A reply carries a value whose drop releases the lock, so a caller that leaves at any time
+//!   leaves no lock.
 //!
 //! # Why waits are limited
 //!
@@ -227,7 +227,8 @@ impl Dedicated {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner).locks()
     }
 
-    /// Acts on the desk, and replies to callers when no mutex is held: their wakers are foreign code.
+    /// Acts on the desk, and replies to callers when no mutex is held: their wakers are foreign
+    /// code.
     fn with_desk<T>(&self, act: impl FnOnce(&mut Desk<Waiter>, Moment) -> T) -> T {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut desk, self.now());

@@ -15,10 +15,10 @@ macro_rules! fence {
             /// Fences a transaction of the application, so that a holder that was stopped or cut
             /// off cannot write after its successor.
             ///
-            /// The fence takes the *gate*, an advisory lock that ends with the transaction, and then
-            /// checks that the lock is still held. If the lock has been lost, the fence fails. If it
-            /// returns `Ok`, every fence of a later holder that excludes this one waits until the
-            /// transaction has ended, even if this lock is lost or released meanwhile.
+            /// The fence takes the *gate*, an advisory lock that ends with the transaction, and
+            /// then checks that the lock is still held. If the lock has been lost, the fence fails.
+            /// If it returns `Ok`, every fence of a later holder that excludes this one waits until
+            /// the transaction has ended, even if this lock is lost or released meanwhile.
             ///
             /// Call it first in a transaction on the database of the lock, and write only after it
             /// has returned. It costs a statement in the transaction, and one in the session of the
@@ -40,10 +40,10 @@ macro_rules! fence {
             /// Roll the transaction back after each of these:
             ///
             /// * [`Lost`](crate::ErrorKind::Lost) if the lock is not held any more.
-            /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if no transaction is open, if it
-            ///   is in another database, or if it is above READ COMMITTED and
-            ///   [`at_any_isolation`](TransactionLocks::at_any_isolation) does not allow that. Guards
-            ///   of dedicated sessions, and of backends without the engine, cannot fence.
+            /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if no transaction is open, if
+            ///   it is in another database, or if it is above READ COMMITTED and
+            ///   [`at_any_isolation`](TransactionLocks::at_any_isolation) does not allow that.
+            ///   Guards of dedicated sessions, and of backends without the engine, cannot fence.
             /// * Errors of the server or the client; see [`ErrorKind`].
             ///
             /// # Examples
@@ -74,12 +74,12 @@ macro_rules! fence {
 fence!(ReadGuard WriteGuard);
 
 impl WriteGuard {
-    /// A number that is higher than those of all earlier holders of this key, for a resource that is
-    /// not in the database of the lock and refuses a lower number than it has seen.
+    /// A number that is higher than those of all earlier holders of this key, for a resource that
+    /// is not in the database of the lock and refuses a lower number than it has seen.
     ///
-    /// The first call asks the server, which uses a transaction id and flushes a commit; later calls
-    /// return the same token. A read lock has none, because readers may come in any order. See
-    /// [`FencingToken`].
+    /// The first call asks the server, which uses a transaction id and flushes a commit; later
+    /// calls return the same token. A read lock has none, because readers may come in any order.
+    /// See [`FencingToken`].
     ///
     /// # Cancel safety
     ///
@@ -88,8 +88,8 @@ impl WriteGuard {
     /// # Errors
     ///
     /// [`Lost`](ErrorKind::Lost) if the lock is not held any more;
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if it has no tokens, as in a dedicated session;
-    /// otherwise see [`ErrorKind`].
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if it has no tokens, as in a dedicated
+    /// session; otherwise see [`ErrorKind`].
     ///
     /// # Examples
     ///

@@ -28,8 +28,8 @@ impl WriteGuard {
     /// Turns the write lock into a read lock. No other writer gets the lock in between.
     ///
     /// Returns at once. Readers that wait for the lock get it as soon as the server has carried out
-    /// the engine's next statement, usually one round trip later. Those that wait behind a writer go
-    /// on waiting. Readers of this process may share the lock at once, within the limits of a
+    /// the engine's next statement, usually one round trip later. Those that wait behind a writer
+    /// go on waiting. Readers of this process may share the lock at once, within the limits of a
     /// [hand-over](crate::LocksBuilder::hand_over_age).
     ///
     /// The [lease](Self::lease) continues, and functions given to [`on_loss`](Self::on_loss) stay
@@ -62,11 +62,11 @@ impl ReadGuard {
     /// Turns the read lock into the write lock if no other caller holds a read lock, in this or any
     /// other process. Otherwise returns the guard with its read lock.
     ///
-    /// No other writer gets the lock in between, so what was read under the read lock is still true.
-    /// Writers that wait for the lock go on waiting, whether this succeeds or not.
+    /// No other writer gets the lock in between, so what was read under the read lock is still
+    /// true. Writers that wait for the lock go on waiting, whether this succeeds or not.
     ///
-    /// If the lock is [fenced](crate::RwLock::fenced), every reader, this one included, counts until
-    /// the transactions that it has fenced have ended.
+    /// If the lock is [fenced](crate::RwLock::fenced), every reader, this one included, counts
+    /// until the transactions that it has fenced have ended.
     ///
     /// It makes one round trip, and does not wait for other readers, because two readers could then
     /// wait for each other for ever. So do not repeat it in a loop either. To wait, take an

@@ -27,10 +27,11 @@ impl UpgradableReadGuard {
     /// Waits until all other readers have released the lock, and turns the read lock into the write
     /// lock.
     ///
-    /// No other writer gets the lock in between, so what was read under the read lock is still true.
-    /// The upgrade goes ahead of writers that wait, and no reader that comes later gets the lock
-    /// first. It cannot deadlock with another upgrade, because only one caller at a time has an
-    /// upgradable read lock. A task that holds another read lock on the same key waits for itself.
+    /// No other writer gets the lock in between, so what was read under the read lock is still
+    /// true. The upgrade goes ahead of writers that wait, and no reader that comes later gets the
+    /// lock first. It cannot deadlock with another upgrade, because only one caller at a time has
+    /// an upgradable read lock. A task that holds another read lock on the same key waits for
+    /// itself.
     ///
     /// # Cancel safety
     ///
@@ -89,8 +90,8 @@ impl UpgradableReadGuard {
         Ok(if is_upgraded { Ok(WriteGuard { inner: self.inner }) } else { Err(self) })
     }
 
-    /// Upgrades as [`upgrade`](Self::upgrade) does, and waits up to `timeout`. Zero does not wait: it
-    /// tries once.
+    /// Upgrades as [`upgrade`](Self::upgrade) does, and waits up to `timeout`. Zero does not wait:
+    /// it tries once.
     ///
     /// # Cancel safety
     ///

@@ -25,8 +25,8 @@
 //! [`hashtext`] and [`hashtextextended`] hash the UTF-8 bytes of the name.
 //!
 //! **Hashes other than SHA-256 are weak.** CRC-32 and `hashtext` have 32 bits, so names share a key
-//! by accident: with 10 000 names, the probability that any two do is 1 %. Label the keys with their
-//! names ([`LockKey::named`]); then an acquire within one process reports such an accident as
+//! by accident: with 10 000 names, the probability that any two do is 1 %. Label the keys with
+//! their names ([`LockKey::named`]); then an acquire within one process reports such an accident as
 //! [`KeyCollision`](crate::ErrorKind::KeyCollision).
 //!
 //! ```
@@ -83,8 +83,8 @@ pub fn fnv1a(name: &str) -> LockKey {
 /// The key of go-pglock's composite ids: the *bigint* `(kind << 32) | id`.
 ///
 /// It computes what Go computes on two `int64`, for any values: an `id` outside 0 to 2^32 - 1
-/// overlaps with the kind, and the upper half of `kind` is lost. The pair `LockKey::from((kind, id))`
-/// is another lock, and the better choice for new programs.
+/// overlaps with the kind, and the upper half of `kind` is lost. The pair
+/// `LockKey::from((kind, id))` is another lock, and the better choice for new programs.
 ///
 /// # Examples
 ///

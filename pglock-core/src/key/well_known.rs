@@ -124,9 +124,9 @@ fn golang_id(names: &[u8]) -> u32 {
 
 /// The tool that takes this key.
 ///
-/// The migration keys of sqlx and Rails depend on the name of the database: this function recognizes
-/// those of any name. Two numbers can be keys of both, and count as sqlx's. It cannot recognize keys
-/// of golang-migrate, because any number of 32 bits is one, for some database.
+/// The migration keys of sqlx and Rails depend on the name of the database: this function
+/// recognizes those of any name. Two numbers can be keys of both, and count as sqlx's. It cannot
+/// recognize keys of golang-migrate, because any number of 32 bits is one, for some database.
 ///
 /// # Examples
 ///

@@ -33,8 +33,8 @@ use crate::provider::LockProvider;
 ///
 /// A waiting set blocks every caller that wants one of the locks it already holds. Keep sets small,
 /// and do not mix keys that are busy for long with keys that every caller needs. If
-/// [`try_acquire`](Self::try_acquire) finds a key busy, it releases the locks before it at once; for
-/// a round trip, other callers find those busy.
+/// [`try_acquire`](Self::try_acquire) finds a key busy, it releases the locks before it at once;
+/// for a round trip, other callers find those busy.
 ///
 /// The locks of a set are not [fenced](crate::RwLock::fenced), and the guard of a set has no fence.
 ///
@@ -44,8 +44,8 @@ use crate::provider::LockProvider;
 ///
 /// # Two names for one thing
 ///
-/// While a fleet moves from one key scheme to another, take the old and the new key as a set. Deploy
-/// that everywhere; in the next release, drop the old key.
+/// While a fleet moves from one key scheme to another, take the old and the new key as a set.
+/// Deploy that everywhere; in the next release, drop the old key.
 ///
 /// ```
 /// use pglock_core::key::interop;
@@ -166,8 +166,8 @@ impl LockSet {
 
     /// Takes all locks, or returns `None` if one of them is busy. Does not wait.
     ///
-    /// If several sets of the same keys are tried at the same time, and all keys are free, one of the
-    /// sets gets them.
+    /// If several sets of the same keys are tried at the same time, and all keys are free, one of
+    /// the sets gets them.
     ///
     /// # Cancel safety
     ///
@@ -205,11 +205,11 @@ impl LockSet {
     ///
     /// The set holds no lock after an error:
     ///
-    /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the set has no keys: its guard would
-    ///   protect nothing.
+    /// * [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if the set has no keys: its guard
+    ///   would protect nothing.
     /// * [`KeyCollision`](crate::ErrorKind::KeyCollision) if two names in it have the same key.
-    /// * [`LockTableFull`](crate::ErrorKind::LockTableFull) if the set is larger than what is left of
-    ///   [`max_locks`](crate::LocksBuilder::max_locks).
+    /// * [`LockTableFull`](crate::ErrorKind::LockTableFull) if the set is larger than what is left
+    ///   of [`max_locks`](crate::LocksBuilder::max_locks).
     /// * The errors of single locks; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
@@ -234,8 +234,8 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::ErrorKind::Timeout) if the locks were not all free in time: the error names
-    /// the key that the set waited for. Otherwise as for [`acquire`](Self::acquire).
+    /// [`Timeout`](crate::ErrorKind::Timeout) if the locks were not all free in time: the error
+    /// names the key that the set waited for. Otherwise as for [`acquire`](Self::acquire).
     ///
     /// # Examples
     ///

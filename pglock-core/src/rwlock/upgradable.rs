@@ -22,9 +22,9 @@ impl RwLock {
     ///
     /// It shares the lock with other readers, but at any time only one caller of all processes has
     /// an upgradable read lock on a key; the next one waits. So an
-    /// [upgrade](UpgradableReadGuard::upgrade) can wait for the other readers without a deadlock. Use
-    /// it to read, decide, and then perhaps write. If you always write, [`write`](Self::write) costs
-    /// less.
+    /// [upgrade](UpgradableReadGuard::upgrade) can wait for the other readers without a deadlock.
+    /// Use it to read, decide, and then perhaps write. If you always write, [`write`](Self::write)
+    /// costs less.
     ///
     /// It takes a second lock at the server, for the right to upgrade, and one more round trip. The
     /// key of that lock is `NamedKey::in_namespace("pglock-upgrade", &key.to_string())`.
@@ -60,8 +60,8 @@ impl RwLock {
         Ok(UpgradableReadGuard::new(self.wait(Mode::Read).await?, right))
     }
 
-    /// Takes an upgradable read lock, or returns `None` if a writer holds the lock or waits for it, or
-    /// if another caller has an upgradable read lock.
+    /// Takes an upgradable read lock, or returns `None` if a writer holds the lock or waits for it,
+    /// or if another caller has an upgradable read lock.
     ///
     /// # Cancel safety
     ///

@@ -4,9 +4,9 @@
 /// or 0 and NULL in another session.
 ///
 /// The number is a transaction id, plus the timeline and the epoch times 2^48. PostgreSQL does not
-/// flush the commit of a transaction that writes nothing, so a crash could repeat its id. The message
-/// makes the commit wait until it is flushed, and until a synchronous standby has it, if there is
-/// one.
+/// flush the commit of a transaction that writes nothing, so a crash could repeat its id. The
+/// message makes the commit wait until it is flushed, and until a synchronous standby has it, if
+/// there is one.
 pub(crate) const TOKEN: &str = concat!(
     "SELECT s.is_ours::int4::int8, CASE WHEN s.is_ours \
      THEN CASE WHEN pg_catalog.set_config('synchronous_commit', \

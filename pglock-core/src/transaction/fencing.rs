@@ -49,12 +49,13 @@ impl<T: Transaction> TransactionLocks<T> {
         Ok((fact(Fact::System), fact(Fact::Database)))
     }
 
-    /// Refuses a stale token, in a transaction that writes to another database than that of the lock.
+    /// Refuses a stale token, in a transaction that writes to another database than that of the
+    /// lock.
     ///
     /// One statement records the token as the highest of `resource`, a name of your choice, in the
-    /// table that [`FencingToken::TABLE`] creates. If it finds a higher one there, the call fails. It
-    /// locks the row of the resource until the transaction ends, so transactions of a later holder
-    /// wait.
+    /// table that [`FencingToken::TABLE`] creates. If it finds a higher one there, the call fails.
+    /// It locks the row of the resource until the transaction ends, so transactions of a later
+    /// holder wait.
     ///
     /// # Cancel safety
     ///

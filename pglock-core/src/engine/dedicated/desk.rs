@@ -259,7 +259,8 @@ impl<C: Caller> Desk<C> {
         }
     }
 
-    /// `None` if the ask is done. With `now`, an ask that was never tried fails if its time is over.
+    /// `None` if the ask is done. With `now`, an ask that was never tried fails if its time is
+    /// over.
     fn keep(&mut self, ask: Ask<C>, now: Option<Moment>) -> Option<Ask<C>> {
         if ask.caller.is_gone() {
             self.gone.push(ask.caller);

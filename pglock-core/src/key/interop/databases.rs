@@ -5,11 +5,11 @@ use super::super::{LockKey, hash};
 /// The key of `pg_advisory_lock(hashtext(name))`: the `int4` of PostgreSQL's `hashtext`, widened to
 /// a `bigint`.
 ///
-/// PostgreSQL does not document `hashtext`. This is its algorithm since version 8.4, for a server on
-/// a little-endian machine (x86, ARM) with a database in UTF-8; the tests compare it with values from
-/// a server. In another encoding, characters beyond ASCII are other bytes, and names with them have
-/// other keys. A name that contains NUL has a key here, but cannot be a `text` of PostgreSQL. Source:
-/// `src/common/hashfn.c` and `hashtext` in `src/backend/access/hash/hashfunc.c`.
+/// PostgreSQL does not document `hashtext`. This is its algorithm since version 8.4, for a server
+/// on a little-endian machine (x86, ARM) with a database in UTF-8; the tests compare it with values
+/// from a server. In another encoding, characters beyond ASCII are other bytes, and names with them
+/// have other keys. A name that contains NUL has a key here, but cannot be a `text` of PostgreSQL.
+/// Source: `src/common/hashfn.c` and `hashtext` in `src/backend/access/hash/hashfunc.c`.
 ///
 /// The key has 32 bits only: prefer [`hashtextextended`] where you can choose.
 ///

@@ -11,8 +11,8 @@ use super::madelson;
 /// `new PostgresAdvisoryLockKey(name, allowHashing: true)`, and all locks of its
 /// `PostgresDistributedSynchronizationProvider`.
 ///
-/// The key of [`madelson`] for a name that it accepts; for others, the first 8 bytes, little-endian,
-/// of the SHA-1 of the name. Needs the feature `interop`. Source: `HashString` in
+/// The key of [`madelson`] for a name that it accepts; for others, the first 8 bytes,
+/// little-endian, of the SHA-1 of the name. Needs the feature `interop`. Source: `HashString` in
 /// `PostgresAdvisoryLockKey.cs`.
 ///
 /// # Examples
@@ -32,8 +32,8 @@ pub fn madelson_hashed(name: &str) -> LockKey {
 /// The key of a name in pals: `Locker(app).lock(name)`.
 ///
 /// The first 8 bytes, little-endian, of the SHA-1 of `app.name`, or of the name alone without an
-/// application. Needs the feature `interop`. pals reads the bytes in the order of its machine, which
-/// is nearly always little-endian. Source: `_lock_num` in `pals/core.py`.
+/// application. Needs the feature `interop`. pals reads the bytes in the order of its machine,
+/// which is nearly always little-endian. Source: `_lock_num` in `pals/core.py`.
 ///
 /// # Examples
 ///
@@ -56,7 +56,8 @@ pub fn pals(app: Option<&str>, name: &str) -> LockKey {
 ///
 /// BLAKE2b with a digest of 8 bytes, read as little-endian. Needs the feature `interop`. The Python
 /// library reads it in the order of its machine, which is nearly always little-endian. It takes an
-/// `int` as it is: use `LockKey::from(number)`. Source: `to_int64_key` in `sqlalchemy_dlock/utils.py`.
+/// `int` as it is: use `LockKey::from(number)`. Source: `to_int64_key` in
+/// `sqlalchemy_dlock/utils.py`.
 ///
 /// # Examples
 ///

@@ -6,8 +6,8 @@ use super::first_bytes_le;
 /// The key of a name in sqlx: `PgAdvisoryLock::new(name)`.
 ///
 /// The first 8 bytes, little-endian, of HKDF-SHA256 without a salt. Source:
-/// `sqlx-postgres/src/advisory_lock.rs`, which promises not to change it. For sqlx's own migrations,
-/// see [`well_known::sqlx_migrate`](crate::key::well_known::sqlx_migrate).
+/// `sqlx-postgres/src/advisory_lock.rs`, which promises not to change it. For sqlx's own
+/// migrations, see [`well_known::sqlx_migrate`](crate::key::well_known::sqlx_migrate).
 ///
 /// # Examples
 ///
@@ -64,8 +64,8 @@ pub fn django_pglock(name: &str) -> LockKey {
 /// The key of a name in the npm package advisory-lock, from version 1.1.1 on: the *pair* of the
 /// first two little-endian `int4` of its SHA-256.
 ///
-/// Earlier versions read the second number at the wrong offset. Source: `strToKey` in `src/index.js`
-/// of binded/advisory-lock.
+/// Earlier versions read the second number at the wrong offset. Source: `strToKey` in
+/// `src/index.js` of binded/advisory-lock.
 ///
 /// # Examples
 ///
@@ -84,8 +84,8 @@ pub fn advisory_lock(name: &str) -> LockKey {
 /// index: FNV-1 with 64 bits, or with 32 bits below the prefix if there is one.
 ///
 /// `text` is everything that River writes into the hash, in order. `prefix` is
-/// `Config.AdvisoryLockPrefix`, and 0 means none. FNV-1 has no collision resistance, like [`fnv1a`].
-/// Source: `internal/util/hashutil/hash_util.go`.
+/// `Config.AdvisoryLockPrefix`, and 0 means none. FNV-1 has no collision resistance, like
+/// [`fnv1a`]. Source: `internal/util/hashutil/hash_util.go`.
 ///
 /// [`fnv1a`]: super::fnv1a
 ///

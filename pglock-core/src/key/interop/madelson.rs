@@ -18,9 +18,9 @@ const CHAR_BITS: u32 = 7;
 /// * 16 hexadecimal digits: that *bigint*;
 /// * two times 8 hexadecimal digits with a comma in between: that *pair*.
 ///
-/// Programs that pass `allowHashing: true`, or use the `PostgresDistributedSynchronizationProvider`,
-/// hash all other names: see `madelson_hashed` (feature `interop`). Source:
-/// `PostgresAdvisoryLockKey.cs` of madelson/DistributedLock.
+/// Programs that pass `allowHashing: true`, or use the
+/// `PostgresDistributedSynchronizationProvider`, hash all other names: see `madelson_hashed`
+/// (feature `interop`). Source: `PostgresAdvisoryLockKey.cs` of madelson/DistributedLock.
 ///
 /// # Errors
 ///

@@ -93,7 +93,8 @@ impl SetGuard {
         self.lease().valid_for()
     }
 
-    /// Completes when one of the locks is lost: at once if one is lost already. See [`Lease::lost`].
+    /// Completes when one of the locks is lost: at once if one is lost already. See
+    /// [`Lease::lost`].
     ///
     /// # Cancel safety
     ///
@@ -152,8 +153,8 @@ impl SetGuard {
         self.lease().on_loss(act);
     }
 
-    /// Cancels the token when one of the locks is lost: at once if one is lost already, never if the
-    /// guard is released or dropped first.
+    /// Cancels the token when one of the locks is lost: at once if one is lost already, never if
+    /// the guard is released or dropped first.
     ///
     /// # Examples
     ///

@@ -40,9 +40,6 @@
 //! # }
 //! ```
 
-use super::LockKey;
-use super::hash;
-
 mod databases;
 #[cfg(feature = "interop")]
 mod digests;
@@ -50,6 +47,9 @@ mod libraries;
 mod madelson;
 #[cfg(test)]
 mod tests;
+
+use super::LockKey;
+use super::hash;
 
 pub use self::databases::{hashtext, hashtextextended};
 #[cfg(feature = "interop")]

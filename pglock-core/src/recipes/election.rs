@@ -2,8 +2,8 @@
 //!
 //! [`Locks::election`] makes a candidate. There are two ways to lead:
 //!
-//! * [`Election::run`] campaigns, runs the work of the leader, stops it when the leadership is lost,
-//!   and campaigns again;
+//! * [`Election::run`] campaigns, runs the work of the leader, stops it when the leadership is
+//!   lost, and campaigns again;
 //! * [`Election::campaign`] waits until the candidate leads, and returns its [`Leadership`].
 //!
 //! [`Election::role`] shows whether this candidate leads, [`Election::leader`] which one does.
@@ -32,8 +32,8 @@
 //!
 //! The leader holds the write lock on a key. Candidates wait in line for it: across processes in
 //! the server's queue, within a process first come, first served. A leader that resigns and
-//! campaigns again is at the end of the line. The lock is free when the process of the leader dies
-//! (within 100 ms) and when the leader falls silent (after the server's lease, 15 s).
+//! campaigns again is at the end of the line. The lock becomes free when the process of the leader
+//! dies (within 100 ms), and when the leader falls silent (within 16 s).
 //!
 //! [`run`](Election::run) and [`Leadership::protect`] stop the work of the leader before it could
 //! overlap with that of the next one, with these exceptions:
@@ -59,13 +59,13 @@
 //! With the feature `metrics`, for each election in which this process campaigns, with the name of
 //! the election as the label `election`:
 //!
-//! * the gauge `pglock_election_is_leader`: how many of its candidates lead, 0 or 1. Alert if the
-//!   sum over all processes is not 1 for longer than a change of leaders may take.
-//! * the counter `pglock_election_terms_total`;
-//! * the gauge `pglock_election_last_change_timestamp_seconds`: when a term last began or ended,
-//!   in seconds since 1970.
+//! * the gauge `pglock_election_is_leader`: how many candidates of this process lead, 0 or 1. Alert
+//!   if the sum over all processes is not 1 for longer than a change of leaders may take.
+//! * the counter `pglock_election_terms_total`: terms that candidates of this process have begun.
+//! * the gauge `pglock_election_last_change_timestamp_seconds`: when a term last began or ended in
+//!   this process, in seconds since 1970.
 //!
-//! Install the recorder before the first campaign.
+//! Install the recorder of your metrics before the first campaign.
 
 mod candidate;
 mod leadership;
@@ -127,8 +127,8 @@ pub struct Election {
 impl Locks {
     /// A candidate in the election of this name. Does no I/O.
     ///
-    /// The name belongs to a [namespace](crate::recipes#keys) of its own, so it never meets other
-    /// locks.
+    /// The key of the election is in a [namespace](crate::recipes#keys) of its own, so other locks
+    /// may have the same name.
     ///
     /// # Examples
     ///
@@ -216,7 +216,7 @@ impl Election {
         }
     }
 
-    /// Leads if no other candidate leads or waits in line, or returns `None`.
+    /// Leads if no other candidate leads or waits in line. Otherwise returns `None`.
     ///
     /// It waits [for 50 ms by default](Self::take_over_after) before it leads, but not for another
     /// candidate.
@@ -227,8 +227,8 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// [`Lost`](ErrorKind::Lost) if the lock was lost before the candidate could lead; otherwise see
-    /// [`ErrorKind`].
+    /// [`Lost`](ErrorKind::Lost) if the lock was lost before the candidate could lead; otherwise
+    /// see [`ErrorKind`].
     ///
     /// # Examples
     ///

@@ -38,13 +38,13 @@
 //! * the *clock* of the store, for PostgreSQL that of the server. Slots are times by this clock.
 //!   The clocks of the replicas do not matter: a replica only measures pauses with its own.
 //! * the *lock*: the replica that runs a slot holds the write lock on the key of the job. It keeps
-//!   two runs from overlapping, of the same slot or of two, however long the work takes. It is free
-//!   when its holder dies, without a time to guess.
+//!   two runs from overlapping, of the same slot or of two, however long the work takes. It becomes
+//!   free when its holder dies, so there is no timeout to guess.
 //!
 //! # At most once, or at least once
 //!
-//! A replica may die between the work and the record. So one of two promises is possible, and the
-//! builder of a job ends with the choice:
+//! A replica may die between the work and the record. So a job can keep only one of two promises,
+//! and its builder ends with the choice:
 //!
 //! | | [`at_most_once`](JobBuilder::at_most_once) | [`at_least_once`](JobBuilder::at_least_once) |
 //! |---|---|---|
@@ -94,8 +94,8 @@
 //! * **Once.** A replica runs a slot only if it is later than the record, and only after it has
 //!   replaced that record, which exactly one replica can do. So at most once holds even if locks
 //!   fail.
-//! * **Settled by the last one.** A replica that lost the lock unnoticed, and whose slot another one
-//!   has begun since, cannot settle the slot, however late its statement reaches the database.
+//! * **Settled by the last one.** A replica that lost the lock unnoticed, and whose slot another
+//!   one has begun since, cannot settle the slot, however late its statement reaches the database.
 //! * **Not two at a time.** The work runs in [`Lease::protect`](crate::Lease::protect), so it stops
 //!   when the lock is lost. If the server itself ends the session of a live holder, the holder
 //!   learns of that some milliseconds later; so a replica [waits 50
@@ -111,8 +111,8 @@
 //!
 //! # When the clock of the database changes
 //!
-//! If it goes back, slots that are settled do not run again: the job waits until the clock is past
-//! the record. So if it was ahead for a while, set the record of the job back.
+//! If the clock goes back, settled slots do not run again: the job waits until the clock is past
+//! the record. So if the clock was ahead for a while, set the record of the job back.
 //!
 //! # Metrics
 //!
@@ -194,17 +194,18 @@ enum Promise {
 }
 
 impl Locks {
-    /// Starts to describe the job of this name. Does no I/O.
+    /// Makes the builder of the job with this name. Does no I/O.
     ///
-    /// The name is that of the record in the store, and of the lock, whose key is in a
-    /// [namespace](crate::recipes#keys) of its own. All replicas give the same name and schedule.
+    /// The name identifies the record in the store and the lock, whose key is in a
+    /// [namespace](crate::recipes#keys) of its own. All replicas must give the same name and
+    /// schedule.
     pub fn job(&self, name: &str, store: Arc<dyn SlotStore>) -> JobBuilder {
         Job::builder(Arc::new(self.clone()), name, store)
     }
 }
 
 impl Job {
-    /// Starts to describe the job of this name, on the locks of any backend. Does no I/O.
+    /// Makes the builder of the job with this name, for the locks of any backend. Does no I/O.
     ///
     /// # Examples
     ///

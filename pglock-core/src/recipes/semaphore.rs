@@ -18,7 +18,7 @@
 //!
 //! Waiting callers are served in order. Within a process, they queue at the [`Semaphore`] and its
 //! clones. The first of them represents the process in the server's queue for a lock, the
-//! *turnstile*. The process that holds the turnstile gets the permits that come free. After that,
+//! *turnstile*. The process that holds the turnstile gets the permits that become free. After that,
 //! its next caller goes to the end of the queue of processes. While a process waits, tries of all
 //! processes fail, so they cannot overtake it, and a caller that wants many permits is not starved
 //! by callers that want few.
@@ -34,7 +34,7 @@
 //! of permits, as during a deployment that changes the number, the largest is the bound: a new
 //! process has the additional permits at once, and an old one uses only those it knows. When the
 //! last process with the larger number has ended, the smaller one is the bound. Until then, a
-//! process that waits for one of the permits it knows may make others wait that know more.
+//! process that waits for one of the permits it knows may hold up others that know more.
 //!
 //! # Deadlocks
 //!
@@ -53,6 +53,13 @@
 //! turnstile = first + 65535
 //! ```
 
+mod holders;
+mod keys;
+mod line;
+mod permit;
+mod taking;
+mod timeout;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,13 +69,6 @@ use self::keys::{Keys, check};
 use self::line::Line;
 pub use self::permit::Permit;
 use crate::{DistributedRwLock, ErrorKind, LockProvider, Locks, Result};
-
-mod holders;
-mod keys;
-mod line;
-mod permit;
-mod taking;
-mod timeout;
 
 /// A number of permits that processes share: see the [module](self).
 ///
@@ -223,9 +223,7 @@ impl Semaphore {
         self.acquire_many(1).await
     }
 
-    /// Waits for this many permits, which the caller gets together.
-    ///
-    /// Permits that come free are kept for the caller until there are enough.
+    /// Waits for this many permits. It keeps those that become free until it has all of them.
     ///
     /// # Cancel safety
     ///
@@ -233,8 +231,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than there are
-    /// permits; see [`ErrorKind`].
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than the number of
+    /// permits; otherwise see [`ErrorKind`].
     ///
     /// # Examples
     ///

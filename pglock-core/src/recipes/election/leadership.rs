@@ -55,9 +55,9 @@ impl Leadership {
         self.office.term()
     }
 
-    /// Shows whether the candidate still leads, with [`valid_for`](Lease::valid_for),
-    /// [`on_loss`](Lease::on_loss) and `cancel_on_loss`. Clone it for code that does not own the
-    /// leadership; the clone may outlive it.
+    /// Reports whether the candidate still leads, to code that does not own the leadership. Clone
+    /// it; a clone may outlive the leadership. It also has [`valid_for`](Lease::valid_for),
+    /// [`on_loss`](Lease::on_loss) and `cancel_on_loss`.
     pub fn lease(&self) -> &Lease {
         self.guard.lease()
     }

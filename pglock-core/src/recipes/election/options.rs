@@ -48,19 +48,19 @@ impl Election {
     }
 
     /// How long the work of [`run`](Self::run) may continue when the application shuts down. By
-    /// default, it is dropped at its next `await`.
+    /// default, `run` drops it at its next `await`.
     ///
-    /// [`Term::stopping`](super::Term::stopping) shows the work that this time has begun. The
+    /// [`Term::stopping`](super::Term::stopping) tells the work that this time has begun. The
     /// candidate leads until the work has ended.
     #[must_use]
     pub fn grace(self, period: Duration) -> Self {
         Self { options: Options { grace: period, ..self.options }, ..self }
     }
 
-    /// How long [`run`](Self::run) pauses after a term, or after a failed campaign: by default,
-    /// half a second.
+    /// How long [`run`](Self::run) pauses after a term, or after a failed campaign: half a second
+    /// by default.
     ///
-    /// The pauses double, up to 32 times this one, while terms are shorter than the last pause.
+    /// While terms are shorter than the last pause, the pauses double, up to 32 times the first.
     /// Each pause is shortened at random, by up to a half.
     ///
     /// # Examples

@@ -29,8 +29,8 @@ impl Election {
     /// | an error, or it panics | logs that, resigns, pauses, and campaigns again |
     /// | nothing, because the leadership was lost | drops the work, pauses, and campaigns again |
     ///
-    /// When `shutdown` completes, `run` stops the work, resigns, and returns `None`, or the value of
-    /// work that breaks in the [grace period](Self::grace).
+    /// When `shutdown` completes, `run` stops the work, resigns, and returns `None`, or the value
+    /// of work that breaks in the [grace period](Self::grace).
     ///
     /// - **The leadership ends after the work.** `run` resigns only when the work has returned or
     ///   was dropped, even on shutdown, after a panic, and if the future of `run` is dropped.
@@ -38,8 +38,8 @@ impl Election {
     ///   work. On a loss, it drops the work at its next `await`, without a grace period, because
     ///   another candidate may lead already. The module says
     ///   [how sure that is](crate::recipes::election#one-leader-at-a-time).
-    /// - **Short terms do not spin.** The [pauses](Self::back_off) grow while terms are shorter than
-    ///   the last pause.
+    /// - **Short terms do not spin.** The [pauses](Self::back_off) grow while terms are shorter
+    ///   than the last pause.
     ///
     /// Anything that the work has started outside itself, such as a spawned task, continues without
     /// it. Give it the [lease](Term::lease) of the term.
@@ -54,7 +54,8 @@ impl Election {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed), [`NoRuntime`](crate::ErrorKind::NoRuntime),
+    /// Those that trying again cannot fix: [`Closed`](crate::ErrorKind::Closed),
+    /// [`NoRuntime`](crate::ErrorKind::NoRuntime),
     /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) and
     /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
     ///

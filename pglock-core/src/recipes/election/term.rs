@@ -57,8 +57,8 @@ impl Term {
         self.number
     }
 
-    /// Shows whether the candidate still leads, for parts of the work that
-    /// [`run`](super::Election::run) cannot stop. It ends when the work has ended.
+    /// Reports whether the candidate still leads, to parts of the work that
+    /// [`run`](super::Election::run) cannot stop. It ends with the term.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }

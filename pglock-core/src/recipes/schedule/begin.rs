@@ -1,4 +1,4 @@
-//! The steps of a run that both ways to run a job have in common: before and after the work.
+//! The steps before and after the work, which both ways to run a job share.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::{Job, Promise, Record, Slot};
 use crate::recipes::pauses::{Pauses, is_final};
 use crate::{Error, Result, WriteGuard, timer};
 
-/// Whether this replica may work.
+/// The result of a replica's attempt to begin a slot.
 pub(super) enum Step {
     Begun(Begun),
     /// How long it is until the next slot, if there is one.
@@ -67,8 +67,9 @@ impl Job {
         })
     }
 
-    /// Under the lock: looks again, and puts a new record there before the work. At most once, it
-    /// settles the slot. At least once, it keeps earlier holders of the lock from settling it.
+    /// Under the lock, before the work: looks again, and replaces the record. For an at-most-once
+    /// job, that settles the slot. For an at-least-once job, it keeps earlier holders of the lock
+    /// from settling the slot.
     async fn claim(&self) -> Result<Result<(Option<Record>, Slot), Option<Duration>>> {
         let job = &self.shared;
         let (seen, slot) = match self.look().await? {
@@ -117,7 +118,7 @@ impl Job {
         if job.store.replace(&job.name, Some(claimed), settled).await? {
             return Ok(true);
         }
-        // It may be an attempt of this replica, whose reply was lost, that has settled it.
+        // An earlier attempt of this replica, whose reply was lost, may have settled it.
         let look = job.store.look(&job.name).await?;
         Ok(look.record.is_some_and(|record| record.slot >= slot))
     }

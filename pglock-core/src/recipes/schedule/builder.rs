@@ -9,7 +9,7 @@ use super::{Job, Promise, Shared, SlotStore};
 use crate::recipes::namespace;
 use crate::{Error, ErrorKind, LockProvider, NamedKey, Result};
 
-/// What happens to slots that no replica has run in time.
+/// What happens to slots that no replica ran in time.
 ///
 /// # Examples
 ///
@@ -26,17 +26,17 @@ use crate::{Error, ErrorKind, LockProvider, NamedKey, Result};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Missed {
-    /// None of them runs: a slot that is later than `after` is skipped.
+    /// The last one runs if it is less than `after` late; the others are skipped.
     ///
-    /// At least once, a slot whose work fails is also tried again only until then.
+    /// An at-least-once job also repeats failed work only until then.
     Skip {
         /// How late a slot may begin.
         after: Duration,
     },
     /// The last one runs, the others are skipped. The default.
     Last,
-    /// Each one runs, in order. At least once, a slot whose work fails each time keeps those behind
-    /// it from running.
+    /// Each one runs, in order. In an at-least-once job, a slot whose work always fails keeps the
+    /// later ones from running.
     Each,
 }
 
@@ -60,7 +60,7 @@ pub enum Missed {
 ///     job.missed(Missed::Skip { after: 2 * HOUR }).at_most_once()
 /// }
 ///
-/// /// Bills each hour, also those of an outage.
+/// /// Bills each hour, even those of an outage.
 /// fn billing(locks: &Locks, store: Arc<dyn SlotStore>) -> Result<Job> {
 ///     let job = locks.job("billing", store).every(HOUR).missed(Missed::Each);
 ///     // Not two at once, even if the server ends a session and the network is silent.
@@ -68,7 +68,7 @@ pub enum Missed {
 ///     job.grace(Duration::from_secs(20)).back_off(Duration::from_secs(5)).at_least_once()
 /// }
 /// ```
-#[must_use = "nothing is made before the choice of a promise"]
+#[must_use = "only `at_most_once` or `at_least_once` makes the job"]
 pub struct JobBuilder {
     locks: Arc<dyn LockProvider>,
     name: String,
@@ -98,22 +98,23 @@ impl JobBuilder {
         }
     }
 
-    /// A slot in every period, counted from 1970-01-01 00:00:00 UTC: with 24 h, at midnight UTC.
-    /// Microseconds are the smallest unit.
+    /// Makes one slot per period, counted from 1970-01-01 00:00:00 UTC: with 24 h, at midnight UTC.
+    /// Fractions of a microsecond are dropped.
     pub fn every(self, period: Duration) -> Self {
         Self { period, rhythm: None, ..self }
     }
 
-    /// Slots that much later in each period of [`every`](Self::every): with 24 h and 3 h, at 03:00
+    /// Makes the slots of [`every`](Self::every) later by this time: with 24 h and 3 h, at 03:00
     /// UTC.
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset, ..self }
     }
 
-    /// Slots at the times of this function, instead of [`every`](Self::every). It returns the first
-    /// slot after a time, or `None` if there is none any more.
+    /// Makes slots at the times of a function, instead of [`every`](Self::every). Given a time, the
+    /// function returns the first slot after it, or `None` if there are no more.
     ///
-    /// All replicas must compute the same times. It is called often, so it must not block.
+    /// It must compute the same times in all replicas, and must not block, because it is called
+    /// often.
     ///
     /// # Examples
     ///
@@ -135,21 +136,21 @@ impl JobBuilder {
         Self { rhythm: Some(Ok(Rhythm::Times(Arc::new(next)))), ..self }
     }
 
-    /// Slots at the times of a cron expression, instead of [`every`](Self::every), in a time zone of
-    /// the IANA database such as `UTC` or `Europe/Berlin`.
+    /// Makes slots at the times of a cron expression, instead of [`every`](Self::every), in a time
+    /// zone of the IANA database such as `UTC` or `Europe/Berlin`.
     ///
     /// The five fields are minute, hour, day of the month, month and day of the week; a sixth one in
-    /// front is for seconds. The crate `croner` has [all that they may
-    /// contain](https://docs.rs/croner). When the clocks go forward, a fixed time that is left out
-    /// counts as the moment after the gap; when they go back, a time that comes twice counts once.
+    /// front is for seconds. The crate [`croner`](https://docs.rs/croner) documents what they may
+    /// contain. When the clocks go forward, a fixed time that is left out counts as the moment after
+    /// the gap; when they go back, a time that comes twice counts once.
     ///
-    /// All replicas need the same rules for the time zone: those of their system, or those built in
-    /// where it has none.
+    /// All replicas need the same time zone rules. These come from the system, or are built in
+    /// where the system has none.
     ///
     /// # Errors
     ///
-    /// If either cannot be used, [`at_most_once`](Self::at_most_once) and
-    /// [`at_least_once`](Self::at_least_once) say so.
+    /// [`at_most_once`](Self::at_most_once) and [`at_least_once`](Self::at_least_once) report an
+    /// expression or a time zone that cannot be used.
     ///
     /// # Examples
     ///
@@ -167,7 +168,7 @@ impl JobBuilder {
         Self { rhythm: Some(super::cron::parse(expression, zone)), ..self }
     }
 
-    /// What happens to missed slots. By default, the [last](Missed::Last) one runs.
+    /// Chooses what happens to missed slots. By default, the [last](Missed::Last) one runs.
     pub fn missed(self, missed: Missed) -> Self {
         Self { missed, ..self }
     }
@@ -184,31 +185,31 @@ impl JobBuilder {
         Self { grace: period, ..self }
     }
 
-    /// How long [`Job::run`] pauses when the lock is busy or something failed: by default, half a
-    /// second, doubling up to 32 times this while that lasts. Each pause is shortened at random, by
-    /// up to a half.
+    /// How long [`Job::run`] pauses when the lock is busy or a step has failed: half a second by
+    /// default. While that lasts, the pauses double, up to 32 times the first. Each pause is
+    /// shortened at random, by up to a half.
     pub fn back_off(self, first: Duration) -> Self {
         Self { back_off: first, ..self }
     }
 
-    /// A job that records a slot before the work: no slot runs twice, and one whose replica dies is
-    /// not repeated.
+    /// Makes a job that settles a slot before the work: no slot runs twice, and a slot whose
+    /// replica dies does not run again.
     ///
     /// # Errors
     ///
     /// [`InvalidOptions`](ErrorKind::InvalidOptions) if there is neither a period of at least a
-    /// microsecond nor a function, the period is beyond 292 000 years, or a cron expression or its
-    /// time zone cannot be used.
+    /// microsecond nor a function, if the period is beyond 292 000 years, or if a cron expression
+    /// or its time zone cannot be used.
     pub fn at_most_once(self) -> Result<Job> {
         self.build(Promise::AtMostOnce)
     }
 
-    /// A job that records a slot after the work has returned `Ok`: no slot is left out, and one
-    /// whose replica dies runs again.
+    /// Makes a job that settles a slot after the work has returned `Ok`: a slot whose replica dies
+    /// runs again.
     ///
     /// # Errors
     ///
-    /// The same as for [`at_most_once`](Self::at_most_once).
+    /// As for [`at_most_once`](Self::at_most_once).
     pub fn at_least_once(self) -> Result<Job> {
         self.build(Promise::AtLeastOnce)
     }

@@ -7,8 +7,8 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 
 use super::Record;
 
-/// Describes the figures, and publishes that none of the runs has begun. The documentation of the
-/// module `schedule` lists the names.
+/// Describes the figures, and publishes that no run is in progress. The documentation of the module
+/// `schedule` lists the names.
 pub(super) fn register(job: &str) {
     describe_gauge!(
         "pglock_job_last_slot_timestamp_seconds",

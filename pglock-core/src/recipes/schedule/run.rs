@@ -1,4 +1,4 @@
-//! Runs the work of a job: slot by slot until a shutdown, or the one slot that is due.
+//! Runs a job: slot by slot until a shutdown, or only the slot that is due.
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ use crate::{Result, timer};
 
 /// The longest time between two looks, in case a clock changes or the machine sleeps.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// What a shutdown leaves for the record of work that is done.
+/// The least time that a shutdown leaves to settle the slot of work that is done.
 const TIME_TO_RECORD: Duration = Duration::from_secs(1);
 
 impl Job {
@@ -35,12 +35,13 @@ impl Job {
     ///
     /// # Cancel safety
     ///
-    /// Dropping this future drops the work, and then the lock. At most once, the slot is settled
-    /// then, even if the work had not begun.
+    /// Dropping this future drops the work, and then the lock. An at-most-once job may have settled
+    /// the slot although its work had not begun.
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed), [`NoRuntime`](crate::ErrorKind::NoRuntime),
+    /// Those that trying again cannot fix: [`Closed`](crate::ErrorKind::Closed),
+    /// [`NoRuntime`](crate::ErrorKind::NoRuntime),
     /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) and
     /// [`KeyCollision`](crate::ErrorKind::KeyCollision).
     ///
@@ -111,8 +112,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// [`Lost`](crate::ErrorKind::Lost) if the lock was lost before the work was done, or before a
-    /// slot that runs at least once was recorded; otherwise see [`ErrorKind`](crate::ErrorKind).
+    /// [`Lost`](crate::ErrorKind::Lost) if the lock was lost before the work was done, or before an
+    /// at-least-once job had settled the slot; otherwise see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -205,7 +206,7 @@ impl Job {
         Ok(is_done)
     }
 
-    /// Records work that is done; a shutdown leaves it little time.
+    /// Settles the slot of work that is done, before a shutdown if one comes.
     async fn settle_before<S: Future<Output = ()>>(
         &self,
         begun: &Begun,

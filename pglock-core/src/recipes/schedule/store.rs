@@ -1,4 +1,4 @@
-//! The store in which all replicas find the last slot of a job, and the time.
+//! The store, from which all replicas get the last slot of a job, and the time.
 
 use std::fmt;
 
@@ -55,8 +55,8 @@ pub trait SlotStore: fmt::Debug + Send + Sync {
     /// If the store cannot be read now.
     async fn look(&self, job: &str) -> Result<Look>;
 
-    /// Replaces the record of this job if it is still `seen`, where `None` means that there is none.
-    /// Returns whether it did.
+    /// Replaces the record of this job if it is still `seen`, where `None` means that there is
+    /// none. Returns whether it did.
     ///
     /// # Errors
     ///

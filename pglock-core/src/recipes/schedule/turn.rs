@@ -1,4 +1,4 @@
-//! The run of a slot, as the work sees it, and what came of it.
+//! The run of a slot, as the work sees it, and its outcome.
 
 use std::time::Duration;
 
@@ -44,14 +44,15 @@ impl Turn {
         self.slot
     }
 
-    /// Shows whether the lock of the job is still held, for parts of the work that
+    /// Reports whether the lock of the job is still held, to parts of the work that
     /// [`run`](super::Job::run) cannot stop.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
 
     /// Completes when the work must end, because [`run`](super::Job::run) shuts down. From then on,
-    /// it has the [grace period](super::JobBuilder::grace).
+    /// the work has the [grace period](super::JobBuilder::grace). Never completes in
+    /// [`run_due`](super::Job::run_due).
     ///
     /// # Cancel safety
     ///
@@ -62,7 +63,7 @@ impl Turn {
     }
 }
 
-/// What [`Job::run_due`](super::Job::run_due) has done.
+/// What [`Job::run_due`](super::Job::run_due) did.
 ///
 /// # Examples
 ///
@@ -80,12 +81,12 @@ impl Turn {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Outcome<T> {
-    /// It has run a slot.
+    /// It ran a slot.
     #[non_exhaustive]
     Ran {
         /// The slot.
         slot: Slot,
-        /// What the work has returned.
+        /// What the work returned.
         result: T,
     },
     /// No slot is due: another replica has settled it, or it is not time yet.

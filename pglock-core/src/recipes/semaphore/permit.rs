@@ -32,7 +32,7 @@ use crate::{Lease, Result, WriteGuard};
 ///     assert!(!lease.is_held());
 /// }
 /// ```
-#[must_use = "dropping the permit gives it back at once"]
+#[must_use = "dropping the permit releases it at once"]
 #[clippy::has_significant_drop]
 pub struct Permit {
     slots: Box<[u32]>,
@@ -74,7 +74,7 @@ impl Permit {
         &self.slots
     }
 
-    /// Shows whether the permits are still held, for code that does not own them. Clone it; the
+    /// Reports whether the permits are still held, to code that does not own them. Clone it; a
     /// clone may outlive them.
     pub fn lease(&self) -> &Lease {
         &self.lease
@@ -158,7 +158,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.guards.clear();
-        // A caller of this process that waits must not wait until its next check.
+        // A waiting caller of this process checks at once.
         self.shared.freed.notify_one();
     }
 }

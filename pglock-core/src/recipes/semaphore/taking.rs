@@ -114,8 +114,8 @@ impl Shared {
         Ok((!taken.is_empty()).then_some(taken))
     }
 
-    /// Waits behind the turnstile until this many permits are free. If the caller stops waiting, the
-    /// next one of this process waits until the turnstile is released.
+    /// Waits behind the turnstile until this many permits are free. If the caller stops waiting,
+    /// the next one of this process waits until the turnstile is released.
     pub(super) async fn take(&self, count: u32, first: &mut Leaving) -> Result<Vec<Taken>> {
         let _waiting = self.line.wait();
         loop {
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// Takes permits as they come free. `None` if the turnstile was lost: then others may be
+    /// Takes permits as they become free. `None` if the turnstile was lost: then others may be
     /// collecting as well, and each might wait for what the other has.
     async fn collect(&self, count: u32, turnstile: &WriteGuard) -> Result<Option<Vec<Taken>>> {
         let mut taken = Vec::new();

@@ -22,9 +22,10 @@ pub use pglock_core::migration::run_exclusively;
 pub use pglock_core::recipes;
 #[doc(inline)]
 pub use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockEntry, LockKey, LockProvider,
-    Locks, LocksBuilder, Mode, NamedKey, ReadGuard, Result, RwLock, Stats, TransactionLocks,
-    WaitStrategy, WriteGuard,
+    AnyGuard, Deadlock, DeadlockWait, DedicatedSession, DistributedRwLock, Error, ErrorKind,
+    FencingToken, Lease, LockEntry, LockKey, LockProvider, LockSet, Locks, LocksBuilder, Mode,
+    NamedKey, ReadGuard, Refused, Result, RwLock, SetGuard, Stats, TransactionLocks,
+    UpgradableReadGuard, WaitStrategy, WriteGuard,
 };
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "mobc"))]
 pub use pool::Pool;

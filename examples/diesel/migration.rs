@@ -1,5 +1,6 @@
 //! Three replicas start at once. One runs the migrations in `examples/migrations/diesel`, the
-//! others find them done.
+//! others find them done. Look for `the schema is up to date`, three times, and
+//! `each migration was run once`.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-migration
@@ -7,16 +8,12 @@
 
 use std::process::ExitCode;
 
-use diesel::migration::MigrationSource;
-use diesel::pg::Pg;
 use diesel_async::{
     AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use pglock_core::migration::run_exclusively;
-use pglock_diesel::DieselDriver;
-use pglock_examples::migration::{self, MIGRATIONS as COUNT};
-use pglock_examples::{Result, ensure, program};
+use pglock_diesel::{DieselDriver, run_exclusively};
+use pglock_examples::{Result, migration, program};
 use tokio::task::yield_now;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/diesel");
@@ -26,27 +23,27 @@ async fn main() -> ExitCode {
     program::run_on(async |url| {
         let schema = migration::schema();
         let mut connection = AsyncPgConnection::establish(url).await?;
-        connection.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
+        let create = format!("CREATE SCHEMA {schema}; SET search_path = {schema}");
+        connection.batch_execute(&create).await?;
 
         migration::run(|replica| tokio::spawn(start(replica, url.to_owned(), schema.clone())))
             .await?;
-        let all = MigrationSource::<Pg>::migrations(&MIGRATIONS)?.len();
-        ensure(all == COUNT, "the program has all migrations")?;
-        println!("each migration was run once");
+        let mut harness = AsyncMigrationHarness::new(connection);
+        migration::check(harness.applied_migrations()?.len())?;
 
-        connection.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await?;
-        Ok(())
+        let drop = format!("DROP SCHEMA {schema} CASCADE");
+        Ok(harness.into_inner().batch_execute(&drop).await?)
     })
     .await
 }
 
-async fn start(replica: usize, url: String, schema: String) -> Result<Option<usize>> {
+async fn start(replica: usize, url: String, schema: String) -> Result {
     println!("replica {replica}: migrating");
     let mut connection = AsyncPgConnection::establish(&url).await?;
     connection.batch_execute(&format!("SET search_path = {schema}")).await?;
     let ran = run_exclusively(DieselDriver::from_url(&url)?, migrate(connection)).await??;
     println!("replica {replica}: ran {ran} migrations");
-    Ok(Some(ran))
+    Ok(())
 }
 
 /// One migration at a time: if the lock is lost, the work stops at its next `await`.

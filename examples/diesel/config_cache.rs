@@ -1,4 +1,5 @@
-//! Five readers keep up with settings that a writer refreshes, and never see half of a change.
+//! Five readers keep up with settings that a writer refreshes, and never see half of a change. Look
+//! for the versions: each reader gets 0, 1, 2 and 3.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-config-cache

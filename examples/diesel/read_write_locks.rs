@@ -1,4 +1,5 @@
-//! Readers hold the lock together and block a writer, which then blocks a reader.
+//! Readers hold the lock together and block a writer, which then blocks a reader. Look for the
+//! order: three readers, then the writer, then a reader.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-read-write-locks

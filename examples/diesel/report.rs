@@ -1,4 +1,5 @@
-//! Four requests for a report come at once. One builds it, the others wait for it and use it.
+//! Four requests for a report come at once. One builds it, the others wait for it and use it. Look
+//! for one `building the report`, and four times `has the report`.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-report

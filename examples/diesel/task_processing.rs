@@ -1,5 +1,5 @@
 //! Three workers are given the same tasks. Each task is processed by one; the others report that it
-//! is being processed.
+//! is being processed. Look for one `processing` and two `already processing` per task.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-task-processing

@@ -1,4 +1,5 @@
-//! Three threads give out invoice numbers, with synchronous diesel, and without a runtime.
+//! Three threads give out invoice numbers, with synchronous diesel, and without a runtime. Look for
+//! the invoices: they are numbered from 1 to 12, without gaps.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-threads

@@ -1,4 +1,5 @@
-//! Five workers wait for one lock and work one after the other.
+//! Five workers wait for one lock and work one after the other. Look for `working` and `done` of
+//! one worker before those of the next.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example diesel-workers

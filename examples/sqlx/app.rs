@@ -1,5 +1,6 @@
-//! Four requests to an application that stores its lock manager. Only one request settles an account
-//! at a time.
+//! Four requests to an application that stores its lock manager. Only one request settles an
+//! account at a time. Look for one `alice: settled`: the other two requests find the account
+//! locked.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-app

@@ -1,5 +1,6 @@
 //! A holder that has lost its lock writes after its successor. The transaction is refused: once
-//! because of a fence, and once because of a token.
+//! because of a fence, and once because of a token. Look for `refused: …`, twice, and for a ledger
+//! without the stale entries.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-fencing

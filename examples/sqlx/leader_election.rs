@@ -1,5 +1,5 @@
 //! Candidates stand for election: one leads and works. The next takes over when the leader steps
-//! down or dies.
+//! down or dies. Look for `leading`: one candidate after the other.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-leader-election                # ends by itself

@@ -1,4 +1,5 @@
-//! Eight jobs share a pool of three slots.
+//! Eight jobs share a pool of three slots. Look for `has slot` and `done`: never more than three
+//! jobs are in between.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-resource-pool

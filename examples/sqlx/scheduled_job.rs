@@ -1,4 +1,5 @@
-//! Three servers have the same timetable. Each time, one of them runs the job.
+//! Three servers have the same timetable. Each time, one of them runs the job. Look for one line
+//! per second, from any of the servers.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-scheduled-job                # ends by itself

@@ -1,4 +1,6 @@
-//! A web service in replicas: one payment of an invoice at a time, a leader, a nightly job, metrics.
+//! A web service in replicas: one payment of an invoice at a time, a leader, a nightly job,
+//! metrics. Look for one payment and one 409 with its holder, and for the change of leaders at the
+//! end.
 //!
 //! ```text
 //! cargo run -p pglock-examples --features service --example sqlx-service                             # two replicas and a client

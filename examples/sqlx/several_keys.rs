@@ -1,4 +1,5 @@
-//! Transfers between accounts, in both directions at once: each locks two accounts as one.
+//! Transfers between accounts, in both directions at once: each locks two accounts as one. Look for
+//! `moved`, six times, and for the auditors, who count 300 each time.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-several-keys

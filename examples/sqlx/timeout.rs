@@ -1,4 +1,5 @@
-//! Waits for a held lock: not long enough, which is the timeout error, and long enough.
+//! Waits for a held lock: not long enough, which is the timeout error, and long enough. Look for
+//! `timed out: …` after half a second, and `got it in time` two seconds later.
 //!
 //! ```text
 //! cargo run -p pglock-examples --example sqlx-timeout

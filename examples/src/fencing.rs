@@ -1,6 +1,6 @@
 //! A holder that has lost its lock cannot write: the database refuses its transaction.
 //!
-//! A process may stop for any time between its last check of the lock and its write: it is
+//! A process may be stopped for any time between its last check of the lock and its write: it is
 //! suspended, or the machine swaps. Meanwhile the server gives the lock to the next process. The
 //! scenario ends the session of the first holder, as the server does after 15 seconds without a sign
 //! of life, and lets it write after the second holder has written.

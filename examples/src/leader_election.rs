@@ -61,6 +61,7 @@ async fn candidate_forever(name: &str, locks: Arc<dyn LockProvider>) -> Result {
 }
 
 async fn candidate(name: String, locks: Arc<dyn LockProvider>, led: &AtomicBool) -> Result {
+    // With a lock manager at hand: `locks.election(NAME)`.
     let election = Election::new(locks, NAME);
     println!("{name}: following");
     let lead = |_: Term| async {

@@ -49,7 +49,7 @@ pub fn ensure(holds: bool, claim: &str) -> Result {
     if holds { Ok(()) } else { Err(format!("this should hold, and does not: {claim}").into()) }
 }
 
-/// An error and its causes in one line, without repeating what a text above has said already.
+/// An error and its causes in one line, without those whose text is already part of it.
 pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

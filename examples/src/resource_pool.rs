@@ -23,6 +23,7 @@ const JOBS: usize = 8;
 ///
 /// Those of the locks; and if two jobs have the same slot.
 pub async fn run(locks: Arc<dyn LockProvider>) -> Result {
+    // With a lock manager at hand: `locks.semaphore(NAME, 3)`.
     let pool = Semaphore::new(locks, NAME, SLOTS as u32)?;
     let used = [const { AtomicBool::new(false) }; SLOTS];
     try_join_all((1..=JOBS).map(|job| work(job, &pool, &used))).await?;

@@ -33,7 +33,7 @@ pub async fn run(locks: Arc<dyn LockProvider>, store: Arc<dyn SlotStore>, foreve
     let serve = |server| serve(server, locks.clone(), store.clone(), forever, &report);
     try_join_all((1..=SERVERS).map(serve)).await?;
     report.check()?;
-    println!("no time saw the job run twice");
+    println!("the job never ran twice for one time");
     Ok(())
 }
 
@@ -44,8 +44,9 @@ async fn serve(
     forever: bool,
     report: &Report,
 ) -> Result {
+    // With a lock manager at hand: `locks.job(NAME, store)`.
     let job = Job::builder(locks, NAME, store).every(PERIOD);
-    // Work that the end of the program finds half done is completed.
+    // Lets a run finish when the program ends.
     let job = job.grace(PERIOD).at_least_once()?;
     let end = async {
         match forever {

@@ -1,10 +1,10 @@
 //! A web service that runs in replicas, with everything that it needs locks for:
 //!
-//! * one payment of an invoice at a time: a request that finds it locked is answered by 409, with
-//!   the holder ([`Exclusive`]);
+//! * one payment of an invoice at a time: a request that finds it locked gets a 409 that names the
+//!   holder ([`Exclusive`]);
 //! * one leader, which works in the background, and `GET /leader`;
-//! * a nightly job, run once for each night by one of the replicas;
-//! * `GET /ready`, `GET /metrics`, and a shutdown that gives everything up in order.
+//! * a nightly job, which one of the replicas runs once for each night;
+//! * `GET /ready`, `GET /metrics`, and an orderly shutdown.
 //!
 //! The lock manager and the record of the nights are values, so that tests run the service without
 //! PostgreSQL.
@@ -50,7 +50,7 @@ pub struct Service {
     locks: Locks,
     election: Election,
     nightly: Job,
-    /// Of the leader's work.
+    /// How often the leader's work has been done here.
     rounds: Arc<AtomicU64>,
     nights: Arc<Mutex<Vec<SystemTime>>>,
 }

@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_millis(500);
 /// Long enough for a few other terminals that come first.
 const LONG: Duration = Duration::from_secs(25);
 
-/// Waits too short and long enough for a lock that is held.
+/// Waits for a held lock: first not long enough, and then long enough.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub async fn run(lock: &dyn DistributedRwLock) -> Result {
     match lock.try_write_for(SHORT).await {
         Err(error) if error.kind() == ErrorKind::Timeout => println!("timed out: {error}"),
         Err(error) => return Err(error.into()),
-        Ok(_) => ensure(false, "a lock that is held is not given to anybody else")?,
+        Ok(_) => ensure(false, "no other caller gets a lock that is held")?,
     }
 
     println!("waiting for it for at most {LONG:?}");

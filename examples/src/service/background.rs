@@ -1,4 +1,4 @@
-//! What replicas do besides answering: the leader works, and one of them runs each nightly job.
+//! What replicas do besides answering requests: one leads, and one runs each nightly job.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;

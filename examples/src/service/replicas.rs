@@ -1,4 +1,4 @@
-//! Two replicas and a client: shows in some seconds what the service does.
+//! Two replicas and a client, which show what the service does.
 
 #![allow(clippy::future_not_send, reason = "the program awaits them where it made them")]
 
@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::process::Replica;
 use crate::{Result, ensure};
 
-/// No step takes longer.
+/// The longest that a step may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many nights are to pass.

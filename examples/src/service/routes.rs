@@ -1,4 +1,4 @@
-//! What the service answers.
+//! The routes of the service.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,7 +32,7 @@ impl Service {
     }
 }
 
-/// Pays an invoice, of which no other request pays the same.
+/// Pays an invoice. The extractor keeps other requests from paying it meanwhile.
 async fn pay(exclusive: Exclusive) -> Result<Json<Value>, Refusal> {
     exclusive.protect(sleep(PAYMENT)).await?;
     Ok(Json(json!({ "paid": exclusive.invoice })))

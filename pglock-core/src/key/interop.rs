@@ -98,8 +98,8 @@ pub fn composite(kind: i64, id: i64) -> LockKey {
     LockKey::from((kind << 32) | id)
 }
 
-/// The first 8 bytes of a digest, little-endian.
-fn first_bytes_le(digest: &[u8; 32]) -> LockKey {
-    let [a, b, c, d, e, f, g, h, ..] = *digest;
-    LockKey::from(i64::from_le_bytes([a, b, c, d, e, f, g, h]))
+/// The first 8 bytes of a digest, little-endian. Every digest has that many.
+fn first_bytes_le(digest: &[u8]) -> LockKey {
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    LockKey::from(i64::from_le_bytes(first))
 }

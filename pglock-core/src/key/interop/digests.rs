@@ -5,7 +5,7 @@ use blake2::digest::consts::U8;
 use sha1::{Digest, Sha1};
 
 use super::super::LockKey;
-use super::madelson;
+use super::{first_bytes_le, madelson};
 
 /// The key of a name in madelson's DistributedLock:
 /// `new PostgresAdvisoryLockKey(name, allowHashing: true)`, and all locks of its
@@ -69,12 +69,9 @@ pub fn pals(app: Option<&str>, name: &str) -> LockKey {
 /// ```
 #[cfg_attr(docsrs, doc(cfg(feature = "interop")))]
 pub fn sqlalchemy_dlock(name: &str) -> LockKey {
-    let digest: [u8; 8] = Blake2b::<U8>::digest(name.as_bytes()).into();
-    LockKey::from(i64::from_le_bytes(digest))
+    first_bytes_le(&Blake2b::<U8>::digest(name.as_bytes()))
 }
 
 fn sha1(text: &str) -> LockKey {
-    let digest: [u8; 20] = Sha1::digest(text.as_bytes()).into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    LockKey::from(i64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    first_bytes_le(&Sha1::digest(text.as_bytes()))
 }

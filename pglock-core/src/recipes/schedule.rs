@@ -34,7 +34,8 @@
 //! the lock free when the work takes less than that. So there are three parts:
 //!
 //! * the *record* in a [`SlotStore`]: the last slot that is settled, and a version. It keeps a slot
-//!   from running again.
+//!   from running again. `SqlxSlots` and `DieselSlots` of the adapters keep it in a table, which
+//!   their `TABLE` creates: run that with your migrations.
 //! * the *clock* of the store, for PostgreSQL that of the server. Slots are times by this clock.
 //!   The clocks of the replicas do not matter: a replica only measures pauses with its own.
 //! * the *lock*: the replica that runs a slot holds the write lock on the key of the job. It keeps

@@ -1,20 +1,20 @@
-//! Locks that behave differently: fenced ones, and those that do not wait in a deadlock.
+//! Options of a lock: fenced, and failing in a deadlock.
 
 use super::RwLock;
 use crate::fence::gate_of;
 
 impl RwLock {
-    /// The same lock, which is handed out only once the fenced transactions of earlier holders have
-    /// ended. Make it fenced wherever it is used.
+    /// Lets each acquire also wait until the fenced transactions of earlier holders have ended.
+    /// Mark the lock like this wherever it is used.
     ///
     /// A [fence](crate::WriteGuard::fence) keeps fenced transactions in order. What a holder does
-    /// outside of one, or in a snapshot that is older than its fence, may miss what an earlier holder
-    /// commits last: one that has lost the lock, or released it before the commit. With a fenced
+    /// outside of one, or in a snapshot that is older than its fence, may miss the last commit of
+    /// an earlier holder that has lost the lock, or released it before the commit. With a fenced
     /// lock, a holder sees everything that its predecessors have committed, as soon as it has the
     /// guard.
     ///
-    /// This costs a round trip each time that a caller gets the lock, also from another caller of
-    /// this process, and room for one more lock while it lasts. Until such a transaction has ended,
+    /// This costs a round trip each time that a caller gets the lock, even from another caller of
+    /// this process, and room for one more lock while it lasts. Until the transactions have ended,
     /// `try_read` and `try_write` return `None`, and other calls wait.
     ///
     /// # Examples
@@ -34,12 +34,12 @@ impl RwLock {
         Self { gate: Some(gate_of(self.key)), ..self }
     }
 
-    /// The same lock, but a wait for it fails with [`Deadlock`](crate::ErrorKind::Deadlock) if it is
-    /// part of a deadlock. So does the wait for an upgrade of one of its guards.
+    /// Lets a wait for this lock, or for an upgrade of one of its guards, fail with
+    /// [`Deadlock`](crate::ErrorKind::Deadlock) if it is part of a deadlock.
     ///
-    /// A deadlock is found within ten seconds, and need not be certain: see
-    /// [`Deadlock`](crate::Deadlock). If several waits in it would fail, only that for the lowest key
-    /// does. The caller keeps what it holds: it must release that for the others to go on.
+    /// pglock finds a deadlock within ten seconds, and may only suspect it: see
+    /// [`Deadlock`](crate::Deadlock). If several waits in it would fail, only that for the lowest
+    /// key does. The caller keeps what it holds, and must release that to let the others continue.
     ///
     /// This is for callers that can begin again. Without it, a wait in a deadlock lasts until its
     /// timeout. If the keys are known beforehand, take them as a [set](crate::Locks::set): sets

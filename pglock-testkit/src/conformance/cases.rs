@@ -74,6 +74,8 @@ pub mod releasing;
 #[cfg(unix)]
 pub mod renewing;
 pub mod rights;
+#[cfg(unix)]
+pub mod rings;
 pub mod rotating;
 pub mod runtimes;
 pub mod scheduling;
@@ -175,6 +177,7 @@ macro_rules! __each_case {
             deadlocks,
             ending_deadlocks,
             no_deadlocks,
+            #[cfg(unix)] rings,
         }
     };
 }

@@ -24,7 +24,7 @@ group! { no_deadlocks:
 }
 
 /// Waits until both have found a deadlock over other keys, and checks that it is the only one.
-async fn find_no_other(lab: &Lab, sides: &[Side; 2]) {
+pub(super) async fn find_no_other(lab: &Lab, sides: &[Side; 2]) {
     let begin = pair();
     let first = sides[0].takes(["x", "y"], false, &begin);
     let second = sides[1].takes(["y", "x"], false, &begin);

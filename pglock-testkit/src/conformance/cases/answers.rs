@@ -1,11 +1,12 @@
 //! Answers from the server that are late, lost or meant for another session.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode};
 
-use super::until_modes;
+use super::{assert_advice, until_modes};
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
@@ -18,6 +19,7 @@ group! { answers:
     release_of_a_lock_that_was_taken_away_fails: Engine,
     statement_in_a_foreign_session_locks_nothing_and_fails: Engine,
     release_in_a_foreign_session_fails: Engine,
+    statement_in_a_foreign_session_ends_a_dedicated_one: Engine,
 }
 
 /// A manager with a session. The case controls its faults.
@@ -140,6 +142,34 @@ pub async fn release_in_a_foreign_session_fails(lab: &Lab) {
     let error = guard.release().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);
     lab.witness().until_quiet().await.unwrap();
+}
+
+/// As behind a pooler in transaction mode that has assigned its server session to another client.
+pub async fn statement_in_a_foreign_session_ends_a_dedicated_one(lab: &Lab) {
+    const ADVICE: [&str; 2] =
+        ["in another server session", "directly or through a pooler in session mode"];
+    for point in [Point::TryLock, Point::Lock, Point::Unlock, Point::Holdings] {
+        let (manager, faults) = faulty(lab).await;
+        let session = manager.session().await.unwrap();
+        let (held, other) =
+            (session.write("held").await.unwrap(), session.read("other").await.unwrap());
+        lab.witness().hold("busy".into(), Mode::Write).await.unwrap();
+        faults.strike(point, Fault::Moved);
+        let (kind, moved) = match point {
+            Point::TryLock => (ErrorKind::UnsupportedServer, session.try_write("new").await.err()),
+            Point::Lock => (ErrorKind::UnsupportedServer, session.write("busy").await.err()),
+            Point::Unlock => (ErrorKind::Lost, other.release().await.err()),
+            // At the next heartbeat.
+            _ => (ErrorKind::Lost, held.protect(pending::<()>()).await.err()),
+        };
+        assert_advice(&moved.expect("it has moved"), kind, &ADVICE);
+        soon("the loss is reported", held.lost()).await;
+        assert_advice(&held.release().await.unwrap_err(), ErrorKind::Lost, &ADVICE);
+        let error = session.try_write("later").await.unwrap_err();
+        assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);
+        lab.witness().release("busy".into(), Mode::Write).await.unwrap();
+        lab.witness().until_quiet().await.unwrap();
+    }
 }
 
 async fn until_held(lab: &Lab, key: LockKey) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pglock_core::{Error, ErrorKind, LockKey};
+use pglock_core::{Error, ErrorKind, LockKey, Result, WriteGuard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -22,7 +22,9 @@ group! { poolers:
     keepalives_leave_a_silent_session_the_lease_of_its_guards: Postgres,
     transaction_pooling_is_refused_for_a_lone_session: Postgres,
     statement_pooling_is_refused_for_a_lone_session: Postgres,
+    transaction_pooling_is_refused_for_a_lone_dedicated_session: Postgres,
     transaction_pooling_never_gives_two_guards_one_lock: Postgres,
+    transaction_pooling_never_gives_two_sessions_one_lock: Postgres,
     answer_to_another_question_is_reported: Postgres,
 }
 
@@ -110,36 +112,46 @@ async fn assert_refused_when_alone(lab: &Lab, mode: PoolMode) {
     assert_eq!(site.witness.locks().await.unwrap(), []);
 }
 
-/// Consecutive statements reach different server sessions.
+/// No other session of its manager has been refused before.
+pub async fn transaction_pooling_is_refused_for_a_lone_dedicated_session(lab: &Lab) {
+    for mode in [PoolMode::Transaction, PoolMode::Statement] {
+        let Some(site) = Site::start(lab, mode, &[]).await else { return };
+        let manager = site.manager();
+        for _ in 0..3 {
+            let error = soon("session", manager.session()).await.map(drop).unwrap_err();
+            assert_advice(&error, ErrorKind::UnsupportedServer, &ADVICE);
+        }
+        manager.close().await.unwrap();
+        assert_eq!(site.shown_to_others("search_path").await, "\"$user\", public");
+        assert_eq!(site.witness.locks().await.unwrap(), []);
+    }
+}
+
 pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
+    let take = |manager: Arc<dyn Manager>| async move { manager.lock("key").try_write().await };
+    assert_one_at_a_time(lab, take).await;
+}
+
+/// Each try opens a session.
+pub async fn transaction_pooling_never_gives_two_sessions_one_lock(lab: &Lab) {
+    let take =
+        |manager: Arc<dyn Manager>| async move { manager.session().await?.try_write("key").await };
+    assert_one_at_a_time(lab, take).await;
+}
+
+/// Consecutive statements reach different server sessions.
+async fn assert_one_at_a_time<T>(
+    lab: &Lab,
+    take: impl Fn(Arc<dyn Manager>) -> T + Clone + Send + 'static,
+) where
+    T: Future<Output = Result<Option<WriteGuard>>> + Send + 'static,
+{
     let Some(site) = Site::start(lab, PoolMode::Transaction, &[]).await else { return };
-    let end = Instant::now() + Duration::from_secs(2);
-    let holding = Arc::new(AtomicUsize::new(0));
+    let holding = Arc::<AtomicUsize>::default();
     let tasks: Vec<_> = (0..6)
-        .map(|_| (site.manager(), holding.clone()))
-        .map(|(manager, holding)| {
-            start(async move {
-                let lock = manager.lock("key");
-                let (mut granted, mut refused) = (0, Vec::new());
-                while Instant::now() < end {
-                    match lock.try_write().await {
-                        Ok(Some(guard)) => {
-                            granted += 1;
-                            assert_eq!(
-                                holding.fetch_add(1, Ordering::SeqCst),
-                                0,
-                                "two hold the lock"
-                            );
-                            sleep(Duration::from_millis(1)).await;
-                            holding.fetch_sub(1, Ordering::SeqCst);
-                            refused.extend(guard.release().await.err());
-                        }
-                        Ok(None) => {}
-                        Err(error) => refused.push(error),
-                    }
-                }
-                (granted, refused)
-            })
+        .map(|_| {
+            let (manager, take) = (site.manager(), take.clone());
+            start(take_turns(move || take(manager.clone()), holding.clone()))
         })
         .collect();
     let (mut granted, mut refused) = (0, Vec::new());
@@ -156,6 +168,29 @@ pub async fn transaction_pooling_never_gives_two_guards_one_lock(lab: &Lab) {
         assert_advice(&error, error.kind(), &ADVICE);
         assert!(matches!(error.kind(), ErrorKind::UnsupportedServer | ErrorKind::Lost));
     }
+}
+
+/// Tries for a while. Returns how often the lock was granted, and the errors.
+async fn take_turns<T>(take: impl Fn() -> T, holding: Arc<AtomicUsize>) -> (usize, Vec<Error>)
+where
+    T: Future<Output = Result<Option<WriteGuard>>>,
+{
+    let end = Instant::now() + Duration::from_secs(2);
+    let (mut granted, mut refused) = (0, Vec::new());
+    while Instant::now() < end {
+        match take().await {
+            Ok(Some(guard)) => {
+                granted += 1;
+                assert_eq!(holding.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                sleep(Duration::from_millis(1)).await;
+                holding.fetch_sub(1, Ordering::SeqCst);
+                refused.extend(guard.release().await.err());
+            }
+            Ok(None) => {}
+            Err(error) => refused.push(error),
+        }
+    }
+    (granted, refused)
 }
 
 /// The innermost error of this library; each one has the previous one as its source.

@@ -1,6 +1,7 @@
 //! The inside of a guard: the engine's lock, or that of another backend.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::driver::Hold;
@@ -38,11 +39,29 @@ impl Inner {
         }
     }
 
-    /// Whether it is a write lock from now on. Other backends do not wait for other readers.
-    pub(super) async fn upgrade(&mut self, patience: Patience) -> Result<bool> {
+    /// Whether it is a write lock from now on.
+    pub(super) async fn try_upgrade(&mut self) -> Result<bool> {
+        self.upgrade(Patience::Try, &AtomicBool::new(false)).await
+    }
+
+    /// The same. `at_gate`: set once only the gate is to be passed. Other backends do not wait for
+    /// other readers.
+    pub(super) async fn upgrade(
+        &mut self,
+        patience: Patience,
+        at_gate: &AtomicBool,
+    ) -> Result<bool> {
         match self {
-            Self::Engine(held) => held.upgrade(patience).await,
+            Self::Engine(held) => held.upgrade(patience, at_gate).await,
             Self::Other(hold) => hold.try_upgrade().await,
+        }
+    }
+
+    /// The gate of a fenced lock.
+    pub(super) fn gate(&self) -> Option<LockKey> {
+        match self {
+            Self::Engine(held) => held.gate(),
+            Self::Other(_) => None,
         }
     }
 

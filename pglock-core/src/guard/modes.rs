@@ -2,7 +2,7 @@
 
 use super::{Inner, ReadGuard, WriteGuard};
 use crate::driver::Hold;
-use crate::engine::{Held, Patience};
+use crate::engine::Held;
 use crate::error::Result;
 
 macro_rules! made_from {
@@ -103,7 +103,7 @@ impl ReadGuard {
     /// }
     /// ```
     pub async fn try_upgrade(mut self) -> Result<Result<WriteGuard, Self>> {
-        let is_upgraded = self.inner.upgrade(Patience::Try).await?;
+        let is_upgraded = self.inner.try_upgrade().await?;
         Ok(if is_upgraded { Ok(WriteGuard { inner: self.inner }) } else { Err(self) })
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Inner, ReadGuard, UpgradableReadGuard, WriteGuard};
@@ -57,7 +59,7 @@ impl UpgradableReadGuard {
     /// ```
     #[allow(clippy::result_large_err, reason = "the error has the guard, as it was passed in")]
     pub async fn upgrade(mut self) -> Result<WriteGuard, Refused<Self>> {
-        match self.wait_alone().await {
+        match self.wait_alone(&AtomicBool::new(false)).await {
             Ok(()) => Ok(WriteGuard { inner: self.inner }),
             Err(error) => Err(Refused { guard: self, error }),
         }
@@ -86,7 +88,7 @@ impl UpgradableReadGuard {
     /// # }
     /// ```
     pub async fn try_upgrade(mut self) -> Result<Result<WriteGuard, Self>> {
-        let is_upgraded = self.inner.upgrade(Patience::Try).await?;
+        let is_upgraded = self.inner.try_upgrade().await?;
         Ok(if is_upgraded { Ok(WriteGuard { inner: self.inner }) } else { Err(self) })
     }
 
@@ -100,8 +102,9 @@ impl UpgradableReadGuard {
     /// # Errors
     ///
     /// [`Timeout`](crate::ErrorKind::Timeout) if other callers still held a read lock when the time
-    /// ran out; otherwise as [`upgrade`](Self::upgrade). The error comes with the
-    /// [guard](Refused::guard).
+    /// ran out, or a transaction was open that an earlier holder of a
+    /// [fenced](crate::RwLock::fenced) lock has fenced: the error names which. Otherwise as
+    /// [`upgrade`](Self::upgrade). The error comes with the [guard](Refused::guard).
     ///
     /// # Examples
     ///
@@ -143,14 +146,14 @@ impl UpgradableReadGuard {
     }
 
     /// If this fails or is dropped, the guard keeps its read lock.
-    async fn wait_alone(&mut self) -> Result<()> {
+    async fn wait_alone(&mut self, at_gate: &AtomicBool) -> Result<()> {
         let Self { inner, right: Right(right) } = self;
         if !right.is_held() {
             return Err(inner.about(Error::right_lost()));
         }
         let upgraded = tokio::select! {
             biased;
-            upgraded = inner.upgrade(Patience::Wait) => upgraded?,
+            upgraded = inner.upgrade(Patience::Wait, at_gate) => upgraded?,
             // Another caller may have the right by now, and the two would wait for each other.
             () = right.lease().lost() => return Err(inner.about(Error::right_lost())),
         };
@@ -159,21 +162,23 @@ impl UpgradableReadGuard {
     }
 
     async fn wait_alone_for(&mut self, timeout: Duration) -> Result<()> {
-        let (client, key) = (self.right.0.client(), self.key());
+        let (client, key, gate) = (self.right.0.client(), self.key(), self.inner.gate());
+        let at_gate = AtomicBool::new(false);
+        let awaited_gate = || gate.filter(|_| at_gate.load(Relaxed));
         let obstacle = if timeout.is_zero() {
-            if self.inner.upgrade(Patience::Try).await? {
+            if self.inner.upgrade(Patience::Try, &at_gate).await? {
                 return Ok(());
             }
             Obstacle::Busy
         } else {
-            let mut upgrade = pin!(self.wait_alone());
+            let mut upgrade = pin!(self.wait_alone(&at_gate));
             match client.within(timeout, &mut upgrade).await {
                 Some(upgraded) => return upgraded,
                 // While the upgrade is in line, to see what it waits for.
-                None => client.obstacle(key, timeout),
+                None => client.obstacle(awaited_gate().unwrap_or(key), timeout),
             }
         };
-        Err(self.inner.about(client.timed_out(key, obstacle, Error::timeout).await))
+        Err(self.inner.about(client.timed_out(key, awaited_gate(), obstacle).await))
     }
 }
 

@@ -44,22 +44,21 @@ impl RwLock {
         let obstacle = match self.client.within(timeout, &mut wait).await {
             Some(result) => return result,
             // While the caller is in line, to see what it waits for.
-            None => self.client.obstacle(self.awaited(at_gate), timeout),
+            None => {
+                let gate = self.awaited_gate(at_gate);
+                self.client.obstacle(gate.unwrap_or(self.key), timeout)
+            }
         };
         Err(self.timed_out(obstacle, at_gate).await)
     }
 
-    fn awaited(&self, at_gate: &AtomicBool) -> LockKey {
-        self.gate.filter(|_| at_gate.load(Relaxed)).unwrap_or(self.key)
+    fn awaited_gate(&self, at_gate: &AtomicBool) -> Option<LockKey> {
+        self.gate.filter(|_| at_gate.load(Relaxed))
     }
 
     async fn timed_out(&self, obstacle: Obstacle, at_gate: &AtomicBool) -> Error {
-        let awaited = self.awaited(at_gate);
-        let timeout = match awaited == self.key {
-            true => Error::timeout,
-            false => Error::timeout_at_gate,
-        };
-        self.about(self.client.timed_out(awaited, obstacle, timeout).await)
+        let gate = self.awaited_gate(at_gate);
+        self.about(self.client.timed_out(self.key, gate, obstacle).await)
     }
 
     pub(super) fn about(&self, error: Error) -> Error {

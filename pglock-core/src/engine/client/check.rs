@@ -32,13 +32,18 @@ impl Client {
         }
     }
 
-    /// The error for a caller whose time has run out, with the holders of this key.
+    /// The error for a caller whose time has run out, with the holders of this key. `gate`: what the
+    /// caller awaits instead, if it does.
     pub(crate) async fn timed_out(
         self: &Arc<Self>,
         key: LockKey,
+        gate: Option<LockKey>,
         obstacle: Obstacle,
-        timeout: fn(Vec<LockEntry>) -> Error,
     ) -> Error {
+        let (key, timeout): (_, fn(_) -> _) = match gate {
+            Some(gate) => (gate, Error::timeout_at_gate),
+            None => (key, Error::timeout),
+        };
         let error = match obstacle {
             Obstacle::NotConnected(error) => error,
             Obstacle::Busy => timeout(self.holders(key).await.unwrap_or_default()),

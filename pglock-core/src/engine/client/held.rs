@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -94,6 +95,10 @@ impl Held {
         self.key
     }
 
+    pub(crate) fn gate(&self) -> Option<LockKey> {
+        self.gate
+    }
+
     pub(crate) fn client(&self) -> Arc<Client> {
         self.client.clone()
     }
@@ -141,14 +146,18 @@ impl Held {
     }
 
     /// Whether it is a write lock from now on. If not, or if this future is dropped, it is a read
-    /// lock as before.
-    pub(crate) async fn upgrade(&mut self, patience: Patience) -> Result<bool> {
+    /// lock as before. `at_gate`: set once only the gate is to be passed.
+    pub(crate) async fn upgrade(
+        &mut self,
+        patience: Patience,
+        at_gate: &AtomicBool,
+    ) -> Result<bool> {
         let gives_up = self.gives_up;
-        let mut upgrade = pin!(self.upgrade_by_gate(patience));
+        let mut upgrade = pin!(self.upgrade_by_gate(patience, at_gate));
         poll_fn(|cx| Scope::poll_for_lock(gives_up, upgrade.as_mut(), cx)).await
     }
 
-    async fn upgrade_by_gate(&mut self, patience: Patience) -> Result<bool> {
+    async fn upgrade_by_gate(&mut self, patience: Patience, at_gate: &AtomicBool) -> Result<bool> {
         let Some(grant) = self.grant else {
             return Err(self.about(Error::released()));
         };
@@ -158,6 +167,7 @@ impl Held {
         if !upgraded.map_err(|error| self.explained(error))? {
             return Ok(false);
         }
+        at_gate.store(true, Ordering::Relaxed);
         let mut upgraded = Upgraded { held: self, is_done: false };
         upgraded.is_done = upgraded.held.pass_gate(patience).await?;
         Ok(upgraded.is_done)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use pglock_core::{ErrorKind, LockKey, Mode, NamedKey};
+use pglock_core::{ErrorKind, LockKey, Mode, NamedKey, Refused};
 
 use super::cancelling::drop_after;
-use super::holder;
 use super::upgrading::{KEY, lock, right, until_free, until_upgrading, upgrade};
+use super::{holder, until_modes};
 use crate::conformance::{Lab, Options, group, soon, start};
 
 group! { failing_upgrades:
@@ -16,6 +16,7 @@ group! { failing_upgrades:
     upgrade_fails_when_the_right_is_lost: Sessions,
     right_counts_towards_the_limit: Engine,
     upgrade_of_a_fenced_lock_passes_its_gate,
+    timed_out_upgrade_names_what_is_in_the_way,
 }
 
 pub async fn upgradable_acquires_may_be_dropped_at_any_poll(lab: &Lab) {
@@ -108,9 +109,14 @@ pub async fn right_counts_towards_the_limit(lab: &Lab) {
     manager.lock(KEY).write().await.unwrap().release().await.unwrap();
 }
 
+/// The gate of the fenced lock.
+fn gate() -> LockKey {
+    NamedKey::in_namespace("pglock-fence", &LockKey::from(KEY).to_string()).key()
+}
+
 /// The witness is a transaction that a reader has fenced.
 pub async fn upgrade_of_a_fenced_lock_passes_its_gate(lab: &Lab) {
-    let gate = NamedKey::in_namespace("pglock-fence", &LockKey::from(KEY).to_string()).key();
+    let gate = gate();
     let manager = lab.manager();
     let lock = lock(&manager).fenced();
     let reader = lock.read().await.unwrap();
@@ -130,4 +136,32 @@ pub async fn upgrade_of_a_fenced_lock_passes_its_gate(lab: &Lab) {
     soon("the transaction has ended", upgraded).await.unwrap().release().await.unwrap();
     until_free(lab).await;
     lab.witness().until_free(gate).await.unwrap();
+}
+
+/// First another reader, and then a transaction that it has fenced: the witness.
+pub async fn timed_out_upgrade_names_what_is_in_the_way(lab: &Lab) {
+    const FENCED: &str = "a transaction that an earlier holder of the lock has fenced";
+    let manager = lab.manager();
+    let other = lab.lock(KEY).read().await.unwrap();
+    lab.witness().hold(gate(), Mode::Read).await.unwrap();
+    let mut reader = lock(&manager).fenced().upgradable_read().await.unwrap();
+    let mut other = Some(other);
+    for (awaited, holders, millis) in [(LockKey::from(KEY), 2, 50), (gate(), 1, 1000)] {
+        // Long enough for a busy machine to get to the gate.
+        for timeout in [Duration::ZERO, Duration::from_millis(millis)] {
+            let Refused { guard, error } = reader.try_upgrade_for(timeout).await.unwrap_err();
+            reader = guard;
+            assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(KEY.into())));
+            assert_eq!(error.to_string().contains(FENCED), awaited == gate(), "{error}");
+            // The server names them in time, or not at all.
+            assert!([0, holders].contains(&error.holders().len()), "{error}");
+            assert!(error.holders().iter().all(|row| row.key == awaited), "{error}");
+            until_modes(lab, KEY, &vec![Mode::Read; holders]).await;
+        }
+        if let Some(other) = other.take() {
+            other.release().await.unwrap();
+        }
+    }
+    lab.witness().release(gate(), Mode::Read).await.unwrap();
+    soon("nothing is in the way", reader.upgrade()).await.unwrap().release().await.unwrap();
 }

@@ -22,6 +22,8 @@ pub mod cancelling;
 pub mod closing;
 pub mod connecting;
 #[cfg(unix)]
+pub mod continuing;
+#[cfg(unix)]
 pub mod converting;
 pub mod deadlocks;
 #[cfg(unix)]
@@ -161,6 +163,7 @@ macro_rules! __each_case {
             stopping,
             observing,
             #[cfg(unix)] succeeding,
+            #[cfg(unix)] continuing,
             scheduling,
             settling_slots,
             permits,

@@ -243,7 +243,7 @@ pub async fn lock_granted_to_a_stopped_process_is_not_handed_out(lab: &Lab) {
 
 /// Returns true if the server does not free the lock of a client that it cannot reach. In that case
 /// it also reports the case as not run.
-async fn lacks_lease(lab: &Lab) -> bool {
+pub(super) async fn lacks_lease(lab: &Lab) -> bool {
     let has_lease = lab.has_lease().await;
     if !has_lease {
         lab.not_run("the server has no lease (PostgreSQL has one from version 14 on)");

@@ -57,6 +57,7 @@ pub mod looking;
 #[cfg(unix)]
 pub mod losing;
 pub mod losing_permits;
+pub mod losing_slots;
 #[cfg(unix)]
 pub mod mixing_modes;
 pub mod no_deadlocks;
@@ -166,6 +167,7 @@ macro_rules! __each_case {
             #[cfg(unix)] continuing,
             scheduling,
             settling_slots,
+            losing_slots,
             permits,
             turnstiles,
             noticing_permits,

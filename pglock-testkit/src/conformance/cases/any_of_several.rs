@@ -1,6 +1,6 @@
 //! One of several keys, whichever is free.
 
-use pglock_core::{Mode, NamedKey};
+use pglock_core::{ErrorKind, Mode, NamedKey};
 
 use super::sets::{counted, held};
 use crate::conformance::{Lab, Options, group, soon, start};
@@ -10,6 +10,7 @@ group! { any_of_several:
     first_free_key_takes_one_round_trip: Engine,
     first_key_of_several_that_comes_free_is_granted,
     wait_for_any_key_leaves_the_queues_of_the_others,
+    wait_for_any_key_continues_when_its_sessions_end: Sessions,
 }
 
 fn keys<const N: usize>(keys: [i64; N]) -> [NamedKey; N] {
@@ -97,4 +98,27 @@ pub async fn wait_for_any_key_leaves_the_queues_of_the_others(lab: &Lab) {
     for key in 1..=2 {
         witness.release(key.into(), Mode::Write).await.unwrap();
     }
+}
+
+pub async fn wait_for_any_key_continues_when_its_sessions_end(lab: &Lab) {
+    let (manager, witness) = (lab.manager(), lab.witness());
+    for key in 1..=2 {
+        witness.hold(key.into(), Mode::Write).await.unwrap();
+    }
+    let waiter = manager.clone();
+    let wait = start(async move { waiter.write_any(&keys([1, 2])).await.unwrap() });
+    for _ in 0..3 {
+        for key in 1..=2 {
+            witness.until_waiting(key.into(), 1).await.unwrap();
+        }
+        lab.end_sessions().await;
+    }
+    assert!(!wait.is_finished());
+    witness.release(2.into(), Mode::Write).await.unwrap();
+    let guard = soon("one is free", wait).await.unwrap();
+    assert!(guard.is_held() && guard.key() == 2.into());
+    lab.end_sessions().await;
+    soon("the loss is reported", guard.lost()).await;
+    assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
+    witness.release(1.into(), Mode::Write).await.unwrap();
 }

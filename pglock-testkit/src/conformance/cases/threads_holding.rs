@@ -5,16 +5,17 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use pglock_core::ErrorKind;
 use pglock_core::blocking::Wait;
 use pglock_core::recipes::election::Election;
 use pglock_core::recipes::schedule::Outcome;
 use pglock_core::recipes::semaphore::Semaphore;
+use pglock_core::{ErrorKind, Mode};
 
-use super::holder;
+use super::electing::{self, candidate};
 use super::runtimes::aside;
 use super::scheduling::{Stage, done};
 use super::threads::{on_a_thread, write};
+use super::{holder, permits};
 use crate::conformance::{Lab, Manager, group};
 
 group! { threads_holding:
@@ -23,6 +24,7 @@ group! { threads_holding:
     threads_change_the_mode,
     threads_have_sets_and_recipes,
     threads_have_dedicated_sessions: Engine,
+    waits_of_threads_continue_when_their_sessions_end: Sessions,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,4 +129,34 @@ pub async fn threads_have_dedicated_sessions(lab: &Lab) {
         session.close().wait().unwrap();
     })
     .await;
+}
+
+/// For a lock, a set, a leadership, and a permit.
+pub async fn waits_of_threads_continue_when_their_sessions_end(lab: &Lab) {
+    let (manager, witness) = (lab.manager(), lab.witness());
+    let election = candidate(&manager, "election");
+    let (leads, permit) = (electing::key(&election), permits::key(0));
+    for key in ["key".into(), 2.into(), leads, permit] {
+        witness.hold(key, Mode::Write).await.unwrap();
+    }
+    let lock = manager.lock("key");
+    let set = manager.set().write(1).write(2);
+    let semaphore = permits::semaphore(&manager, 1);
+    let lock = on_a_thread(move || lock.write().wait()?.release().wait());
+    let set = on_a_thread(move || set.acquire().wait()?.release().wait());
+    let leadership = on_a_thread(move || election.campaign().wait()?.resign().wait());
+    let permits = on_a_thread(move || semaphore.acquire().wait()?.release().wait());
+    for _ in 0..3 {
+        for key in ["key".into(), 2.into(), leads] {
+            witness.until_waiting(key, 1).await.unwrap();
+        }
+        permits::until_first(lab).await;
+        lab.end_sessions().await;
+    }
+    for key in ["key".into(), 2.into(), leads, permit] {
+        witness.release(key, Mode::Write).await.unwrap();
+    }
+    for ended in [lock.await, set.await, leadership.await, permits.await] {
+        ended.unwrap();
+    }
 }

@@ -13,16 +13,16 @@ use crate::mode::Mode;
 
 /// Takes locks in a transaction of the application: on its connection, and until it ends.
 ///
-/// There is no guard. PostgreSQL releases the locks when the transaction commits or rolls back, and
-/// nothing else can release them. They exclude the guards of a [`Locks`](crate::Locks) manager on
-/// the same key and database.
+/// There is no guard. PostgreSQL releases the locks when the transaction commits or rolls back, or as
+/// soon as one of its statements fails; nothing else can release them. They exclude the guards of a
+/// [`Locks`](crate::Locks) manager on the same key and database.
 ///
 /// Use them for short work that only touches the database, and behind poolers in transaction mode.
 /// For work with other effects, such as requests, take a guard: a transaction that stays open
 /// meanwhile holds back vacuum and occupies a connection of the pool.
 ///
-/// If a nested transaction (a savepoint) is rolled back, the server releases the locks that were
-/// taken in it.
+/// If a nested transaction (a savepoint) is rolled back or fails, the server releases the locks that
+/// were taken in it.
 ///
 /// # A failed acquire
 ///

@@ -8,9 +8,11 @@ use std::time::Duration;
 use pglock_core::Mode::{Read, Write};
 use pglock_core::{ErrorKind, LockKey};
 
+mod coming_back;
 mod fencing;
 mod waiting;
 
+pub use self::coming_back::*;
 pub use self::fencing::*;
 pub use self::waiting::*;
 

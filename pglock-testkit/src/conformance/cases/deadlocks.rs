@@ -210,6 +210,7 @@ pub async fn set_against_a_dedicated_session_is_certain(lab: &Lab) {
     });
     let deadlock = side.until_deadlock(1).await;
     assert!(deadlock.is_certain && deadlock.waits.iter().all(|wait| wait.is_ours));
+    lab.until("a warning", || !side.warnings().is_empty()).await;
     let warnings = side.warnings();
     assert!(warnings.len() == 1 && !warnings[0].contains("suspected"), "{warnings:#?}");
     is_dropped(set).await;

@@ -169,7 +169,7 @@ impl Watch {
 
     fn note_rings(&mut self, client: &Client, graph: &Graph<&LockEntry>, found: &Dependences) {
         let mut before = std::mem::take(&mut self.seen);
-        let mut new = 0;
+        let mut new = Vec::new();
         for ring in found.all.keys().filter_map(|ends| graph.ring(*ends)) {
             let ours = ring.iter().filter_map(|ends| graph.get(*ends));
             let waits: Vec<_> = ours.flat_map(|edge| edge.ours.iter().copied()).collect();
@@ -180,15 +180,11 @@ impl Watch {
             let known = known.filter(|seen| seen.waits.iter().any(|wait| waits.contains(wait)));
             let deadlock = known.map(|seen| {
                 seen.deadlock.unwrap_or_else(|| {
-                    new += 1;
                     let deadlock = Arc::new(describe(client, graph, &ring));
-                    log::deadlock_found(&deadlock);
+                    new.push(deadlock.clone());
                     deadlock
                 })
             });
-            if let Some(deadlock) = &deadlock {
-                self.end_victim(graph, &ring, deadlock);
-            }
             self.seen.insert(ring, Seen { waits, deadlock, missed: 0 });
         }
         for (ring, mut seen) in before {
@@ -197,14 +193,21 @@ impl Watch {
                 self.seen.insert(ring, seen);
             }
         }
-        self.publish(new);
+        // First, so that whoever learns of a deadlock finds it counted.
+        self.publish(new.len());
+        new.iter().for_each(|deadlock| log::deadlock_found(deadlock));
+        self.end_victims(graph);
     }
 
-    /// Lets the waits of the ring fail that are to, if they are in this process.
-    fn end_victim(&self, graph: &Graph<&LockEntry>, ring: &[Ends], deadlock: &Arc<Deadlock>) {
-        if let Some(edge) = graph.victim(ring).and_then(|ends| graph.get(ends)) {
-            for waker in self.shared.waits().fail(&edge.ours, deadlock) {
-                catch_panic(|| waker.wake());
+    /// Lets the waits of the rings fail that are to, if they are in this process.
+    fn end_victims(&self, graph: &Graph<&LockEntry>) {
+        for (ring, seen) in self.seen.iter().filter(|(_, seen)| seen.missed == 0) {
+            if let Some(deadlock) = &seen.deadlock
+                && let Some(edge) = graph.victim(ring).and_then(|ends| graph.get(ends))
+            {
+                for waker in self.shared.waits().fail(&edge.ours, deadlock) {
+                    catch_panic(|| waker.wake());
+                }
             }
         }
     }

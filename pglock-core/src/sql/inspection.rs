@@ -7,9 +7,9 @@
 /// no catalog of the whole cluster, which would take an entry of the lock table, so it works when
 /// that table is full.
 pub(crate) const HOLDINGS: &str = concat!(
-    "SELECT (",
+    "SELECT ((",
     in_session!(),
-    ")::int4::int8, NULL::text \
+    ") IS TRUE)::int4::int8, NULL::text \
 UNION ALL \
 SELECT (l.classid::int8 << 32) | l.objid::int8,\
  (CASE l.objsubid WHEN 2 THEN 2 ELSE 0 END + CASE l.mode WHEN 'ShareLock' THEN 1 ELSE 0 END)::text \

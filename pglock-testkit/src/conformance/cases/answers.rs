@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pglock_core::{DistributedRwLock, ErrorKind, LockKey, Mode};
 
-use super::{assert_advice, until_modes};
+use super::{assert_advice, leased, until_modes};
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::faulty::{Fault, Faults, Point};
 
@@ -19,6 +19,7 @@ group! { answers:
     release_of_a_lock_that_was_taken_away_fails: Engine,
     statement_in_a_foreign_session_locks_nothing_and_fails: Engine,
     release_in_a_foreign_session_fails: Engine,
+    heartbeat_in_a_foreign_session_is_a_loss: Engine,
     statement_in_a_foreign_session_ends_a_dedicated_one: Engine,
 }
 
@@ -144,10 +145,21 @@ pub async fn release_in_a_foreign_session_fails(lab: &Lab) {
     lab.witness().until_quiet().await.unwrap();
 }
 
+const ADVICE: [&str; 2] =
+    ["in another server session", "directly or through a pooler in session mode"];
+
+pub async fn heartbeat_in_a_foreign_session_is_a_loss(lab: &Lab) {
+    let faults = Faults::new();
+    let options = Options { faults: Some(faults.clone()), ..leased() };
+    let guard = lab.manager_with(&options).lock("held").write().await.unwrap();
+    faults.strike(Point::Holdings, Fault::Moved);
+    soon("a heartbeat", guard.lost()).await;
+    assert_advice(&guard.release().await.unwrap_err(), ErrorKind::Lost, &ADVICE);
+    lab.witness().until_quiet().await.unwrap();
+}
+
 /// As behind a pooler in transaction mode that has assigned its server session to another client.
 pub async fn statement_in_a_foreign_session_ends_a_dedicated_one(lab: &Lab) {
-    const ADVICE: [&str; 2] =
-        ["in another server session", "directly or through a pooler in session mode"];
     for point in [Point::TryLock, Point::Lock, Point::Unlock, Point::Holdings] {
         let (manager, faults) = faulty(lab).await;
         let session = manager.session().await.unwrap();

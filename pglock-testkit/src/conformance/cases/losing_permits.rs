@@ -35,6 +35,7 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_permits_are_free(lab: &Lab)
             drop_after(polls, || process.try_acquire_many_for(count, long)).await;
         }
         drop_after(polls, || process.holders()).await;
+        drop_after(polls, || process.available()).await;
         lab.witness().until_quiet().await.unwrap();
         let all = other.try_acquire_many(3).await.unwrap().expect("all permits are free");
         all.release().await.unwrap();

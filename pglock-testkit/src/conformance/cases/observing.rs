@@ -275,6 +275,10 @@ pub async fn request_may_be_dropped_at_any_poll(lab: &Lab) {
         let asks = candidate(&manager, "name");
         drop_after(polls, || asks.ask_to_resign()).await;
         drop_after(polls, || leadership.asked_to_resign()).await;
+        drop_after(polls, || asks.leader()).await;
+        let mut leaders = asks.observe(INTERVAL);
+        let next = leaders.next();
+        drop_after(polls, || next).await;
         lab.witness().until_free(request(pid)).await.unwrap();
         assert_eq!(manager.stats().waiting, 0);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use pglock_core::ErrorKind;
 use pglock_core::recipes::schedule::{
     Job, JobBuilder, MemorySlots, Missed, Outcome, Slot, SlotStore, Turn,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::conformance::{Lab, Manager, group, soon, start};
@@ -22,6 +23,7 @@ group! { scheduling:
     replica_that_finds_the_lock_busy_does_not_wait,
     missed_slots_run_as_chosen,
     replicas_share_the_slots_of_a_run,
+    jobs_of_a_process_share_its_sessions: Sessions,
 }
 
 pub(super) const HOUR: i64 = 3_600_000_000;
@@ -240,4 +242,33 @@ pub async fn replicas_share_the_slots_of_a_run(lab: &Lab) {
     let mut slots: Vec<_> = runs.iter().map(|slot| slot.as_micros()).collect();
     slots.dedup();
     assert!(slots.windows(2).all(|pair| pair[1] == pair[0] + 20_000), "{slots:?}");
+}
+
+pub async fn jobs_of_a_process_share_its_sessions(lab: &Lab) {
+    let (manager, store) = (lab.manager(), Arc::new(MemorySlots::new()));
+    let (begin, mut begun) = mpsc::unbounded_channel();
+    let (stop, _) = watch::channel(());
+    let mut runs = Vec::new();
+    for number in 0..20 {
+        let job = Job::builder(manager.clone(), &number.to_string(), store.clone());
+        let job = job.every(Duration::from_millis(20)).back_off(Duration::from_millis(5));
+        let job = job.at_least_once().unwrap();
+        let (begin, mut stopped) = (begin.clone(), stop.subscribe());
+        runs.push(start(async move {
+            let work = |_| {
+                begin.send(()).unwrap();
+                pending::<Work>()
+            };
+            job.run(async { drop(stopped.changed().await) }, work).await
+        }));
+    }
+    for _ in 0..20 {
+        soon("each job works", begun.recv()).await.unwrap();
+    }
+    let sessions = lab.witness().sessions("pglock").await.unwrap().len();
+    assert!(sessions <= 2, "{sessions} sessions");
+    stop.send(()).unwrap();
+    for run in runs {
+        soon("it ends", run).await.unwrap().unwrap();
+    }
 }

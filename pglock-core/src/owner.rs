@@ -14,27 +14,27 @@ use tokio::task;
 /// The caller that holds a lock or waits for one, as far as that is known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Owner {
-    /// `None` outside of tokio and of threads that wait, where callers cannot be told apart.
+    /// `None` while the thread ends.
     pub(crate) task: Option<Task>,
     /// The run of an election or a job that it is part of. A task may do several at the same time.
     pub(crate) run: Option<u64>,
     pub(crate) bond: Option<Bond>,
 }
 
-/// A task of tokio, or what a thread runs by `block_on` or waits for. Two of them have the same
-/// number hardly ever.
+/// A task of tokio, or else a thread. Two of them have the same number hardly ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Task(u64);
 
 impl Task {
-    /// `is_of_thread`: a thread waits for the future.
-    fn current(is_of_thread: bool) -> Option<Self> {
-        let number = |id: u64, is_spawned: bool| Self(id << 1 | u64::from(is_spawned));
-        if let Some(id) = task::try_id() {
-            return Some(number(FixedState::default().hash_one(id), true));
+    fn current() -> Option<Self> {
+        match task::try_id() {
+            Some(id) => Some(Self(FixedState::default().hash_one(id) << 1 | 1)),
+            None => THREAD.try_with(|number| Self(*number << 1)).ok(),
         }
-        let is_known = is_of_thread || Handle::try_current().is_ok();
-        is_known.then(|| number(THREAD.with(|number| *number), false))
+    }
+
+    const fn is_spawned(self) -> bool {
+        self.0 % 2 == 1
     }
 
     pub(crate) const fn number(self) -> u64 {
@@ -78,13 +78,30 @@ thread_local! {
 impl Owner {
     /// The caller that runs now.
     pub(crate) fn current() -> Self {
-        let Scope { set, run, is_of_thread, .. } = Scope::current();
-        Self { task: Task::current(is_of_thread), run, bond: set.map(Bond::Set) }
+        Self::within(Scope::current())
+    }
+
+    /// The caller that runs now, in this scope.
+    pub(crate) fn within(Scope { set, run, .. }: Scope) -> Self {
+        Self { task: Task::current(), run, bond: set.map(Bond::Set) }
     }
 
     /// The caller that runs now, in this dedicated session.
     pub(crate) fn in_session(pid: i32) -> Self {
         Self { bond: Some(Bond::Session(pid)), ..Self::current() }
+    }
+
+    /// The same, without a task that it may share: outside of tokio, a thread may run several tasks,
+    /// unless it waits for one.
+    pub(crate) fn verified(self) -> Self {
+        let is_of_one = |task: &Task| {
+            task.is_spawned() || Scope::current().is_of_thread || Handle::try_current().is_ok()
+        };
+        Self { task: self.task.filter(is_of_one), ..self }
+    }
+
+    pub(crate) const fn is_unknown(&self) -> bool {
+        self.task.is_none() && self.bond.is_none()
     }
 
     /// Its task, if nothing else is known of it.
@@ -213,7 +230,20 @@ mod tests {
 
     #[test]
     fn callers_outside_of_tokio_are_unknown() {
-        assert_eq!(Owner::current().task, None);
+        assert_eq!(Owner::current().verified().task, None);
+    }
+
+    #[test]
+    fn threads_that_wait_are_told_apart() {
+        let current = || Owner::current().verified();
+        let mut cx = Context::from_waker(Waker::noop());
+        let waiting =
+            Scope { is_of_thread: true, ..Scope::NONE }.poll(pin!(async { current() }), &mut cx);
+        let Poll::Ready(waiting) = waiting else {
+            panic!("it is ready");
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(waiting.task.is_some() && waiting == runtime.block_on(async { current() }));
     }
 
     #[test]

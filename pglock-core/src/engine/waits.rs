@@ -106,11 +106,13 @@ impl Waits {
     /// Records that the caller holds the key, if the caller is known. Returns the place of the
     /// record.
     pub(crate) fn hold(&self, key: LockKey, owner: Owner) -> Option<Record> {
-        if owner.task.is_none() && owner.bond.is_none() {
-            return None;
-        }
+        // To verify its owner would cost as much again: that is left to those that wait.
         if let Some(place) = owner.mere_task().and_then(|task| self.slots.hold(key, task)) {
             return Record::at(Place::Slot(place));
+        }
+        let owner = owner.verified();
+        if owner.is_unknown() {
+            return None;
         }
         self.in_table.fetch_add(1, Ordering::Relaxed);
         let mut table = self.lock();
@@ -156,6 +158,10 @@ impl Waits {
         waker: impl FnOnce() -> Option<Waker>,
     ) -> Option<(usize, bool)> {
         if !self.holds_anything(owner) {
+            return None;
+        }
+        let owner = owner.verified();
+        if owner.is_unknown() {
             return None;
         }
         // A waker is foreign code, so it is cloned while no mutex is held.

@@ -74,8 +74,9 @@ impl Held {
 
     /// Puts on record that the caller holds it.
     pub(super) fn recorded(mut self) -> Self {
-        self.record = self.client.shared.waits().hold(self.key, Owner::current());
-        self.gives_up = Scope::current().gives_up;
+        let scope = Scope::current();
+        self.record = self.client.shared.waits().hold(self.key, Owner::within(scope));
+        self.gives_up = scope.gives_up;
         self
     }
 

@@ -46,15 +46,16 @@ impl<'a, F> Watched<'a, F> {
     }
 
     fn enter(&self, cx: &Context<'_>) -> Record {
-        let owner = match self.session {
-            Some(pid) => Owner::in_session(pid),
-            None => Owner::current(),
-        };
-        let Scope { gives_up, waits_for_any, .. } = Scope::current();
+        let scope = Scope::current();
+        let Scope { gives_up, waits_for_any, .. } = scope;
         // Whoever keeps one of the keys does not keep the caller from getting another one.
         if waits_for_any {
             return Record::Never;
         }
+        let owner = match self.session {
+            Some(pid) => Owner::in_session(pid),
+            None => Owner::within(scope),
+        };
         let waker = || gives_up.then(|| cx.waker().clone());
         let Some((place, starts)) = self.client.shared.waits().wait(self.key, owner, waker) else {
             return Record::Never;

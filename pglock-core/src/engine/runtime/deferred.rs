@@ -37,16 +37,24 @@ impl<'a> Deferred<'a> {
     pub(super) fn run(self) {
         self.wakers.into_iter().for_each(wake);
         self.kicks.iter().for_each(|kick| kick.notify_one());
-        self.logs.into_iter().for_each(|log| {
-            catch_panic(|| log.write());
-        });
-        let mut functions = Vec::new();
-        for mut loss in self.losses {
-            loss.wakers.into_iter().for_each(wake);
-            functions.append(&mut loss.functions);
+        // Most steps have none.
+        if !self.logs.is_empty() || !self.losses.is_empty() {
+            report(self.logs, self.losses);
         }
-        call_aside(functions);
     }
+}
+
+#[cold]
+fn report(logs: Vec<Log>, losses: Vec<Callbacks>) {
+    logs.into_iter().for_each(|log| {
+        catch_panic(|| log.write());
+    });
+    let mut functions = Vec::new();
+    for mut loss in losses {
+        loss.wakers.into_iter().for_each(wake);
+        functions.append(&mut loss.functions);
+    }
+    call_aside(functions);
 }
 
 /// Wakers belong to the application: one that panics must not affect others.

@@ -24,11 +24,12 @@ pub(crate) struct Watched<'a, F> {
     key: LockKey,
     /// The dedicated session that waits, if one does.
     session: Option<i32>,
-    record: Record,
+    entry: Entry,
 }
 
+/// Whether a wait is on record, and where.
 #[derive(Clone, Copy)]
-enum Record {
+enum Entry {
     /// There is to be none.
     Never,
     /// It has not been pending.
@@ -41,16 +42,16 @@ enum Record {
 
 impl<'a, F> Watched<'a, F> {
     pub(super) fn new(client: &'a Arc<Client>, key: LockKey, patience: Patience, wait: F) -> Self {
-        let record = if patience == Patience::Wait { Record::NotYet } else { Record::Never };
-        Self { client, wait, key, session: None, record }
+        let entry = if patience == Patience::Wait { Entry::NotYet } else { Entry::Never };
+        Self { client, wait, key, session: None, entry }
     }
 
-    fn enter(&self, cx: &Context<'_>) -> Record {
+    fn enter(&self, cx: &Context<'_>) -> Entry {
         let scope = Scope::current();
         let Scope { gives_up, waits_for_any, .. } = scope;
         // Whoever keeps one of the keys does not keep the caller from getting another one.
         if waits_for_any {
-            return Record::Never;
+            return Entry::Never;
         }
         let owner = match self.session {
             Some(pid) => Owner::in_session(pid),
@@ -58,12 +59,12 @@ impl<'a, F> Watched<'a, F> {
         };
         let waker = || gives_up.then(|| cx.waker().clone());
         let Some((place, starts)) = self.client.shared.waits().wait(self.key, owner, waker) else {
-            return Record::Never;
+            return Entry::Never;
         };
         if starts {
             self.client.start_watch();
         }
-        Record::At { place, gives_up }
+        Entry::At { place, gives_up }
     }
 }
 
@@ -74,9 +75,9 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Watched<'_, F> {
         if let Poll::Ready(result) = Pin::new(&mut self.wait).poll(cx) {
             return Poll::Ready(result);
         }
-        match self.record {
-            Record::NotYet => self.record = self.enter(cx),
-            Record::At { place, gives_up: true } => {
+        match self.entry {
+            Entry::NotYet => self.entry = self.enter(cx),
+            Entry::At { place, gives_up: true } => {
                 let waker = cx.waker().clone();
                 let (deadlock, unused) = self.client.shared.waits().verdict(place, waker);
                 catch_panic(|| drop(unused));
@@ -84,7 +85,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Watched<'_, F> {
                     return Poll::Ready(Err(Error::deadlock(&deadlock)));
                 }
             }
-            Record::At { .. } | Record::Never => {}
+            Entry::At { .. } | Entry::Never => {}
         }
         Poll::Pending
     }
@@ -92,7 +93,7 @@ impl<T, F: Future<Output = Result<T>> + Unpin> Future for Watched<'_, F> {
 
 impl<F> Drop for Watched<'_, F> {
     fn drop(&mut self) {
-        if let Record::At { place, .. } = self.record {
+        if let Entry::At { place, .. } = self.entry {
             let waker = self.client.shared.waits().leave(place);
             catch_panic(|| drop(waker));
         }
@@ -107,7 +108,7 @@ impl Client {
         session: Option<i32>,
         wait: F,
     ) -> Watched<'_, F> {
-        Watched { client: self, wait, key, session, record: Record::NotYet }
+        Watched { client: self, wait, key, session, entry: Entry::NotYet }
     }
 
     fn start_watch(self: &Arc<Self>) {

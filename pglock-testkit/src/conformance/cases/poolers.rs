@@ -160,9 +160,10 @@ async fn assert_one_at_a_time<T>(
         granted += locks;
         refused.extend(errors);
     }
-    println!("{granted} granted, {} refused", refused.len());
+    let all = refused.len();
     // A driver may lose the reason why it closed a connection on which unexpected messages arrived.
     refused.retain(|error| cause(error).kind() != ErrorKind::Connection);
+    println!("{granted} granted, {all} refused, {} of them with the reason", refused.len());
     assert!(!refused.is_empty());
     for error in refused {
         assert_advice(&error, error.kind(), &ADVICE);

@@ -28,7 +28,8 @@ impl Client {
         Ok((session, is_open))
     }
 
-    /// Waits for the lock in the session, up to this time.
+    /// Waits for the lock in the session, up to this time. If that is zero, this takes as long as a
+    /// try does.
     pub(crate) async fn acquire_within(
         &self,
         session: &Dedicated,
@@ -39,6 +40,9 @@ impl Client {
         self.ensure_manager()?;
         let end = session.now() + timeout;
         let acquire = session.acquire(lock, Patience::Until(end));
+        if timeout.is_zero() {
+            return acquire.await;
+        }
         let acquired = self.within(timeout.saturating_add(GRACE), acquire).await;
         acquired.unwrap_or_else(|| Err(Error::unanswered()))
     }

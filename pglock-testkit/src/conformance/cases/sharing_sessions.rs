@@ -24,6 +24,7 @@ group! { sharing_sessions:
     granted_wait_that_was_refused_has_the_lock: Engine,
     lock_taken_from_a_live_session_is_lost: Engine,
     silent_server_ends_the_session: Engine,
+    no_time_lasts_until_the_answer: Engine,
 }
 
 pub async fn release_does_not_wait_behind_a_wait(lab: &Lab) {
@@ -273,4 +274,18 @@ pub async fn silent_server_ends_the_session(lab: &Lab) {
     assert!(begin.elapsed() < Duration::from_secs(4));
     lab.witness().until_free("key".into()).await.unwrap();
     faults.clear();
+}
+
+pub async fn no_time_lasts_until_the_answer(lab: &Lab) {
+    let faults = Faults::new();
+    let options = Options { faults: Some(faults.clone()), ..Options::default() };
+    let session = lab.manager_with(&options).session().await.unwrap();
+    let witness = lab.witness();
+    witness.hold("busy".into(), Write).await.unwrap();
+    faults.strike(Point::TryLock, Fault::Slow(Duration::from_millis(400)));
+    let busy = soon("busy", session.try_write_for("busy", Duration::ZERO)).await;
+    assert_eq!(busy.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(soon("free", session.try_write_for("free", Duration::ZERO)).await.is_ok());
+    assert!(faults.strikes() > 0);
+    assert!(witness.release("busy".into(), Write).await.unwrap());
 }

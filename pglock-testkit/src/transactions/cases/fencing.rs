@@ -91,7 +91,7 @@ pub async fn fence_in_another_database_is_refused<C: Client>(site: Site) {
     let mut tx = begin_at::<C>(other.url()).await;
     let error = fence(&guard, &mut tx).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
-    assert!(error.to_string().contains("another database"), "{error}");
+    assert!(error.to_string().contains("not in the database of the lock"), "{error}");
 }
 
 pub async fn fence_on_another_server_is_refused<C: Client>(site: Site) {

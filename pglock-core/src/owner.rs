@@ -92,16 +92,13 @@ impl Owner {
     }
 
     /// The same, without a task that it may share: outside of tokio, a thread may run several tasks,
-    /// unless it waits for one.
-    pub(crate) fn verified(self) -> Self {
+    /// unless it waits for one. `None` if nothing else is known of it.
+    pub(crate) fn verified(self) -> Option<Self> {
         let is_of_one = |task: &Task| {
             task.is_spawned() || Scope::current().is_of_thread || Handle::try_current().is_ok()
         };
-        Self { task: self.task.filter(is_of_one), ..self }
-    }
-
-    pub(crate) const fn is_unknown(&self) -> bool {
-        self.task.is_none() && self.bond.is_none()
+        let task = self.task.filter(is_of_one);
+        (task.is_some() || self.bond.is_some()).then_some(Self { task, ..self })
     }
 
     /// Its task, if nothing else is known of it.
@@ -230,7 +227,7 @@ mod tests {
 
     #[test]
     fn callers_outside_of_tokio_are_unknown() {
-        assert_eq!(Owner::current().verified().task, None);
+        assert_eq!(Owner::current().verified(), None);
     }
 
     #[test]
@@ -243,7 +240,7 @@ mod tests {
             panic!("it is ready");
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert!(waiting.task.is_some() && waiting == runtime.block_on(async { current() }));
+        assert!(waiting.is_some() && waiting == runtime.block_on(async { current() }));
     }
 
     #[test]

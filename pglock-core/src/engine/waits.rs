@@ -110,10 +110,7 @@ impl Waits {
         if let Some(place) = owner.mere_task().and_then(|task| self.slots.hold(key, task)) {
             return Record::at(Place::Slot(place));
         }
-        let owner = owner.verified();
-        if owner.is_unknown() {
-            return None;
-        }
+        let owner = owner.verified()?;
         self.in_table.fetch_add(1, Ordering::Relaxed);
         let mut table = self.lock();
         owner.task.iter().for_each(|task| *table.tasks.entry(*task).or_default() += 1);
@@ -160,10 +157,7 @@ impl Waits {
         if !self.holds_anything(owner) {
             return None;
         }
-        let owner = owner.verified();
-        if owner.is_unknown() {
-            return None;
-        }
+        let owner = owner.verified()?;
         // A waker is foreign code, so it is cloned while no mutex is held.
         let waker = waker();
         let mut table = self.lock();

@@ -6,15 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pglock_core::recipes::schedule::{
-    Job, JobBuilder, Look, MemorySlots, Missed, Record, SlotStore, Turn,
-};
+use pglock_core::recipes::schedule::{Job, Look, MemorySlots, Missed, Record, SlotStore, Turn};
 use pglock_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::cancelling::drop_after;
-use super::scheduling::{Stage, Work, done, ran};
+use super::scheduling::{Stage, Work, done, promised, ran};
 use crate::conformance::{Lab, group, soon, start};
 
 group! { losing_slots:
@@ -25,10 +23,6 @@ group! { losing_slots:
 }
 
 /// The job, with either promise.
-fn promised(job: JobBuilder, at_least_once: bool) -> Job {
-    if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap()
-}
-
 pub async fn run_of_a_job_may_be_dropped_at_any_poll(lab: &Lab) {
     for (polls, at_least_once) in (0..20).flat_map(|polls| [(polls, false), (polls, true)]) {
         let (stage, manager) = (Stage::new(), lab.manager());

@@ -81,6 +81,10 @@ pub(super) async fn done(_: Turn) -> Work {
     Ok(())
 }
 
+pub(super) fn promised(job: JobBuilder, at_least_once: bool) -> Job {
+    if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap()
+}
+
 /// The hour of the slot that has run, if one has.
 pub(super) fn ran<T>(outcome: Outcome<T>) -> Option<i64> {
     match outcome {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::cancelling::drop_after;
-use super::scheduling::{HOUR, Stage, Work, done, ran};
+use super::scheduling::{HOUR, Stage, Work, done, promised, ran};
 use crate::conformance::{Lab, group, soon, start};
 
 group! { settling_slots:
@@ -41,8 +41,7 @@ pub async fn failed_slot_runs_again_only_at_least_once(lab: &Lab) {
         let stage = Stage::new();
         stage.begin(&manager).await;
         stage.set(1);
-        let job = stage.job(&manager);
-        let job = if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap();
+        let job = promised(stage.job(&manager), at_least_once);
         let failed = job.run_due(async |_| Err::<(), _>("it fails")).await.unwrap();
         assert!(matches!(failed, Outcome::Ran { result: Err(_), .. }), "{failed:?}");
         assert_eq!(ran(job.run_due(done).await.unwrap()).is_some(), at_least_once);
@@ -56,10 +55,8 @@ pub async fn lost_lock_stops_the_work_and_the_slot_is_settled_as_promised(lab: &
         let stage = Stage::new();
         stage.begin(&managers[0]).await;
         stage.set(1);
-        let [one, other] = managers.each_ref().map(|manager| {
-            let job = stage.job(manager);
-            if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap()
-        });
+        let [one, other] =
+            managers.each_ref().map(|manager| promised(stage.job(manager), at_least_once));
         let (begin, begun) = oneshot::channel();
         let run = start(async move {
             one.run_due(async move |_| {
@@ -154,8 +151,7 @@ pub async fn lost_replies_of_the_store_do_not_change_what_is_promised(lab: &Lab)
         let stage = Stage::new();
         stage.begin(&manager).await;
         let store = Arc::new(LosingReplies(stage.store.clone(), AtomicUsize::new(0)));
-        let job = stage.job_with(&manager, store);
-        let job = if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap();
+        let job = promised(stage.job_with(&manager, store), at_least_once);
         let runs = AtomicUsize::new(0);
         for hour in 1..=6 {
             stage.set(hour);

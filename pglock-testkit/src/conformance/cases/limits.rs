@@ -173,11 +173,7 @@ pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
     let url = as_role(server.url(), "plain");
     let manager = lab.manager_at(&url, &leased()).unwrap();
     let held = manager.lock("held").write().await.unwrap();
-    let mut others = Vec::new();
-    while let Ok(other) = PostgresWitness::connect(&url).await {
-        others.push(other);
-    }
-    println!("no room beside {} others", others.len());
+    let others = fill_server(&witness, &url, 12 - 3).await;
     let newcomer = lab.manager_at(&url, &Options::default()).unwrap();
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;
     // It has no session to wait in, but waits anyway.
@@ -198,6 +194,20 @@ pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
         }
     })
     .await;
+}
+
+/// Opens sessions until this many are open. A session that is being closed leaves room late.
+async fn fill_server(witness: &PostgresWitness, url: &str, room: i64) -> Vec<PostgresWitness> {
+    let query = "SELECT count(*) FROM pg_catalog.pg_stat_activity \
+                 WHERE backend_type = 'client backend' AND usename IS NOT NULL";
+    let mut others = Vec::new();
+    soon("the server is full", async {
+        while witness.client().query_one(query, &[]).await.unwrap().get::<_, i64>(0) < room {
+            others.extend(PostgresWitness::connect(url).await);
+        }
+    })
+    .await;
+    others
 }
 
 /// A guard whose lock was granted to a waiting session, which therefore holds it.

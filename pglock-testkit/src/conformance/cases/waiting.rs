@@ -103,7 +103,7 @@ pub async fn timeout_returns_in_time(lab: &Lab) {
     }
     over.sort();
     // The median, since the machine may delay one of them.
-    assert!(over[over.len() / 2] < Duration::from_millis(50), "{over:?}");
+    assert!(over[over.len() / 2] < Duration::from_millis(150), "{over:?}");
 }
 
 pub async fn zero_timeout_tries_once(lab: &Lab) {

@@ -1,18 +1,25 @@
-//! A backend that is not PostgreSQL: locks of one process, behind the same trait and with the same
-//! guards.
+//! A backend that is not PostgreSQL and does not use the engine: locks of one process, behind the
+//! same traits and with the same guards. The recipes run on it.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use pglock_core::driver::{ErrorBuilder, Hold, LeaseState};
+use pglock_core::driver::{ErrorBuilder, Hold, Holding, LeaseState, lock_entry};
+use pglock_core::recipes::election::Election;
+use pglock_core::recipes::schedule::{Job, MemorySlots, Turn};
+use pglock_core::recipes::semaphore::Semaphore;
 use pglock_core::{
-    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockKey, ReadGuard, Result,
-    WriteGuard,
+    DistributedRwLock, Error, ErrorKind, FencingToken, Lease, LockEntry, LockKey, LockProvider,
+    LockSet, Mode, NamedKey, ReadGuard, Result, WriteGuard,
 };
 use tokio::sync::{RwLock, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 #[derive(Debug)]
 struct LocalLock {
@@ -122,6 +129,100 @@ impl DistributedRwLock for LocalLock {
     async fn try_write_for(&self, time: Duration) -> Result<WriteGuard> {
         timeout(time, self.write()).await.map_err(|_| self.timeout())?
     }
+}
+
+/// Only what a provider must implement: the rest has a default.
+#[derive(Debug, Default)]
+struct LocalLocks(Mutex<HashMap<LockKey, Arc<RwLock<()>>>>);
+
+impl LocalLocks {
+    fn local(&self, key: LockKey) -> Arc<RwLock<()>> {
+        self.0.lock().unwrap().entry(key).or_default().clone()
+    }
+}
+
+#[async_trait]
+impl LockProvider for LocalLocks {
+    fn rwlock(&self, key: NamedKey) -> Box<dyn DistributedRwLock> {
+        Box::new(LocalLock { key: key.key(), lock: self.local(key.key()) })
+    }
+
+    async fn inspect(&self, key: NamedKey) -> Result<Vec<LockEntry>> {
+        let (key, lock) = (key.key(), self.local(key.key()));
+        let mode = match (lock.try_write(), lock.try_read()) {
+            (Ok(_), _) => return Ok(Vec::new()),
+            (_, Ok(_)) => Mode::Read,
+            _ => Mode::Write,
+        };
+        Ok(vec![lock_entry(Holding { key, mode }, true, 1)])
+    }
+
+    async fn sleep(&self, time: Duration) {
+        sleep(time).await;
+    }
+}
+
+fn provider() -> Arc<dyn LockProvider> {
+    Arc::new(LocalLocks::default())
+}
+
+#[tokio::test]
+async fn election_runs_on_another_backend() {
+    let locks = provider();
+    let [a, b] =
+        [(); 2].map(|()| Election::new(locks.clone(), "leader").take_over_after(Duration::ZERO));
+    let leadership = a.campaign().await.unwrap();
+    assert!(a.role().is_leading() && !b.role().is_leading());
+    assert!(b.leader().await.unwrap().is_some());
+    let next = tokio::spawn(async move { b.campaign().await.unwrap().resign().await });
+    assert!(leadership.is_held() && !next.is_finished());
+    leadership.resign().await.unwrap();
+    next.await.unwrap().unwrap();
+    assert!(a.leader().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn job_runs_on_another_backend() {
+    let hour = Duration::from_secs(3600);
+    let hours = Arc::new(AtomicU32::new(1));
+    let clock = hours.clone();
+    let store = MemorySlots::new().with_clock(move || UNIX_EPOCH + hour * clock.load(Relaxed));
+    let job = Job::builder(provider(), "job", Arc::new(store)).every(hour).at_least_once().unwrap();
+    let mut runs = Vec::new();
+    for hour in [1, 2, 2, 3] {
+        hours.store(hour, Relaxed);
+        let work = async |turn: Turn| {
+            runs.push((hour, turn.slot().time()));
+            Ok::<_, Infallible>(())
+        };
+        job.run_due(work).await.unwrap();
+    }
+    // No slot is due when the schedule begins.
+    assert_eq!(runs, [2, 3].map(|n| (n, UNIX_EPOCH + hour * n)));
+}
+
+#[tokio::test]
+async fn permits_are_taken_on_another_backend() {
+    let locks = provider();
+    let [a, b] = [(); 2].map(|()| Semaphore::new(locks.clone(), "pool", 2).unwrap());
+    let (one, two) = (a.acquire().await.unwrap(), b.acquire().await.unwrap());
+    assert!(a.try_acquire().await.unwrap().is_none());
+    assert_eq!(b.available().await.unwrap(), 0);
+    let next = tokio::spawn(async move { a.acquire().await.unwrap() });
+    drop(one);
+    drop((next.await.unwrap(), two));
+    assert_eq!(b.available().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn set_is_taken_on_another_backend() {
+    let locks = provider();
+    let set = || LockSet::new(locks.clone()).write("b").read("a");
+    let guard = set().acquire().await.unwrap();
+    assert!(set().try_acquire().await.unwrap().is_none());
+    assert!(locks.rwlock("a".into()).try_read().await.unwrap().is_some());
+    guard.release().await.unwrap();
+    drop(set().try_acquire().await.unwrap().expect("it is free"));
 }
 
 #[tokio::test]

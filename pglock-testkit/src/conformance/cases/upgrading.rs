@@ -67,7 +67,8 @@ pub async fn second_upgradable_reader_waits_for_the_first(lab: &Lab) {
     let first = lock(&ours).upgradable_read().await.unwrap();
     for manager in [&ours, &theirs] {
         assert!(lock(manager).try_upgradable_read().await.unwrap().is_none());
-        let wait = lock(manager).try_upgradable_read_for(Duration::from_millis(20)).await;
+        // Long enough for another session on a busy machine.
+        let wait = lock(manager).try_upgradable_read_for(Duration::from_millis(500)).await;
         let error = wait.unwrap_err();
         assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some(KEY.into())));
     }

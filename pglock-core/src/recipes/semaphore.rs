@@ -68,6 +68,7 @@ use tokio::sync::Notify;
 use self::keys::{Keys, check};
 use self::line::Line;
 pub use self::permit::Permit;
+use self::taking::Scan;
 use crate::{DistributedRwLock, ErrorKind, LockProvider, Locks, Result};
 
 /// A number of permits that processes share: see the [module](self).
@@ -206,7 +207,7 @@ impl Semaphore {
         let Some(mut first) = shared.line.join_unless_waiting().await else {
             return Ok(None);
         };
-        let taken = shared.try_take(count, &mut first).await?;
+        let taken = shared.try_take(count, Scan::Sure, &mut first).await?;
         Ok(taken.map(|taken| Permit::new(taken, shared.clone())))
     }
 
@@ -251,7 +252,7 @@ impl Semaphore {
         let shared = &self.shared;
         check(count, shared.permits, "of this semaphore, a caller can have")?;
         let mut first = shared.line.join().await;
-        let refused = match shared.try_take(count, &mut first).await {
+        let refused = match shared.try_take(count, Scan::Shared, &mut first).await {
             Ok(Some(taken)) => return Ok(Permit::new(taken, shared.clone())),
             Ok(None) => true,
             // Waiting includes waiting for a connection.

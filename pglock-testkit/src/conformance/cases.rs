@@ -100,6 +100,7 @@ pub mod threads;
 pub mod threads_holding;
 #[cfg(unix)]
 pub mod tokens;
+pub mod trying_permits;
 pub mod turnstiles;
 pub mod unreachable;
 #[cfg(unix)]
@@ -169,6 +170,7 @@ macro_rules! __each_case {
             settling_slots,
             losing_slots,
             permits,
+            trying_permits,
             turnstiles,
             noticing_permits,
             losing_permits,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Shared;
 use super::line::Leaving;
 use crate::recipes::together::together;
-use crate::{DistributedRwLock, ErrorKind, Result, WriteGuard};
+use crate::{DistributedRwLock, ErrorKind, ReadGuard, Result, WriteGuard};
 
 /// One or several permits.
 pub(super) struct Taken {
@@ -14,11 +14,20 @@ pub(super) struct Taken {
     pub(super) guard: WriteGuard,
 }
 
+/// How sure a try for one permit has to be that none is free.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// Other tries may move permits meanwhile. This is enough before waiting.
+    Shared,
+    /// If that finds none, it looks again while no other caller can take any.
+    Sure,
+}
+
 /// The number of locks to try at a time.
 const BATCH: usize = 64;
 
-/// How long a process that was stopped between the gate and the permits can delay a try of another
-/// one, which then reports that no permit is free.
+/// How long a process that was stopped in a try can delay a try of another one, which then reports
+/// that no permit is free.
 const GATE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first in line checks again after an eighth of the time that it has waited, within these
@@ -50,21 +59,23 @@ impl Drop for Passing<'_> {
 }
 
 impl Shared {
-    /// Takes this many permits if they are free and no other process waits for permits.
+    /// Takes this many permits if they are free and no other process waits for permits. With
+    /// [`Scan::Shared`], it may miss permits that others release and take meanwhile.
     pub(super) async fn try_take(
         &self,
         count: u32,
+        scan: Scan,
         first: &mut Leaving,
     ) -> Result<Option<Vec<Taken>>> {
         if count == 1 {
-            self.try_take_one(first).await
+            self.try_take_one(scan, first).await
         } else {
             self.try_take_many(count, first).await
         }
     }
 
     /// Several processes may do this at the same time: each takes only what it can keep.
-    async fn try_take_one(&self, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
+    async fn try_take_one(&self, scan: Scan, first: &mut Leaving) -> Result<Option<Vec<Taken>>> {
         let gate = self.gate.try_read_for(GATE_TIMEOUT);
         let (turnstile, gate) = tokio::join!(self.turnstile.try_read(), gate);
         let Some(turnstile) = turnstile? else {
@@ -80,18 +91,17 @@ impl Shared {
         let Some(gate) = unless_timed_out(gate)? else {
             return Ok(None);
         };
-        let mut taken = None;
-        for slot in self.slots_in_turn() {
-            if let Some(guard) = self.permit(slot).try_write().await? {
-                taken = Some(vec![Taken { slot, guard }]);
-                break;
-            }
+        let taken = self.take_one().await?;
+        // The only permit was held when it was tried.
+        if taken.is_some() || scan == Scan::Shared || self.permits == 1 {
+            first.leave(async move {
+                // Lost permits need no release.
+                let _ = tokio::join!(turnstile.release(), gate.release());
+            });
+            return Ok(taken);
         }
-        first.leave(async move {
-            // Lost permits need no release.
-            let _ = tokio::join!(turnstile.release(), gate.release());
-        });
-        Ok(taken)
+        drop(gate);
+        self.alone(turnstile, first, self.take_one()).await
     }
 
     /// One process at a time: no other process misses the permits that it takes and cannot keep.
@@ -99,19 +109,47 @@ impl Shared {
         let Some(turnstile) = self.turnstile.try_read().await? else {
             return Ok(None);
         };
+        let take = async {
+            let mut taken = Vec::new();
+            self.take_free(count, &mut taken).await?;
+            if taken.len() < count as usize {
+                give_back(std::mem::take(&mut taken)).await;
+            }
+            Ok((!taken.is_empty()).then_some(taken))
+        };
+        self.alone(turnstile, first, take).await
+    }
+
+    /// Takes permits while no other caller can take any. Others can be released meanwhile, so those
+    /// that are found held were held when it began.
+    async fn alone(
+        &self,
+        turnstile: ReadGuard,
+        first: &mut Leaving,
+        take: impl Future<Output = Result<Option<Vec<Taken>>>>,
+    ) -> Result<Option<Vec<Taken>>> {
         let gate = self.gate.try_write_for(GATE_TIMEOUT).await;
         let Some(gate) = unless_timed_out(gate)? else {
             return Ok(None);
         };
-        let mut taken = Vec::new();
-        self.take_free(count, &mut taken).await?;
-        if taken.len() < count as usize {
-            give_back(std::mem::take(&mut taken)).await;
-        }
+        let taken = take.await?;
         first.leave(async move {
             let _ = tokio::join!(turnstile.release(), gate.release());
         });
-        Ok((!taken.is_empty()).then_some(taken))
+        Ok(taken)
+    }
+
+    /// Takes the first permit that is free when its turn comes.
+    async fn take_one(&self) -> Result<Option<Vec<Taken>>> {
+        let slots: Vec<_> = self.slots_in_turn().collect();
+        for slots in slots.chunks(BATCH) {
+            let keys: Vec<_> = slots.iter().map(|&slot| self.keys.permit(slot)).collect();
+            if let Some(guard) = self.locks.try_write_any(&keys).await? {
+                let slot = slots.iter().zip(&keys).find(|(_, key)| key.key() == guard.key());
+                return Ok(slot.map(|(&slot, _)| vec![Taken { slot, guard }]));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits behind the turnstile until this many permits are free. If the caller stops waiting,

@@ -49,6 +49,9 @@ pub async fn acquire_may_be_dropped_at_any_poll_when_permits_are_held(lab: &Lab)
     for polls in 0..20 {
         let manager = lab.manager();
         let process = semaphore(&manager, 3);
+        let all = holder.acquire_many(3).await.unwrap();
+        drop_after(polls, || process.try_acquire()).await;
+        all.release().await.unwrap();
         let two = holder.acquire_many(2).await.unwrap();
         drop_after(polls, || process.acquire_many(2)).await;
         let behind = process.clone();

@@ -8,16 +8,13 @@ use pglock_core::{ErrorKind, LockKey, Mode, NamedKey};
 use tokio::time::sleep;
 
 use super::SLACK;
-use crate::conformance::{Lab, Manager, Options, group, soon, start};
-use crate::faulty::{Fault, Faults, Point};
+use crate::conformance::{Lab, Manager, group, soon, start};
 use crate::witness::LockRow;
 
 group! { permits:
     no_more_are_held_than_there_are,
     permit_is_free_when_its_release_returns,
     dropped_permit_is_free,
-    tries_get_every_permit_that_is_free,
-    try_for_too_many_takes_nothing,
     several_permits_are_taken_together,
     all_permits_of_a_large_semaphore_are_taken_together,
     largest_size_is_the_bound,
@@ -27,7 +24,6 @@ group! { permits:
     timeout_names_the_holders_and_leaves_nothing,
     permit_that_comes_free_in_time_is_taken,
     zero_timeout_tries_once,
-    try_waits_for_a_slow_connection: Engine,
 }
 
 pub(super) const NAME: &str = "pool";
@@ -36,10 +32,14 @@ pub(super) fn semaphore(manager: &Arc<dyn Manager>, permits: u32) -> Semaphore {
     Semaphore::new(manager.clone(), NAME, permits).unwrap()
 }
 
-/// Keys of the semaphore as documented: the permits begin at 0, and the turnstile is 65535.
+/// Keys of the semaphore as documented: the permits begin at 0.
 pub(super) fn key(offset: i64) -> LockKey {
     let hash = NamedKey::in_namespace("pglock-semaphore", NAME).key().as_bigint().unwrap();
     LockKey::from((hash & !0xffff) + offset)
+}
+
+pub(super) fn gate() -> LockKey {
+    key(65_534)
 }
 
 pub(super) fn turnstile() -> LockKey {
@@ -113,33 +113,6 @@ pub async fn dropped_permit_is_free(lab: &Lab) {
     drop(permit);
     assert!(!lease.is_held());
     lab.witness().until_quiet().await.unwrap();
-}
-
-/// As many callers as there are permits, at the same moment. If a try took more than it keeps, even
-/// briefly, another one would fail.
-pub async fn tries_get_every_permit_that_is_free(lab: &Lab) {
-    let weights = [1, 2, 1, 3, 1, 2];
-    let processes = weights.map(|_| semaphore(&lab.manager(), weights.iter().sum()));
-    for _ in 0..40 {
-        let tries =
-            processes.iter().cloned().zip(weights).map(|(process, count)| {
-                start(async move { process.try_acquire_many(count).await })
-            });
-        let mut permits = Vec::new();
-        for tried in tries.collect::<Vec<_>>() {
-            let tried = soon("a try", tried).await.unwrap().unwrap();
-            permits.push(tried.expect("as many permits are free"));
-        }
-        release(permits).await;
-    }
-}
-
-pub async fn try_for_too_many_takes_nothing(lab: &Lab) {
-    let [one, other] = [(); 2].map(|()| semaphore(&lab.manager(), 3));
-    let permits = one.try_acquire_many(2).await.unwrap().expect("they are free");
-    assert!(other.try_acquire_many(2).await.unwrap().is_none());
-    let last = one.try_acquire().await.unwrap().expect("it is free");
-    release([permits, last]).await;
 }
 
 pub async fn several_permits_are_taken_together(lab: &Lab) {
@@ -278,17 +251,4 @@ pub async fn zero_timeout_tries_once(lab: &Lab) {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(lab.witness().waiters(turnstile()).await.unwrap().is_empty());
     permit.release().await.unwrap();
-}
-
-/// Longer than it would wait for another process at the gate.
-pub async fn try_waits_for_a_slow_connection(lab: &Lab) {
-    for count in 1..=2 {
-        let faults = Faults::new();
-        faults.strike_once(Point::Connect, Fault::Slow(Duration::from_millis(1300)));
-        let options = Options { faults: Some(faults.clone()), ..Options::default() };
-        let process = semaphore(&lab.manager_with(&options), 2);
-        let permits = process.try_acquire_many(count).await.unwrap().expect("all are free");
-        assert_eq!(faults.strikes(), 1);
-        permits.release().await.unwrap();
-    }
 }

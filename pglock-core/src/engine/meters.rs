@@ -7,7 +7,7 @@ use std::time::Instant;
 use metrics::{Histogram, counter, histogram};
 
 use super::runtime::metrics::label;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::mode::Mode;
 
 /// What is measured of a manager.
@@ -75,7 +75,7 @@ impl Meters {
 
     pub(crate) fn count_failure(&self, error: &Error) {
         let name = label(&self.application_name).to_owned();
-        let kind = kind(error.kind());
+        let kind = error.kind().label();
         counter!("pglock_failures_total", "application_name" => name, "kind" => kind).increment(1);
     }
 
@@ -104,26 +104,5 @@ impl Times {
 impl Drop for HoldTimer {
     fn drop(&mut self) {
         self.hold.record(self.since.elapsed());
-    }
-}
-
-/// The kind of an error, as the label `kind`.
-fn kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Lost => "lost",
-        ErrorKind::Closed => "closed",
-        ErrorKind::Connection => "connection",
-        ErrorKind::KeyCollision => "key_collision",
-        ErrorKind::Deadlock => "deadlock",
-        ErrorKind::LockTableFull => "lock_table_full",
-        ErrorKind::TooManyWaiters => "too_many_waiters",
-        ErrorKind::TooManyConnections => "too_many_connections",
-        ErrorKind::PermissionDenied => "permission_denied",
-        ErrorKind::UnsupportedServer => "unsupported_server",
-        ErrorKind::InvalidOptions => "invalid_options",
-        ErrorKind::NoRuntime => "no_runtime",
-        ErrorKind::BlockingInTask => "blocking_in_task",
-        ErrorKind::Driver => "driver",
     }
 }

@@ -66,6 +66,30 @@ pub enum ErrorKind {
     Driver,
 }
 
+#[cfg(feature = "metrics")]
+impl ErrorKind {
+    /// The label `kind` of metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::Closed => "closed",
+            Self::Connection => "connection",
+            Self::KeyCollision => "key_collision",
+            Self::Deadlock => "deadlock",
+            Self::LockTableFull => "lock_table_full",
+            Self::TooManyWaiters => "too_many_waiters",
+            Self::TooManyConnections => "too_many_connections",
+            Self::PermissionDenied => "permission_denied",
+            Self::UnsupportedServer => "unsupported_server",
+            Self::InvalidOptions => "invalid_options",
+            Self::NoRuntime => "no_runtime",
+            Self::BlockingInTask => "blocking_in_task",
+            Self::Driver => "driver",
+        }
+    }
+}
+
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,14 +1,25 @@
 //! A semaphore: a number of permits, shared by any number of processes.
 //!
 //! ```
+//! use pglock_core::recipes::semaphore::Semaphore;
 //! use pglock_core::{Locks, Result};
 //!
 //! /// At most eight videos are encoded at a time, by all processes together.
-//! async fn encode(locks: &Locks) -> Result<()> {
-//!     let encoders = locks.semaphore("encoders", 8)?;
+//! async fn encode(encoders: &Semaphore) -> Result<()> {
 //!     let permit = encoders.acquire().await?;
 //!     permit.protect(async { /* … */ }).await?;
 //!     permit.release().await
+//! }
+//!
+//! /// Once per process.
+//! async fn serve(locks: &Locks) -> Result<()> {
+//!     let encoders = locks.semaphore("encoders", 8)?;
+//!     loop {
+//!         // … wait for the next video …
+//! #       tokio::task::yield_now().await;
+//!         let encoders = encoders.clone();
+//!         tokio::spawn(async move { encode(&encoders).await });
+//!     }
 //! }
 //! ```
 //!
@@ -36,6 +47,19 @@
 //! last process with the larger number has ended, the smaller one is the bound. Until then, a
 //! process that waits for one of the permits it knows may hold up others that know more.
 //!
+//! # Metrics
+//!
+//! With the feature `metrics`, for each semaphore that this process uses, with its name as the label
+//! `semaphore`:
+//!
+//! * the histogram `pglock_semaphore_wait_seconds`: how long callers waited for the permits that
+//!   they got, by `acquire` or a try.
+//! * the counter `pglock_semaphore_failures_total`: calls that ended with an error. Its label `kind`
+//!   is the [`ErrorKind`](crate::ErrorKind), such as `timeout`. A `try_acquire` that returns `None`
+//!   is no failure.
+//!
+//! Install the recorder of your metrics before the first call.
+//!
 //! # Deadlocks
 //!
 //! A task that holds permits and waits for more of the same semaphore may wait for ever. Request
@@ -53,9 +77,12 @@
 //! turnstile = first + 65535
 //! ```
 
+mod acquire;
 mod holders;
 mod keys;
 mod line;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod permit;
 mod taking;
 mod timeout;
@@ -68,8 +95,7 @@ use tokio::sync::Notify;
 use self::keys::{Keys, check};
 use self::line::Line;
 pub use self::permit::Permit;
-use self::taking::Scan;
-use crate::{DistributedRwLock, ErrorKind, LockProvider, Locks, Result};
+use crate::{DistributedRwLock, LockProvider, Locks, Result};
 
 /// A number of permits that processes share: see the [module](self).
 ///
@@ -92,6 +118,8 @@ struct Shared {
     line: Line,
     /// Notified when a permit of this process is released.
     freed: Notify,
+    #[cfg(feature = "metrics")]
+    meters: metrics::Meters,
 }
 
 impl Locks {
@@ -118,7 +146,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `permits` is zero or more than
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `permits` is zero or more than
     /// [`MAX_PERMITS`](Self::MAX_PERMITS).
     ///
     /// # Examples
@@ -139,7 +167,17 @@ impl Semaphore {
         let keys = Keys::new(name);
         let (turnstile, gate) = (locks.rwlock(keys.turnstile()), locks.rwlock(keys.gate()));
         let (line, freed) = (Line::default(), Notify::new());
-        let shared = Shared { locks, keys, permits, turnstile, gate, line, freed };
+        let shared = Shared {
+            locks,
+            keys,
+            permits,
+            turnstile,
+            gate,
+            line,
+            freed,
+            #[cfg(feature = "metrics")]
+            meters: metrics::Meters::new(name),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -156,7 +194,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// A lack of permits is no error; see [`ErrorKind`].
+    /// A lack of permits is no error; see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -186,7 +224,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than the number of
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the number of
     /// permits; otherwise as for [`try_acquire`](Self::try_acquire).
     ///
     /// # Examples
@@ -202,13 +240,7 @@ impl Semaphore {
     /// # }
     /// ```
     pub async fn try_acquire_many(&self, count: u32) -> Result<Option<Permit>> {
-        let shared = &self.shared;
-        check(count, shared.permits, "of this semaphore, a caller can have")?;
-        let Some(mut first) = shared.line.join_unless_waiting().await else {
-            return Ok(None);
-        };
-        let taken = shared.try_take(count, Scan::Sure, &mut first).await?;
-        Ok(taken.map(|taken| Permit::new(taken, shared.clone())))
+        self.measured(self.try_once(count), Option::is_some).await
     }
 
     /// Waits for a permit.
@@ -219,7 +251,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`].
+    /// See [`ErrorKind`](crate::ErrorKind).
     pub async fn acquire(&self) -> Result<Permit> {
         self.acquire_many(1).await
     }
@@ -232,8 +264,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) if `count` is zero or more than the number of
-    /// permits; otherwise see [`ErrorKind`].
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the number of
+    /// permits; otherwise see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///
@@ -249,19 +281,7 @@ impl Semaphore {
     /// }
     /// ```
     pub async fn acquire_many(&self, count: u32) -> Result<Permit> {
-        let shared = &self.shared;
-        check(count, shared.permits, "of this semaphore, a caller can have")?;
-        let mut first = shared.line.join().await;
-        let refused = match shared.try_take(count, Scan::Shared, &mut first).await {
-            Ok(Some(taken)) => return Ok(Permit::new(taken, shared.clone())),
-            Ok(None) => true,
-            // Waiting includes waiting for a connection.
-            Err(error) if error.kind() == ErrorKind::Connection => false,
-            Err(error) => return Err(error),
-        };
-        shared.line.note_refused(refused);
-        let taken = shared.take(count, &mut first).await?;
-        Ok(Permit::new(taken, shared.clone()))
+        self.measured(self.wait(count), |_| true).await
     }
 }
 

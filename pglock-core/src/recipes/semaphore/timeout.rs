@@ -58,8 +58,12 @@ impl Semaphore {
     /// The same as for [`try_acquire_for`](Self::try_acquire_for) and
     /// [`acquire_many`](Self::acquire_many).
     pub async fn try_acquire_many_for(&self, count: u32, timeout: Duration) -> Result<Permit> {
+        self.measured(self.wait_for(count, timeout), |_| true).await
+    }
+
+    async fn wait_for(&self, count: u32, timeout: Duration) -> Result<Permit> {
         let refused = if timeout.is_zero() {
-            match self.try_acquire_many(count).await? {
+            match self.try_once(count).await? {
                 Some(permit) => return Ok(permit),
                 None => true,
             }
@@ -71,7 +75,7 @@ impl Semaphore {
             };
             tokio::select! {
                 biased;
-                permit = self.acquire_many(count) => return permit,
+                permit = self.wait(count) => return permit,
                 refused = time_out => refused,
             }
         };

@@ -21,6 +21,10 @@ impl Election {
     /// its manager, its address and backend pid, and whether [it is ours](LockEntry::is_ours). A
     /// new leader is already visible while it waits to [take over](Election::take_over_after).
     ///
+    /// [`since`](LockEntry::since) is when that session was connected, which may be long before it
+    /// began to lead: the server does not record that. The leader itself knows it from its
+    /// [`role`](Self::role).
+    ///
     /// # Cancel safety
     ///
     /// Dropping this future leaves nothing behind.

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pglock_core::recipes::election::{Election, Leadership, Role};
 use pglock_core::{ErrorKind, LockKey};
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
-use super::{SLACK, lease, leased};
+use super::{SLACK, connect, lease, leased};
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 
 group! { electing:
@@ -24,6 +24,7 @@ group! { electing:
     role_ends_before_the_next_candidate_leads,
     lost_leadership_ends_the_role: Sessions,
     role_ends_by_the_clock_when_the_engine_is_blocked: Engine,
+    leader_is_shown_with_its_connection: Postgres,
     elections_are_apart_from_each_other_and_from_other_locks,
 }
 
@@ -221,6 +222,23 @@ pub async fn role_ends_by_the_clock_when_the_engine_is_blocked(lab: &Lab) {
     assert_eq!(soon("it stops", stopped).await.unwrap_err().kind(), ErrorKind::Lost);
     drop((leadership, end));
     soon("the runtime", blocked).await.unwrap();
+}
+
+/// The time is that of the connection: the server does not know since when a candidate leads.
+pub async fn leader_is_shown_with_its_connection(lab: &Lab) {
+    let election = candidate(&lab.manager(), "name");
+    assert_eq!(election.leader().await.unwrap(), None);
+    let leadership = election.campaign().await.unwrap();
+    let Role::Leading { since, .. } = election.role() else { panic!("it leads") };
+    let shown = candidate(&lab.manager(), "name").leader().await.unwrap().expect("it leads");
+    let witness = connect(&lab.address()).await;
+    let session = "SELECT host(client_addr), backend_start FROM pg_stat_activity WHERE pid = $1";
+    let row = witness.client().query_one(session, &[&shown.pid]).await.unwrap();
+    let (address, connected) = (row.get::<_, Option<String>>(0), row.get::<_, SystemTime>(1));
+    assert_eq!(shown.client_addr.map(|address| address.to_string()), address);
+    assert_eq!(shown.since, Some(connected));
+    assert!(connected < since, "it was connected before it led");
+    leadership.resign().await.unwrap();
 }
 
 pub async fn elections_are_apart_from_each_other_and_from_other_locks(lab: &Lab) {

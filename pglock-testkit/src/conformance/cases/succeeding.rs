@@ -242,7 +242,8 @@ impl<'a> Realm<'a> {
         soon("a candidate leads", begun).await
     }
 
-    /// Makes this happen to the leader. Returns how long it takes until the next one works.
+    /// Makes this happen to the leader, and in some turns kills a follower at the same time. Returns
+    /// how long it takes until the next one works.
     async fn meet(&mut self, fate: Fate, turn: usize) -> Duration {
         // A leader without followers proves nothing.
         self.lab.witness().until_waiting(self.key, PROCESSES - 1).await.unwrap();
@@ -250,7 +251,11 @@ impl<'a> Realm<'a> {
         let pid: i32 = terms.last().unwrap().term.split_once('.').unwrap().0.parse().unwrap();
         let at = self.processes.iter().position(|process| process.pid() == pid).unwrap();
         let session = holder(self.lab.witness(), self.key).await;
+        let follower = (turn % 3 == 0).then_some((at + turn) % PROCESSES).filter(|it| *it != at);
         let begin = now();
+        if let Some(follower) = follower {
+            kill(self.processes[follower].pid()).unwrap();
+        }
         let mut stopped = None;
         match fate {
             Fate::Killed => kill(pid).unwrap(),
@@ -264,8 +269,8 @@ impl<'a> Realm<'a> {
         }
         let next = self.terms(terms.len()).await;
         drop(stopped);
-        if fate == Fate::Killed {
-            self.processes[at] = self.candidate();
+        for killed in follower.into_iter().chain((fate == Fate::Killed).then_some(at)) {
+            self.processes[killed] = self.candidate();
         }
         next[terms.len()].at.saturating_sub(begin)
     }

@@ -193,8 +193,7 @@ impl Client {
         }
         let thread = thread::runtime()?;
         if self.shared.claim_manager() {
-            #[cfg(feature = "metrics")]
-            super::runtime::metrics::describe();
+            self.meters.register();
             self.driver.clone().start_manager(&self.shared, thread, &self.settings);
         }
         Ok(())

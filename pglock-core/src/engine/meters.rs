@@ -4,10 +4,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use metrics::{Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
-use super::runtime::metrics::label;
-use crate::error::{Error, Result};
+use super::runtime::metrics::{describe, label};
+use crate::error::{Error, ErrorKind, Result};
 use crate::mode::Mode;
 
 /// What is measured of a manager.
@@ -45,6 +45,15 @@ impl Meters {
         Self { application_name, series: OnceLock::new() }
     }
 
+    /// Describes the figures, and publishes that nothing has failed: a counter that begins above
+    /// zero shows no increase. Call this when the manager starts.
+    pub(crate) fn register(&self) {
+        describe();
+        for kind in ErrorKind::LABELS {
+            self.failures(kind).increment(0);
+        }
+    }
+
     pub(crate) fn start_wait(&self, mode: Mode) -> WaitTimer {
         WaitTimer { times: self.times(mode).clone(), since: Instant::now() }
     }
@@ -74,9 +83,12 @@ impl Meters {
     }
 
     pub(crate) fn count_failure(&self, error: &Error) {
+        self.failures(error.kind().label()).increment(1);
+    }
+
+    fn failures(&self, kind: &'static str) -> Counter {
         let name = label(&self.application_name).to_owned();
-        let kind = error.kind().label();
-        counter!("pglock_failures_total", "application_name" => name, "kind" => kind).increment(1);
+        counter!("pglock_failures_total", "application_name" => name, "kind" => kind)
     }
 
     fn times(&self, mode: Mode) -> &Times {

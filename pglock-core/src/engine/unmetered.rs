@@ -16,6 +16,8 @@ impl Meters {
         Self
     }
 
+    pub(crate) fn register(&self) {}
+
     pub(crate) fn start_wait(&self, _: Mode) -> WaitTimer {
         WaitTimer
     }

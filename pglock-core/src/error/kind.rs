@@ -67,27 +67,39 @@ pub enum ErrorKind {
 }
 
 #[cfg(feature = "metrics")]
-impl ErrorKind {
-    /// The label `kind` of metrics.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Lost => "lost",
-            Self::Closed => "closed",
-            Self::Connection => "connection",
-            Self::KeyCollision => "key_collision",
-            Self::Deadlock => "deadlock",
-            Self::LockTableFull => "lock_table_full",
-            Self::TooManyWaiters => "too_many_waiters",
-            Self::TooManyConnections => "too_many_connections",
-            Self::PermissionDenied => "permission_denied",
-            Self::UnsupportedServer => "unsupported_server",
-            Self::InvalidOptions => "invalid_options",
-            Self::NoRuntime => "no_runtime",
-            Self::BlockingInTask => "blocking_in_task",
-            Self::Driver => "driver",
+macro_rules! labels {
+    ($($kind:ident: $label:literal,)*) => {
+        impl ErrorKind {
+            /// All values of the label `kind` of metrics.
+            pub(crate) const LABELS: &[&str] = &[$($label),*];
+
+            /// The label `kind` of metrics.
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $label,)*
+                }
+            }
         }
-    }
+    };
+}
+
+#[cfg(feature = "metrics")]
+labels! {
+    Timeout: "timeout",
+    Lost: "lost",
+    Closed: "closed",
+    Connection: "connection",
+    KeyCollision: "key_collision",
+    Deadlock: "deadlock",
+    LockTableFull: "lock_table_full",
+    TooManyWaiters: "too_many_waiters",
+    TooManyConnections: "too_many_connections",
+    PermissionDenied: "permission_denied",
+    UnsupportedServer: "unsupported_server",
+    InvalidOptions: "invalid_options",
+    NoRuntime: "no_runtime",
+    BlockingInTask: "blocking_in_task",
+    Driver: "driver",
 }
 
 impl fmt::Display for ErrorKind {

@@ -117,7 +117,8 @@
 //!
 //! # Metrics
 //!
-//! With the feature `metrics`, with the name of the job as the label `job`:
+//! With the feature `metrics`, with the name of the job as the label `job_name`. (`job` is a label of
+//! Prometheus itself.)
 //!
 //! * the gauge `pglock_job_last_slot_timestamp_seconds`: the last settled slot, in seconds since
 //!   1970, which each replica publishes when it looks. Alert if the highest one of all replicas is

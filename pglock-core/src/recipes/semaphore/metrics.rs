@@ -3,9 +3,11 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use metrics::{Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram,
+};
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// What is measured of a semaphore.
 pub(super) struct Meters {
@@ -29,9 +31,18 @@ impl Meters {
     pub(super) fn start_wait(&self) -> WaitTimer<'_> {
         let wait = self.wait.get_or_init(|| {
             describe();
+            // A counter that begins above zero shows no increase.
+            for kind in ErrorKind::LABELS {
+                self.failures(kind).increment(0);
+            }
             histogram!("pglock_semaphore_wait_seconds", "semaphore" => self.semaphore.to_string())
         });
         WaitTimer { meters: self, wait, since: Instant::now() }
+    }
+
+    fn failures(&self, kind: &'static str) -> Counter {
+        let name = self.semaphore.to_string();
+        counter!("pglock_semaphore_failures_total", "semaphore" => name, "kind" => kind)
     }
 }
 
@@ -42,12 +53,7 @@ impl WaitTimer<'_> {
         match acquired {
             Ok(true) => self.wait.record(self.since.elapsed()),
             Ok(false) => {}
-            Err(error) => {
-                let name = self.meters.semaphore.to_string();
-                let kind = error.kind().label();
-                counter!("pglock_semaphore_failures_total", "semaphore" => name, "kind" => kind)
-                    .increment(1);
-            }
+            Err(error) => self.meters.failures(error.kind().label()).increment(1),
         }
     }
 }

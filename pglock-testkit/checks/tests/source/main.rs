@@ -7,6 +7,7 @@
 mod cases;
 mod examples;
 mod markdown;
+mod metrics;
 mod operating;
 mod sizes;
 mod sql;

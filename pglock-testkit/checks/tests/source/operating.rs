@@ -1,6 +1,6 @@
 //! `docs/operating.md` explains every error, figure, metric and log line.
 
-use super::text::{Source, shipped};
+use super::text::libraries;
 
 const PAGE: &str = include_str!("../../../../docs/operating.md");
 
@@ -65,13 +65,6 @@ fn names_in_body(head: &str, name: fn(&str) -> Option<&str>) -> Vec<String> {
     let body = &body[..body.find("\n}").unwrap()];
     let lines = body.lines().map(str::trim).filter(|line| !line.starts_with("//"));
     lines.filter_map(name).map(str::to_owned).collect()
-}
-
-fn libraries() -> Vec<Source> {
-    ["pglock-core/src", "pglock-sqlx/src", "pglock-diesel/src"]
-        .into_iter()
-        .flat_map(shipped)
-        .collect()
 }
 
 /// The first text between quotation marks.

@@ -43,6 +43,12 @@ pub(crate) fn shipped(folder: &str) -> Vec<Source> {
     sources(folder).into_iter().filter(|source| !is_test(&source.path)).collect()
 }
 
+/// The files of the crates that applications use, without test files.
+pub(crate) fn libraries() -> Vec<Source> {
+    let folders = ["pglock-core/src", "pglock-sqlx/src", "pglock-diesel/src"];
+    folders.into_iter().flat_map(shipped).collect()
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;

@@ -174,27 +174,65 @@ async fn dashboard_and_alerts_show_metrics_that_exist() {
         };
         let (typed, described): (BTreeSet<String>, BTreeSet<_>) = (has("# TYPE "), has("# HELP "));
         assert_eq!(typed.difference(&described).next(), None, "a metric is not described");
-        shown().difference(&typed).next().is_none()
+        let mut labels = compared(&metrics);
+        labels.extend(["instance", "job"].map(str::to_owned));
+        shown().is_subset(&typed) && shown_labels().is_subset(&labels)
     })
     .await;
     replica.stop().await;
 }
 
+#[test]
+fn each_metric_to_alert_on_has_a_rule() {
+    let (page, rules) = (doc("operating.md"), doc("alerts.yml"));
+    let ruled: BTreeSet<_> = names(&rules).collect();
+    let marked = page.lines().filter(|line| line.contains("**alert**"));
+    let marked: Vec<_> = marked.map(|line| line.split('`').nth(1).unwrap()).collect();
+    assert!(marked.len() >= 8, "{marked:?}");
+    for metric in marked {
+        assert!(ruled.contains(metric), "operating.md says to alert on {metric}");
+    }
+}
+
+fn doc(file: &str) -> String {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    fs::read_to_string(docs.join(file)).unwrap()
+}
+
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|name| !name.is_empty())
+}
+
 /// The metrics that the dashboard and the alerts name.
 fn shown() -> BTreeSet<String> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let texts = ["grafana.json", "alerts.yml"].map(|file| fs::read_to_string(docs.join(file)));
-    let mut names = BTreeSet::new();
-    for text in texts {
-        let text = text.unwrap();
-        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if word.starts_with("pglock_") {
-                let base = ["_bucket", "_count", "_sum"].iter();
-                let base = base.fold(word, |word, end| word.strip_suffix(end).unwrap_or(word));
-                names.insert(base.to_owned());
-            }
-        }
+    let text = doc("grafana.json") + &doc("alerts.yml");
+    let metrics = names(&text).filter(|name| name.starts_with("pglock_")).map(|name| {
+        let ends = ["_bucket", "_count", "_sum"].iter();
+        ends.fold(name, |name, end| name.strip_suffix(end).unwrap_or(name)).to_owned()
+    });
+    let metrics: BTreeSet<_> = metrics.collect();
+    assert!(metrics.len() > 8, "{metrics:?}");
+    metrics
+}
+
+/// The labels that the dashboard and the alerts name.
+fn shown_labels() -> BTreeSet<String> {
+    let text = doc("grafana.json").replace("\\\"", "\"") + &doc("alerts.yml");
+    let mut labels = compared(&text);
+    // A template with a space names values, too.
+    for (begin, end) in [("by (", ')'), ("$labels.", ' '), ("{{", '}')] {
+        let parts = text.split(begin).skip(1).filter(|rest| !rest.starts_with(' '));
+        let parts = parts.filter_map(|rest| rest.split_once(end));
+        labels.extend(parts.flat_map(|(part, _)| names(part)).map(str::to_owned));
     }
-    assert!(names.len() > 8, "{names:?}");
-    names
+    assert!(labels.len() > 5, "{labels:?}");
+    labels
+}
+
+/// The labels that a text compares with a value, as in `kind="timeout"` and `job=~".*"`.
+fn compared(text: &str) -> BTreeSet<String> {
+    let sides = ["=\"", "=~\"", "!=\"", "!~\""].into_iter().flat_map(|sign| text.split(sign));
+    let label = |side: &str| Some(names(side).last()?.to_owned());
+    let is_label = |side: &&str| side.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    sides.filter(is_label).filter_map(label).collect()
 }

@@ -194,6 +194,9 @@ macro_rules! transaction_cases {
             fences_work_behind_a_transaction_pooler,
             stopped_holder_cannot_write_after_its_successor,
             stale_token_is_refused,
+            stale_leader_cannot_write,
+            guard_of_either_mode_fences_in_its_mode,
+            upgradable_reader_fences_as_a_reader,
         }
     };
     (@ $client:ty, $($case:ident,)*) => {

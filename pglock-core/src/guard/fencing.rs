@@ -1,7 +1,7 @@
 //! How guards keep a holder that has lost its lock from writing.
 
 use super::inner::Inner;
-use super::{ReadGuard, WriteGuard};
+use super::{AnyGuard, ReadGuard, UpgradableReadGuard, WriteGuard};
 use crate::driver::Transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fence::fence;
@@ -71,7 +71,7 @@ macro_rules! fence {
     };
 }
 
-fence!(ReadGuard WriteGuard);
+fence!(ReadGuard UpgradableReadGuard WriteGuard);
 
 impl WriteGuard {
     /// A number that is higher than those of all earlier holders of this key, for a resource that
@@ -104,6 +104,67 @@ impl WriteGuard {
         match &self.inner {
             Inner::Engine(held) => held.fencing_token().await,
             Inner::Other(hold) => hold.fencing_token().await,
+        }
+    }
+}
+
+impl AnyGuard {
+    /// Fences a transaction of the application: see [`WriteGuard::fence`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If this future is dropped, roll the transaction back.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteGuard::fence`]. Roll the transaction back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::driver::Transaction;
+    /// use pglock_core::{AnyGuard, Result, TransactionLocks};
+    ///
+    /// /// `locks` is `tx.locks()`.
+    /// async fn begin<T: Transaction>(guard: &AnyGuard, locks: TransactionLocks<T>) -> Result<()> {
+    ///     guard.fence(locks).await
+    /// }
+    /// ```
+    pub async fn fence<T: Transaction>(&self, locks: TransactionLocks<T>) -> Result<()> {
+        match self {
+            Self::Read(guard) => guard.fence(locks).await,
+            Self::Write(guard) => guard.fence(locks).await,
+        }
+    }
+
+    /// The fencing token of a write lock: see [`WriteGuard::fencing_token`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteGuard::fencing_token`]; [`InvalidOptions`](ErrorKind::InvalidOptions) for a read
+    /// lock, which has no token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(guard: &pglock_core::AnyGuard) -> pglock_core::Result<()> {
+    /// println!("PUT /reports/daily?token={}", guard.fencing_token().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn fencing_token(&self) -> Result<FencingToken> {
+        match self {
+            Self::Read(guard) => Err(Error::new(
+                ErrorKind::InvalidOptions,
+                "a read lock has no fencing token, because readers may come in any order: \
+                 take the write lock",
+            )
+            .for_key(guard.key())),
+            Self::Write(guard) => guard.fencing_token().await,
         }
     }
 }

@@ -47,6 +47,11 @@
 //!   [`Lease::is_held`](crate::Lease::is_held).
 //! * Locks do not survive a failover: after a promotion, there may be a leader on each server.
 //!
+//! What a leader writes can be made exact: [`Leadership::fence`] refuses the transaction of a leader
+//! that has lost the leadership, and [`Leadership::fencing_token`] is for resources elsewhere. The
+//! work of [`run`](Election::run) gets no [`Leadership`], so call [`campaign`](Election::campaign)
+//! for that.
+//!
 //! # Connections
 //!
 //! Elections use the sessions of their lock manager. A follower waits in one of its [waiting

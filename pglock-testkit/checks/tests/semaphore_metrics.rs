@@ -59,6 +59,8 @@ fn published(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
             }
         }
         let value = match value {
+            // Every kind is published from the first call on.
+            DebugValue::Counter(0) => continue,
             DebugValue::Counter(value) => value as f64,
             DebugValue::Gauge(value) => value.into_inner(),
             DebugValue::Histogram(values) => values.len() as f64,

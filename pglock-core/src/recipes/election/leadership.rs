@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::candidate::{Candidate, InOffice};
-use crate::{Lease, Result, WriteGuard};
+use crate::driver::Transaction;
+use crate::{FencingToken, Lease, Result, TransactionLocks, WriteGuard};
 
 /// The leadership of a candidate, from [`Election::campaign`](super::Election::campaign). Dropping
 /// it resigns.
@@ -87,6 +88,62 @@ impl Leadership {
     /// [`Lost`](crate::ErrorKind::Lost) if the leadership is lost before the work is done.
     pub async fn protect<F: Future>(&self, work: F) -> Result<F::Output> {
         self.guard.protect(work).await
+    }
+
+    /// Fences a transaction of the application, so that a leader that was stopped or cut off cannot
+    /// write after its successor: see [`WriteGuard::fence`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If this future is dropped, roll the transaction back.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteGuard::fence`]: [`Lost`](crate::ErrorKind::Lost) if the leadership is lost. Roll
+    /// the transaction back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pglock_core::driver::Transaction;
+    /// use pglock_core::recipes::election::Leadership;
+    /// use pglock_core::{Result, TransactionLocks};
+    ///
+    /// /// `locks` is `tx.locks()`.
+    /// async fn begin_write<T: Transaction>(
+    ///     leadership: &Leadership,
+    ///     locks: TransactionLocks<T>,
+    /// ) -> Result<()> {
+    ///     leadership.fence(locks).await
+    ///     // … now write in the transaction, and commit it …
+    /// }
+    /// ```
+    pub async fn fence<T: Transaction>(&self, locks: TransactionLocks<T>) -> Result<()> {
+        self.guard.fence(locks).await
+    }
+
+    /// A number that is higher than those of all earlier leaders, for a resource that refuses a
+    /// lower number than it has seen: see [`WriteGuard::fencing_token`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteGuard::fencing_token`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pglock_core::recipes::election::Leadership;
+    /// # async fn example(leadership: &Leadership) -> pglock_core::Result<()> {
+    /// println!("PUT /schedule?token={}", leadership.fencing_token().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn fencing_token(&self) -> Result<FencingToken> {
+        self.guard.fencing_token().await
     }
 
     /// Completes when another process [asks](super::Election::ask_to_resign) this one to resign.

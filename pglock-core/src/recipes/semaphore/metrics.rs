@@ -3,9 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram,
-};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 use crate::{Error, ErrorKind};
 

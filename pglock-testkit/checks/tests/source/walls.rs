@@ -13,6 +13,9 @@ const IMPURE: [&str; 7] =
 /// of the locks of a set, for the search for deadlocks.
 const LENT: [&str; 2] = ["timer", "owner"];
 
+/// The bound of [`TransactionLocks`](pglock_core::TransactionLocks), which is public, too.
+const BOUND: [&str; 3] = ["crate", "driver", "Transaction"];
+
 /// Clients for SQL servers, as code names them.
 const CLIENTS: [&str; 6] =
     ["sqlx", "diesel", "diesel_async", "tokio_postgres", "postgres", "deadpool_postgres"];
@@ -78,6 +81,7 @@ fn intrusions(recipes: &[Source], exports: &BTreeMap<String, String>) -> Vec<Str
             let absolute = absolute(source, &path);
             let allowed = match &absolute.iter().map(|part| &**part).collect::<Vec<_>>()[..] {
                 ["crate", "recipes", ..] => true,
+                path if path == BOUND => true,
                 ["crate", module, ..] if LENT.contains(module) => true,
                 ["crate", .., name] => exports.contains_key(*name),
                 _ => true,
@@ -239,7 +243,7 @@ fn recipe_that_looks_inside_is_found() {
         assert_eq!(intrusions(&[recipe(code)], &exports).len(), 1, "{code}");
     }
     let polite = "use crate::{Locks, Result, timer};\nuse crate::error::Result;\nuse super::queue;\n\
-                  use crate::owner::Scope;\nuse std::time::Duration;";
+                  use crate::driver::Transaction;\nuse crate::owner::Scope;\nuse std::time::Duration;";
     assert_eq!(intrusions(&[recipe(polite)], &exports), [""; 0]);
 }
 

@@ -9,8 +9,10 @@ use crate::postgres::{StopMode, TestServer};
 use crate::transactions::{Client, Site};
 use crate::witness::{PostgresWitness, Witness};
 
+mod guards;
 mod stale;
 
+pub use self::guards::*;
 pub use self::stale::*;
 
 const KEY: &str = "key";
@@ -53,9 +55,13 @@ async fn written<C: Client>(tx: &mut C) -> String {
 
 /// Ends the session that holds the lock; its process does not know yet.
 async fn end_session(witness: &PostgresWitness) {
-    let holders = witness.holders(KEY.into()).await.unwrap();
+    end_session_of(witness, KEY.into()).await;
+}
+
+async fn end_session_of(witness: &PostgresWitness, key: LockKey) {
+    let holders = witness.holders(key).await.unwrap();
     assert!(witness.terminate(holders[0].pid).await.unwrap());
-    witness.until_free(KEY.into()).await.unwrap();
+    witness.until_free(key).await.unwrap();
 }
 
 pub async fn fence_lets_a_holder_write<C: Client>(site: Site) {

@@ -12,8 +12,6 @@ BEGIN
             WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_'  -- all 21
   LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-    IF f::text !~ 'xact' THEN
-      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO locker', f);
-    END IF;
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO locker', f);
   END LOOP;
 END $$;

@@ -25,6 +25,7 @@ pub mod several_keys;
 pub mod task_processing;
 pub mod threads;
 pub mod timeout;
+pub mod transaction;
 pub mod workers;
 
 /// The README of the repository: its Rust code is compiled as a doc test.

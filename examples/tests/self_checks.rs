@@ -13,6 +13,7 @@ use pglock_core::{
 use pglock_examples as examples;
 use pglock_examples::fencing::Ledger;
 use pglock_examples::threads::Invoices;
+use pglock_examples::transaction::{Desk, Payment};
 
 #[tokio::test(start_paused = true)]
 async fn config_cache_fails_without_exclusion() {
@@ -72,6 +73,12 @@ fn threads_fails_without_exclusion() {
 #[tokio::test(start_paused = true)]
 async fn timeout_fails_without_exclusion() {
     must_complain(examples::timeout::run(&Lax(KEY)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn transaction_fails_without_exclusion() {
+    let receipts = Mutex::new(Vec::new());
+    must_complain(examples::transaction::run([(); 4].map(|()| LaxDesk(&receipts))).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,6 +147,25 @@ impl Invoices for MemoryInvoices<'_> {
         let mut numbers = self.0.lock().map_err(|_| "poisoned")?.clone();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+}
+
+struct LaxDesk<'a>(&'a Mutex<Vec<(i32, i32)>>);
+
+impl Desk for LaxDesk<'_> {
+    async fn pay(&mut self, invoice: i32) -> examples::Result<Payment> {
+        let receipts = || self.0.lock().map_err(|_| "poisoned");
+        if receipts()?.iter().any(|(_, paid)| *paid == invoice) {
+            return Ok(Payment::PaidBefore);
+        }
+        let number = receipts()?.len() as i32 + 1;
+        tokio::time::sleep(examples::transaction::WORK).await;
+        receipts()?.push((number, invoice));
+        Ok(Payment::Receipt(number))
+    }
+
+    async fn close(&mut self, _: Duration) -> examples::Result<Vec<(i32, i32)>> {
+        Ok(self.0.lock().map_err(|_| "poisoned")?.clone())
     }
 }
 

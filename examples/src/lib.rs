@@ -38,6 +38,11 @@ pub mod readme {}
 #[doc = include_str!("../../docs/operating.md")]
 pub mod operating {}
 
+/// The page for those who come from Ruby: its Rust code is compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-with-advisory-lock.md")]
+pub mod from_with_advisory_lock {}
+
 /// What scenarios return: their errors are for people to read.
 pub type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 

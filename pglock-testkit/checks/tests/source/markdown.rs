@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::text::repository;
+use super::text::{repository, sources};
 
 /// A file without the contents of its code.
 struct Page {
@@ -71,6 +71,47 @@ fn readmes_of_packages_link_to_addresses_only() {
             }
         }
     }
+}
+
+/// As documentation of a module or crate, whose examples are tests.
+#[test]
+fn rust_on_each_page_is_compiled() {
+    let compiled: Vec<_> =
+        sources("").iter().flat_map(|source| included(&source.path, &source.text)).collect();
+    let mut found = 0;
+    for page in pages() {
+        if has_rust(&fs::read_to_string(&page.path).unwrap()) {
+            let path = page.path.canonicalize().unwrap();
+            assert!(compiled.contains(&path), "no doc test compiles {}", page.path.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 5, "{found}");
+}
+
+/// The files that this one includes as its documentation.
+fn included(path: &str, text: &str) -> Vec<PathBuf> {
+    let folder = repository().join(path);
+    let folder = folder.parent().unwrap();
+    let names = text.lines().filter_map(|line| line.split_once("doc = include_str!(\""));
+    let names = names.filter_map(|(_, rest)| Some(rest.split_once('"')?.0));
+    names.filter_map(|name| folder.join(name).canonicalize().ok()).collect()
+}
+
+/// Whether rustdoc would test some code of this page.
+fn has_rust(markdown: &str) -> bool {
+    let fences = markdown.lines().map(str::trim_start).filter_map(|line| line.strip_prefix("```"));
+    // Without a language, it is Rust for rustdoc, and perhaps something else for us.
+    fences.step_by(2).any(|language| language.split(',').any(|word| word == "rust"))
+}
+
+#[test]
+fn rust_of_a_page_is_found() {
+    assert!(has_rust("Text.\n\n```sh\nls\n```\n\n```rust,no_run\nf()\n```\n"));
+    assert!(!has_rust("Text.\n\n```sh\nrust\n```\n\n```text\nrust\n```\n"));
+    let code = "#![doc = include_str!(\"../README.md\")]\nconst X: &str = include_str!(\"x.sql\");";
+    let readme = repository().join("pglock-sqlx/README.md").canonicalize().unwrap();
+    assert_eq!(included("pglock-sqlx/src/lib.rs", code), [readme]);
 }
 
 fn pages() -> Vec<Page> {

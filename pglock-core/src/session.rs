@@ -46,8 +46,10 @@ use crate::mode::Mode;
 /// a lock meanwhile, the session interrupts its wait and then joins the end of PostgreSQL's queue.
 /// It also does so to renew its lease, by default every 7.5 seconds
 /// ([`guard_lease`](crate::LocksBuilder::guard_lease) less
-/// [`heartbeat`](crate::LocksBuilder::heartbeat)). So PostgreSQL does not serve long waits in order
-/// of arrival.
+/// [`heartbeat`](crate::LocksBuilder::heartbeat)), or after
+/// [`renew_waits_after`](crate::LocksBuilder::renew_waits_after) if that is sooner, but not before
+/// PostgreSQL has looked for a deadlock. So PostgreSQL does not serve long waits in order of
+/// arrival.
 ///
 /// # Cost
 ///

@@ -58,7 +58,11 @@ impl Client {
         settings: Settings,
         seed: u64,
     ) -> Self {
-        let limits = Limits { max_locks: config.max_locks, max_waiters: config.max_waiters };
+        let limits = Limits {
+            max_locks: config.max_locks,
+            max_waiters: config.max_waiters,
+            wait_renewal: config.wait_renewal,
+        };
         let shared = Arc::new(Shared::new(config, seed, settings.runtime.as_ref()));
         let sessions = Arc::new(Registry::new(limits));
         let meters = Meters::new(settings.application_name.clone());

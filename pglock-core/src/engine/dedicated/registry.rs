@@ -1,6 +1,7 @@
 //! The dedicated sessions of one manager.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::Dedicated;
 use crate::error::{Error, Result};
@@ -11,6 +12,9 @@ pub(crate) struct Limits {
     /// `None`: what the server's lock table suggests.
     pub(crate) max_locks: Option<usize>,
     pub(crate) max_waiters: usize,
+    /// How long a session waits at a time, so that it does not hold back vacuum: a random part of
+    /// this, at least half. `None`: as long as its lease allows.
+    pub(crate) wait_renewal: Option<Duration>,
 }
 
 pub(crate) struct Registry {

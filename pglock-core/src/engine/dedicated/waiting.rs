@@ -1,6 +1,8 @@
 //! A wait of a dedicated session in the server's queue, and how it is cancelled.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::sleep_until;
@@ -60,15 +62,24 @@ impl<D: Driver> Task<'_, D> {
 
     /// When the wait has to end: the moment, and the time until then in milliseconds.
     fn limit(&self, sent: Moment, end: Option<Moment>) -> (Moment, u32) {
-        let mut limit = self.session.liveness.leased_until().before(self.session.heartbeat());
-        if !self.server.can_cancel {
-            // Without a cancel, releases and tries must wait for the end of this wait.
-            limit = limit.min(sent + self.server.deadlock_timeout + DEADLOCK_MARGIN * 2);
-        }
+        let lease = self.session.liveness.leased_until().before(self.session.heartbeat());
+        let limit = lease.min(sent + self.longest());
         let limit = end.map_or(limit, |end| end.min(limit));
         // Rounded up, so that the time is over when the wait ends; zero would mean no limit.
         let millis = limit.since(sent).as_millis() + 1;
         (limit, u32::try_from(millis).unwrap_or(u32::MAX).min(i32::MAX as u32))
+    }
+
+    /// How long a wait may be, apart from the lease.
+    fn longest(&self) -> Duration {
+        let renewal = self.session.registry.limits.wait_renewal;
+        let deadlock = self.server.deadlock_timeout + DEADLOCK_MARGIN * 2;
+        if self.server.can_cancel {
+            renewal.map_or(Duration::MAX, |time| part_of(time).max(deadlock))
+        } else {
+            // Releases and tries must wait for the end of this wait.
+            deadlock
+        }
     }
 
     /// Runs the statement of a wait to its end. Also returns whether it was cancelled.
@@ -113,6 +124,12 @@ impl<D: Driver> Task<'_, D> {
         spawn(&Handle::current(), farewell(second, CLOSE_TIMEOUT));
         outcome
     }
+}
+
+/// A random time between half of it and all of it, so that sessions do not fall into step.
+fn part_of(time: Duration) -> Duration {
+    let random = (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 54) as f64;
+    (time / 2).saturating_add(time.mul_f64(random))
 }
 
 impl Dedicated {

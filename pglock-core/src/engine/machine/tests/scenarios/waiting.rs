@@ -9,6 +9,7 @@ use super::{
 use crate::driver::Operation;
 use crate::engine::machine::config::Config;
 use crate::engine::machine::event::{Outcome, Patience, SessionId};
+use crate::engine::machine::tests::model::world::World;
 use crate::key::LockKey;
 use crate::mode::Mode::{Read, Write};
 
@@ -42,6 +43,17 @@ fn a_wait_that_the_server_has_forgotten_is_begun_again() {
     world.server.unlock(ELSEWHERE, key(), Write);
     world.settle();
     assert!(is_granted(&world, waiter));
+}
+
+#[test]
+fn long_waits_are_renewed_by_default() {
+    let (mut world, _) = waiting_in(World::new(Config::default(), vec![key()], 1), Write);
+    let begin = world.now;
+    while !world.sent.iter().any(|(_, operation)| matches!(operation, Operation::Cancel(_))) {
+        pass(&mut world, 1);
+        assert!(world.now.since(begin) <= Duration::from_secs(61));
+    }
+    assert!(world.now.since(begin) >= Duration::from_secs(30));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::iter;
 
-use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+use diesel::result::DatabaseErrorKind::{
+    ClosedConnection, SerializationFailure, UnableToSendCommand,
+};
 use diesel::result::{DatabaseErrorInformation, Error};
 use pglock_core::driver::DriverError;
 
@@ -70,6 +72,7 @@ fn sqlstate(error: &(dyn StdError + 'static)) -> Option<String> {
         return error.code().map(|code| code.code().to_owned());
     }
     let code = match error.downcast_ref() {
+        Some(Error::DatabaseError(SerializationFailure, _)) => Some("40001"),
         Some(Error::DatabaseError(_, answer)) => by_names(&**answer),
         _ => None,
     };

@@ -109,6 +109,11 @@ impl DriverError {
             }
     }
 
+    /// The error that the user sees if this one comes from the check of a token.
+    pub(crate) fn at_token_check(self) -> Error {
+        Error::at_token_check(self.failure, self.sqlstate.as_deref(), self.source)
+    }
+
     /// The error that the user sees if this one comes from the question that opens a session.
     pub(crate) fn at_open(self) -> Error {
         Error::at_open(self.failure, self.sqlstate.as_deref(), self.source)

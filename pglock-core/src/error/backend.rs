@@ -28,6 +28,29 @@ impl Error {
         Self::with_source(kind, message, source)
     }
 
+    /// For the statement that checks a token, in a transaction of the application.
+    pub(crate) fn at_token_check(
+        failure: Failure,
+        sqlstate: Option<&str>,
+        source: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        let error = Self::of_backend(failure, sqlstate, source);
+        match sqlstate.unwrap_or_default() {
+            "40001" => error.with_message(
+                ErrorKind::Driver,
+                "another transaction has recorded a token for this resource since this one took its snapshot: \
+                 roll this one back and repeat it, at READ COMMITTED if it should wait for the other one instead",
+            ),
+            code if code.starts_with("42") && error.kind() == ErrorKind::Driver => error
+                .with_message(
+                    ErrorKind::InvalidOptions,
+                    "the table of fencing tokens is missing, or has other columns: create it with `FencingToken::TABLE`, \
+                     in a schema in the search_path of this connection",
+                ),
+            _ => error,
+        }
+    }
+
     /// For the question that opens a session, which every PostgreSQL from version 13 on
     /// understands.
     pub(crate) fn at_open(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::TransactionLocks;
-use crate::driver::{Fact, Param, Statement, Transaction};
+use crate::driver::{DriverError, Fact, Param, Statement, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::LockKey;
 use crate::mode::Mode;
@@ -64,9 +64,9 @@ impl<T: Transaction> TransactionLocks<T> {
     /// # Errors
     ///
     /// [`Lost`](ErrorKind::Lost) if a later holder has shown its token: roll the transaction back.
-    /// [`InvalidOptions`](ErrorKind::InvalidOptions) outside a transaction. Above READ COMMITTED, a
-    /// serialization failure, of the kind [`Driver`](ErrorKind::Driver), if another transaction has
-    /// recorded a token since this one took its snapshot.
+    /// [`InvalidOptions`](ErrorKind::InvalidOptions) outside a transaction, or without the table.
+    /// Above READ COMMITTED, a serialization failure, of the kind [`Driver`](ErrorKind::Driver), if
+    /// another transaction has recorded a token since this one took its snapshot: repeat it.
     ///
     /// # Examples
     ///
@@ -86,7 +86,8 @@ impl<T: Transaction> TransactionLocks<T> {
     pub async fn check_token(&mut self, token: FencingToken, resource: &str) -> Result<()> {
         self.ensure_open()?;
         let params = [Param::Text(resource), Param::Int8(token.into())];
-        let shown = self.transaction.query(Statement::new(SHOW_TOKEN, params)).await?;
+        let shown = self.transaction.query(Statement::new(SHOW_TOKEN, params)).await;
+        let shown = shown.map_err(DriverError::at_token_check)?;
         if shown.is_empty() {
             return Err(Error::new(
                 ErrorKind::Lost,

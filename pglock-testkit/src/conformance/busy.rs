@@ -10,17 +10,12 @@ use tokio::sync::Barrier;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::latencies::Latencies;
 use super::{Lab, is_long, start};
 use crate::faults::TestProcess;
 
 /// Another process, whose tasks take turns continuously. It runs [`keep_busy`].
 pub(super) struct Busy(TestProcess);
-
-/// What it has done so far.
-pub(super) struct Done {
-    pub(super) turns: usize,
-    pub(super) longest: Duration,
-}
 
 impl Busy {
     pub(super) async fn prepare(lab: &Lab, role: &str) -> Self {
@@ -49,12 +44,11 @@ impl Busy {
         self.0.write("stop").unwrap();
     }
 
-    /// The totals, after the process was asked to stop.
-    pub(super) async fn done(mut self) -> Done {
+    /// How long each of its turns took, after the process was asked to stop.
+    pub(super) async fn done(mut self) -> Latencies {
         let line = self.0.line().await.unwrap();
-        let (turns, longest) = line.split_once(' ').unwrap();
-        let longest = Duration::from_millis(longest.parse().unwrap());
-        Done { turns: turns.parse().unwrap(), longest }
+        let micros = line.split_whitespace().map(|micros| micros.parse().unwrap());
+        micros.map(Duration::from_micros).collect()
     }
 }
 
@@ -67,7 +61,7 @@ pub(super) async fn two_processes(lab: &Lab, least: usize) {
     sleep(Duration::from_secs(if is_long() { 60 } else { 2 })).await;
     processes.iter_mut().for_each(Busy::stop);
     for process in processes {
-        let turns = process.done().await.turns;
+        let turns = process.done().await.len();
         println!("{turns} turns");
         assert!(turns > least, "only {turns} turns");
     }
@@ -87,14 +81,13 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
         start(async move {
             turn(task).await;
             begun.wait().await;
-            let (mut turns, mut longest) = (0, Duration::ZERO);
+            let mut turns = Vec::new();
             while !stop.load(Ordering::SeqCst) {
                 let begin = Instant::now();
-                turn(task + turns).await;
-                longest = longest.max(begin.elapsed());
-                turns += 1;
+                turn(task + turns.len()).await;
+                turns.push(begin.elapsed());
             }
-            (turns, longest)
+            turns
         })
     };
     let tasks: Vec<_> = (0..tasks).map(work).collect();
@@ -102,13 +95,11 @@ pub(super) async fn keep_busy<F: Future<Output = ()> + Send + 'static>(
     TestProcess::print("begun");
     line().await;
     stop.store(true, Ordering::SeqCst);
-    let (mut turns, mut longest) = (0, Duration::ZERO);
+    let mut turns = Vec::new();
     for task in tasks {
-        let done = task.await.unwrap();
-        turns += done.0;
-        longest = longest.max(done.1);
+        turns.extend(task.await.unwrap().iter().map(|turn| turn.as_micros().to_string()));
     }
-    TestProcess::print(&format!("{turns} {}", longest.as_millis()));
+    TestProcess::print(&turns.join(" "));
 }
 
 /// The next line of the other process, or an error if it has ended.

@@ -1,6 +1,7 @@
 //! Measured durations, and bounds on them.
 
 use std::time::Duration;
+use std::vec;
 
 /// How long each repetition of an action took.
 #[derive(Debug, Default)]
@@ -9,6 +10,14 @@ pub(super) struct Latencies(Vec<Duration>);
 impl Latencies {
     pub(super) fn push(&mut self, latency: Duration) {
         self.0.push(latency);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn longest(&self) -> Duration {
+        self.0.iter().copied().max().unwrap_or_default()
     }
 
     /// Prints the figures, and checks the longest against a bound that holds on a busy machine.
@@ -29,5 +38,20 @@ impl Latencies {
     fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0[rank - 1]
+    }
+}
+
+impl FromIterator<Duration> for Latencies {
+    fn from_iter<I: IntoIterator<Item = Duration>>(latencies: I) -> Self {
+        Self(latencies.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Latencies {
+    type Item = Duration;
+    type IntoIter = vec::IntoIter<Duration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }

@@ -110,7 +110,7 @@ async fn writer_among_readers(lab: &Lab, options: &Options) {
         waits.push(write_once(&*writer).await);
     }
     readers.stop();
-    println!("{} reads", readers.done().await.turns);
+    println!("{} reads", readers.done().await.len());
     waits.assert_percentile_below("a writer among readers", most(), AGE + READ + TURN);
 }
 
@@ -137,7 +137,7 @@ async fn one_against_64(lab: &Lab, mode: fn(usize) -> Mode) {
         waits.push(begin.elapsed());
     }
     rivals.stop();
-    println!("{} turns of 64 rivals", rivals.done().await.turns);
+    println!("{} turns of 64 rivals", rivals.done().await.len());
     waits.assert_percentile_below("one against 64", most(), AGE + TURN);
 }
 

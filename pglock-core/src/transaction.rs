@@ -29,6 +29,12 @@ use crate::mode::Mode;
 /// leaves the transaction, its settings and its connection as they were: the application can
 /// continue in the same transaction.
 ///
+/// # Timeouts of the role
+///
+/// A wait lasts as long as the lock is busy, whatever `lock_timeout` and `statement_timeout` are,
+/// and does not change them. Only `transaction_timeout` (PostgreSQL 17) ends it, and with it the
+/// connection: the acquire fails with [`Connection`](crate::ErrorKind::Connection).
+///
 /// # Isolation
 ///
 /// Above READ COMMITTED, a transaction reads from a snapshot that is older than the lock: it would

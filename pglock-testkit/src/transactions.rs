@@ -162,7 +162,11 @@ macro_rules! transaction_cases {
             wait_ends_when_the_lock_is_free,
             wait_keeps_the_settings_of_the_transaction,
             statement_timeout_does_not_cut_a_wait,
+            timeouts_of_the_role_do_not_shorten_a_wait,
+            shadow_functions_and_operators_do_not_matter,
+            shadow_types_do_not_matter,
             outside_a_transaction_is_refused,
+            transaction_begun_by_text_is_refused,
             old_snapshot_is_refused_unless_allowed,
             deadlock_with_rows_is_a_deadlock,
             nested_rollback_releases,
@@ -197,6 +201,9 @@ macro_rules! transaction_cases {
             stale_leader_cannot_write,
             guard_of_either_mode_fences_in_its_mode,
             upgradable_reader_fences_as_a_reader,
+            stale_token_waits_for_a_newer_one_and_is_refused,
+            token_check_at_an_old_snapshot_says_what_to_do,
+            token_check_without_its_table_says_how_to_make_it,
         }
     };
     (@ $client:ty, $($case:ident,)*) => {

@@ -10,10 +10,12 @@ use pglock_core::{ErrorKind, LockKey};
 
 mod coming_back;
 mod fencing;
+mod settings;
 mod waiting;
 
 pub use self::coming_back::*;
 pub use self::fencing::*;
+pub use self::settings::*;
 pub use self::waiting::*;
 
 use super::Patience::{Try, TryAtAnyIsolation, Wait, WaitFor};
@@ -122,6 +124,19 @@ pub async fn outside_a_transaction_is_refused<C: Client>(site: Site) {
         assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
     }
     assert!(site.witness.holders("key".into()).await.unwrap().is_empty());
+}
+
+/// The client does not notice it, so it would not know when the lock ends.
+pub async fn transaction_begun_by_text_is_refused<C: Client>(site: Site) {
+    let mut connection = C::connect(site.database.url()).await.unwrap();
+    connection.execute("BEGIN").await.unwrap();
+    for patience in [Try, Wait, WaitFor(SOON), TryAtAnyIsolation] {
+        let error = connection.lock("key".into(), Write, patience).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{error:?}");
+        assert!(error.to_string().contains("sent as SQL"), "{error}");
+    }
+    assert!(site.witness.holders("key".into()).await.unwrap().is_empty());
+    connection.execute("ROLLBACK").await.unwrap();
 }
 
 pub async fn old_snapshot_is_refused_unless_allowed<C: Client>(site: Site) {

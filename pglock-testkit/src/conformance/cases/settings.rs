@@ -20,7 +20,7 @@ group! { settings:
 }
 
 /// Functions that precede the real ones in the search path, and always succeed.
-const SHADOWS: &str = "
+pub(crate) const SHADOWS: &str = "
     CREATE FUNCTION public.pg_try_advisory_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.pg_try_advisory_lock_shared(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.pg_advisory_unlock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
@@ -28,6 +28,14 @@ const SHADOWS: &str = "
     CREATE FUNCTION public.pg_advisory_lock(bigint) RETURNS integer LANGUAGE sql AS 'SELECT 1';
     CREATE FUNCTION public.pg_advisory_lock_shared(bigint) RETURNS integer LANGUAGE sql AS 'SELECT 1';
     CREATE FUNCTION public.pg_try_advisory_lock(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.pg_try_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.pg_try_advisory_xact_lock_shared(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.pg_advisory_xact_lock(bigint) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION public.pg_advisory_xact_lock_shared(bigint) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION public.texteq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.int8eq(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.int8le(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.date_part(text, interval) RETURNS double precision LANGUAGE sql AS 'SELECT 0::float8';
     CREATE FUNCTION public.pg_advisory_unlock_all() RETURNS integer LANGUAGE sql AS 'SELECT 1';
     CREATE FUNCTION public.pg_cancel_backend(integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.pg_backend_pid() RETURNS integer LANGUAGE sql AS 'SELECT 1';
@@ -39,10 +47,13 @@ const SHADOWS: &str = "
     CREATE FUNCTION public.same(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.same(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION public.same(bigint, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true';
     CREATE FUNCTION public.shifted(bigint, integer) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint';
     CREATE OPERATOR public.= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = public.same);
     CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.same);
     CREATE OPERATOR public.= (LEFTARG = name, RIGHTARG = name, FUNCTION = public.same);
+    CREATE OPERATOR public.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = public.same);
+    CREATE OPERATOR public.<= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = public.same);
     CREATE OPERATOR public.>> (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = public.shifted);
     CREATE VIEW public.pg_locks AS SELECT 1 AS nothing;
 ";
@@ -71,7 +82,7 @@ pub async fn shadow_types_change_nothing(lab: &Lab) {
 }
 
 /// Each with the first version that has it.
-const TIMEOUTS: [(&str, i32); 5] = [
+pub(crate) const TIMEOUTS: [(&str, i32); 5] = [
     ("lock_timeout", 9),
     ("statement_timeout", 9),
     ("idle_in_transaction_session_timeout", 9),

@@ -11,14 +11,16 @@ use crate::witness::{PostgresWitness, Witness};
 
 mod guards;
 mod stale;
+mod tokens;
 
 pub use self::guards::*;
 pub use self::stale::*;
+pub use self::tokens::*;
 
 const KEY: &str = "key";
 
 /// The key that fenced transactions take.
-fn gate() -> LockKey {
+pub(super) fn gate() -> LockKey {
     NamedKey::in_namespace("pglock-fence", &LockKey::from(KEY).to_string()).key()
 }
 
@@ -26,7 +28,7 @@ async fn write(locks: &Locks) -> WriteGuard {
     locks.rwlock(KEY).write().await.unwrap()
 }
 
-async fn fence<C: Client>(guard: &WriteGuard, tx: &mut C) -> Result<()> {
+pub(super) async fn fence<C: Client>(guard: &WriteGuard, tx: &mut C) -> Result<()> {
     guard.fence(tx.locks().await).await
 }
 
@@ -54,7 +56,7 @@ async fn written<C: Client>(tx: &mut C) -> String {
 }
 
 /// Ends the session that holds the lock; its process does not know yet.
-async fn end_session(witness: &PostgresWitness) {
+pub(super) async fn end_session(witness: &PostgresWitness) {
     end_session_of(witness, KEY.into()).await;
 }
 

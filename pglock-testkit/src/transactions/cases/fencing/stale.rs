@@ -1,10 +1,10 @@
-//! Fenced locks, fencing tokens, and a holder that was stopped.
+//! Fenced locks, and a holder that was stopped.
 
 use std::env;
 use std::io;
 use std::time::Duration;
 
-use pglock_core::{ErrorKind, FencingToken};
+use pglock_core::ErrorKind;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
@@ -196,27 +196,4 @@ async fn hold_in_a_process<C: Client>(role: &str) {
     insert(&mut tx, "stale").await;
     tx.commit().await.unwrap();
     TestProcess::print("written");
-}
-
-pub async fn stale_token_is_refused<C: Client>(site: Site) {
-    site.witness.client().batch_execute(FencingToken::TABLE).await.unwrap();
-    let stale = write(&site.locks::<C>()).await;
-    let old = stale.fencing_token().await.unwrap();
-    let mut tx = begin::<C>(&site).await;
-    for _ in 0..2 {
-        tx.locks().await.check_token(old, "invoices").await.unwrap();
-    }
-    tx.commit().await.unwrap();
-    end_session(&site.witness).await;
-    let new = write(&site.locks::<C>()).await.fencing_token().await.unwrap();
-    tx.begin().await.unwrap();
-    tx.locks().await.check_token(new, "invoices").await.unwrap();
-    tx.commit().await.unwrap();
-    tx.begin().await.unwrap();
-    let error = tx.locks().await.check_token(old, "invoices").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
-    tx.locks().await.check_token(old, "another resource").await.unwrap();
-    tx.roll_back().await.unwrap();
-    let error = tx.locks().await.check_token(new, "invoices").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidOptions, "outside a transaction: {error:?}");
 }

@@ -94,7 +94,8 @@ pub enum Power {
     /// waits.
     Sessions,
     /// Managers are made by [`Options::build`], so that a case can inject faults between the engine
-    /// and the driver.
+    /// and the driver, and use what only the engine has: [`Manager::session`] and
+    /// [`Manager::engine_lock`].
     Engine,
     /// Write guards have fencing tokens.
     Tokens,
@@ -129,8 +130,11 @@ pub trait Manager: LockProvider {
         lacks(Power::Engine)
     }
 
-    /// The lock on this key, with what only the engine's lock offers.
-    fn engine_lock(&self, key: NamedKey) -> RwLock;
+    /// The lock on this key, with what only the engine's lock offers. Part of [`Power::Engine`].
+    fn engine_lock(&self, key: NamedKey) -> RwLock {
+        let _ = key;
+        lacks(Power::Engine)
+    }
 }
 
 impl dyn Manager {

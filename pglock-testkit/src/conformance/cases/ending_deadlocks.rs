@@ -10,7 +10,7 @@ group! { ending_deadlocks:
     only_the_one_that_chooses_fails: Engine,
     set_may_choose: Engine,
     upgrade_may_choose: Engine,
-    loss_of_a_lock_ends_one: Sessions,
+    loss_of_a_lock_ends_one: Engine,
 }
 
 fn assert_deadlock(error: &Error, key: &str) {

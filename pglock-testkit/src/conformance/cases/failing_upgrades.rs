@@ -10,13 +10,13 @@ use super::{holder, until_modes};
 use crate::conformance::{Lab, Options, group, soon, start};
 
 group! { failing_upgrades:
-    upgradable_acquires_may_be_dropped_at_any_poll,
-    waiting_upgrade_may_be_dropped_at_any_poll,
-    upgrade_fails_when_the_read_lock_is_lost: Sessions,
-    upgrade_fails_when_the_right_is_lost: Sessions,
+    upgradable_acquires_may_be_dropped_at_any_poll: Engine,
+    waiting_upgrade_may_be_dropped_at_any_poll: Engine,
+    upgrade_fails_when_the_read_lock_is_lost: Engine,
+    upgrade_fails_when_the_right_is_lost: Engine,
     right_counts_towards_the_limit: Engine,
-    upgrade_of_a_fenced_lock_passes_its_gate,
-    timed_out_upgrade_names_what_is_in_the_way,
+    upgrade_of_a_fenced_lock_passes_its_gate: Engine,
+    timed_out_upgrade_names_what_is_in_the_way: Engine,
 }
 
 pub async fn upgradable_acquires_may_be_dropped_at_any_poll(lab: &Lab) {

@@ -21,7 +21,7 @@ use crate::conformance::{Lab, Manager, group};
 group! { threads_holding:
     guard_dropped_on_another_thread_is_released,
     loss_is_reported_to_a_thread: Sessions,
-    threads_change_the_mode,
+    threads_change_the_mode: Engine,
     threads_have_sets_and_recipes,
     threads_have_dedicated_sessions: Engine,
     waits_of_threads_continue_when_their_sessions_end: Sessions,

@@ -12,16 +12,16 @@ use tokio::time::sleep;
 use crate::conformance::{Lab, Manager, Options, group, soon, start};
 
 group! { upgrading:
-    upgradable_reader_reads_beside_others,
-    second_upgradable_reader_waits_for_the_first,
-    upgrade_waits_for_the_readers_of_other_processes,
-    upgrade_waits_for_the_readers_of_its_process,
-    upgrade_keeps_out_the_readers_that_come_later,
-    upgrade_that_waits_goes_ahead_of_writers,
-    upgrade_waits_in_no_session_that_holds_a_lock,
-    upgrade_that_times_out_returns_the_guard,
+    upgradable_reader_reads_beside_others: Engine,
+    second_upgradable_reader_waits_for_the_first: Engine,
+    upgrade_waits_for_the_readers_of_other_processes: Engine,
+    upgrade_waits_for_the_readers_of_its_process: Engine,
+    upgrade_keeps_out_the_readers_that_come_later: Engine,
+    upgrade_that_waits_goes_ahead_of_writers: Engine,
+    upgrade_waits_in_no_session_that_holds_a_lock: Engine,
+    upgrade_that_times_out_returns_the_guard: Engine,
     upgrades_through_one_session_are_made: Engine,
-    downgraded_reader_gives_up_the_right,
+    downgraded_reader_gives_up_the_right: Engine,
 }
 
 pub(super) const KEY: &str = "key";

@@ -271,3 +271,29 @@ fn what_users_hold_may_cross_threads() {
 async fn store_in_memory_keeps_slots() {
     slots::check(Arc::new(MemorySlots::new())).await;
 }
+
+#[tokio::test]
+async fn manager_takes_all_or_any_of_several_keys() {
+    let server = MemoryServer::new();
+    let (locks, witness) = (server.locks(), MemoryWitness::connect(&server).unwrap());
+    let modes = async |key: &str| {
+        let holders = witness.holders(key.into()).await.unwrap();
+        holders.iter().map(|row| row.mode).collect::<Vec<_>>()
+    };
+    let reads = locks.read_all(["b", "a"]).await.unwrap();
+    assert_eq!((modes("a").await, modes("b").await), (vec![Mode::Read], vec![Mode::Read]));
+    reads.release().await.unwrap();
+    let writes = locks.write_all(["b", "a"]).await.unwrap();
+    assert_eq!((modes("a").await, modes("b").await), (vec![Mode::Write], vec![Mode::Write]));
+    let other = server.locks();
+    assert!(other.try_write_any(["a", "b"]).await.unwrap().is_none());
+    let any = other.try_write_any(["a", "c"]).await.unwrap().unwrap();
+    assert_eq!((any.key(), modes("c").await), ("c".into(), vec![Mode::Write]));
+    let wait = start(async move { other.write_any(["a", "b"]).await.unwrap() });
+    witness.until_waiting("b".into(), 1).await.unwrap();
+    writes.release().await.unwrap();
+    let next = soon("both are free", wait).await.unwrap();
+    let free = if next.key() == "a".into() { "b" } else { "a" };
+    assert_eq!(modes(if free == "a" { "b" } else { "a" }).await, [Mode::Write]);
+    assert_eq!(modes(free).await, []);
+}

@@ -149,9 +149,14 @@ fn numbered(manager: &Arc<dyn Manager>, count: i64) -> LockSet {
 pub async fn free_set_takes_one_round_trip(lab: &Lab) {
     let (manager, faults) = counted(lab, Options::default()).await;
     for (round_trips, keys) in [2, 10, 100, 800].into_iter().enumerate() {
-        let guard = numbered(&manager, keys).try_acquire().await.unwrap().expect("all are free");
+        let set = numbered(&manager, keys);
+        let guard = set.try_acquire().await.unwrap().expect("all are free");
         assert_eq!(held(lab.witness()).await.len(), keys as usize);
-        assert_eq!(faults.strikes(), round_trips + 1);
+        assert_eq!(faults.strikes(), 2 * round_trips + 1);
+        guard.release().await.unwrap();
+        let guard = set.acquire().await.unwrap();
+        assert_eq!(held(lab.witness()).await.len(), keys as usize);
+        assert_eq!(faults.strikes(), 2 * round_trips + 2);
         guard.release().await.unwrap();
     }
     assert_eq!(manager.stats().sessions, 1);

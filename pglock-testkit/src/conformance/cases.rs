@@ -100,6 +100,8 @@ pub mod threads;
 pub mod threads_holding;
 #[cfg(unix)]
 pub mod tokens;
+#[cfg(unix)]
+pub mod tokens_crashing;
 pub mod trying_permits;
 pub mod turnstiles;
 pub mod unreachable;
@@ -125,6 +127,7 @@ macro_rules! __each_case {
             threads_holding,
             strangers,
             #[cfg(unix)] tokens,
+            #[cfg(unix)] tokens_crashing,
             queueing,
             rotating,
             #[cfg(unix)] fairness,

@@ -10,7 +10,7 @@ use pglock_core::ErrorKind;
 use tokio::task::yield_now;
 
 use super::{as_role, assert_advice, connect, database, execute};
-use crate::conformance::{Lab, Options, group, is_long, soon, start};
+use crate::conformance::{Lab, Options, group, soon, start};
 use crate::faults::Standby;
 use crate::postgres::{StopMode, TestServer};
 
@@ -23,7 +23,6 @@ group! { tokens:
     dropped_call_for_a_token_leaves_the_guard_as_it_was: Tokens,
     token_of_a_lost_lock_is_an_error: Engine,
     token_of_a_closed_manager_is_an_error: Engine,
-    tokens_grow_through_crashes: Postgres,
     tokens_grow_through_a_promotion: Postgres,
     token_waits_for_the_synchronous_standby: Postgres,
     tokens_grow_by_the_epoch_of_the_database: Postgres,
@@ -133,26 +132,6 @@ pub async fn token_of_a_closed_manager_is_an_error(lab: &Lab) {
     manager.close().await.unwrap();
     let error = soon("it ends", guard.fencing_token()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
-}
-
-/// What was not flushed is given out once more. A role may not want that commits are flushed.
-pub async fn tokens_grow_through_crashes(lab: &Lab) {
-    let server = TestServer::private().await.unwrap();
-    let witness = connect(server.url()).await;
-    execute(&witness, "CREATE ROLE hasty LOGIN; ALTER ROLE hasty SET synchronous_commit = off")
-        .await;
-    let manager = lab.manager_at(&as_role(server.url(), "hasty"), &Options::default()).unwrap();
-    let lock = manager.lock("key");
-    let mut last = None;
-    for _ in 0..if is_long() { 50 } else { 6 } {
-        let guard = soon("the server is back", lock.write()).await.unwrap();
-        let token = Some(guard.fencing_token().await.unwrap());
-        assert!(token > last, "{token:?} after {last:?}");
-        last = token;
-        server.stop(StopMode::Immediate).await.unwrap();
-        soon("the loss", guard.lost()).await;
-        server.start().await.unwrap();
-    }
 }
 
 /// The standby has not heard of the last tokens: its transaction ids are behind.

@@ -55,6 +55,11 @@ async fn replica() {
 #[tokio::test]
 async fn three_processes_build_an_index_concurrently() {
     let (database, witness) = place().await;
+    let key = well_known::sqlx_migrate(database.name());
+    let pool = PgPool::connect(database.url()).await.unwrap();
+    // The server completes the index only when this snapshot has ended.
+    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let _: i32 = query_scalar("SELECT 1").fetch_one(&mut *snapshot).await.unwrap();
     let replicas: Vec<_> = (0..3)
         .map(|_| {
             Command::new(env::current_exe().unwrap())
@@ -65,11 +70,19 @@ async fn three_processes_build_an_index_concurrently() {
                 .unwrap()
         })
         .collect();
+    until_index_waits(&witness).await;
+    witness.until_sessions("pglock", 3).await.unwrap();
+    for _ in 0..50 {
+        // One migrates, and the others do not stand in the server's queue.
+        assert_eq!(witness.holders(key).await.unwrap().len(), 1);
+        assert!(witness.waiters(key).await.unwrap().is_empty());
+        sleep(Duration::from_millis(10)).await;
+    }
+    snapshot.rollback().await.unwrap();
     let ended = tokio::task::spawn_blocking(|| {
         replicas.into_iter().all(|mut replica| replica.wait().unwrap().success())
     });
     assert!(timeout(SOON, ended).await.unwrap().unwrap());
-    let pool = PgPool::connect(database.url()).await.unwrap();
     let valid: bool = query_scalar(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'invoice_paid_at'::regclass",
     )
@@ -80,6 +93,18 @@ async fn three_processes_build_an_index_concurrently() {
     let runs: i64 = query_scalar("SELECT count(*) FROM run").fetch_one(&pool).await.unwrap();
     assert_eq!(runs, 1);
     witness.until_quiet().await.unwrap();
+}
+
+/// Waits until the server waits for older snapshots to end, before it completes an index.
+async fn until_index_waits(witness: &PostgresWitness) {
+    let waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event = 'virtualxid' AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
+    let waiting = async {
+        while witness.client().query(waits, &[]).await.unwrap().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, waiting).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A backend that is not PostgreSQL and does not use the engine: locks of one process, behind the
 //! same traits and with the same guards. The recipes run on it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;

@@ -251,7 +251,8 @@ impl<'a> Realm<'a> {
         let pid: i32 = terms.last().unwrap().term.split_once('.').unwrap().0.parse().unwrap();
         let at = self.processes.iter().position(|process| process.pid() == pid).unwrap();
         let session = holder(self.lab.witness(), self.key).await;
-        let follower = (turn % 3 == 0).then_some((at + turn) % PROCESSES).filter(|it| *it != at);
+        let follower =
+            turn.is_multiple_of(3).then_some((at + turn) % PROCESSES).filter(|it| *it != at);
         let begin = now();
         if let Some(follower) = follower {
             kill(self.processes[follower].pid()).unwrap();

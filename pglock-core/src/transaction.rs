@@ -32,8 +32,9 @@ use crate::mode::Mode;
 /// # Timeouts of the role
 ///
 /// A wait lasts as long as the lock is busy, whatever `lock_timeout` and `statement_timeout` are,
-/// and does not change them. Only `transaction_timeout` (PostgreSQL 17) ends it, and with it the
-/// connection: the acquire fails with [`Connection`](crate::ErrorKind::Connection).
+/// and does not change them. Only `transaction_timeout` (PostgreSQL 17) may end it, and with it the
+/// connection: the acquire fails with [`Connection`](crate::ErrorKind::Connection). PostgreSQL
+/// forgets that timeout when the first slice of the wait is over.
 ///
 /// # Isolation
 ///

@@ -18,7 +18,7 @@ group! { letting_readers_in:
     lock_at_its_limit_goes_to_other_processes_first: Engine,
     writer_is_confirmed_although_readers_have_its_lock: Engine,
     readers_and_their_writer_report_the_loss: Sessions,
-    upgradable_reader_behind_a_writer_upgrades,
+    upgradable_reader_behind_a_writer_upgrades: Engine,
 }
 
 const KEY: &str = "key";

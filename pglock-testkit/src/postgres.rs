@@ -85,6 +85,8 @@ mod watchdog;
 pub use self::database::TestDatabase;
 pub use self::error::TestServerError;
 pub(crate) use self::error::write_with_causes;
+#[cfg(all(unix, feature = "conformance"))]
+pub(crate) use self::home::shared_folder;
 #[cfg(unix)]
 pub(crate) use self::site::{Occupancy, Site, blocking, free_ports, occupy};
 pub(crate) use self::url::{config, connect, with_address};

@@ -120,6 +120,13 @@ fn memory() -> Option<PathBuf> {
     (size >= ENOUGH && fs::metadata(&folder).ok()?.mode() & 0o1002 == 0o1002).then_some(folder)
 }
 
+/// A folder for files that processes of a test share: in memory if possible, so that no process waits
+/// for a disk.
+#[cfg(feature = "conformance")]
+pub(crate) fn shared_folder() -> io::Result<tempfile::TempDir> {
+    memory().map_or_else(tempfile::tempdir, tempfile::tempdir_in)
+}
+
 fn is_open(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0)
 }

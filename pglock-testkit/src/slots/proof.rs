@@ -17,13 +17,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use pglock_core::recipes::schedule::{Job, Look, Missed, Record, Slot, SlotStore, Turn};
 use pglock_core::{LockProvider, Result};
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::conformance::is_long;
 use crate::faults::{TestProcess, kill};
-use crate::postgres::TestServer;
+use crate::postgres::{TestServer, shared_folder};
 use crate::witness::{PostgresWitness, Witness};
 
 const PERIOD: i64 = 100_000;
@@ -62,7 +61,7 @@ pub async fn prove(test: &str, join: fn(&str) -> (Arc<dyn LockProvider>, Arc<dyn
     let (locks, store) = join(database.url());
     witness.client().batch_execute(pglock_core::driver::SlotStatement::TABLE).await.unwrap();
     for promise in ["most", "least"] {
-        let folder = TempDir::new().unwrap();
+        let folder = shared_folder().unwrap();
         let fleet = Fleet {
             test,
             replica: Replica {

@@ -17,6 +17,7 @@ use super::permits::{semaphore, until_first};
 use crate::conformance::latencies::Latencies;
 use crate::conformance::{Lab, group, is_long, soon, start};
 use crate::faults::{TestProcess, kill};
+use crate::postgres::shared_folder;
 
 group! { sharing_permits:
     permits_of_a_killed_process_go_to_the_next: Process,
@@ -57,7 +58,7 @@ pub async fn processes_share_permits_while_some_are_killed(lab: &Lab) {
         return work(lab, &PathBuf::from(std::env::var_os(FOLDER).unwrap())).await;
     }
     let wanted = if is_long() { 100_000 } else { 1_000 };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = shared_folder().unwrap();
     let begin =
         || lab.start_role_with("worker", &lab.address(), [(FOLDER, folder.path().as_os_str())]);
     let mut workers: Vec<_> = (0..PROCESSES).map(|_| begin()).collect();

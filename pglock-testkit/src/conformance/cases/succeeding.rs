@@ -15,7 +15,6 @@ use std::time::Duration;
 use pglock_core::LockKey;
 use pglock_core::recipes::election::{Election, Term};
 use rustix::time::{ClockId, clock_gettime};
-use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -25,6 +24,7 @@ use super::{SLACK, holder, lease, leased};
 use crate::conformance::latencies::Latencies;
 use crate::conformance::{Lab, group, is_long, soon};
 use crate::faults::{Stopped, TestProcess, kill};
+use crate::postgres::shared_folder;
 
 group! { succeeding:
     one_leader_works_at_a_time_whatever_happens_to_it: Process,
@@ -63,7 +63,7 @@ pub async fn one_leader_works_at_a_time_whatever_happens_to_it(lab: &Lab) {
     if lab.is_child() {
         return stand(lab).await;
     }
-    let folder = TempDir::new().unwrap();
+    let folder = shared_folder().unwrap();
     let mut realm = Realm::start(lab, folder.path().to_owned());
     let mut took = BTreeMap::<_, Latencies>::new();
     let has_lease = lab.has_lease().await;

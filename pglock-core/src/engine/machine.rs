@@ -116,6 +116,9 @@ impl Machine {
             Event::Downgrade { key, grant } => {
                 self.with(key, step, |state, cx| state.downgrade(grant, cx));
             }
+            Event::EndHandOvers { key, grant } => {
+                self.with(key, step, |state, _| state.end_hand_overs(grant));
+            }
             Event::Upgrade { caller, key, grant, patience } => {
                 self.upgrade(caller, key, grant, patience, step);
             }

@@ -39,6 +39,13 @@ impl Inner {
         }
     }
 
+    /// Other backends pass their locks on as they like.
+    pub(super) fn end_hand_overs(&self) {
+        if let Self::Engine(held) = self {
+            held.end_hand_overs();
+        }
+    }
+
     /// Whether it is a write lock from now on.
     pub(super) async fn try_upgrade(&mut self) -> Result<bool> {
         self.upgrade(Patience::Try, &AtomicBool::new(false)).await

@@ -58,6 +58,14 @@ impl WriteGuard {
     }
 }
 
+impl WriteGuard {
+    /// When the guard ends, other processes that wait have the lock before other callers of this
+    /// process, however long they have waited.
+    pub(crate) fn end_hand_overs(&self) {
+        self.inner.end_hand_overs();
+    }
+}
+
 impl ReadGuard {
     /// Turns the read lock into the write lock if no other caller holds a read lock, in this or any
     /// other process. Otherwise returns the guard with its read lock.

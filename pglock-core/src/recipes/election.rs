@@ -32,7 +32,8 @@
 //!
 //! The leader holds the write lock on a key. Candidates wait in line for it: across processes in
 //! the server's queue, within a process first come, first served. A leader that resigns and
-//! campaigns again is at the end of the line. The lock becomes free when the process of the leader
+//! campaigns again is at the end of the line, and candidates of other processes that wait lead
+//! before those of its own process. The lock becomes free when the process of the leader
 //! dies (within 100 ms), and when the leader falls silent (within 16 s).
 //!
 //! [`run`](Election::run) and [`Leadership::protect`] stop the work of the leader before it could
@@ -256,6 +257,7 @@ impl Election {
     }
 
     async fn take_over(&self, guard: WriteGuard) -> Result<Leadership> {
+        guard.end_hand_overs();
         let delay = self.options.take_over_after;
         if !delay.is_zero() {
             guard.protect(timer::sleep(delay)?).await?;

@@ -146,6 +146,13 @@ impl Held {
         }
     }
 
+    /// Other processes that wait have it next, even before callers of this one.
+    pub(crate) fn end_hand_overs(&self) {
+        if let Some(grant) = self.grant {
+            self.client.shared.step(Event::EndHandOvers { key: self.key, grant });
+        }
+    }
+
     /// Whether it is a write lock from now on. If not, or if this future is dropped, it is a read
     /// lock as before. `at_gate`: set once only the gate is to be passed.
     pub(crate) async fn upgrade(

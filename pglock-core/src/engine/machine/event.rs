@@ -55,6 +55,9 @@ pub(crate) enum Event {
     AcquireRun { members: Vec<Member>, goal: Goal },
     /// A guard for writing is one for reading from now on.
     Downgrade { key: LockKey, grant: GrantId },
+    /// The lock does not pass to another caller of this process: when its guards have ended, it goes
+    /// back to the server.
+    EndHandOvers { key: LockKey, grant: GrantId },
     /// A guard for reading wants to be one for writing. Resolved by [`Outcome::Upgraded`],
     /// [`Outcome::Busy`] or [`Outcome::Failed`].
     Upgrade { caller: CallerId, key: LockKey, grant: GrantId, patience: Patience },
@@ -112,6 +115,7 @@ impl Event {
             Self::Acquire { .. }
             | Self::AcquireRun { .. }
             | Self::Downgrade { .. }
+            | Self::EndHandOvers { .. }
             | Self::Upgrade { .. }
             | Self::Abandon { .. }
             | Self::Release { .. }

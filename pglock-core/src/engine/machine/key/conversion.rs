@@ -92,7 +92,8 @@ impl Grant {
     /// Whether it may pass from caller to caller in this process, instead of going to other
     /// processes.
     pub(super) fn is_fresh(&self, config: &Config, now: Moment) -> bool {
-        self.conversion != Conversion::Missed
+        self.may_pass
+            && self.conversion != Conversion::Missed
             && self.passes <= config.hand_over_count
             && now.since(self.since) < config.hand_over_age
     }

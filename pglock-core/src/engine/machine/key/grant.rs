@@ -38,6 +38,8 @@ pub(in crate::engine::machine) struct Grant {
     pub(in crate::engine::machine) releaser: Option<CallerId>,
     pub(in crate::engine::machine) since: Moment,
     pub(in crate::engine::machine) passes: u32,
+    /// Whether it may pass from caller to caller at all.
+    pub(in crate::engine::machine) may_pass: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +98,15 @@ impl KeyState {
         }
     }
 
+    /// The guards that have the lock are the last ones here.
+    pub(crate) fn end_hand_overs(&mut self, id: GrantId) {
+        if let Some(grant) = self.grant_mut(id) {
+            grant.may_pass = false;
+            // A probe may have renewed the lock while its guards were readers.
+            grant.passes = grant.passes.max(1);
+        }
+    }
+
     /// Releases the locks that no caller of this process uses.
     pub(super) fn release_unused(&mut self, cx: &mut Context<'_>) {
         for grant in &mut self.grants {
@@ -125,6 +136,7 @@ impl KeyState {
             releaser: None,
             since: cx.step.now,
             passes: 0,
+            may_pass: true,
         });
         if let Some(session) = cx.sessions.get_mut(session) {
             session.gain_grant();

@@ -58,6 +58,8 @@ pub(crate) struct Guard {
 struct Passed {
     times: u32,
     since: Moment,
+    /// It is not to pass on to another writer.
+    ends: bool,
 }
 
 impl Reference {
@@ -154,7 +156,7 @@ impl Reference {
     /// The server has granted this, now or earlier.
     pub(crate) fn held(&mut self, key: LockKey, grant: GrantId, now: Moment) {
         let passed = &mut self.keys.entry(key).or_default().passed;
-        passed.entry(grant).or_insert(Passed { times: 0, since: now });
+        passed.entry(grant).or_insert(Passed::never(now));
     }
 
     /// Whether the lock may pass on within this process.
@@ -166,7 +168,7 @@ impl Reference {
         config: &Config,
     ) -> bool {
         let passed = self.keys.get(&key).and_then(|model| model.passed.get(&grant));
-        passed.is_some_and(|passed| passed.is_fresh(now, config))
+        passed.is_some_and(|passed| !passed.ends && passed.is_fresh(now, config))
     }
 
     /// A probe has found that no writer waits.
@@ -234,6 +236,14 @@ impl Reference {
         }
     }
 
+    /// The lock passes on no more, unless to readers that may join after a probe.
+    pub(crate) fn end_hand_overs(&mut self, key: LockKey, grant: GrantId) {
+        let passed = &mut self.keys.entry(key).or_default().passed;
+        if let Some(passed) = passed.get_mut(&grant) {
+            passed.ends = true;
+        }
+    }
+
     fn take_confirm(&mut self, id: CallerId) -> Option<Confirm> {
         let at = self.confirms.iter().position(|confirm| confirm.id == id)?;
         Some(self.confirms.swap_remove(at))
@@ -248,9 +258,13 @@ impl Reference {
 }
 
 impl Passed {
+    fn never(since: Moment) -> Self {
+        Self { times: 0, since, ends: false }
+    }
+
     fn is_fresh(self, now: Moment, config: &Config) -> bool {
-        self.times == 0
-            || self.times <= config.hand_over_count && now < self.since + config.hand_over_age
+        let is_young = now < self.since + config.hand_over_age;
+        self.times == 0 || !self.ends && self.times <= config.hand_over_count && is_young
     }
 }
 
@@ -264,7 +278,7 @@ impl Key {
         config: &Config,
         nobody_to_ask: bool,
     ) {
-        let first = Passed { times: 0, since: now };
+        let first = Passed::never(now);
         let passed = self.passed.entry(grant).or_insert(first);
         if !passed.is_fresh(now, config) {
             let may_join = mode == Mode::Read && nobody_to_ask;
@@ -277,7 +291,7 @@ impl Key {
     /// From now on, the readers count as if they had just been granted the lock.
     fn renew(&mut self, now: Moment) {
         for passed in self.passed.values_mut() {
-            *passed = Passed { times: 0, since: now };
+            *passed = Passed { ends: passed.ends, ..Passed::never(now) };
         }
     }
 }

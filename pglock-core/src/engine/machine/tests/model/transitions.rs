@@ -23,6 +23,7 @@ pub(crate) enum Transition {
     Abandon(usize),
     Release(usize, bool),
     Downgrade(usize),
+    EndHandOvers(usize),
     Upgrade(usize, Patience),
     Look(Option<usize>),
     Check,
@@ -88,6 +89,7 @@ pub(crate) fn transitions(faults: u32, reads: u32) -> BoxedStrategy<Transition> 
         20 => nth.clone().prop_map(Transition::Abandon),
         40 => (nth.clone(), any::<bool>()).prop_map(|(nth, confirm)| Transition::Release(nth, confirm)),
         8 => nth.clone().prop_map(Transition::Downgrade),
+        2 => nth.clone().prop_map(Transition::EndHandOvers),
         16 => (nth.clone(), patience).prop_map(|(nth, patience)| Transition::Upgrade(nth, patience)),
         100 => (nth.clone(), any::<bool>()).prop_map(|(nth, luck)| Transition::Turn(nth, luck)),
         40 => (1..6_usize).prop_map(Transition::Rounds),
@@ -155,6 +157,7 @@ impl Transition {
                 }
             }
             Self::Downgrade(nth) => world.downgrade_one(nth),
+            Self::EndHandOvers(nth) => world.end_hand_overs_of_one(nth),
             Self::Upgrade(nth, patience) => world.upgrade_one(nth, patience),
             Self::Look(nth) => {
                 world.look(nth.map(key));
@@ -162,13 +165,7 @@ impl Transition {
             Self::Check => {
                 world.check_server();
             }
-            Self::Prove(nth, token) => {
-                if let Some((key, guard)) = choose(world.reference.guards(), nth) {
-                    let token = token && guard.mode == Mode::Write;
-                    let proof = if token { Proof::Token } else { Proof::Sees(MARK) };
-                    world.prove(key, guard.grant, proof);
-                }
-            }
+            Self::Prove(nth, token) => prove_one(world, nth, token),
             Self::Turn(nth, luck) => {
                 if let Some(id) = choose(world.movable(), nth) {
                     world.turn(id, luck);
@@ -188,6 +185,14 @@ impl Transition {
             Self::Fault(fault) => fault.inject(world),
             Self::Close => world.close(),
         }
+    }
+}
+
+fn prove_one(world: &mut World, nth: usize, token: bool) {
+    if let Some((key, guard)) = choose(world.reference.guards(), nth) {
+        let token = token && guard.mode == Mode::Write;
+        let proof = if token { Proof::Token } else { Proof::Sees(MARK) };
+        world.prove(key, guard.grant, proof);
     }
 }
 

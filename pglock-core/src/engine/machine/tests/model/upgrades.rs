@@ -34,6 +34,12 @@ impl World {
         }
     }
 
+    pub(super) fn end_hand_overs_of_one(&mut self, nth: usize) {
+        if let Some((key, guard)) = choose(self.reference.free_guards(Some(Mode::Write)), nth) {
+            self.end_hand_overs(key, guard.grant);
+        }
+    }
+
     pub(super) fn upgrade_one(&mut self, nth: usize, patience: Patience) {
         if let Some((key, guard)) = choose(self.reference.free_guards(Some(Mode::Read)), nth)
             && (patience == Patience::Try || self.reference.may_wait_to_upgrade(key))
@@ -47,6 +53,11 @@ impl World {
         self.note_downgrade(grant);
         self.reference.downgrade(key, grant);
         self.step(Event::Downgrade { key, grant });
+    }
+
+    pub(crate) fn end_hand_overs(&mut self, key: LockKey, grant: GrantId) {
+        self.reference.end_hand_overs(key, grant);
+        self.step(Event::EndHandOvers { key, grant });
     }
 
     pub(crate) fn upgrade(&mut self, key: LockKey, grant: GrantId, patience: Patience) -> CallerId {

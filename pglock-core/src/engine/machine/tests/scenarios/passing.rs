@@ -53,6 +53,20 @@ fn a_release_of_a_lock_that_passes_on_fails_if_its_session_ended() {
 }
 
 #[test]
+fn a_lock_whose_hand_overs_have_ended_goes_back_to_the_server() {
+    let (mut world, grant) = holding(Write);
+    let next = world.acquire(key(), Write, Patience::Wait);
+    world.end_hand_overs(key(), grant);
+    world.release(key(), grant, false);
+    assert!(!is_granted(&world, next));
+    world.settle();
+    let there_and_back =
+        [(SHARED, Operation::Unlock(key(), Write)), (SHARED, Operation::TryLock(key(), Write))];
+    assert_eq!(world.sent, there_and_back);
+    assert!(is_granted(&world, next));
+}
+
+#[test]
 fn a_lock_goes_back_to_the_server_after_a_number_of_hand_overs() {
     let (mut world, mut grant) = holding(Write);
     let waiters: Vec<_> = (0..4).map(|_| world.acquire(key(), Write, Patience::Wait)).collect();

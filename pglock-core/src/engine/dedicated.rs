@@ -35,9 +35,9 @@
 //! A session that waits cannot send a heartbeat, and holds back vacuum. So a wait ends, by
 //! `lock_timeout`, one heartbeat before the lease does, or when it is to be renewed
 //! (`wait_renewal`), but not before the server has looked for a deadlock. `Holdings` then renews
-//! the lease, and the session joins the end of the queue again. When the session has something else to do meanwhile, such as a release, a second
-//! connection cancels the wait. The session continues when the server has answered both statements,
-//! because a late cancel would hit the next one.
+//! the lease, and the session joins the end of the queue again. When the session has something else
+//! to do meanwhile, such as a release, a second connection cancels the wait. The session continues
+//! when the server has answered both statements, because a late cancel would hit the next one.
 
 mod desk;
 mod hold;

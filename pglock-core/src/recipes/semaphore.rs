@@ -224,8 +224,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the number of
-    /// permits; otherwise as for [`try_acquire`](Self::try_acquire).
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the
+    /// number of permits; otherwise as for [`try_acquire`](Self::try_acquire).
     ///
     /// # Examples
     ///
@@ -264,8 +264,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the number of
-    /// permits; otherwise see [`ErrorKind`](crate::ErrorKind).
+    /// [`InvalidOptions`](crate::ErrorKind::InvalidOptions) if `count` is zero or more than the
+    /// number of permits; otherwise see [`ErrorKind`](crate::ErrorKind).
     ///
     /// # Examples
     ///

@@ -23,7 +23,7 @@ group! { trying_permits:
 pub async fn tries_get_every_permit_that_is_free(lab: &Lab) {
     let weights = [1, 2, 1, 3, 1, 2];
     let processes = weights.map(|_| semaphore(&lab.manager(), weights.iter().sum()));
-    for _ in 0..40 {
+    for round in 0..40 {
         let tries =
             processes.iter().cloned().zip(weights).map(|(process, count)| {
                 start(async move { process.try_acquire_many(count).await })
@@ -31,7 +31,9 @@ pub async fn tries_get_every_permit_that_is_free(lab: &Lab) {
         let mut permits = Vec::new();
         for tried in tries.collect::<Vec<_>>() {
             let tried = soon("a try", tried).await.unwrap().unwrap();
-            permits.push(tried.expect("as many permits are free"));
+            // In the first round, they also wait for connections: on a busy machine, too long.
+            assert!(tried.is_some() || round == 0, "as many permits are free");
+            permits.extend(tried);
         }
         release(permits).await;
     }

@@ -11,6 +11,7 @@ use super::Dedicated;
 use super::task::{DEADLOCK_MARGIN, Task, survived};
 use crate::driver::{Answer, Driver, DriverError, Holding, Operation, Reason, Request, Session};
 use crate::engine::machine::event::Moment;
+use crate::engine::machine::part_of;
 use crate::engine::runtime::log::{self, Log};
 use crate::engine::runtime::tasks::opening::new_nonce;
 use crate::engine::runtime::tasks::{CLOSE_TIMEOUT, farewell, spawn};
@@ -75,7 +76,9 @@ impl<D: Driver> Task<'_, D> {
         let renewal = self.session.registry.limits.wait_renewal;
         let deadlock = self.server.deadlock_timeout + DEADLOCK_MARGIN * 2;
         if self.server.can_cancel {
-            renewal.map_or(Duration::MAX, |time| part_of(time).max(deadlock))
+            // So that sessions do not fall into step.
+            let random = RandomState::new().hash_one(());
+            renewal.map_or(Duration::MAX, |time| part_of(time, random).max(deadlock))
         } else {
             // Releases and tries must wait for the end of this wait.
             deadlock
@@ -124,12 +127,6 @@ impl<D: Driver> Task<'_, D> {
         spawn(&Handle::current(), farewell(second, CLOSE_TIMEOUT));
         outcome
     }
-}
-
-/// A random time between half of it and all of it, so that sessions do not fall into step.
-fn part_of(time: Duration) -> Duration {
-    let random = (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 54) as f64;
-    (time / 2).saturating_add(time.mul_f64(random))
 }
 
 impl Dedicated {

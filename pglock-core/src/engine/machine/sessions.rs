@@ -13,6 +13,7 @@ mod rotation;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub(crate) use self::connection::part_of;
 pub(super) use self::lock_cap::Claims;
 pub(crate) use self::lock_cap::lock_share;
 use self::outage::Outage;

@@ -54,6 +54,11 @@ impl Sessions {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        pause / 2 + pause.mul_f64((self.random >> 11) as f64 / (1_u64 << 54) as f64)
+        part_of(pause, self.random)
     }
+}
+
+/// A time between half of it and all of it, from a random number.
+pub(crate) fn part_of(time: Duration, random: u64) -> Duration {
+    (time / 2).saturating_add(time.mul_f64((random >> 11) as f64 / (1_u64 << 54) as f64))
 }

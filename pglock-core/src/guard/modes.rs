@@ -56,9 +56,7 @@ impl WriteGuard {
         self.inner.downgrade();
         ReadGuard { inner: self.inner }
     }
-}
 
-impl WriteGuard {
     /// When the guard ends, other processes that wait have the lock before other callers of this
     /// process, however long they have waited.
     pub(crate) fn end_hand_overs(&self) {

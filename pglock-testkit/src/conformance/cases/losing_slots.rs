@@ -22,7 +22,6 @@ group! { losing_slots:
     slots_run_as_promised_while_sessions_end: Sessions,
 }
 
-/// The job, with either promise.
 pub async fn run_of_a_job_may_be_dropped_at_any_poll(lab: &Lab) {
     for (polls, at_least_once) in (0..20).flat_map(|polls| [(polls, false), (polls, true)]) {
         let (stage, manager) = (Stage::new(), lab.manager());

@@ -81,6 +81,7 @@ pub(super) async fn done(_: Turn) -> Work {
     Ok(())
 }
 
+/// The job, with either promise.
 pub(super) fn promised(job: JobBuilder, at_least_once: bool) -> Job {
     if at_least_once { job.at_least_once() } else { job.at_most_once() }.unwrap()
 }

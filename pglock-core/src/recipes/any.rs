@@ -46,7 +46,9 @@ impl Locks {
     /// Waits for the write lock of one of these keys, whichever becomes free first.
     /// [`WriteGuard::key`] says which one it is.
     ///
-    /// If none is free, it waits in the queue of each, and leaves the others when it gets one.
+    /// If none is free, it waits in the queue of each, and leaves the others when it gets one. If
+    /// two become free at once, it may be granted both: it keeps one, and releases the other in the
+    /// background.
     ///
     /// # Cancel safety
     ///
@@ -80,7 +82,9 @@ impl dyn LockProvider + '_ {
     /// Waits for the write lock of one of these keys, whichever becomes free first.
     /// [`WriteGuard::key`] says which one it is.
     ///
-    /// If none is free, it waits in the queue of each, and leaves the others when it gets one.
+    /// If none is free, it waits in the queue of each, and leaves the others when it gets one. If
+    /// two become free at once, it may be granted both: it keeps one, and releases the other in the
+    /// background.
     ///
     /// # Cancel safety
     ///

@@ -214,9 +214,16 @@ impl Shared {
                 let guard = self.permit(slot).try_write().await?;
                 Ok(guard.map(|guard| Taken { slot, guard }))
             });
-            let tries: Vec<Result<_>> = together(tries).await;
-            for tried in tries {
-                taken.extend(tried?);
+            let mut failed = None;
+            for tried in together(tries).await {
+                match tried {
+                    Ok(tried) => taken.extend(tried),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            // More tries than are needed may find no room below `max_locks`.
+            if let Some(error) = failed.filter(|_| taken.len() < count) {
+                return Err(error);
             }
             if taken.len() > count {
                 give_back(taken.split_off(count)).await;

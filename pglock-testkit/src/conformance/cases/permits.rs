@@ -8,7 +8,7 @@ use pglock_core::{ErrorKind, LockKey, Mode, NamedKey};
 use tokio::time::sleep;
 
 use super::SLACK;
-use crate::conformance::{Lab, Manager, group, soon, start};
+use crate::conformance::{Lab, Manager, Options, group, soon, start};
 use crate::witness::LockRow;
 
 group! { permits:
@@ -17,6 +17,7 @@ group! { permits:
     dropped_permit_is_free,
     several_permits_are_taken_together,
     all_permits_of_a_large_semaphore_are_taken_together,
+    few_permits_of_a_large_semaphore_fit_below_the_cap,
     largest_size_is_the_bound,
     impossible_numbers_are_refused,
     holders_and_free_permits_are_listed,
@@ -140,6 +141,19 @@ pub async fn all_permits_of_a_large_semaphore_are_taken_together(lab: &Lab) {
     assert!(semaphore(&lab.manager(), 150).try_acquire().await.unwrap().is_none());
     assert!(manager.stats().sessions <= 4, "{:?}", manager.stats());
     all.release().await.unwrap();
+}
+
+/// It tries more permits at a time than the manager may hold.
+pub async fn few_permits_of_a_large_semaphore_fit_below_the_cap(lab: &Lab) {
+    let options = Options { max_locks: Some(20), ..Options::default() };
+    let semaphore = semaphore(&lab.manager_with(&options), 64);
+    let few = semaphore.try_acquire_many(2).await.unwrap().expect("all are free");
+    let more = soon("all others are free", semaphore.acquire_many(3)).await.unwrap();
+    assert_eq!((few.slots().len(), more.slots().len()), (2, 3));
+    release([few, more]).await;
+    let error = soon("it ends", semaphore.acquire_many(21)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LockTableFull, "{error}");
+    lab.witness().until_quiet().await.unwrap();
 }
 
 pub async fn largest_size_is_the_bound(lab: &Lab) {

@@ -48,6 +48,8 @@ async fn next_request_reports_the_loss_of_a_spawned_connection() {
     let locks = Locks::builder(driver).application_name("driven").build().unwrap();
     let guard = locks.rwlock("key").write().await.unwrap();
     let witness = witness(database.url()).await;
+    // The session that the manager only compares with is closed in the background.
+    witness.until_sessions("driven", 1).await.unwrap();
     for pid in witness.sessions("driven").await.unwrap() {
         assert!(witness.terminate(pid).await.unwrap());
     }

@@ -12,10 +12,9 @@ use std::time::Duration;
 use pglock_core::recipes::schedule::MemorySlots;
 use pglock_core::{ErrorKind, Locks, Mode, WaitStrategy};
 use pglock_testkit::conformance::{soon, start};
-use pglock_testkit::memory;
 use pglock_testkit::memory::{MemoryServer, MemoryWitness};
-use pglock_testkit::slots;
 use pglock_testkit::witness::Witness;
+use pglock_testkit::{memory, slots};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -248,6 +247,7 @@ async fn manager_that_may_not_cancel_polls() {
     let guard = holder.rwlock("key").write().await.unwrap();
     let lock = locks.rwlock("key");
     assert_eq!(locks.stats().can_cancel, None);
+    locks.check().await.unwrap();
     lock.try_write_for(Duration::from_millis(100)).await.unwrap_err();
     assert_eq!(locks.stats().can_cancel, Some(false));
     assert_eq!(locks.stats().sessions, 1);

@@ -219,9 +219,8 @@ pub async fn acquires_dropped_at_random_leave_nothing(lab: &Lab) {
         lab.until("nothing is held here", || manager.stats().held == 0).await;
         let stats = manager.stats();
         assert_eq!(stats.waiting, 0);
-        // One holds the key and one waits for it; one that waited, and then held for half a second, is
-        // a shared one from then on.
-        assert!(stats.sessions <= 3, "{stats:?}");
+        // At most four that hold and four that wait, however many acquires were dropped.
+        assert!(stats.sessions <= 8, "{stats:?}");
         let lock = manager.lock("key");
         soon("the lock is free", lock.write()).await.unwrap().release().await.unwrap();
     }

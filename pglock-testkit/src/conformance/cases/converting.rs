@@ -93,6 +93,7 @@ pub async fn downgraded_guard_may_be_dropped_at_once(lab: &Lab) {
 pub async fn downgraded_guard_reports_the_loss(lab: &Lab) {
     let reader = lab.lock(KEY).write().await.unwrap().downgrade();
     let lease = reader.lease().clone();
+    until_modes(lab, KEY, &[Mode::Read]).await;
     assert!(lab.witness().terminate(holder(lab.witness(), KEY).await).await.unwrap());
     soon("the loss is reported", reader.lost()).await;
     assert!(!reader.is_held() && !lease.is_held());
@@ -202,6 +203,8 @@ pub async fn upgrade_of_a_lost_lock_reports_the_loss(lab: &Lab) {
     assert_eq!((error.kind(), error.key()), (ErrorKind::Lost, Some(lock.key())));
     // A loss is also reported while the upgrade is on its way.
     for _ in 0..20 {
+        // A session reports its end before its locks are free.
+        lab.witness().until_free(KEY.into()).await.unwrap();
         let reader = soon("a new session", lock.read()).await.unwrap();
         let pid = holder(lab.witness(), KEY).await;
         let (upgraded, _) = tokio::join!(reader.try_upgrade(), lab.witness().terminate(pid));

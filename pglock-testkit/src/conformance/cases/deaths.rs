@@ -61,7 +61,9 @@ async fn assert_freed(lab: &Lab, what: &str, end: impl Fn(&mut TestProcess)) {
         freed.push(begin.elapsed());
         guard.release().await.unwrap();
     }
-    freed.assert_below(&format!("lock granted to the next after {what}"), FREED + SLACK);
+    let what = format!("lock granted to the next after {what}");
+    // Not all of them, since the machine may delay some.
+    freed.assert_percentile_below(&what, 90, FREED + SLACK);
 }
 
 /// Holds the lock until the process is killed, or ends itself on command.

@@ -99,7 +99,7 @@ pub async fn session_excludes_locks_of_its_manager(lab: &Lab) {
     let lock = manager.lock("key");
     let guard = session.write("key").await.unwrap();
     assert!(lock.try_read().await.unwrap().is_none());
-    let error = lock.try_write_for(Duration::from_millis(20)).await.unwrap_err();
+    let error = lock.try_write_for(Duration::from_millis(500)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.holders().iter().all(|entry| entry.is_ours), "{error}");
     guard.release().await.unwrap();
@@ -197,8 +197,12 @@ pub async fn timed_out_wait_leaves_nothing(lab: &Lab) {
     for timeout in [0, 1, 100] {
         let timeout = Duration::from_millis(timeout);
         let begin = std::time::Instant::now();
-        let error = session.try_write_for("key", timeout).await.unwrap_err();
+        let mut error = session.try_write_for("key", timeout).await.unwrap_err();
         assert!(begin.elapsed() >= timeout);
+        // A busy server may not answer in time.
+        while error.kind() == ErrorKind::Connection {
+            error = session.try_write_for("key", timeout).await.unwrap_err();
+        }
         assert_eq!((error.kind(), error.key()), (ErrorKind::Timeout, Some("key".into())));
         assert_eq!(error.holders().len(), 2, "{error}");
         // Exactly what it did not hold before is gone.

@@ -125,7 +125,7 @@ pub async fn upgrade_of_a_fenced_lock_passes_its_gate(lab: &Lab) {
     let other = soon("it is a read lock", lab.lock(KEY).read()).await.unwrap();
     drop((reader, other));
     let reader = lock.upgradable_read().await.unwrap();
-    let refused = reader.try_upgrade_for(Duration::from_millis(50)).await.unwrap_err();
+    let refused = reader.try_upgrade_for(Duration::from_millis(500)).await.unwrap_err();
     assert_eq!(refused.error.kind(), ErrorKind::Timeout);
     let other = soon("it is a read lock", lab.lock(KEY).read()).await.unwrap();
     other.release().await.unwrap();

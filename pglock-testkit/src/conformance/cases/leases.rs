@@ -138,7 +138,7 @@ async fn assert_one_holder(
     let granted_after = granted_at - begin;
     println!("{what}: reported after {reported:.2?}, next holder after {granted_after:.2?}");
     assert!(!is_still_held, "{what}: two hold the lock");
-    assert!(reported <= guards + Duration::from_millis(100) + SLACK, "{what}: {reported:?}");
+    assert!(reported <= guards + Duration::from_millis(100) + SLACK * 2, "{what}: {reported:?}");
     assert!(granted_after <= server + Duration::from_secs(1) + SLACK, "{what}: {granted_after:?}");
     granted.release().await.unwrap();
 }
@@ -177,7 +177,7 @@ pub async fn process_that_stops_for_a_moment_loses_nothing(lab: &Lab) {
     assert_eq!(process.line().await.unwrap(), "held");
     for _ in 0..3 {
         let stopped = Stopped::stop(process.pid()).unwrap();
-        sleep(lease().1 / 2).await;
+        sleep(lease().1 / 4).await;
         stopped.resume();
         // Long enough for a heartbeat and its answer.
         sleep(lease().1 / 3).await;

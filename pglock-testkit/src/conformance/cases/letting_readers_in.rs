@@ -189,6 +189,7 @@ pub async fn readers_and_their_writer_report_the_loss(lab: &Lab) {
         lab.until_queued(&manager, 1).await;
         let release = start(writer.release());
         let reader = soon("it has the lock at once", reader).await.unwrap();
+        until_modes(lab, KEY, &[if done { Mode::Read } else { Mode::Write }]).await;
         let pid = holder(lab.witness(), KEY).await;
         assert!(lab.witness().terminate(pid).await.unwrap());
         soon("the loss is reported", reader.lost()).await;

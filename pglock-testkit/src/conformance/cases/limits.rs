@@ -173,6 +173,8 @@ pub async fn full_server_is_reported_and_takes_no_lock_away(lab: &Lab) {
     let url = as_role(server.url(), "plain");
     let manager = lab.manager_at(&url, &leased()).unwrap();
     let held = manager.lock("held").write().await.unwrap();
+    // The session that the manager only compares with is closed in the background.
+    witness.until_sessions("pglock", 1).await.unwrap();
     let others = fill_server(&witness, &url, 12 - 3).await;
     let newcomer = lab.manager_at(&url, &Options::default()).unwrap();
     assert_refused(&newcomer, ErrorKind::TooManyConnections).await;

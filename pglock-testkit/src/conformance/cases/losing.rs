@@ -69,7 +69,7 @@ pub async fn end_of_the_server_is_reported_promptly(lab: &Lab) {
             assert!(!guard.is_held());
             server.start().await.unwrap();
         }
-        reports.assert_below(&format!("loss reported after {outage}"), PROMPT);
+        reports.assert_below(&format!("loss reported after {outage}"), PROMPT + SLACK);
     }
 }
 
@@ -188,7 +188,7 @@ pub async fn lock_taken_from_a_live_session_is_lost_within_a_heartbeat(lab: &Lab
     faults.strike_once(Point::Holdings, Fault::Robbed);
     let took = lost_at(&guard).await - begin;
     println!("loss reported {took:.1?} after the next heartbeat could be due");
-    assert!(took <= lease().1 / 4 + SLACK, "{took:?}");
+    assert!(took <= lease().1 / 4 + SLACK * 2, "{took:?}");
     assert!(!guard.is_held());
     assert!(lab.witness().holders("key".into()).await.unwrap().iter().all(|row| row.pid != pid));
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);
@@ -206,7 +206,7 @@ pub async fn stopped_backend_is_suspected_when_the_lease_expires(lab: &Lab) {
     let stopped = Stopped::stop(backend).unwrap();
     let took = lost_at(&guard).await - begin;
     println!("loss reported {took:.1?} after the backend was stopped");
-    assert!(took <= lease().1 + Duration::from_millis(100) + SLACK, "{took:?}");
+    assert!(took <= lease().1 + Duration::from_millis(100) + SLACK * 2, "{took:?}");
     assert!(!guard.is_held());
     assert_eq!(holder(&observer, "key").await, backend);
     assert_eq!(guard.release().await.unwrap_err().kind(), ErrorKind::Lost);

@@ -73,6 +73,8 @@ pub async fn replica_cut_off_while_it_takes_over_leaves_the_slot(lab: &Lab) {
         .await;
         let error = soon("the loss is reported", run).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Lost);
+        // A session reports its end before its locks are free.
+        lab.witness().until_free(key).await.unwrap();
         let next = promised(stage.job(&lab.manager()), at_least_once);
         assert_eq!(ran(next.run_due(done).await.unwrap()), Some(1));
     }
@@ -109,6 +111,7 @@ pub async fn replica_cut_off_while_it_settles_runs_the_slot_again(lab: &Lab) {
     lab.end_sessions().await;
     let error = soon("the loss is reported", run).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Lost);
+    lab.witness().until_quiet().await.unwrap();
     let next = promised(stage.job(&lab.manager()), true);
     assert_eq!(ran(next.run_due(done).await.unwrap()), Some(1));
     assert_eq!(ran(next.run_due(done).await.unwrap()), None);

@@ -47,6 +47,7 @@ pub async fn permit_of_another_process_is_soon_noticed(lab: &Lab) {
 
 /// However long the caller has waited.
 pub async fn permit_of_the_same_process_is_noticed_at_once(lab: &Lab) {
+    let _alone = lab.alone().await;
     let process = semaphore(&lab.manager(), 2);
     let mut noticed = Latencies::default();
     for _ in 0..5 {

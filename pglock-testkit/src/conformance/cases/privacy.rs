@@ -31,7 +31,7 @@ pub async fn names_are_shown_escaped_and_cut(lab: &Lab) {
         let texts = [format!("{guard:?}"), format!("{lock:?}"), format!("{manager:?}")];
         guard.release().await.unwrap();
         let held = holder.write().await.unwrap();
-        let timeout = lock.try_write_for(Duration::from_millis(20)).await.unwrap_err();
+        let timeout = lock.try_write_for(Duration::from_millis(500)).await.unwrap_err();
         let collision = manager.lock(LockKey::from(7).named(other)).write().await;
         held.release().await.unwrap();
         manager.close().await.unwrap();
@@ -151,6 +151,8 @@ pub async fn hardened_database_keeps_strangers_out(lab: &Lab) {
     let outside = lab.manager_at(&as_role(server.url(), "stranger"), &Options::default());
     drop(outside.unwrap().lock("key").try_write().await.unwrap().expect("another key"));
 
+    // Some may still be closing.
+    witness.until_sessions("pglock", manager.stats().sessions).await.unwrap();
     let mut others = Vec::new();
     while let Ok(other) = PostgresWitness::connect(&locker).await {
         others.push(other);

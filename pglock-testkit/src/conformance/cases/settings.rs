@@ -180,7 +180,7 @@ async fn assert_unharmed(lab: &Lab, witness: &PostgresWitness, url: &str) {
     witness.hold(key, Mode::Write).await.unwrap();
     for _ in 0..2 {
         let lock = manager.lock(key);
-        let wait = start(async move { lock.try_write_for(Duration::from_secs(1)).await });
+        let wait = start(async move { lock.try_write_for(Duration::from_secs(3)).await });
         let waiter = witness.until_waiting(key, 1).await.unwrap()[0].pid;
         let error = soon("the wait is given up", wait).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");

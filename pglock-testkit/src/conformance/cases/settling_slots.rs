@@ -69,6 +69,8 @@ pub async fn lost_lock_stops_the_work_and_the_slot_is_settled_as_promised(lab: &
         lab.end_sessions().await;
         let error = soon("the work stops", run).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Lost);
+        // A session reports its end before its locks are free.
+        lab.witness().until_free(other.key().key()).await.unwrap();
         soon("the server is back", async {
             while other.run_due(|_| ready(Err::<(), _>("not yet"))).await.is_err() {
                 sleep(Duration::from_millis(10)).await;

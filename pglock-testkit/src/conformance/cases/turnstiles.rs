@@ -256,7 +256,7 @@ pub async fn waiter_works_without_a_runtime(lab: &Lab) {
     let wait = thread::spawn(move || {
         without_runtime(async move {
             assert_eq!(other.available().await.unwrap(), 0);
-            let error = other.try_acquire_for(Duration::from_millis(200)).await.unwrap_err();
+            let error = other.try_acquire_for(Duration::from_millis(600)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout);
             timed_out.send(()).unwrap();
             other.acquire().await.unwrap().release().await.unwrap();

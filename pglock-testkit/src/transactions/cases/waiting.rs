@@ -53,7 +53,7 @@ pub async fn statement_timeout_does_not_cut_a_wait<C: Client>(site: Site) {
     site.witness.hold("key".into(), Write).await.unwrap();
     let mut tx = begin::<C>(&site).await;
     for name in ["statement_timeout", "lock_timeout"] {
-        tx.execute(&format!("SET LOCAL {name} = '60ms'")).await.unwrap();
+        tx.execute(&format!("SET LOCAL {name} = '600ms'")).await.unwrap();
     }
     let wait = tokio::spawn(async move { tx.lock("key".into(), Write, Wait).await });
     site.witness.until_waiting("key".into(), 1).await.unwrap();
@@ -80,7 +80,7 @@ pub async fn deadlock_with_rows_is_a_deadlock<C: Client>(site: Site) {
     while setup.value(waits).await.unwrap() != "1" {
         tokio::task::yield_now().await;
     }
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     let error = timeout(SOON, b.lock("key".into(), Write, Wait)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadlock, "{error:?}");
     // The transaction continues, with what it holds.

@@ -48,8 +48,8 @@ use crate::mode::Mode;
 /// ([`guard_lease`](crate::LocksBuilder::guard_lease) less
 /// [`heartbeat`](crate::LocksBuilder::heartbeat)), or after
 /// [`renew_waits_after`](crate::LocksBuilder::renew_waits_after) if that is sooner, but not before
-/// PostgreSQL has looked for a deadlock. So PostgreSQL does not serve long waits in order of
-/// arrival.
+/// PostgreSQL has looked for a deadlock. So PostgreSQL does not grant long waits in order of
+/// arrival, and reads of other sessions that overlap and take longer than that can starve a write.
 ///
 /// # Cost
 ///

@@ -29,7 +29,9 @@ macro_rules! fence {
             /// commits if it looks in a fenced transaction of its own; to see it everywhere, mark
             /// the lock by [`fenced`](crate::RwLock::fenced).
             ///
-            /// Rolling back to a savepoint from before this call takes the fence away.
+            /// Rolling back to a savepoint from before this call takes the fence away. After an
+            /// upgrade, the transaction is still fenced as that of a reader: end it, and fence
+            /// another one by the write guard.
             ///
             /// # Cancel safety
             ///

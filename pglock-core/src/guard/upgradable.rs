@@ -31,9 +31,13 @@ impl UpgradableReadGuard {
     ///
     /// No other writer gets the lock in between, so what was read under the read lock is still
     /// true. The upgrade goes ahead of writers that wait, and no reader that comes later gets the
-    /// lock first. It cannot deadlock with another upgrade, because only one caller at a time has
-    /// an upgradable read lock. A task that holds another read lock on the same key waits for
-    /// itself.
+    /// lock first, unless the wait [is renewed](crate::LocksBuilder::renew_waits_after). It cannot
+    /// deadlock with another upgrade, because only one caller at a time has an upgradable read
+    /// lock. A task that holds another read lock on the same key waits for itself.
+    ///
+    /// The upgrade of a [fenced](crate::RwLock::fenced) lock also waits until all transactions that
+    /// readers have fenced have ended, **including those that this guard has fenced**: end them
+    /// before you upgrade.
     ///
     /// # Cancel safety
     ///

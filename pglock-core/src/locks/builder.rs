@@ -115,8 +115,10 @@ impl LocksBuilder {
     /// A session that waits pins the server's `xmin`: until the wait ends, vacuum removes no row of
     /// that database that was deleted since it began. With this bound, a follower may wait for
     /// days. In exchange, a caller that waits for longer loses its place in the server's queue
-    /// each time and waits behind all others, but the order within this process stays. Each
-    /// renewal writes a line "canceling statement due to user request" to the server's log.
+    /// each time and waits behind all others, but the order within this process stays. Readers of
+    /// other processes that waited behind it get the lock then, if readers have it: so reads that
+    /// overlap, and each take longer than half of this time, can starve a writer. Each renewal
+    /// writes a line "canceling statement due to user request" to the server's log.
     ///
     /// # Examples
     ///

@@ -32,9 +32,9 @@
 //!
 //! The leader holds the write lock on a key. Candidates wait in line for it: across processes in
 //! the server's queue, within a process first come, first served. A leader that resigns and
-//! campaigns again is at the end of the line, and candidates of other processes that wait lead
-//! before those of its own process. The lock becomes free when the process of the leader
-//! dies (within 100 ms), and when the leader falls silent (within 16 s).
+//! campaigns again is at the end of the line, and candidates of other processes that wait in the
+//! server's queue lead before those of its own process. The lock becomes free when the process of
+//! the leader dies (within 100 ms), and when the leader falls silent (within 16 s).
 //!
 //! [`run`](Election::run) and [`Leadership::protect`] stop the work of the leader before it could
 //! overlap with that of the next one, with these exceptions:

@@ -54,13 +54,13 @@ pub async fn deadline_in_the_middle_leaves_nothing(lab: &Lab) {
     let (manager, witness) = (lab.manager(), lab.witness());
     witness.hold(3.into(), Mode::Write).await.unwrap();
     let set = manager.set().write(1).read(2).write(LockKey::from(3).named("third")).write(4);
-    for time in [0, 5, 50, 500].map(Duration::from_millis) {
+    for time in [0, 5, 50, 2000].map(Duration::from_millis) {
         let begin = Instant::now();
         let error = soon("the time is over", set.try_acquire_for(time)).await.unwrap_err();
         assert!(begin.elapsed() >= time);
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        // On a busy machine, a short time may be over before the server has answered for the first.
-        if error.key() != Some(1.into()) || time.is_zero() || time > SLACK {
+        // On a busy machine, a short time may be over before the server has answered for others.
+        if error.key() >= Some(3.into()) || time.is_zero() || time > SLACK {
             assert_eq!(error.key(), Some(3.into()));
             assert!(error.to_string().contains(r#"lock "third" (3)"#), "{error}");
         }

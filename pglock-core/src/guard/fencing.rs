@@ -31,7 +31,7 @@ macro_rules! fence {
             ///
             /// Rolling back to a savepoint from before this call takes the fence away. After an
             /// upgrade, the transaction is still fenced as that of a reader: end it, and fence
-            /// another one by the write guard.
+            /// another one with the write guard.
             ///
             /// # Cancel safety
             ///

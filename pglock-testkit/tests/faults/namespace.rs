@@ -11,6 +11,7 @@ use pglock_testkit::faults::{Direction, Namespace, TestProcess, allowed};
 use pglock_testkit::postgres::TestServer;
 use pglock_testkit::witness::{PostgresWitness, Witness, WitnessError};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::TestResult;
@@ -122,9 +123,13 @@ async fn answers_can_be_lost() -> TestResult {
         namespace.lose(Direction::ToClient)?;
         let _ = remote.go.send(());
         assert!(remote.silent.await?);
-        while witness.holders(LockKey::from(1)).await?.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        let held = async {
+            while witness.holders(LockKey::from(1)).await?.len() != 1 {
+                yield_now().await;
+            }
+            Ok::<_, WitnessError>(())
+        };
+        timeout(PATIENCE, held).await??;
         namespace.heal(Direction::ToClient)?;
         witness.until_free(LockKey::from(1)).await?;
         Ok::<_, Box<dyn Error>>(())

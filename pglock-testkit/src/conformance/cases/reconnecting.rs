@@ -1,5 +1,6 @@
 //! How a manager reconnects to a server that does not answer, without flooding it.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ async fn attempts_during(outage: Duration, proxy: &Proxy) -> Vec<(Duration, Dura
         // Two in the same moment would be concurrent attempts.
         let at_once = now - known > 1 && before - looked < Duration::from_millis(20);
         assert!(!at_once, "{} attempts within {:?}", now - known, before - looked);
-        attempts.extend((known..now).map(|_| (looked, before)));
+        attempts.extend(repeat_n((looked, before), now - known));
         (known, looked) = (now, after);
         sleep(Duration::from_micros(500)).await;
     }

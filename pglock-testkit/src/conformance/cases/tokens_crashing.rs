@@ -88,12 +88,8 @@ pub async fn tokens_of_rivals_grow_through_losses_and_crashes(lab: &Lab) {
             server.restart(StopMode::Immediate).await.unwrap();
             faults[1] += 1;
             let before = notes.count();
-            soon("a rival is back", async {
-                while notes.count() == before && before < wanted {
-                    sleep(Duration::from_millis(2)).await;
-                }
-            })
-            .await;
+            let is_back = || notes.count() > before || before >= wanted;
+            lab.until("a rival is back", is_back).await;
             continue;
         }
         let witness = connect(server.url()).await;
